@@ -1,0 +1,151 @@
+"""Folders named by what determines them, complete or absent.
+
+An artifact is built in a temporary folder beside its final place. `manifest.json` (every file
+with its size and SHA-256) is written last and synced, then the folder is renamed. A folder
+without a manifest, or with a file that differs from it, is no artifact: it is removed and built
+again. The bytes are trusted, not the clock: nothing here looks at modification times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact.
+
+    Attributes:
+        path: its folder.
+        digest: identity of what determines it; downstream artifacts build on it.
+        info: what its builder wanted to be remembered (counts, names).
+        reused: it was there already.
+    """
+
+    path: Path
+    digest: str
+    info: Mapping[str, Any]
+    reused: bool
+
+
+def key_digest(key: Any) -> str:
+    """SHA-256 of a value as canonical JSON.
+
+    Raises:
+        ValueError: for NaN or infinity; TypeError for what JSON does not know.
+    """
+    text = json.dumps(key, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def build(
+    store: Path, kind: str, key: Any, make: Callable[[Path], Mapping[str, Any] | None]
+) -> Artifact:
+    """The artifact of this kind and key, built unless a sound one is in the store.
+
+    Args:
+        store: folder of all artifacts.
+        kind: stage that makes it, the folder's parent.
+        key: JSON value of all that determines the content, the stage's version among it.
+        make: writes the files into the folder it is given; returns what to remember.
+    """
+    digest = key_digest(key)
+    path = store / kind / digest[:16]
+    found = _load(path, digest)
+    if found:
+        return found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        info = make(temporary)
+        commit(temporary, path, {"kind": kind, "digest": digest, "key": key, "info": info or {}})
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    made = _load(path, digest)
+    if made is None:
+        raise RuntimeError(f"{path} was damaged while it was written: run the same command again")
+    return Artifact(made.path, made.digest, made.info, reused=False)
+
+
+def commit(temporary: Path, path: Path, manifest: Mapping[str, Any]) -> None:
+    """Turn a finished temporary folder into the artifact at `path`, all or nothing."""
+    files = sorted(file for file in temporary.rglob("*") if file.is_file())
+    listed = {
+        str(file.relative_to(temporary)): {"size": file.stat().st_size, "sha256": file_digest(file)}
+        for file in files
+    }
+    for file in files:
+        _sync(file)
+    write_json(temporary / MANIFEST, {**manifest, "files": listed})
+    if path.exists():
+        # Either damaged, or finished by another process in the meantime.
+        if sound(path):
+            return
+        shutil.rmtree(path)
+    try:
+        temporary.rename(path)
+    except OSError:
+        if not sound(path):
+            raise
+    _sync(path.parent)
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of a folder, or None where there is none that can be read."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and "files" in manifest else None
+
+
+def sound(path: Path) -> bool:
+    """Does the folder hold exactly the bytes that its manifest lists?"""
+    manifest = read_manifest(path)
+    return manifest is not None and all(
+        (path / name).is_file()
+        and (path / name).stat().st_size == entry["size"]
+        and file_digest(path / name) == entry["sha256"]
+        for name, entry in manifest["files"].items()
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    _sync(temporary)
+    temporary.replace(path)
+
+
+def _load(path: Path, digest: str) -> Artifact | None:
+    if not sound(path):
+        return None
+    manifest = read_manifest(path)
+    if manifest is None or manifest.get("digest") != digest:
+        return None
+    return Artifact(path, digest, manifest["info"], reused=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

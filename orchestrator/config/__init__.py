@@ -1,0 +1,7 @@
+"""The study file: its types, how it is read, and the trials that it asks for."""
+
+from orchestrator.config.load import dump_yaml, load_study
+from orchestrator.config.schema import Study, TrialConfig
+from orchestrator.config.trials import Trial, expand
+
+__all__ = ["Study", "Trial", "TrialConfig", "dump_yaml", "expand", "load_study"]

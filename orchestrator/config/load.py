@@ -1,0 +1,138 @@
+"""From a study file and `--set key=value` to a `Study`, with every fault found at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.config.faults import dotted, explain, show
+from orchestrator.config.schema import Study
+from orchestrator.config.strict_yaml import MAX_BYTES, MAX_DEPTH, KeyPath, dump, parse
+from orchestrator.errors import ConfigError
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """Reads and validates a study.
+
+    Args:
+        path: the YAML file, UTF-8, at most 1 MB.
+        overrides: "dotted.key=value", the value in YAML; later ones win.
+
+    Raises:
+        ConfigError: all that is wrong, each fault with its line or its override.
+    """
+    raw, lines, broken = parse(_read(path))
+    faults = [f"{path} line {line}: {sentence}" for line, sentence in broken]
+    if not isinstance(raw, dict):
+        what = "is empty" if raw is None else f"holds {show(raw)}"
+        raise ConfigError(
+            faults or [f"{path} {what}: a study is `key: value` lines with study and data at least"]
+        )
+    origins = {key: f"{path} line {line}" for key, line in lines.items()} | {(): str(path)}
+    for override in overrides:
+        try:
+            raw = _override(raw, origins, override)
+        except ValueError as error:
+            faults.append(f"--set {override.partition('=')[0]}: {error}")
+    study = None
+    found = list(_eval_dictionaries(raw))
+    try:
+        study = Study.model_validate(raw)
+    except ValidationError as error:
+        found += explain(error, Study)
+    faults += [f"{_origin(origins, key)}: {sentence}" for key, sentence in found]
+    if faults or study is None:
+        raise ConfigError(faults)
+    return study
+
+
+def dump_yaml(model: BaseModel) -> str:
+    """A resolved study or trial as YAML in the order of its schema; loads back as an equal one."""
+    return dump(model.model_dump(mode="json"))
+
+
+def replaced(tree: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """The tree with one key set; mappings on the way are created, the argument is left as it is.
+
+    Raises:
+        ValueError: something on the way is not a mapping.
+    """
+    head, *rest = path
+    if not rest:
+        return {**tree, head: value}
+    child = tree.get(head, {})
+    if not isinstance(child, dict):
+        raise ValueError(f"{head} is {show(child)}, which has no key {rest[0]}")
+    return {**tree, head: replaced(child, rest, value)}
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        names = [str(other) for other in path.parent.glob("*.y*ml")]
+        near = difflib.get_close_matches(str(path), names, n=1)
+        hint = f"did you mean {near[0]}?" if near else "give the path of a study, as in study.yaml"
+        raise ConfigError([f"{path} does not exist: {hint}"]) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError([f"{path} cannot be read ({reason}): give a YAML file"]) from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError([f"{path} is larger than {MAX_BYTES:,} bytes: a study is a short file"])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path} is not UTF-8 text at byte {error.start}: save it so"]) from None
+
+
+def _override(raw: dict[str, Any], origins: dict[KeyPath, str], override: str) -> dict[str, Any]:
+    """Applies one `key=value`; its origin never repeats the value, which may be a password."""
+    key, equals, text = override.partition("=")
+    path = _split(key.strip())
+    if not equals or "" in path:
+        raise ValueError("write --set key=value, with dots between the parts of the key")
+    if len(path) > MAX_DEPTH:
+        raise ValueError(f"no key has more than {MAX_DEPTH} parts")
+    value, _, faults = parse(text)
+    if faults:
+        raise ValueError("; ".join(sentence for _, sentence in faults))
+    result = replaced(raw, path, value)
+    for old in [known for known in origins if known[: len(path)] == path]:
+        del origins[old]
+    for depth in range(1, len(path)):
+        origins.setdefault(path[:depth], f"--set {key}")
+    origins[path] = f"--set {key}"
+    return result
+
+
+def _split(key: str) -> tuple[str, ...]:
+    """The parts of a dotted key; the keys of sweep.parameters have dots of their own."""
+    axis = key.removeprefix("sweep.parameters.")
+    if axis == key:
+        return tuple(key.split("."))
+    name = axis.removesuffix(".grid")
+    return ("sweep", "parameters", name) + (("grid",) if name != axis else ())
+
+
+def _eval_dictionaries(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Ray Tune runs the text of any {eval: "..."} that it meets: none may get near it."""
+    if isinstance(value, dict):
+        if isinstance(value.get("eval"), str):
+            yield (*path, "eval"), f"{dotted((*path, 'eval'))} would be run as code: leave it out"
+        for key, child in value.items():
+            yield from _eval_dictionaries(child, (*path, key))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _eval_dictionaries(child, (*path, index))
+
+
+def _origin(origins: dict[KeyPath, str], path: KeyPath) -> str:
+    """Where a key was written; for a missing one, where the section was that should hold it."""
+    return next(
+        origins[path[:depth]] for depth in range(len(path), -1, -1) if path[:depth] in origins
+    )

@@ -1,0 +1,198 @@
+"""Test-centric Multi-turn Arrangement (arXiv 2406.11721, section on TMA).
+
+In a turn every query takes its nearest unit that is not yet taken; the union of what they take
+is the turn; it is removed and the next turn begins. Turned round (every query takes its
+farthest unit) the same procedure works from the far end of the pool.
+
+Use it where the queries stand for what the model shall generalise to. It needs embeddings; for
+an order that ignores the test side use `random`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.core.arrangements.request import Request, Space
+from orchestrator.core.plan import Plan, concatenate
+from orchestrator.core.units import Units
+
+Done = Callable[[int, int], bool]  # (whole turns so far, rows so far) -> budget reached?
+
+
+def arrange(request: Request) -> Plan:
+    """The plan of `method: tma`.
+
+    Raises:
+        ValueError: for a selection or an order that does not exist.
+    """
+    order = request.order
+    if request.selection in ("nearest", "farthest"):
+        near = request.selection == "nearest"
+        plan = _budgeted(request, near=near, rows=request.rows, turns=request.turns)
+        plan = plan if near == (order == "nearest_first") else _reverse(plan)
+    elif request.selection == "both_ends":
+        near_part, far_part = _both_ends(request)
+        first, last = (near_part, far_part) if order != "farthest_first" else (far_part, near_part)
+        plan = concatenate(first, _reverse(last))
+    elif request.selection in ("all", "random"):
+        subset = np.ones(len(request.units.rows), bool)
+        if request.selection == "random":
+            subset = _random_subset(request)
+        plan = _turns(request, near=order != "farthest_first", done=lambda *_: False, keep=subset)
+    else:
+        raise ValueError(f"selection {request.selection!r}: nearest, farthest, both_ends, "
+                         "random or all")  # fmt: skip
+    if order == "random":
+        # Sorted first, so that the shuffle depends on the set and the seed alone.
+        plan = plan.take(np.argsort(plan.rows))
+        plan = plan.take(np.random.default_rng(request.seed).permutation(len(plan)))
+    elif order not in ("nearest_first", "farthest_first"):
+        raise ValueError(f"order {order!r}: nearest_first, farthest_first or random")
+    return plan
+
+
+def _both_ends(request: Request) -> tuple[Plan, Plan]:
+    """Half the budget from the near end, then the far end until the budget is met.
+
+    With `cut` the two parts together hold exactly `rows` distinct rows; without, each end gives
+    whole turns until it has half of them (the authors' way), and rows may be in both parts.
+    """
+    rows, turns = request.rows, request.turns
+    near = _budgeted(
+        request, near=True,
+        rows=None if rows is None else rows // 2,
+        turns=None if turns is None else (turns + 1) // 2,
+    )  # fmt: skip
+    far_turns = None if turns is None else turns // 2
+    if rows is None or not request.cut:
+        half = None if rows is None else rows // 2
+        return near, _budgeted(request, near=False, rows=half, turns=far_turns)
+    # The far part may repeat near rows, so it is taken longer and cut where the union is full.
+    far = _budgeted(request, near=False, rows=rows, turns=far_turns)
+    new = np.cumsum(~np.isin(far.rows, near.rows))
+    return near, far.take(slice(0, int(np.searchsorted(new, rows - len(near))) + 1))
+
+
+def _budgeted(request: Request, *, near: bool, rows: int | None, turns: int | None) -> Plan:
+    """Whole turns from one end until the first of the two budgets is met, then the cut."""
+
+    def done(whole_turns: int, taken_rows: int) -> bool:
+        return (turns is not None and whole_turns >= turns) or (
+            rows is not None and taken_rows >= rows
+        )
+
+    plan = _turns(request, near=near, done=done)
+    return plan.take(slice(0, rows)) if rows is not None and request.cut else plan
+
+
+def _turns(
+    request: Request, *, near: bool, done: Done, keep: NDArray[np.bool_] | None = None
+) -> Plan:
+    """Rows by turns from one end of the pool, restricted to the rows in `keep`."""
+    units = request.units
+    space = request.near if near else request.far
+    excluded = np.zeros(len(units), bool)
+    if keep is not None:
+        kept = np.add.reduceat(keep[units.rows].astype(np.int64), units.starts[:-1])
+        excluded = kept == 0
+    chosen, turn, distance = take_turns(space, units, done, excluded, request.within_turn)
+    rows, sizes = units.expand(chosen), units.sizes[chosen]
+    plan = Plan(
+        rows,
+        np.repeat(turn if near else -turn - 1, sizes),
+        np.repeat(chosen, sizes),
+        np.repeat(distance if near else -distance, sizes),
+    )
+    return plan if keep is None else plan.take(np.flatnonzero(keep[plan.rows]))
+
+
+def take_turns(
+    space: Space,
+    units: Units,
+    done: Done,
+    excluded: NDArray[np.bool_],
+    within_turn: str = "row",
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Turns until the budget is met or the pool is used up.
+
+    Args:
+        space: distances from the end of the pool that turns start from.
+        done: tells from whole turns and rows so far whether to stop.
+        excluded: (units,) bool, units that no query may take.
+        within_turn: `row` (rising unit number) or `distance` (nearest first).
+
+    Returns:
+        units (n,) int64 in order, their turn (n,) int64, and the least distance (n,) float64
+        to a query that took the unit.
+    """
+    taken = excluded.copy()
+    lists = space.lists()
+    table, distances, lengths = lists.units.copy(), lists.distances.copy(), lists.lengths
+    pointer = np.zeros(len(table), np.int64)
+    queries = np.arange(len(table))
+    chosen: list[NDArray[np.int64]] = []
+    nearest: list[NDArray[np.float64]] = []
+    rows = 0
+    while not taken.all() and not done(len(chosen), rows):
+        while True:
+            _skip_taken(table, lengths, pointer, taken)
+            empty = np.flatnonzero(pointer >= lengths)
+            if not len(empty):
+                break
+            fresh = space.refill(empty, taken)
+            width = min(table.shape[1], fresh.units.shape[1])
+            table[empty, :width] = fresh.units[:, :width]
+            distances[empty, :width] = fresh.distances[:, :width]
+            lengths[empty] = np.minimum(fresh.lengths, width)
+            pointer[empty] = 0
+        wanted, least = _least(table[queries, pointer], distances[queries, pointer])
+        if within_turn == "distance":
+            order = np.lexsort((wanted, least))
+            wanted, least = wanted[order], least[order]
+        taken[wanted] = True
+        chosen.append(wanted)
+        nearest.append(least)
+        rows += int(units.sizes[wanted].sum())
+    turn = np.repeat(np.arange(len(chosen)), [len(part) for part in chosen])
+    return (
+        np.concatenate(chosen) if chosen else np.empty(0, np.int64),
+        turn.astype(np.int64),
+        np.concatenate(nearest) if nearest else np.empty(0, np.float64),
+    )
+
+
+def _skip_taken(
+    table: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    pointer: NDArray[np.int64],
+    taken: NDArray[np.bool_],
+) -> None:
+    """Move each query's pointer to its first entry that is not taken, or past its list."""
+    live = np.flatnonzero(pointer < lengths)
+    while len(live):
+        live = live[taken[table[live, pointer[live]]]]
+        pointer[live] += 1
+        live = live[pointer[live] < lengths[live]]
+
+
+def _least(
+    units: NDArray[np.int64], distances: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Distinct units, rising, with the least distance of each."""
+    order = np.lexsort((distances, units))
+    distinct, first = np.unique(units[order], return_index=True)
+    return distinct, distances[order][first]
+
+
+def _reverse(plan: Plan) -> Plan:
+    return plan.take(slice(None, None, -1))
+
+
+def _random_subset(request: Request) -> NDArray[np.bool_]:
+    rng = np.random.default_rng(request.seed)
+    keep = np.zeros(len(request.units.rows), bool)
+    keep[rng.permutation(len(keep))[: request.rows]] = True
+    return keep

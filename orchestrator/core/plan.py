@@ -1,0 +1,68 @@
+"""The plan: which row is trained on at which position, and its digests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sequence of distinct pool rows, as columns.
+
+    Attributes:
+        rows: (n,) int64, rows of the pool in training order.
+        turn: (n,) int64; 0, 1, ... counted from the near end, -1, -2, ... from the far end
+            (-1 is the farthest turn). All 0 where a method has no turns.
+        unit: (n,) int64, the unit that brought the row in.
+        distance: (n,) float64, distance of that unit to the query that chose it; NaN where
+            nothing chose it by distance.
+    """
+
+    rows: NDArray[np.int64]
+    turn: NDArray[np.int64]
+    unit: NDArray[np.int64]
+    distance: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, positions: NDArray[np.int64] | slice) -> Plan:
+        """The plan made of the given positions, in their order."""
+        return Plan(
+            self.rows[positions], self.turn[positions], self.unit[positions],
+            self.distance[positions],
+        )  # fmt: skip
+
+
+def concatenate(first: Plan, second: Plan) -> Plan:
+    """Both plans in a row; of a row that is in both the first occurrence stays."""
+    both = Plan(
+        np.concatenate([first.rows, second.rows]),
+        np.concatenate([first.turn, second.turn]),
+        np.concatenate([first.unit, second.unit]),
+        np.concatenate([first.distance, second.distance]),
+    )
+    _, positions = np.unique(both.rows, return_index=True)
+    return both.take(np.sort(positions))
+
+
+def set_digest(ids: Iterable[str]) -> str:
+    """SHA-256 of a set of instance ids: equal for plans that differ in order alone."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+
+
+def order_digest(batches: Iterable[Sequence[str]]) -> str:
+    """SHA-256 of a sequence of sets of instance ids, one set a step.
+
+    Rows of one global batch may be regrouped, so each set enters sorted.
+    """
+    digest = hashlib.sha256()
+    for step, ids in enumerate(batches):
+        digest.update(f"{step}\n".encode())
+        digest.update("\n".join(sorted(ids)).encode() + b"\n\n")
+    return digest.hexdigest()

@@ -1,0 +1,35 @@
+"""The one shape that every reader produces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+
+class Message(TypedDict):
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One conversation of a task.
+
+    Attributes:
+        id: unique in its source, stable between runs.
+        task: the task it belongs to.
+        messages: alternating user and assistant, at least one pair.
+    """
+
+    id: str
+    task: str
+    messages: tuple[Message, ...]
+
+
+def single_turn(id: str, task: str, prompt: str, answer: str) -> Instance:
+    """An instance of one prompt and one answer."""
+    return Instance(
+        id,
+        task,
+        ({"role": "user", "content": prompt}, {"role": "assistant", "content": answer}),
+    )

@@ -1,0 +1,38 @@
+"""The errors a user can mend. The command line prints their message and no traceback."""
+
+
+class UserError(Exception):
+    """What was wrong, where, and what to type instead, in one message."""
+
+
+class ConfigError(UserError):
+    """Every fault of a study file at once.
+
+    Args:
+        faults: one sentence a fault, each naming file, key, value and what is accepted.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        head = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__(f"{head} in the study:\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+
+class DataError(UserError):
+    """A source cannot be read, or holds nothing to train or to test on."""
+
+
+class ModelError(UserError):
+    """A model name cannot be resolved, or its files are not the ones that were pinned."""
+
+
+class ResourceError(UserError):
+    """The study asks for more than the cluster, the disk or the memory has."""
+
+
+class OrderError(UserError):
+    """The rows that a model was fed are not the rows of its plan."""
+
+
+class TrainingError(UserError):
+    """A trial cannot go on: a loss that is not a number, a batch without answers."""

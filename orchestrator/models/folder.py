@@ -1,0 +1,127 @@
+"""A folder that holds a model: which of its files count, whether it is safe, what it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from orchestrator.artifacts import MANIFEST, file_digest, key_digest, read_manifest
+from orchestrator.errors import ModelError
+from orchestrator.models.known import accepted, suggestion
+
+# What a model is loaded from. Pickled weights (.bin, .pt) and Python files are not among them.
+MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files that a model is loaded from, sorted; not the manifest."""
+    # Besides the top level only the folders of sentence-transformers modules, as 1_Pooling: a
+    # training output folder may hold many other models.
+    found = [
+        path
+        for pattern in MODEL_FILES
+        for path in [*folder.glob(pattern), *folder.glob(f"[0-9]_*/{pattern}")]
+    ]
+    return sorted(path for path in found if path.name != MANIFEST and path.is_file())
+
+
+def complete(folder: Path) -> bool:
+    """Does a folder of the store hold all its files? By their sizes: weights are gigabytes."""
+    manifest = read_manifest(folder)
+    return manifest is not None and all(
+        (folder / name).is_file() and (folder / name).stat().st_size == entry["size"]
+        for name, entry in manifest["files"].items()
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over the names and contents of a model's files: the identity of its weights.
+
+    Digests come from the manifest, where the folder has one; a file that it does not list, or
+    that is newer, is read and hashed.
+
+    Raises:
+        ModelError: the folder holds no model.
+    """
+    files = model_files(folder)
+    if not files:
+        raise ModelError(f"{folder} holds no model: it has no config.json and no *.safetensors")
+    recorded = _recorded(folder)
+    sealed = (folder / MANIFEST).stat().st_mtime_ns if recorded else 0
+    identity = {}
+    for path in files:
+        name, state = path.relative_to(folder).as_posix(), path.stat()
+        size, sha256 = recorded.get(name, (-1, ""))
+        # A copy of a stored model may have been trained further in place.
+        unchanged = size == state.st_size and state.st_mtime_ns <= sealed
+        identity[name] = sha256 if unchanged else file_digest(path)
+    return key_digest(identity)
+
+
+def _recorded(folder: Path) -> dict[str, tuple[int, str]]:
+    """Name -> size in bytes and SHA-256, from the manifest; empty where there is none of ours."""
+    try:
+        manifest = read_manifest(folder) or {"files": {}}
+        return {name: (file["size"], file["sha256"]) for name, file in manifest["files"].items()}
+    except (AttributeError, KeyError, TypeError):  # a manifest.json of another program
+        return {}
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Refuse a folder that lacks a file, or that asks for code of its own when loaded.
+
+    Args:
+        folder: the model's folder.
+        what: how an error calls it.
+
+    Raises:
+        ModelError: what is wrong, and how to mend it.
+    """
+    if not (folder / "config.json").is_file():
+        missing = "has no config.json" if folder.is_dir() else "does not exist"
+        raise ModelError(f"{what} {missing}.{suggestion(folder.name)}\n{accepted()}")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{what} has no *.safetensors. Weights in .bin or .pt are pickles, which can run "
+            "code: they are not loaded. If you trust them, convert them once: "
+            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+        )
+    if not any([*folder.glob("tokenizer*"), *folder.glob("vocab*")]):
+        raise ModelError(
+            f"{what} has no tokenizer: write it there with tokenizer.save_pretrained(FOLDER)"
+        )
+    if script := next(folder.rglob("*.py"), None):
+        raise ModelError(
+            f"{what} brings code of its own ({script.name}), which is never run. If transformers "
+            "knows this architecture, remove the file, and auto_map from config.json"
+        )
+    for path in folder.glob("*config.json"):
+        if "auto_map" in _read_json(path, what):
+            raise ModelError(
+                f"{what} asks for code of its own (auto_map in {path.name}), which is never run. "
+                "If transformers knows this architecture, use a copy without auto_map"
+            )
+    if (folder / "modules.json").is_file():
+        _check_modules(folder / "modules.json", what)
+
+
+def _check_modules(path: Path, what: str) -> None:
+    """The modules.json of a sentence-transformers model names classes that are imported."""
+    for module in _read_json(path, what):
+        kind = str(module.get("type")) if isinstance(module, dict) else repr(module)
+        if not kind.startswith("sentence_transformers."):
+            raise ModelError(
+                f"{what} asks for the class {kind} (modules.json), which is not one of "
+                "sentence-transformers: code of a model is never run"
+            )
+
+
+def _read_json(path: Path, what: str) -> dict[str, Any] | list[Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ModelError(f"{what}: {path.name} is not JSON ({error})") from error
+    if not isinstance(value, dict | list):
+        raise ModelError(f"{what}: {path.name} holds neither an object nor a list")
+    return value

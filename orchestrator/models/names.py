@@ -1,0 +1,102 @@
+"""What a model name means, and the one copy of each model in the store."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from orchestrator.artifacts import commit, key_digest
+from orchestrator.errors import ModelError
+from orchestrator.models.folder import check_folder, complete
+from orchestrator.models.hub import save_hub_model
+from orchestrator.models.known import accepted, suggestion
+from orchestrator.models.presets import PRESETS, save_random
+from orchestrator.models.wheels import ALIASES, save_alias
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def resolve(name: str, store: Path) -> Path:
+    """The absolute path of a local folder that holds the model.
+
+    The path of a folder is used where it is. Anything else is fetched or made once, into
+    `<store>/models/<slug>-<hash>/`, and is used from there without network afterwards. Several
+    processes may ask at once: each works in a folder of its own, and the first to rename it
+    into place serves all.
+
+    Args:
+        name: an alias, `random:<preset>[:<seed>]`, the path of a folder or a Hugging Face id.
+        store: where shared artifacts are kept; created when missing.
+
+    Raises:
+        ModelError: there is no such model, it cannot be fetched, or it is not safe to load.
+    """
+    validate_name(name)
+    # save(folder, scratch) writes the model and returns the revision to remember.
+    save: Callable[[Path, Path], str]
+    key: dict[str, object]  # all that determines the files
+    if name in ALIASES:
+        key, save = {"package": ALIASES[name].files}, partial(save_alias, name)
+    elif name.startswith("random:"):
+        preset, seed = _parse_random(name)
+        name = f"random:{preset}:{seed}"
+        key, save = {"random": PRESETS[preset], "seed": seed}, partial(save_random, preset, seed)
+    elif _is_path(name):
+        return Path(name).expanduser().resolve()
+    else:
+        key, save = {"hub": name}, partial(save_hub_model, name)
+
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48]
+    folder = store.resolve() / "models" / f"{slug}-{key_digest(key)[:12]}"
+    if not complete(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            made = Path(scratch) / "model"
+            made.mkdir()
+            revision = save(made, Path(scratch))
+            commit(made, folder, {"name": name, "source": key, "revision": revision})
+    return folder
+
+
+def validate_name(name: str) -> None:
+    """Refuse, without network, a name that cannot be resolved.
+
+    Raises:
+        ModelError: an unknown preset, a malformed name, or a folder that lacks a file or asks
+            for code of its own.
+    """
+    if name in ALIASES:
+        return
+    if name.startswith("random:"):
+        _parse_random(name)
+    elif _is_path(name):
+        check_folder(Path(name).expanduser(), f"the model folder {name}")
+    elif not HUB_ID.fullmatch(name):
+        raise ModelError(f"{name!r} is not a model name.{suggestion(name)}\n{accepted()}")
+
+
+def _parse_random(name: str) -> tuple[str, int]:
+    _, preset, *rest = name.split(":")
+    if preset not in PRESETS:
+        raise ModelError(
+            f"{name!r} names no preset of random weights.{suggestion(name)}\n"
+            f"  Presets are {', '.join(PRESETS)}: type random:tiny-llama"
+        )
+    if not rest:
+        return preset, 0
+    if len(rest) > 1 or not re.fullmatch(r"[0-9]{1,9}", rest[0]):
+        raise ModelError(f"the seed in {name!r} is not a whole number: type random:{preset}:1")
+    return preset, int(rest[0])
+
+
+def _is_path(name: str) -> bool:
+    # owner/model may be a folder or a Hugging Face id: it is a path where that folder exists.
+    return (
+        name.startswith(("/", "./", "../", "~"))
+        or "\\" in name
+        or name.count("/") > 1
+        or (name != "" and Path(name).is_dir())
+    )

@@ -1,0 +1,105 @@
+"""Writes the report of a study: one self-contained page and the same figures as PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from orchestrator.report.answer import answer_question
+from orchestrator.report.figures import (
+    SETS,
+    Panel,
+    distance_panel,
+    loss_panels,
+    plotly_panel,
+    save_png,
+    style,
+    train_panel,
+)
+from orchestrator.report.read import StudyRecord, Trial, read_study
+from orchestrator.report.tables import run_facts, stage_table, step_table, summary_table, task_table
+
+
+def build_report(study_dir: Path) -> Path:
+    """Write report/index.html and report/figures/*.png of a study folder; returns the page's path.
+
+    The page opens from disk without a server or a network. Trials that failed, sets that were
+    not measured and files that cannot be read are named or left out, never an error.
+
+    Raises:
+        DataError: the folder holds no summary.csv.
+    """
+    record = read_study(study_dir)
+    trials = record.trials
+    figures = {
+        "loss_curves": loss_panels(trials),
+        "train_loss": [panel for panel in [train_panel(trials)] if panel.lines],
+        "plan_distance": [panel for panel in [distance_panel(trials)] if panel.lines],
+    }
+    figures_dir = study_dir / "report" / "figures"
+    figures_dir.mkdir(parents=True, exist_ok=True)
+    for name, panels in figures.items():
+        if panels:
+            save_png(panels, figures_dir / f"{name}.png")
+
+    every = [panel for panels in figures.values() for panel in panels]
+    # The library is 5 MB: the first panel of the page carries it for all.
+    drawn = {panel.key: plotly_panel(panel, with_library=panel is every[0]) for panel in every}
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    page = templates.get_template("page.html.j2").render(
+        **_words(record),
+        without_distance=_without_distance(trials, figures["plan_distance"]),
+        legend=[(trial, style(trial)) for trial in trials],
+        figures=figures,
+        drawn=drawn,
+    )
+    path = study_dir / "report" / "index.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _words(record: StudyRecord) -> dict[str, object]:
+    """All of the page but its figures."""
+    trials = record.trials
+    answer = answer_question(trials)
+    stages = record.run.get("stages", [])
+    return {
+        "study": record.name,
+        "answer": answer,
+        "unfinished": [trial.label for trial in trials if not trial.finished],
+        "total": len(trials),
+        "faults": [fault for trial in trials for fault in trial.faults],
+        "steps": step_table(trials, answer.contrast),
+        "tasks": task_table(answer.contrast) if answer.contrast else None,
+        "without_loss": _without_loss(trials),
+        "summary": summary_table(trials) if trials else None,
+        "facts": run_facts(record.run),
+        "command": record.run.get("command"),
+        "stages": stage_table(stages) if stages else None,
+    }
+
+
+def _without_distance(trials: list[Trial], panels: list[Panel]) -> list[str]:
+    """Trials that have a plan but no line in the figure of distances."""
+    drawn = {line.trial for panel in panels for line in panel.lines}
+    return [trial.label for trial in trials if "plan" in trial.tables and trial not in drawn]
+
+
+def _without_loss(trials: list[Trial]) -> list[str]:
+    """Sets with instances that have no loss, counted at one step of the trial with the most."""
+    notes = []
+    for key, title in SETS.items():
+        counts = []
+        for trial in trials:
+            step, _, loss = trial.losses(key)
+            if len(step):
+                first = step == step.min()
+                counts.append((int(np.isnan(loss[first]).sum()), int(first.sum())))
+        missing, total = max(counts, default=(0, 0))
+        if missing:
+            notes.append(f"{title}: {missing} of {total} instances")
+    return notes

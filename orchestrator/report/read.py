@@ -1,0 +1,124 @@
+"""A study folder, finished or not, read back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from orchestrator.config.strict_yaml import parse
+from orchestrator.core.analysis import Floats, Steps
+from orchestrator.errors import DataError
+
+FINISHED = "finished"
+TABLES = ("losses", "train_log", "plan")
+
+
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
+class Trial:
+    """One row of summary.csv and what the trial's folder holds.
+
+    Attributes:
+        index: place in summary.csv; chooses colour, dash and marker.
+        summary: the row, as text.
+        config: the resolved configuration; empty if the trial left none.
+        tables: by name out of `TABLES`; what is absent was never written.
+        faults: one sentence for each file that cannot be read.
+    """
+
+    index: int
+    summary: dict[str, str]
+    config: dict[str, Any]
+    tables: dict[str, pa.Table]
+    faults: list[str]
+
+    @property
+    def name(self) -> str:
+        return self.summary["trial"]
+
+    @property
+    def finished(self) -> bool:
+        return self.summary["status"] == FINISHED
+
+    @property
+    def label(self) -> str:
+        """The name, with the status where it is not the expected one."""
+        return self.name if self.finished else f"{self.name} ({self.summary['status']})"
+
+    def losses(self, test_set: str) -> tuple[Steps, list[str], Floats]:
+        """Step, task and loss of each measurement on a set; NaN where the answer was cut away."""
+        if "losses" not in self.tables:
+            return np.array([], dtype=np.int64), [], np.array([])
+        table = self.tables["losses"]
+        table = table.filter(pc.equal(table["set"], test_set))
+        return (
+            table["step"].to_numpy().astype(np.int64),
+            table["task"].to_pylist(),
+            table["loss"].to_numpy().astype(np.float64),
+        )
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """All that the page is made of.
+
+    Attributes:
+        name: of the study.
+        trials: in the order of summary.csv, failed ones too.
+        run: run.json, what was run and on what; empty if there is none.
+    """
+
+    name: str
+    trials: list[Trial]
+    run: dict[str, Any]
+
+
+def read_study(study_dir: Path) -> StudyRecord:
+    """Read a study folder.
+
+    Raises:
+        DataError: the folder holds no summary.csv.
+    """
+    path = study_dir / "summary.csv"
+    if not path.is_file():
+        raise DataError(
+            f"{study_dir} holds no summary.csv: give the folder of a study that ran, "
+            "<output>/<study>"
+        )
+    with path.open(newline="", encoding="utf-8") as file:
+        trials = [
+            _read_trial(index, row, study_dir / "trials" / row["trial"])
+            for index, row in enumerate(csv.DictReader(file))
+        ]
+    run = study_dir / "run.json"
+    facts = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {}
+    name = _read_yaml(study_dir / "study.yaml").get("study", study_dir.name)
+    return StudyRecord(name, trials, facts)
+
+
+def _read_trial(index: int, summary: dict[str, str], folder: Path) -> Trial:
+    """What the trial left; a file that breaks off is a fault to show, not a reason to stop."""
+    tables, faults = {}, []
+    for name in TABLES:
+        path = folder / f"{name}.parquet"
+        if not path.is_file():
+            continue
+        try:
+            tables[name] = pq.read_table(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            faults.append(f"{summary['trial']}: {path.name} cannot be read: {error}")
+    return Trial(index, summary, _read_yaml(folder / "config.yaml"), tables, faults)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    value, _, _ = parse(path.read_text(encoding="utf-8"))
+    return value or {}

@@ -1,0 +1,177 @@
+"""The tables of the report, as cells of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.core.analysis import Comparison, area_under_curve
+from orchestrator.report.answer import Contrast, area, query_curves
+from orchestrator.report.read import Trial
+from orchestrator.report.text import MISSING, interval, number, short_hash, signed
+
+LOSS_COLUMNS = {
+    "query_loss", "held_out_loss", "off_target_loss", "best_query_loss", "query_loss_auc",
+}  # fmt: skip
+RATE_COLUMNS = {"seconds", "tokens_per_second"}
+STEP_COLUMNS = {"steps", "steps_to_90"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text and its style classes: number, best, failed."""
+
+    text: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    headers: list[str]
+    rows: list[list[Cell]] = field(default_factory=list)
+
+
+def step_table(trials: list[Trial], contrast: Contrast | None) -> Table | None:
+    """Query loss of every trial and the two arms' difference, at each evaluated step and by area.
+
+    Losses are means over tasks, so that they and the difference add up. None without any loss.
+    """
+    curves = {trial: query_curves(trial) for trial in trials}
+    measured = {trial: curve for trial, curve in curves.items() if curve is not None}
+    if not measured:
+        return None
+    losses = {
+        trial: dict(zip(curve.steps.tolist(), curve.losses.mean(axis=1).tolist(), strict=True))
+        for trial, curve in measured.items()
+    }
+    # The area of a run that broke off covers other steps: it cannot stand beside the others.
+    areas = {trial: area(curve) for trial, curve in measured.items() if trial.finished}
+
+    compared = ["ahead", "difference", "95% interval", "tasks"] if contrast else []
+    table = Table(["step", *compared, *(trial.label for trial in trials)])
+
+    def add(label: str, result: Comparison | None, values: dict[Trial, float]) -> None:
+        cells = _comparison_cells(contrast, result) if contrast else []
+        table.rows.append([Cell(label), *cells, *_loss_cells(trials, values)])
+
+    for step in sorted(set().union(*losses.values())):
+        values = {trial: losses[trial][step] for trial in measured if step in losses[trial]}
+        add(str(step), contrast.by_step.get(step) if contrast else None, values)
+    add("by area", contrast.by_area if contrast else None, areas)
+    return table
+
+
+def _loss_cells(trials: list[Trial], values: dict[Trial, float]) -> list[Cell]:
+    """The lowest loss among finished trials is marked, unless all are the same."""
+    rivals = [value for trial, value in values.items() if trial.finished]
+    best = min(rivals) if len(set(rivals)) > 1 else None
+    return [
+        Cell(MISSING, "number")
+        if trial not in values
+        else Cell(
+            number(values[trial]),
+            "number best" if trial.finished and values[trial] == best else "number",
+        )
+        for trial in trials
+    ]
+
+
+def _comparison_cells(contrast: Contrast, result: Comparison | None) -> list[Cell]:
+    if result is None:
+        return [Cell(MISSING)] * 4
+    winner = {"ahead": contrast.a_name, "behind": contrast.b_name}
+    return [
+        Cell(winner.get(result.verdict, result.verdict)),
+        Cell(signed(result.difference), "number"),
+        Cell(interval(result), "number"),
+        Cell(f"{result.tasks_ahead} of {result.tasks}", "number"),
+    ]
+
+
+def task_table(contrast: Contrast) -> Table:
+    """Area under the curve of both arms for each task, the largest advantage first."""
+    areas_a = area_under_curve(contrast.a.steps, contrast.a.losses)
+    areas_b = area_under_curve(contrast.b.steps, contrast.b.losses)
+    table = Table(["task", contrast.a_name, contrast.b_name, "difference"])
+    for index in (areas_a - areas_b).argsort(kind="stable"):
+        a, b = float(areas_a[index]), float(areas_b[index])
+        values = [Cell(number(a), "number"), Cell(number(b), "number")]
+        table.rows.append([Cell(contrast.a.tasks[index]), *values, Cell(signed(a - b), "number")])
+    return table
+
+
+def summary_table(trials: list[Trial]) -> Table:
+    """summary.csv, without the columns that are empty in every row."""
+    columns = [key for key in trials[0].summary if any(trial.summary[key] for trial in trials)]
+    rows = [[_summary_cell(key, trial.summary[key]) for key in columns] for trial in trials]
+    for trial, row in zip(trials, rows, strict=True):
+        if not trial.finished:
+            row[columns.index("status")] = Cell(trial.summary["status"], "failed")
+    return Table(columns, rows)
+
+
+def _summary_cell(column: str, text: str) -> Cell:
+    kind = "number" if column in LOSS_COLUMNS | RATE_COLUMNS | STEP_COLUMNS else ""
+    if not text:
+        return Cell(MISSING, kind)
+    if column in LOSS_COLUMNS:
+        return Cell(number(float(text)), kind)
+    if column in RATE_COLUMNS:
+        return Cell(f"{float(text):,.1f}", kind)
+    return Cell(short_hash(text) if column.endswith("_sha256") else text, kind)
+
+
+def stage_table(stages: list[dict[str, Any]]) -> Table:
+    """Stages of run.json with their wall time."""
+    return Table(
+        ["stage", "seconds", "reused"],
+        [
+            [
+                Cell(str(stage.get("name", MISSING))),
+                Cell(_describe("seconds", stage.get("seconds")), "number"),
+                Cell(_describe("reused", stage.get("reused"))),
+            ]
+            for stage in stages
+        ],
+    )
+
+
+def run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:
+    """run.json as label and text, one line for each entry of its sections, in its order.
+
+    The command and the stages have places of their own on the page.
+    """
+    facts = []
+    for key, value in run.items():
+        if key in {"command", "stages"}:
+            continue
+        if isinstance(value, dict) and any(isinstance(entry, dict) for entry in value.values()):
+            facts += [(f"{key}: {name}", _describe(name, entry)) for name, entry in value.items()]
+        else:
+            facts.append((key, _describe(key, value)))
+    return [(label.replace("_", " "), text) for label, text in facts]
+
+
+def _describe(key: str, value: Any) -> str:
+    """Any JSON value in one line; digests cut short."""
+    match value:
+        case None:
+            return MISSING
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return number(value)
+        case dict():
+            parts = (
+                f"{name.replace('_', ' ')} {_nested(name, entry)}" for name, entry in value.items()
+            )
+            return ", ".join(parts) or "none"
+        case list():
+            return "; ".join(_describe(key, entry) for entry in value) or "none"
+    digest = key.endswith("sha256") or key in {"fingerprint", "git_commit"}
+    return short_hash(str(value)) if digest else str(value)
+
+
+def _nested(key: str, value: Any) -> str:
+    text = _describe(key, value)
+    return f"({text})" if isinstance(value, dict) and value else text

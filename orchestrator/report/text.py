@@ -1,0 +1,29 @@
+"""Numbers as the report prints them."""
+
+from __future__ import annotations
+
+from orchestrator.core.analysis import Comparison
+
+MISSING = "–"
+MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: float) -> str:
+    """Three decimals; never a minus before zeros."""
+    text = f"{value:.3f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    """Three decimals and always a sign, but for 0.000."""
+    text = number(value)
+    return text if text == "0.000" or text.startswith(MINUS) else f"+{text}"
+
+
+def interval(comparison: Comparison) -> str:
+    return f"{signed(comparison.low)} to {signed(comparison.high)}"
+
+
+def short_hash(value: str) -> str:
+    """Enough of a digest to recognise it by."""
+    return value[:12]

@@ -1,0 +1,77 @@
+"""Everything a trial needs, as values and paths that any launcher can hand over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from orchestrator.config.schema import TrialConfig
+from orchestrator.core.order import step_count
+from orchestrator.data.dataset import TEST_SETS
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial.
+
+    Attributes:
+        trial: its name.
+        key: digest of its configuration.
+        config: its configuration.
+        model: folder of the pretrained model; `model_digest` tells its bytes.
+        dataset: folder of `instances.parquet`.
+        tokens: folder of the token table; `tokens_digest` tells its content.
+        folder: the trial's own folder; holds `plan.parquet` and takes the results.
+        store: shared artifacts; takes the losses of the untouched model.
+    """
+
+    trial: str
+    key: str
+    config: TrialConfig
+    model: Path
+    model_digest: str
+    dataset: Path
+    tokens: Path
+    tokens_digest: str
+    folder: Path
+    store: Path
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a job's files say.
+
+    Attributes:
+        plan: (n,) int64 rows in training order.
+        ids, tasks: (rows,) object arrays, of every instance of the study.
+        sets: rows of each test set that the study has, as int64.
+    """
+
+    plan: NDArray[np.int64]
+    ids: NDArray[np.object_]
+    tasks: NDArray[np.object_]
+    sets: dict[str, NDArray[np.int64]]
+
+
+def read_inputs(job: Job) -> Inputs:
+    """Read the plan and the columns that training needs."""
+    table = pq.read_table(job.dataset / "instances.parquet", columns=["row", "id", "task", "split"])
+    split = table["split"].to_numpy(zero_copy_only=False)
+    rows = table["row"].to_numpy()
+    sets = {name: rows[split == name] for name in TEST_SETS}
+    return Inputs(
+        plan=pq.read_table(job.folder / "plan.parquet", columns=["row"])["row"].to_numpy(),
+        ids=table["id"].to_numpy(zero_copy_only=False),
+        tasks=table["task"].to_numpy(zero_copy_only=False),
+        sets={name: members for name, members in sets.items() if len(members)},
+    )
+
+
+def evaluation_steps(config: TrialConfig, rows: int) -> list[int]:
+    """The steps after which test losses are measured: 0, every n-th, and the last."""
+    steps = step_count(rows, config.training.global_batch, config.training.max_steps)
+    return sorted({0, *range(0, steps, config.evaluation.every), steps})

@@ -1,0 +1,210 @@
+"""The arrangement core against a plain transcription of the paper's procedure."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.core.arrangements import Request, arrange
+from orchestrator.core.ranking import merge
+from orchestrator.core.units import groups, instances, unit_vectors
+from orchestrator.search import PoolSpace, search, sharded_search
+
+
+def unit_rows(rng, rows, dimensions=8):
+    vectors = rng.normal(size=(rows, dimensions))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def pool_with_duplicates(seed, rows, distinct):
+    rng = np.random.default_rng(seed)
+    return unit_rows(rng, distinct)[rng.integers(0, distinct, rows)]
+
+
+def make_request(pool, queries, units=None, *, depth=16, shard_rows=10**6, **options):
+    units = units or instances(len(pool))
+    vectors = unit_vectors(pool, units)
+    spaces = [
+        PoolSpace(
+            queries,
+            vectors,
+            sharded_search(queries, vectors, depth, shard_rows=shard_rows, farthest=farthest),
+            farthest=farthest,
+        )
+        for farthest in (False, True)
+    ]
+    return Request(units, *spaces, **options)
+
+
+def plain_turns(pool, queries, *, farthest=False):
+    """Each turn a full argmin a query over what is left; ties to the lowest row."""
+    distance = -(pool.astype(np.float64)[None] * queries.astype(np.float64)[:, None]).sum(axis=2)
+    if farthest:
+        distance = -distance
+    left, turns = list(range(len(pool))), []
+    while left:
+        turn = sorted({left[int(np.argmin(row))] for row in distance[:, left]})
+        turns.append(turn)
+        left = [row for row in left if row not in turn]
+    return turns
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 60),
+    queries=st.integers(1, 70),
+    distinct=st.integers(1, 12),
+    depth=st.integers(1, 8),
+    shard_rows=st.integers(1, 80),
+    farthest=st.booleans(),
+)
+def test_turns_equal_the_plain_procedure_with_duplicates_short_lists_and_any_sharding(
+    seed, rows, queries, distinct, depth, shard_rows, farthest
+):
+    pool = pool_with_duplicates(seed, rows, distinct)
+    test = unit_rows(np.random.default_rng(seed + 1), queries)
+    order = "farthest_first" if farthest else "nearest_first"
+    plan = arrange(
+        "tma",
+        make_request(pool, test, depth=depth, shard_rows=shard_rows, selection="all", order=order),
+    )
+    expected = plain_turns(pool, test, farthest=farthest)
+    assert plan.rows.tolist() == [row for turn in expected for row in turn]
+    turn_of = [t for t, turn in enumerate(expected) for _ in turn]
+    assert plan.turn.tolist() == [-t - 1 if farthest else t for t in turn_of]
+
+
+@pytest.mark.parametrize("selection", ["nearest", "farthest", "both_ends", "random", "all"])
+@pytest.mark.parametrize("order", ["nearest_first", "farthest_first", "random"])
+@pytest.mark.parametrize("granularity", ["instance", "task"])
+def test_every_plan_is_a_sequence_of_exactly_the_budgeted_distinct_rows(
+    selection, order, granularity
+):
+    rng = np.random.default_rng(3)
+    pool, queries = unit_rows(rng, 90), unit_rows(rng, 7)
+    units = groups(rng.integers(0, 9, 90)) if granularity == "task" else None
+    rows = None if selection == "all" else 41
+    plan = arrange(
+        "tma", make_request(pool, queries, units, selection=selection, order=order, rows=rows)
+    )
+    assert len(plan) == len(set(plan.rows.tolist())) == (rows or 90)
+    assert set(plan.rows.tolist()) <= set(range(90))
+
+
+def test_nearest_first_farthest_first_and_random_of_both_ends_are_the_same_set_in_other_orders():
+    rng = np.random.default_rng(5)
+    pool, queries = pool_with_duplicates(5, 120, 70), unit_rows(rng, 9)
+    plans = [
+        arrange("tma", make_request(pool, queries, selection="both_ends", order=order, rows=50))
+        for order in ("nearest_first", "farthest_first", "random")
+    ]
+    sets = {frozenset(plan.rows.tolist()) for plan in plans}
+    assert len(sets) == 1
+    assert len({tuple(plan.rows.tolist()) for plan in plans}) == 3
+
+
+def test_nearest_first_sees_nearer_rows_early_and_farthest_first_sees_them_late():
+    rng = np.random.default_rng(6)
+    pool, queries = unit_rows(rng, 200), unit_rows(rng, 10)
+    nearest = -(pool @ queries.T).max(axis=1)
+    halves = {}
+    for order in ("nearest_first", "farthest_first"):
+        rows = arrange(
+            "tma", make_request(pool, queries, selection="both_ends", order=order, rows=80)
+        ).rows
+        halves[order] = (nearest[rows[:40]].mean(), nearest[rows[40:]].mean())
+    assert halves["nearest_first"][0] < halves["nearest_first"][1]
+    assert halves["farthest_first"][0] > halves["farthest_first"][1]
+
+
+def test_reversing_the_order_reverses_a_one_sided_plan():
+    rng = np.random.default_rng(7)
+    pool, queries = unit_rows(rng, 60), unit_rows(rng, 5)
+    for selection in ("nearest", "farthest"):
+        one, other = (
+            arrange("tma", make_request(pool, queries, selection=selection, order=order, rows=31))
+            for order in ("nearest_first", "farthest_first")
+        )
+        assert one.rows.tolist() == other.rows.tolist()[::-1]
+
+
+def test_whole_turns_are_kept_when_the_budget_is_not_cut():
+    rng = np.random.default_rng(8)
+    pool, queries = unit_rows(rng, 80), unit_rows(rng, 12)
+    turns = plain_turns(pool, queries)
+    plan = arrange("tma", make_request(pool, queries, selection="nearest", rows=15, cut=False))
+    whole = 0
+    while sum(map(len, turns[:whole])) < 15:
+        whole += 1
+    assert plan.rows.tolist() == [row for turn in turns[:whole] for row in turn]
+
+
+def test_a_budget_of_turns_gives_that_many_turns_and_the_first_budget_met_ends_the_selection():
+    rng = np.random.default_rng(9)
+    pool, queries = unit_rows(rng, 80), unit_rows(rng, 12)
+    three = arrange("tma", make_request(pool, queries, selection="nearest", turns=3))
+    assert sorted(set(three.turn.tolist())) == [0, 1, 2]
+    both = arrange("tma", make_request(pool, queries, selection="nearest", turns=3, rows=5))
+    assert both.rows.tolist() == three.rows.tolist()[:5]
+
+
+def test_within_turn_distance_sorts_each_turn_by_the_distance_it_was_chosen_at():
+    rng = np.random.default_rng(10)
+    pool, queries = unit_rows(rng, 50), unit_rows(rng, 20)
+    by_row = arrange("tma", make_request(pool, queries, selection="all"))
+    plan = arrange("tma", make_request(pool, queries, selection="all", within_turn="distance"))
+    for turn in set(plan.turn.tolist()):
+        assert np.all(np.diff(plan.distance[plan.turn == turn]) >= 0)
+        assert set(plan.rows[plan.turn == turn]) == set(by_row.rows[by_row.turn == turn])
+
+
+def test_task_granularity_moves_all_rows_of_a_task_together_in_pool_order():
+    rng = np.random.default_rng(11)
+    pool, queries = unit_rows(rng, 60), unit_rows(rng, 4)
+    tasks = rng.integers(0, 6, 60)
+    plan = arrange("tma", make_request(pool, queries, groups(tasks), selection="all"))
+    order = tasks[plan.rows]
+    blocks = [order[0]] + [b for a, b in zip(order, order[1:], strict=False) if a != b]
+    assert len(blocks) == len(set(blocks)) == 6
+    for task in blocks:
+        assert np.all(np.diff(plan.rows[order == task]) > 0)
+    centroid = np.stack([pool[tasks == t].mean(axis=0) for t in range(6)])
+    centroid /= np.linalg.norm(centroid, axis=1, keepdims=True)
+    first_turn = set((centroid @ queries.T).argmax(axis=0))
+    assert set(order[plan.turn == 0]) == first_turn
+
+
+def test_more_shards_prove_no_less_and_merge_to_the_same_lists():
+    pool, queries = pool_with_duplicates(12, 300, 90), pool_with_duplicates(13, 20, 15)
+    whole = search(queries, pool, 300)
+    for shard_rows in (1, 7, 64, 299):
+        merged = sharded_search(queries, pool, 300, shard_rows=shard_rows)
+        assert np.array_equal(merged.units, whole.units)
+        assert np.array_equal(merged.distances, whole.distances)
+        assert np.all(merged.lengths == 300)
+
+
+def test_a_list_never_claims_an_entry_that_a_deeper_search_contradicts():
+    pool, queries = pool_with_duplicates(14, 400, 40), pool_with_duplicates(15, 30, 30)
+    whole = search(queries, pool, 400)
+    for depth in (1, 5, 33):
+        shard = merge([search(queries, pool, depth)], depth)
+        for query, length in enumerate(shard.lengths):
+            assert shard.units[query, :length].tolist() == whole.units[query, :length].tolist()
+
+
+def test_the_random_method_is_a_seeded_sample_without_repeats():
+    pool = unit_rows(np.random.default_rng(16), 100)
+    request = make_request(pool, pool[:3], rows=30, seed=1)
+    plan = arrange("random", request)
+    assert len(set(plan.rows.tolist())) == 30
+    assert plan.rows.tolist() == arrange("random", request).rows.tolist()
+    other = arrange("random", make_request(pool, pool[:3], rows=30, seed=2))
+    assert plan.rows.tolist() != other.rows.tolist()
+
+
+def test_an_unknown_method_is_refused_with_the_list_of_methods():
+    pool = unit_rows(np.random.default_rng(17), 5)
+    with pytest.raises(ValueError, match="random, tma"):
+        arrange("best", make_request(pool, pool))

@@ -1,0 +1,97 @@
+import json
+import os
+import shutil
+
+import pytest
+
+from orchestrator.errors import ModelError
+from orchestrator.models import fingerprint, resolve, validate_name
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model folder as a user has it: no manifest."""
+    stored = resolve("random:tiny-bert", tmp_path / "store")
+    mine = tmp_path / "mine"
+    shutil.copytree(stored, mine, ignore=shutil.ignore_patterns("manifest.json"))
+    return mine
+
+
+def _set(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def _make_pickle(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def _foreign_module(folder):
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["type"] = "os.path.Pooling"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "answer"),
+    [
+        (lambda f: (f / "config.json").unlink(), "has no config.json"),
+        (_make_pickle, "save_pretrained(NEW_FOLDER)"),
+        (lambda f: [p.unlink() for p in f.glob("tokenizer*")], "has no tokenizer"),
+        (lambda f: (f / "modeling.py").write_text("raise SystemExit"), "modeling.py"),
+        (lambda f: (f / "1_Pooling" / "code.py").write_text(""), "code.py"),
+        (lambda f: _set(f / "config.json", auto_map={"AutoModel": "x.Y"}), "auto_map"),
+        (lambda f: _set(f / "tokenizer_config.json", auto_map={}), "tokenizer_config.json"),
+        (_foreign_module, "os.path.Pooling"),
+        (lambda f: (f / "config.json").write_text("{"), "is not JSON"),
+        (lambda f: (f / "modules.json").write_text('["x"]'), "modules.json"),
+    ],
+)
+def test_a_folder_that_is_incomplete_or_brings_code_is_refused(folder, tmp_path, spoil, answer):
+    validate_name(str(folder))
+    spoil(folder)
+    with pytest.raises(ModelError) as refused:
+        validate_name(str(folder))
+    assert answer in str(refused.value)
+    assert str(folder) in str(refused.value)
+    with pytest.raises(ModelError):
+        resolve(str(folder), tmp_path / "store")
+
+
+def test_the_fingerprint_is_the_same_with_and_without_a_manifest(folder, tmp_path):
+    assert fingerprint(folder) == fingerprint(resolve("random:tiny-bert", tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]
+)
+def test_the_fingerprint_changes_with_each_file_that_is_loaded(folder, name):
+    before = fingerprint(folder)
+    path = folder / name
+    path.write_bytes(path.read_bytes() + b" ")
+    assert fingerprint(folder) != before
+
+
+def test_the_fingerprint_ignores_other_files(folder):
+    before = fingerprint(folder)
+    (folder / "README.md").write_text("about")
+    (folder / "checkpoint-1").mkdir()
+    (folder / "checkpoint-1" / "model.safetensors").write_bytes(b"other")
+    (folder / "manifest.json").write_text('{"files": ["of another program"]}')
+    assert fingerprint(folder) == before
+
+
+def test_the_fingerprint_of_a_copy_trained_in_place_is_not_that_of_its_manifest(tmp_path):
+    stored = resolve("random:tiny-bert", tmp_path / "store")
+    copy = shutil.copytree(stored, tmp_path / "copy")
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1  # the size stays
+    weights.write_bytes(content)
+    later = (copy / "manifest.json").stat().st_mtime_ns + 10**9
+    os.utime(weights, ns=(later, later))
+    assert fingerprint(copy) != fingerprint(stored)
+
+
+def test_an_empty_folder_has_no_fingerprint(tmp_path):
+    with pytest.raises(ModelError, match="holds no model"):
+        fingerprint(tmp_path)

@@ -1,0 +1,174 @@
+"""Against a small server that speaks the part of the hub's protocol that a download needs."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import pytest
+
+from orchestrator.models import fingerprint, resolve
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TOKEN = "hf_canary0123456789"
+
+
+class Hub(BaseHTTPRequestHandler):
+    files: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        path = self.path.split("?")[0]
+        self.asked.append(path)
+        if path == "/api/models/owner/tiny":
+            self._json({"id": "owner/tiny", "sha": COMMIT})
+        elif path == f"/api/models/owner/tiny/tree/{COMMIT}":
+            self._json([self._entry(name) for name in self.files])
+        elif path.startswith(f"/owner/tiny/resolve/{COMMIT}/"):
+            self._send(200, self.files[path.split(COMMIT + "/")[1]])
+        elif path == "/api/models/owner/gated":
+            self._send(403, b"", {"X-Error-Code": "GatedRepo"})
+        elif path == "/api/models/owner/echo":
+            self._send(400, b"", {"X-Error-Message": f"refused {self.headers['Authorization']}"})
+        else:
+            self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args):
+        pass
+
+    def _entry(self, name):
+        content = self.files[name]
+        oid = hashlib.sha1(content).hexdigest()
+        return {"type": "file", "path": name, "size": len(content), "oid": oid}
+
+    def _json(self, value):
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _send(self, status, body, headers=()):
+        self.send_response(status)
+        etag = f'"{hashlib.sha1(body).hexdigest()}"'
+        standard = {"Content-Length": len(body), "ETag": etag, "X-Repo-Commit": COMMIT}
+        for key, value in {**standard, **dict(headers)}.items():
+            self.send_header(key, str(value))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def hub():
+    Hub.files, Hub.asked = {}, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def _resolve(name, tmp_path, endpoint):
+    """In a process of its own: huggingface_hub reads its environment when it is imported."""
+    code = (
+        "import sys, pathlib; from orchestrator.models import resolve\n"
+        "from orchestrator.errors import ModelError\n"
+        "try: print(resolve(sys.argv[1], pathlib.Path(sys.argv[2])))\n"
+        "except ModelError as error: print(error); sys.exit(2)"
+    )
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_TOKEN": TOKEN,
+        "HF_HUB_OFFLINE": "0",
+        "NO_PROXY": "127.0.0.1",
+    }
+    command = [sys.executable, "-c", code, name, str(tmp_path / "store")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert TOKEN not in done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.returncode, done.stdout.strip()
+
+
+def test_a_model_is_fetched_once_with_its_commit_and_nothing_but_model_files(hub, tmp_path):
+    source = resolve("random:tiny-bert", tmp_path / "source")
+    model = {
+        path.relative_to(source).as_posix(): path.read_bytes()
+        for path in source.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+    Hub.files = {**model, "pytorch_model.bin": b"pickle", "modeling.py": b"", "README.md": b"# A"}
+
+    status, said = _resolve("owner/tiny", tmp_path, hub)
+
+    assert status == 0, said
+    (folder,) = (tmp_path / "store" / "models").iterdir()
+    assert said == str(folder)
+    assert fingerprint(folder) == fingerprint(source)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["revision"] == COMMIT
+    assert set(manifest["files"]) == set(model)
+    assert not any(path.endswith((".bin", ".py", ".md")) for path in Hub.asked)
+
+    before = list(Hub.asked)
+    assert _resolve("owner/tiny", tmp_path, hub) == (status, said)
+    assert Hub.asked == before
+
+
+@pytest.mark.parametrize(
+    ("files", "answer"),
+    [
+        ({"config.json": b"{}", "pytorch_model.bin": b"pickle"}, "no *.safetensors"),
+        (
+            {
+                "config.json": b'{"auto_map": {"AutoModel": "modeling.Mine"}}',
+                "model.safetensors": b"",
+                "tokenizer.json": b"{}",
+                "modeling.py": b"raise SystemExit",
+            },
+            "auto_map",
+        ),
+    ],
+)
+def test_a_model_that_is_unsafe_to_load_does_not_reach_the_store(hub, tmp_path, files, answer):
+    Hub.files = files
+    status, said = _resolve("owner/tiny", tmp_path, hub)
+    assert status == 2
+    assert answer in said
+    assert list((tmp_path / "store" / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("owner/gated", "accept its licence"),
+        ("owner/none", "no model that the hub shows to you"),
+        ("smollm2-135", "Did you mean smollm2-135m?"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_with_what_to_do(hub, tmp_path, name, answer):
+    status, said = _resolve(name, tmp_path, hub)
+    assert status == 2
+    assert name in said
+    assert answer in said
+
+
+def test_a_token_that_the_server_quotes_is_not_shown(hub, tmp_path):
+    status, said = _resolve("owner/echo", tmp_path, hub)
+    assert status == 2
+    assert "Bearer ***" in said
+
+
+def test_without_a_hub_an_unknown_name_fails_in_seconds_and_lists_what_is_there(tmp_path):
+    started = time.monotonic()
+    status, said = _resolve("all-MiniLM-L6", tmp_path, "http://127.0.0.1:9")
+    assert time.monotonic() - started < 20
+    assert status == 2
+    assert "Did you mean all-MiniLM-L6-v2?" in said
+    for alternative in ("smollm2-135m", "random:tiny-llama", "./my-model", "owner/model"):
+        assert alternative in said

@@ -1,0 +1,155 @@
+"""A study folder as a run leaves it, with losses that are made up."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+STEPS = [0, 8, 16, 24]
+TASKS = [f"task {number}" for number in range(9)] + ["<script>alert(1)</script>"]
+SETS = ("query", "held_out", "off_target")
+ARMS = {
+    "nearest_first": {"method": "tma", "order": "nearest_first", "granularity": "instance"},
+    "random": {"method": "random"},
+    "farthest_first": {"method": "tma", "order": "farthest_first", "granularity": "instance"},
+    "nearest_first_tasks": {"method": "tma", "order": "nearest_first", "granularity": "task"},
+}
+RUN = {
+    "started": "2024-11-22T10:00:00+00:00",
+    "seconds": 401.25,
+    "command": "orchestrator run experiments/quickstart.yaml",
+    "versions": {"torch": "2.13.0", "ray": "2.60.0"},
+    "hardware": {"cpu": "a processor", "cores": 2, "memory_gib": 23.4, "gpus": []},
+    "git_commit": "0123456789abcdef0123456789abcdef01234567",
+    "data": {
+        "pool": {"instances": 820, "tasks": 41, "dropped": {"longer than 450 characters": 7}},
+        "query": {"instances": 50, "tasks": 10, "dropped": {}},
+    },
+    "models": {"model": {"name": "smollm2-135m", "fingerprint": "fedcba9876543210" * 4}},
+    "stages": [
+        {"name": "dataset", "seconds": 1.2, "reused": False},
+        {"name": "embed", "seconds": 30.55, "reused": True},
+    ],
+}
+
+
+def write_losses(folder: Path, sets: tuple[str, ...], shift: float, seed: int) -> None:
+    """Losses of 3 instances a task; from the first evaluation on they lie `shift` higher."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name in sets:
+        level = 2.0 + 0.5 * SETS.index(name)
+        for step in STEPS:
+            for task_index, task in enumerate(TASKS):
+                for instance in range(3):
+                    noise = 0.01 * rng.standard_normal() + shift if step else 0.0
+                    loss = level + 0.1 * task_index + np.exp(-step / 10) + noise
+                    cut = name == "query" and task_index == 0 and instance == 0
+                    rows.append(
+                        {
+                            "step": step,
+                            "set": name,
+                            "id": f"{task}/{instance}",
+                            "task": task,
+                            "loss": None if cut else loss,
+                            "tokens": 0 if cut else 12,
+                        }
+                    )
+    pq.write_table(pa.Table.from_pylist(rows), folder / "losses.parquet")
+
+
+def write_plan(folder: Path, arm: dict[str, str], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    distance = np.sort(-rng.uniform(0.1, 0.9, 384))
+    if arm.get("order") == "farthest_first":
+        distance = distance[::-1]
+    if arm["method"] == "random":
+        distance = np.full(384, np.nan)
+    position = np.arange(384)
+    plan = {
+        "position": position,
+        "row": position,
+        "id": [f"id{row}" for row in position],
+        "task": ["pool task"] * 384,
+        "turn": position // 50,
+        "unit": position,
+        "distance": distance,
+    }
+    pq.write_table(pa.table(plan), folder / "plan.parquet")
+
+
+def write_train_log(folder: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    step = np.arange(1, 25)
+    log = {"step": step, "loss": 3 * np.exp(-step / 20) + 0.2 * rng.standard_normal(24)}
+    pq.write_table(pa.table(log), folder / "train_log.parquet")
+
+
+def write_config(folder: Path, arm: dict[str, str], seed: int = 0) -> None:
+    """Only what was set, as the arrangement of a random trial may not name its order."""
+    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed, "arrangement": arm}))
+
+
+def make_study(
+    root: Path,
+    shifts: dict[str, float],
+    failed: tuple[str, ...] = (),
+    sets: tuple[str, ...] = SETS,
+    arms: dict[str, dict[str, str]] = ARMS,
+) -> Path:
+    """A study folder; a positive shift makes an arm's losses higher, so the arm worse.
+
+    A failed trial leaves its configuration, its plan and half a table of losses.
+    """
+    study = root / "quickstart"
+    summary = []
+    for index, (name, arm) in enumerate(arms.items()):
+        folder = study / "trials" / name
+        folder.mkdir(parents=True)
+        write_config(folder, arm)
+        write_plan(folder, arm, index)
+        if name in failed:
+            (folder / "losses.parquet").write_bytes(b"PAR1 and then the power went")
+        else:
+            write_losses(folder, sets, shifts.get(name, 0.0), index)
+            write_train_log(folder, index)
+        summary.append(summary_row(name, arm, sets, name in failed))
+    with (study / "summary.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, summary[0])
+        writer.writeheader()
+        writer.writerows(summary)
+    (study / "study.yaml").write_text("study: quickstart\n")
+    (study / "run.json").write_text(json.dumps(RUN))
+    return study
+
+
+def summary_row(name: str, arm: dict[str, str], sets: tuple[str, ...], failed: bool) -> dict:
+    return {
+        "trial": name,
+        "status": "failed" if failed else "finished",
+        "arrangement.order": arm.get("order", ""),
+        "steps": "" if failed else 24,
+        "query_loss": "" if failed else 2.54123,
+        "held_out_loss": "" if failed or "held_out" not in sets else 3.01987,
+        "off_target_loss": "" if failed else 3.5,
+        "best_query_loss": "" if failed else 2.5,
+        "query_loss_auc": "" if failed else 2.8,
+        "steps_to_90": "" if failed else 24,
+        "set_sha256": "ab" * 32 if arm["method"] == "tma" else "cd" * 32,
+        "order_sha256": "" if failed else name.encode().hex().ljust(64, "0"),
+        "seconds": "" if failed else 81.23456,
+        "tokens_per_second": "" if failed else 1512.3,
+    }
+
+
+@pytest.fixture
+def study_of(tmp_path):
+    """`make_study` in a folder of the test's own."""
+    return lambda shifts, **options: make_study(tmp_path, shifts, **options)

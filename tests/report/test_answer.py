@@ -1,0 +1,108 @@
+"""Which trials are compared, and how the page says it."""
+
+import pytest
+import yaml
+
+from orchestrator.report.answer import answer_question, order_pairs
+from orchestrator.report.read import read_study
+from orchestrator.report.tables import step_table
+from orchestrator.report.text import number, signed
+from tests.report.conftest import ARMS
+
+NEAR, FAR = ARMS["nearest_first"], ARMS["farthest_first"]
+
+
+def names(pairs):
+    return [(near.name, far.name) for near, far in pairs]
+
+
+def test_arms_pair_when_they_differ_in_the_order_alone(study_of):
+    arms = {
+        "far": FAR,
+        "shuffled": {**NEAR, "order": "random"},
+        "near_tasks": {**NEAR, "granularity": "task"},
+        "near": NEAR,
+        "far_tasks": {**FAR, "granularity": "task"},
+        "nearest_part": {**NEAR, "selection": "nearest"},
+    }
+    pairs = order_pairs(read_study(study_of({}, arms=arms)).trials)
+    assert names(pairs) == [("near", "far"), ("near_tasks", "far_tasks")]
+
+
+def test_an_order_left_out_is_the_default_one(study_of):
+    near = {key: value for key, value in NEAR.items() if key != "order"}
+    trials = read_study(study_of({}, arms={"near": near, "far": FAR})).trials
+    assert names(order_pairs(trials)) == [("near", "far")]
+
+
+def test_a_random_method_is_no_nearest_first_arm(study_of):
+    arms = {"shuffled": {"method": "random", "order": "nearest_first"}, "far": FAR}
+    assert order_pairs(read_study(study_of({}, arms=arms)).trials) == []
+
+
+def test_seeds_pair_with_their_own_counterpart_and_are_averaged(study_of):
+    arms = {"near0": NEAR, "far0": FAR, "near1": NEAR, "far1": FAR}
+    study = study_of({"near0": -0.3, "near1": 0.1}, arms=arms)
+    for name in ("near1", "far1"):
+        path = study / "trials" / name / "config.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "seed": 1}))
+    trials = read_study(study).trials
+    assert names(order_pairs(trials)) == [("near0", "far0"), ("near1", "far1")]
+    answer = answer_question(trials)
+    # mean of -0.3 and +0.1 from step 8 on, nothing at step 0
+    assert answer.contrast.by_area.difference == pytest.approx(-0.1 * 20 / 24, abs=0.01)
+    assert answer.sentence.startswith("Yes")
+    assert any(caveat.startswith("2 seeds") for caveat in answer.caveats)
+
+
+def test_a_pair_that_did_not_finish_is_left_out_and_named(study_of):
+    arms = {"near": NEAR, "far": FAR}
+    arms |= {f"{name}_tasks": {**arm, "granularity": "task"} for name, arm in arms.items()}
+    trials = read_study(study_of({"near": 0.2}, failed=("near_tasks",), arms=arms)).trials
+    answer = answer_question(trials)
+    assert answer.sentence.startswith("No:")
+    assert any("near_tasks (failed)" in caveat for caveat in answer.caveats)
+
+
+def test_arms_on_different_instances_are_not_called_the_same_set(study_of):
+    study = study_of({}, arms={"near": NEAR, "far": FAR})
+    summary = study / "summary.csv"
+    text = summary.read_text()
+    assert "Both arms trained on the same" in " ".join(
+        answer_question(read_study(study).trials).caveats
+    )
+    summary.write_text(text.replace("ab" * 32, "ef" * 32, 1))
+    assert "did not train on the same" in " ".join(
+        answer_question(read_study(study).trials).caveats
+    )
+
+
+def test_every_step_and_the_area_have_a_row_with_the_best_trial_marked(study_of):
+    trials = read_study(study_of({"random": -0.5})).trials
+    table = step_table(trials, answer_question(trials).contrast)
+    assert [row[0].text for row in table.rows] == ["0", "8", "16", "24", "by area"]
+    column = table.headers.index("random")
+    marked = [
+        [index for index, cell in enumerate(row) if "best" in cell.kind] for row in table.rows
+    ]
+    assert marked == [[], *[[column]] * 4]  # nothing is best while all are the untouched model
+
+
+def test_a_trial_that_broke_off_is_never_best_and_has_no_area(study_of):
+    study = study_of({"random": -0.5})
+    summary = study / "summary.csv"
+    summary.write_text(summary.read_text().replace("random,finished", "random,failed"))
+    trials = read_study(study).trials
+    table = step_table(trials, answer_question(trials).contrast)
+    column = table.headers.index("random (failed)")
+    assert all("best" not in row[column].kind for row in table.rows)
+    assert table.rows[-2][column].text != "–"
+    assert table.rows[-1][column].text == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "with_sign"),
+    [(1.23456, "1.235", "+1.235"), (-0.5, "−0.500", "−0.500"), (-0.0001, "0.000", "0.000")],
+)
+def test_numbers_have_three_decimals_and_no_negative_zero(value, plain, with_sign):
+    assert (number(value), signed(value)) == (plain, with_sign)

@@ -1,0 +1,147 @@
+"""The report says what the data say, names what failed and needs nothing but itself."""
+
+import re
+from html import unescape
+
+import pytest
+
+from orchestrator.errors import DataError
+from orchestrator.report.build import build_report
+from tests.report.conftest import ARMS, TASKS, make_study
+
+
+def words_of(page: str) -> str:
+    """The page as read: no scripts, no styles, no tags."""
+    page = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def build(study) -> str:
+    return build_report(study).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A study in which nearest-first is 0.2 below farthest-first."""
+    return build(make_study(tmp_path_factory.mktemp("report"), {"nearest_first": -0.2}))
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [
+        (-0.2, "Yes: by the area under the query-loss curve, nearest-first was ahead"),
+        (0.2, "No: by the area under the query-loss curve, nearest-first was behind"),
+        (None, "No clear difference: by the area under the query-loss curve"),
+    ],
+)
+def test_answer_follows_the_losses(study_of, shift, verdict):
+    shifts = {"nearest_first": shift} if shift else {}
+    study = study_of(shifts)
+    if shift is None:  # exactly equal arms
+        trials = study / "trials"
+        losses = (trials / "nearest_first" / "losses.parquet").read_bytes()
+        (trials / "farthest_first" / "losses.parquet").write_bytes(losses)
+    words = words_of(build(study))
+    assert "Did nearest-first beat farthest-first?" in words
+    assert verdict in words
+    assert "One seed on 10 tasks says little" in words
+
+
+def test_interval_and_count_of_tasks_stand_in_the_answer(page):
+    # 0.2 from step 8 on and 0 at step 0: the area is 0.2 * (4 + 16) / 24 = 0.167, give or take
+    found = re.search(
+        r"ahead of farthest-first by (\S+) \(95% interval (\S+) to (\S+)\), ahead on 10 of 10",
+        words_of(page),
+    )
+    difference, low, high = map(float, found.groups())
+    assert low <= difference <= high
+    assert difference == pytest.approx(0.2 * 20 / 24, abs=0.01)
+
+
+def test_every_figure_is_in_the_page_and_beside_it(study_of):
+    path = build_report(study_of({}))
+    page = path.read_text(encoding="utf-8")
+    for key in ("loss-query", "loss-held_out", "loss-off_target", "train", "distance"):
+        assert f'id="{key}"' in page
+    pictures = {picture.name for picture in (path.parent / "figures").glob("*.png")}
+    assert pictures == {"loss_curves.png", "train_loss.png", "plan_distance.png"}
+
+
+def test_page_needs_nothing_from_outside(page):
+    tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page)
+    assert tags
+    addresses = re.findall(r"""\b(?:src|href)\s*=\s*["']?([^"'\s>]+)""", " ".join(tags))
+    assert [address for address in addresses if not address.startswith("data:")] == []
+    styles = " ".join(re.findall(r"<style>(.*?)</style>", page, flags=re.DOTALL))
+    assert "@import" not in styles
+    assert "url(" not in styles
+
+
+def test_the_library_is_in_the_page_once(page):
+    assert page.count("plotly.js v") == 1
+
+
+def test_names_from_the_data_are_text_and_never_tags(study_of):
+    study = study_of({}, arms={**ARMS, "<b onclick=x>": {"method": "random"}})
+    page = build(study)
+    assert "<script>alert" not in page
+    assert "<b onclick" not in page
+    words = words_of(page)
+    assert TASKS[-1] in words
+    assert "<b onclick=x>" in words
+
+
+def test_failed_trial_is_named_and_the_rest_is_shown(study_of):
+    study = study_of({}, failed=("farthest_first",), sets=("query", "off_target"))
+    page = build(study)
+    words = words_of(page)
+    assert "This study does not say" in words
+    assert "1 of 4 trials did not finish: farthest_first (failed)" in words
+    assert "farthest_first: losses.parquet cannot be read" in words
+    assert "2.541" in words  # the others' row of the summary
+    assert 'id="loss-query"' in page
+
+
+def test_a_set_that_was_not_measured_is_left_out(study_of):
+    page = build(study_of({}, sets=("query", "off_target")))
+    assert 'id="loss-held_out"' not in page
+    assert "Held-out" not in words_of(page)
+    assert "held_out_loss" not in words_of(page)
+
+
+def test_a_study_in_which_everything_failed_has_a_page(study_of):
+    words = words_of(build(study_of({}, failed=tuple(ARMS))))
+    assert "4 of 4 trials did not finish" in words
+
+
+def test_trials_that_left_no_folder_are_still_named(study_of, tmp_path):
+    study = study_of({})
+    with (study / "summary.csv").open("a") as file:
+        file.write("never_started,failed" + "," * 12 + "\n")
+    assert "never_started (failed)" in words_of(build(study))
+
+
+def test_without_the_two_orders_the_best_arm_is_named(study_of):
+    arms = {"near": ARMS["nearest_first"], "shuffled": ARMS["random"]}
+    words = words_of(build(study_of({"near": 0.1}, arms=arms)))
+    assert "Which arm was best?" in words
+    assert "shuffled had the lowest area" in words
+
+
+def test_what_was_run_is_shown_with_digests_cut(page):
+    words = words_of(page)
+    assert "orchestrator run experiments/quickstart.yaml" in words
+    assert "dropped (longer than 450 characters 7)" in words
+    assert "torch 2.13.0" in words
+    assert "fedcba987654 " in words
+    assert "fedcba9876543" not in words
+    assert "ababababababa" not in words
+
+
+def test_instances_without_a_loss_are_counted(page):
+    assert "Query set: 1 of 30 instances" in words_of(page)
+
+
+def test_a_folder_that_is_no_study_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"summary\.csv"):
+        build_report(tmp_path)

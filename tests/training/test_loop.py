@@ -1,0 +1,130 @@
+"""A trial feeds its plan, measures what it says, and refuses what it cannot prove."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from orchestrator.training import tokens as token_table
+from orchestrator.training.record import read_result
+from tests.training.launch import launch
+
+pytestmark = pytest.mark.slow
+
+ROWS = np.random.default_rng(4).permutation(40)[:20]
+
+
+def series(folder):
+    return pq.read_table(folder / "train_log.parquet")["loss"].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def plain_series(shared):
+    """The same training by plain torch: whole batches, padded right, one mean over tokens."""
+    model = AutoModelForCausalLM.from_pretrained(shared.model)
+    table = token_table.load(shared.tokens)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=1e-3, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.0
+    )
+    losses = []
+    for start in range(0, len(ROWS), 6):
+        rows = ROWS[start : start + 6]
+        total, count = 0.0, 0
+        for row in rows:
+            part = slice(table.starts[row], table.starts[row + 1])
+            ids = torch.as_tensor(np.array(table.ids[part]), dtype=torch.int64)[None]
+            marks = torch.as_tensor(np.array(table.answer[part]))[1:]
+            logits = model(input_ids=ids).logits[0, :-1]
+            each = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none")
+            total, count = total + each[marks].sum(), count + int(marks.sum())
+        loss = total / count
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return np.array(losses)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "zero_stage", "budget"),
+    [(1, 0, 10**6), (2, 0, 500), (2, 2, 300), (2, 3, 10**6)],
+)
+def test_losses_equal_plain_training_and_the_realised_order_equals_the_plan(
+    make_job, plain_series, ranks, zero_stage, budget
+):
+    job = make_job(
+        ROWS,
+        training={
+            "global_batch": 6,
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "zero_stage": zero_stage,
+            "micro_batch_tokens": budget,
+        },
+        model={"precision": "float32"},
+    )
+    launch(job, ranks)
+    np.testing.assert_allclose(series(job.folder), plain_series, rtol=1e-4, atol=1e-4)
+    realised = pq.read_table(job.folder / "realised.parquet").to_pydict()
+    steps, rows = np.array(realised["step"]), np.array(realised["row"])
+    for step in range(1, 5):
+        assert sorted(rows[steps == step]) == sorted(ROWS[(step - 1) * 6 : step * 6])
+    assert set(realised["rank"]) == set(range(ranks))
+
+
+def test_test_losses_are_measured_at_step_0_every_n_steps_and_at_the_end(make_job):
+    job = make_job(ROWS, training={"global_batch": 4, "learning_rate": 1e-3})
+    launch(job)
+    losses = pq.read_table(job.folder / "losses.parquet").to_pandas()
+    assert sorted(losses["step"].unique()) == [0, 2, 4, 5]
+    assert set(losses["set"]) == {"query", "held_out"}
+    assert losses["id"].nunique() * 4 == len(losses)
+    means = losses.groupby("step")["loss"].mean()
+    assert means[5] < means[0]
+    journal = [json.loads(line) for line in (job.folder / "journal.jsonl").open()]
+    assert [e["step"] for e in journal if e["event"] == "step"] == [1, 2, 3, 4, 5]
+    assert read_result(job.folder, job.key)["steps"] == 5
+    assert read_result(job.folder, "another key") is None
+
+
+def test_the_untouched_model_is_measured_once_and_shared(make_job, tmp_path):
+    first = make_job(ROWS[:6], "first", store=tmp_path / "store")
+    launch(first)
+    baselines = list((tmp_path / "store" / "baseline").glob("*/losses.npy"))
+    assert len(baselines) == 2
+    written = {path: path.stat().st_mtime_ns for path in baselines}
+    second = make_job(ROWS[6:12], "second", store=tmp_path / "store")
+    launch(second)
+    assert {path: path.stat().st_mtime_ns for path in baselines} == written
+    tables = [pq.read_table(job.folder / "losses.parquet") for job in (first, second)]
+    untouched = [t.filter(pa.compute.equal(t["step"], 0))["loss"].to_numpy() for t in tables]
+    assert np.array_equal(*untouched)
+
+
+def test_bfloat16_arithmetic_moves_weights_at_a_rate_far_below_their_spacing(make_job):
+    """float32 master weights: 1e-6 a step is lost in pure bfloat16 weights."""
+    job = make_job(
+        np.tile(ROWS[:6], 1),
+        model={"precision": "bfloat16"},
+        training={"global_batch": 1, "learning_rate": 1e-5, "schedule": "constant"},
+        evaluation={"every": 6},
+    )
+    launch(job)
+    losses = pq.read_table(job.folder / "losses.parquet").to_pandas()
+    means = losses.groupby("step")["loss"].mean()
+    assert means[6] != means[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_trial_before_the_update_and_names_the_step(make_job):
+    job = make_job(
+        ROWS,
+        training={"global_batch": 6, "learning_rate": 1e30, "clip": None, "schedule": "constant"},
+    )
+    with pytest.raises(Exception, match=r"step \d: the training loss is (nan|inf)"):
+        launch(job)
+    assert read_result(job.folder, job.key) is None
