@@ -127,9 +127,18 @@ def sound(path: Path) -> bool:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    """Write JSON, its keys sorted, all or nothing.
+
+    Raises:
+        ValueError: for NaN or infinity, which JSON does not know.
+    """
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    temporary.write_text(text, encoding="utf-8")
     _sync(temporary)
     temporary.replace(path)
 

@@ -31,15 +31,15 @@ class Request:
 
     Attributes:
         units: the partition of the pool that is moved.
-        near: distances from the near end.
+        near: distances from the near end; None for methods that look at none.
         far: distances from the far end (negated: the farthest unit has the least value).
         seed: of every random choice.
         selection, order, rows, turns, cut, within_turn: as in the study file.
     """
 
     units: Units
-    near: Space
-    far: Space
+    near: Space | None
+    far: Space | None
     seed: int = 0
     selection: str = "all"
     order: str = "nearest_first"

@@ -94,6 +94,8 @@ def _turns(
     """Rows by turns from one end of the pool, restricted to the rows in `keep`."""
     units = request.units
     space = request.near if near else request.far
+    if space is None:
+        raise ValueError("method tma needs the distances between queries and pool")
     excluded = np.zeros(len(units), bool)
     if keep is not None:
         kept = np.add.reduceat(keep[units.rows].astype(np.int64), units.starts[:-1])

@@ -1,0 +1,149 @@
+"""The command line. Heavy imports wait inside the commands, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrator.config import Study
+
+app = typer.Typer(
+    help="Experiments on the order of training data in LLM instruction tuning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value by its dotted key."),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", metavar="DIR", help="Folder for all results.")
+]
+StudyFolder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Folder of a study: <output>/<study>.")
+]
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    settings: Settings = None,
+    output: Output = None,
+    dry_run: Annotated[bool, typer.Option(help="Show the trials and stop.")] = False,
+) -> None:
+    """Run a study, or finish what an earlier run of it left."""
+    loaded = _load(study, settings, output)
+    if dry_run:
+        _print_plan(loaded)
+        return
+    from orchestrator.study import run_study
+
+    if not run_study(loaded):
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(study: StudyFile, settings: Settings = None, output: Output = None) -> None:
+    """Show the trials of a study before anything runs."""
+    _print_plan(_load(study, settings, output))
+
+
+@app.command()
+def verify(folder: StudyFolder) -> None:
+    """Prove from the files that every trial was fed its plan."""
+    from orchestrator.verify import verify_study
+
+    console = Console(highlight=False)
+    bad = 0
+    for name, found in verify_study(folder):
+        if isinstance(found, UserError):
+            bad += 1
+            console.print(f"[red]  wrong[/] {found}", soft_wrap=True)
+        else:
+            console.print(f"[green] proved[/] {name}  order {found}", soft_wrap=True)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(folder: StudyFolder) -> None:
+    """Build the report of a study again."""
+    from orchestrator.report.build import build_report
+
+    print(build_report(folder))
+
+
+@app.command()
+def ui(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The output folder, or one of its studies.")
+    ] = Path("outputs"),
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+) -> None:
+    """Open the MLflow UI on 127.0.0.1."""
+    databases = [path / "mlflow.db" for path in (folder, folder.parent)]
+    found = [path.resolve() for path in databases if path.is_file()]
+    if not found:
+        raise UserError(f"{folder} holds no mlflow.db: give the output folder of a run")
+    print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    uri = f"sqlite:///{found[0]}"
+    arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])  # noqa: S606
+
+
+def main() -> None:
+    """Entry point: a user's error is a message and exit code 2, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True, highlight=False).print(
+            f"[red]error:[/] {_escaped(str(error))}", soft_wrap=True
+        )
+        sys.exit(2)
+
+
+def _load(study: Path, settings: list[str] | None, output: Path | None) -> Study:
+    from orchestrator.config import load_study
+
+    overrides = list(settings or [])
+    if output is not None:
+        overrides.append(f"output={output}")
+    return load_study(study, overrides)
+
+
+def _print_plan(study: Study) -> None:
+    from rich.table import Table
+
+    from orchestrator.config import expand
+    from orchestrator.core.order import step_count
+
+    trials = expand(study)
+    table = Table("trial", "rows", "steps", "workers", "settings", box=None, pad_edge=False)
+    for trial in trials:
+        training, rows = trial.config.training, trial.config.arrangement.rows
+        steps = step_count(rows, training.global_batch, training.max_steps) if rows else "all"
+        settings = ", ".join(f"{key}={value}" for key, value in trial.settings.items())
+        table.add_row(
+            trial.name, str(rows or "all"), str(steps), str(training.workers), _escaped(settings)
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    merged = sum(trial.merged for trial in trials)
+    console.print(f"{len(trials)} trials" + (f", {merged} identical ones merged" if merged else ""))
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,51 @@
+"""summary.csv: a row a trial, also for those that failed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from orchestrator.artifacts import write_text
+from orchestrator.core.analysis import area_under_curve, set_curve, steps_to_fraction
+from orchestrator.data.dataset import TEST_SETS
+
+
+def trial_metrics(folder: Path) -> dict[str, float]:
+    """The columns of a finished trial that are computed from its losses."""
+    table = pq.read_table(folder / "losses.parquet")
+    metrics: dict[str, float] = {}
+    for name in TEST_SETS:
+        part = table.filter(pc.equal(table["set"], name))
+        if not len(part):
+            continue
+        losses = part["loss"].to_numpy()
+        steps, curve = set_curve(part["step"].to_numpy(), losses)
+        metrics[f"{name}_loss"] = float(curve[-1])
+        if name == "query":
+            metrics["best_query_loss"] = float(np.nanmin(curve))
+            metrics["query_loss_auc"] = float(area_under_curve(steps, curve))
+            to_90 = steps_to_fraction(steps, curve)
+            if to_90 is not None:
+                metrics["steps_to_90"] = to_90
+    return metrics
+
+
+def write_summary(path: Path, rows: list[dict[str, Any]], swept: list[str]) -> None:
+    """Write the table; every row has `trial` and `status`, what a trial lacks stays empty."""
+    columns = [
+        "trial", "status", *swept, "steps",
+        *(f"{name}_loss" for name in TEST_SETS),
+        "best_query_loss", "query_loss_auc", "steps_to_90",
+        "set_sha256", "order_sha256", "seconds", "tokens_per_second",
+    ]  # fmt: skip
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,128 @@
+"""What the user sees: one line a stage, one line a trial, and nothing else.
+
+Ray, DeepSpeed and their libraries write to the process's standard streams from many threads and
+from C++; while a study runs both streams go to a log file, and the screen keeps a stream of its
+own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+# Without a terminal a line is printed at most this often while its work goes on, in seconds.
+QUIET_SECONDS = 20.0
+
+
+class Line:
+    """One line of progress: a name, a count, a note."""
+
+    def __init__(self, screen: Screen, name: str, total: int | None) -> None:
+        self._screen = screen
+        self._name = name
+        self._total = total
+        self._started = self._printed = time.monotonic()
+        progress = screen.progress
+        self._task = progress.add_task(name, total=total, note="") if progress else None
+
+    def update(self, done: int, note: str = "") -> None:
+        """Show how many of the total are done, and a few words."""
+        if self._screen.progress:
+            self._screen.progress.update(self._task, completed=done, note=note)
+        elif time.monotonic() - self._printed > QUIET_SECONDS:
+            self._printed = time.monotonic()
+            count = f"{done}/{self._total} " if self._total else ""
+            self._screen.print(f"{self._name}: {count}{note}".rstrip(" :"))
+
+    def done(self, note: str, mark: str = "done") -> None:
+        """Say how it ended; the line stays."""
+        seconds = time.monotonic() - self._started
+        if self._screen.progress:
+            self._screen.progress.remove_task(self._task)
+        style = "red" if mark == "failed" else "green"
+        self._screen.print(
+            f"[{style}]{mark:>7}[/] {self._name:<34} {note} [dim]({seconds:.1f} s)[/]"
+        )
+
+
+class Screen:
+    """The user's terminal, or a plain line-based stream where there is none."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.progress: Progress | None = None
+        if self.console.is_terminal:
+            self.progress = Progress(
+                TextColumn("        {task.description:<34}"),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+
+    def __enter__(self) -> Screen:
+        if self.progress:
+            self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.progress:
+            self.progress.stop()
+
+    def line(self, name: str, total: int | None = None) -> Line:
+        """Begin a line of progress."""
+        return Line(self, name, total)
+
+    def print(self, text: object = "") -> None:
+        """A permanent line (rich markup) above the moving ones."""
+        self.console.print(text, soft_wrap=True)
+
+
+@contextmanager
+def quiet_streams(log: Path) -> Iterator[Console]:
+    """Send everything written to standard output and error to a file meanwhile.
+
+    Yields:
+        A console on the original standard output.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    kept = [os.dup(1), os.dup(2)]
+    console_file = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    with log.open("ab") as sink:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+    try:
+        yield Console(file=console_file, highlight=False)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in zip((1, 2), kept, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        console_file.close()

@@ -1,0 +1,104 @@
+"""Stage 5: Ray Train runs the loop of one trial; a bridge carries its measurements to Ray Tune.
+
+Ray Tune's own callback for this can hang a finished trial: it reports from a second thread into
+a queue that the returning trial may have filled. Here the trial's thread is the only reporter.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray import tune
+from ray.train.torch import TorchTrainer
+from ray.util.queue import Empty, Queue
+
+from orchestrator.training.job import Job
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the ranks of a trial run.
+
+    Attributes:
+        storage: folder for Ray's own files of the trial.
+        cpus: cores that Ray reserves for a rank.
+        threads: threads that a rank computes with.
+    """
+
+    storage: Path
+    cpus: float
+    threads: int
+
+
+class Bridge(ray.train.UserCallback):
+    """Runs in Ray Train's controller; hands each report of the workers to the trial."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+    ) -> None:
+        self._queue.put(metrics[0])
+
+
+def tune_trial(job: Job, placement: Placement) -> None:
+    """The function trainable of one trial; runs in Tune's actor."""
+    queue = Queue(actor_options={"num_cpus": 0})
+    failure: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            _trainer(job, placement, queue).fit()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    last: dict[str, Any] = {}
+    while thread.is_alive() or not queue.empty():
+        try:
+            last = queue.get(timeout=POLL_SECONDS)
+        except Empty:
+            continue
+        tune.report(last)
+    queue.shutdown()
+    if failure:
+        raise failure[0]
+
+
+def _trainer(job: Job, placement: Placement, queue: Queue) -> TorchTrainer:
+    training = job.config.training
+    return TorchTrainer(
+        _worker,
+        train_loop_config={"job": job, "threads": placement.threads},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=training.workers,
+            use_gpu=training.gpus_per_worker > 0,
+            resources_per_worker={
+                "CPU": placement.cpus,
+                **({"GPU": training.gpus_per_worker} if training.gpus_per_worker else {}),
+            },
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"train-{job.trial}",
+            storage_path=str(placement.storage),
+            callbacks=[Bridge(queue)],
+        ),
+    )
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """One rank: hand the job to the loop, which knows nothing of Ray."""
+    import torch
+
+    from orchestrator.training.loop import run_trial
+
+    torch.set_num_threads(config["threads"])
+    run_trial(config["job"], report=ray.train.report)

@@ -1,0 +1,225 @@
+"""Ray: the cluster a study runs on, and its trials through Ray Tune."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from orchestrator.config import Study, Trial
+from orchestrator.errors import ResourceError
+from orchestrator.pipeline import planned_steps
+from orchestrator.screen import Line, Screen
+from orchestrator.stages.train import Placement, tune_trial
+from orchestrator.training.job import Job, read_inputs
+from orchestrator.training.record import JOURNAL, read_result
+
+# Reserved by the process that drives a trial: it waits.
+DRIVER_CPUS = 0.01
+OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
+# Ray Train's controller takes one report of each worker at most this often, in seconds.
+SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+@contextmanager
+def cluster() -> Iterator[dict[str, float]]:
+    """Ray for the time of a study: the cluster that RAY_ADDRESS or a job names, or a local one.
+
+    Yields:
+        The cluster's resources.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, runtime_env={"env_vars": SETTINGS})
+    else:
+        os.environ.update(SETTINGS)
+        # One CPU more than there are: drivers and shard tasks hardly compute, but a trial
+        # must never wait for them. The dashboard is what frees a stopped trial's resources.
+        ray.init(
+            num_cpus=(os.cpu_count() or 1) + 1,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+        )
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def check_resources(study: Study, trials: list[Trial], available: dict[str, float]) -> None:
+    """Refuse a study that would wait forever.
+
+    Raises:
+        ResourceError: if the trials that run at once need more than the cluster has.
+    """
+    for trial in trials:
+        training = trial.config.training
+        demand = {
+            "CPU": training.workers * _reserved_cpus(training.cpus_per_worker),
+            "GPU": float(training.workers * training.gpus_per_worker),
+        }
+        for resource, per_trial in demand.items():
+            needed = per_trial * min(study.sweep.max_concurrent, len(trials))
+            if needed > available.get(resource, 0):
+                raise ResourceError(
+                    f"trial {trial.name} needs {per_trial:g} {resource}, "
+                    f"{study.sweep.max_concurrent} trials at once {needed:g}; the cluster has "
+                    f"{available.get(resource, 0):g}. Lower training.workers, "
+                    f"training.{resource.lower()}s_per_worker or sweep.max_concurrent"
+                )
+
+
+def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
+    """Run the unfinished trials of a study through Ray Tune.
+
+    The results in the trials' folders are the truth: a finished trial is not given to Ray Tune
+    again, an unfinished one starts anew.
+
+    Returns:
+        The error of each trial that failed.
+    """
+    todo = {job.trial: job for job in jobs if read_result(job.folder, job.key) is None}
+    for job in jobs:
+        if job.trial not in todo:
+            screen.line(job.trial).done("finished before", mark="reused")
+    if not todo:
+        return {}
+    placements = {name: _placement(study, job) for name, job in todo.items()}
+    watch = Watch(todo, screen)
+
+    def trainable(config: dict[str, Any]) -> None:
+        tune_trial(todo[config["trial"]], placements[config["trial"]])
+
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": DRIVER_CPUS}),
+        param_space={"trial": tune.grid_search(list(todo))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=study.sweep.max_concurrent),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(_storage(jobs[0])),
+            failure_config=tune.FailureConfig(max_failures=study.sweep.failure_retries),
+            callbacks=[watch],
+            verbose=0,
+        ),
+    )
+    with watch:
+        tuner.fit()
+    return watch.errors
+
+
+class Watch(tune.Callback):
+    """Shows the trials while they run, from their journals, and collects how they end.
+
+    Ray Tune calls it between events of its loop, on the thread that waits for the study.
+    """
+
+    def __init__(self, jobs: dict[str, Job], screen: Screen) -> None:
+        self._jobs = jobs
+        self._screen = screen
+        self._all = screen.line("trials", len(jobs))
+        self._lines: dict[str, Line] = {}
+        self._steps: dict[str, int] = {}
+        self.errors: dict[str, str] = {}
+        self._ended = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray Tune pickles its callbacks for a restoration that is never asked for."""
+        return {}
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        failed = len(self.errors)
+        note = f"{self._ended - failed} finished" + (f", {failed} failed" if failed else "")
+        self._all.done(note, mark="failed" if failed else "done")
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        name = trial.config["trial"]
+        if name not in self._lines:
+            job = self._jobs[name]
+            self._steps[name] = planned_steps(job, len(read_inputs(job).plan))
+            self._lines[name] = self._screen.line(name, self._steps[name])
+        self._lines[name].update(0, "starting")
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        for trial in trials:
+            name = trial.config["trial"]
+            if trial.status == "RUNNING" and name in self._lines:
+                step, note = _latest(self._jobs[name].folder / JOURNAL)
+                self._lines[name].update(step, note)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._end(trial.config["trial"], None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._end(trial.config["trial"], _reason(trial.get_error()))
+
+    def _end(self, name: str, error: str | None) -> None:
+        job = self._jobs[name]
+        if error is None and read_result(job.folder, job.key) is None:
+            error = "it ended without a result"
+        _, note = _latest(job.folder / JOURNAL)
+        if error:
+            self.errors[name] = error
+        self._lines.pop(name).done(error or note, mark="failed" if error else "done")
+        self._ended += 1
+        self._all.update(self._ended)
+
+
+def _latest(journal: Path) -> tuple[int, str]:
+    """The last step in a journal, and a few words about it."""
+    try:
+        events = [json.loads(line) for line in journal.read_text().splitlines(keepends=True)
+                  if line.endswith("\n")]  # fmt: skip
+    except FileNotFoundError:
+        return 0, "starting"
+    step, parts = 0, {}
+    for event in events:
+        step = max(step, event["step"])
+        if event["event"] == "step":
+            parts["train"] = event["loss"]
+        elif event["event"] == "measure" and "query_loss" in event:
+            parts["query"] = event["query_loss"]
+    return step, " ".join(f"{name} {value:.3f}" for name, value in parts.items()) or "loading"
+
+
+def _reason(error: BaseException | None) -> str:
+    """The message of the error that a worker raised, without Ray's wrapping."""
+    text = str(error) if error else "unknown error"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith("orchestrator.errors.")]
+    reason = named[-1].split(": ", 1)[-1] if named else (lines[-1] if lines else "unknown error")
+    return reason[:400]
+
+
+def _placement(study: Study, job: Job) -> Placement:
+    training = job.config.training
+    cpus = _reserved_cpus(training.cpus_per_worker)
+    cores = os.cpu_count() or 1
+    shared = cores // (training.workers * study.sweep.max_concurrent)
+    threads = int(cpus) if training.cpus_per_worker else max(1, shared)
+    return Placement(_storage(job), cpus, max(1, threads))
+
+
+def _storage(job: Job) -> Path:
+    """Ray's own files of the study, beside the trials."""
+    return job.folder.parent.parent / "ray"
+
+
+def _reserved_cpus(cpus_per_worker: float | None) -> float:
+    return 1.0 if cpus_per_worker is None else cpus_per_worker

@@ -1,0 +1,74 @@
+"""The order certificates of a study, checked again from its files alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from orchestrator.config.strict_yaml import parse
+from orchestrator.core.order import check_order, step_count
+from orchestrator.core.plan import order_digest
+from orchestrator.errors import DataError, OrderError, UserError
+from orchestrator.training.record import RESULT
+
+
+def verify_trial(folder: Path) -> str:
+    """Check one trial's realised order against its plan.
+
+    Returns:
+        The certificate: SHA-256 of the order that was fed.
+
+    Raises:
+        DataError: if a file is missing or cannot be read.
+        OrderError: if the order differs from the plan, or its digest from the recorded one.
+    """
+    try:
+        config, _, _ = parse((folder / "config.yaml").read_text(encoding="utf-8"))
+        result = json.loads((folder / RESULT).read_text())
+        planned = pq.read_table(folder / "plan.parquet", columns=["row", "id"])
+        realised = pq.read_table(folder / "realised.parquet")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{folder.name}: no certificate, the trial is unfinished or damaged ({error}). "
+            "Run the study again to finish it"
+        ) from None
+    batch, limit = config["training"]["global_batch"], config["training"].get("max_steps")
+    steps = step_count(len(planned), batch, limit)
+    realised_steps = realised["step"].to_numpy()
+    try:
+        check_order(
+            planned["row"].to_numpy(), realised_steps, realised["row"].to_numpy(), batch, steps
+        )
+    except OrderError as error:
+        raise OrderError(f"{folder.name}: {error}") from None
+    named = dict(zip(planned["row"].to_pylist(), planned["id"].to_pylist(), strict=True))
+    ids = realised["id"].to_numpy(zero_copy_only=False)
+    if any(named[row] != name for row, name in zip(realised["row"].to_pylist(), ids, strict=True)):
+        raise OrderError(f"{folder.name}: a row was fed under another id than the planned one")
+    digest = order_digest(ids[realised_steps == step] for step in range(1, steps + 1))
+    if digest != result["order_sha256"]:
+        raise OrderError(
+            f"{folder.name}: the order's SHA-256 is {digest}, result.json says "
+            f"{result['order_sha256']}"
+        )
+    return digest
+
+
+def verify_study(study: Path) -> list[tuple[str, str | UserError]]:
+    """Each trial's name with its certificate, or with what is wrong.
+
+    Raises:
+        DataError: if the folder holds no trials.
+    """
+    folders = sorted(path for path in (study / "trials").glob("*") if path.is_dir())
+    if not folders:
+        raise DataError(f"{study} holds no trials: give the folder of a study, <output>/<study>")
+    found: list[tuple[str, str | UserError]] = []
+    for folder in folders:
+        try:
+            found.append((folder.name, verify_trial(folder)))
+        except UserError as error:
+            found.append((folder.name, error))
+    return found
