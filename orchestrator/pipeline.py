@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,7 @@ class Pipeline:
         self._screen = screen
         self._built: dict[str, Artifact] = {}
         self._resolved: dict[str, tuple[Path, str]] = {}
+        self._fetching: dict[str, Future[tuple[Path, str]]] = {}
         self.prepared = Prepared()
 
     def read_data(self, trials: list[Trial]) -> None:
@@ -94,6 +97,24 @@ class Pipeline:
                     f"arrangement.rows is {rows}, the pool holds {pool} instances: "
                     f"set arrangement.rows to {pool} or fewer, or widen data.pool"
                 )
+
+    @contextmanager
+    def fetching_models(self, trials: list[Trial]) -> Iterator[None]:
+        """Resolve all models beside the other stages, in a process that takes its memory along."""
+        names = dict.fromkeys(
+            name
+            for trial in trials
+            for name in (trial.config.embedding.model, trial.config.model.name)
+        )
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            self._fetching = {
+                name: process.submit(_resolve, name, self._layout.store) for name in names
+            }
+            try:
+                yield
+            except BaseException:
+                process.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def prepare(self, trials: list[Trial]) -> Prepared:
         """Shared artifacts and one job a trial; a finished trial's folder is left as it is."""
@@ -185,8 +206,7 @@ class Pipeline:
         if name not in self._resolved:
             line = self._screen.line(f"model {name}")
             started = time.monotonic()
-            path = models.resolve(name, self._layout.store)
-            digest = models.fingerprint(path)
+            path, digest = self._fetching[name].result()
             self._resolved[name] = path, digest
             self.prepared.models[name] = digest
             seconds = time.monotonic() - started
@@ -215,6 +235,11 @@ class Pipeline:
             line.done(describe(artifact.info), mark="reused" if artifact.reused else "done")
             self._built[digest] = artifact
         return self._built[digest]
+
+
+def _resolve(name: str, store: Path) -> tuple[Path, str]:
+    path = models.resolve(name, store)
+    return path, models.fingerprint(path)
 
 
 def planned_steps(job: Job, rows: int) -> int:

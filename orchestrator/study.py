@@ -19,7 +19,7 @@ from orchestrator.report.build import build_report
 from orchestrator.report.read import FINISHED
 from orchestrator.report.summary import trial_metrics, write_summary
 from orchestrator.screen import Screen, quiet_streams
-from orchestrator.sweep import check_resources, cluster, run_trials
+from orchestrator.sweep import check_resources, cluster, run_trials, threads
 from orchestrator.tracking import Follower, Tracker, flat_params
 from orchestrator.training.job import Job
 from orchestrator.training.record import JOURNAL, RESULT, TABLES, read_result
@@ -67,10 +67,11 @@ class Run:
         pipeline.read_data(self.trials)
         write_text(layout.folder / "study.yaml", dump_yaml(study))
         line = screen.line("ray")
-        with cluster() as resources:
+        with cluster(threads(study, self.trials)) as resources:
             check_resources(study, self.trials, resources)
             line.done(f"{resources['CPU']:g} CPUs, {resources.get('GPU', 0):g} GPUs")
-            prepared = pipeline.prepare(self.trials)
+            with pipeline.fetching_models(self.trials):
+                prepared = pipeline.prepare(self.trials)
             tracker = self._start_tracking(prepared)
             with Follower(tracker.follow, FOLLOW_SECONDS):
                 self.errors = run_trials(study, prepared.jobs, screen)

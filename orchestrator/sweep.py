@@ -34,17 +34,29 @@ SETTINGS = {
 }
 
 
+def threads(study: Study, trials: list[Trial]) -> int:
+    """Threads that a rank computes with: its reserved cores, or an even share of this machine's."""
+    training = trials[0].config.training
+    at_once = training.workers * min(study.sweep.max_concurrent, len(trials))
+    return max(1, int(training.cpus_per_worker or (os.cpu_count() or 1) // at_once))
+
+
 @contextmanager
-def cluster() -> Iterator[dict[str, float]]:
+def cluster(threads: int) -> Iterator[dict[str, float]]:
     """Ray for the time of a study: the cluster that RAY_ADDRESS or a job names, or a local one.
+
+    Args:
+        threads: of a rank. Ray would set OMP_NUM_THREADS to the CPUs a process reserves, and
+            oneDNN keeps to that number whatever torch is told later.
 
     Yields:
         The cluster's resources.
     """
+    settings = SETTINGS | {"OMP_NUM_THREADS": str(threads)}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, runtime_env={"env_vars": SETTINGS})
+        ray.init(log_to_driver=False, runtime_env={"env_vars": settings})
     else:
-        os.environ.update(SETTINGS)
+        os.environ.update(settings)
         # One CPU more than there are: drivers and shard tasks hardly compute, but a trial
         # must never wait for them. The dashboard is what frees a stopped trial's resources.
         ray.init(
@@ -98,7 +110,7 @@ def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
             screen.line(job.trial).done("finished before", mark="reused")
     if not todo:
         return {}
-    placements = {name: _placement(study, job) for name, job in todo.items()}
+    placements = {name: _placement(job) for name, job in todo.items()}
     watch = Watch(todo, screen)
 
     def trainable(config: dict[str, Any]) -> None:
@@ -107,7 +119,10 @@ def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": DRIVER_CPUS}),
         param_space={"trial": tune.grid_search(list(todo))},
-        tune_config=tune.TuneConfig(max_concurrent_trials=study.sweep.max_concurrent),
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=study.sweep.max_concurrent,
+            reuse_actors=True,  # spares each trial but the first five seconds of imports
+        ),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(_storage(jobs[0])),
@@ -207,13 +222,9 @@ def _reason(error: BaseException | None) -> str:
     return reason[:400]
 
 
-def _placement(study: Study, job: Job) -> Placement:
+def _placement(job: Job) -> Placement:
     training = job.config.training
-    cpus = _reserved_cpus(training.cpus_per_worker)
-    cores = os.cpu_count() or 1
-    shared = cores // (training.workers * study.sweep.max_concurrent)
-    threads = int(cpus) if training.cpus_per_worker else max(1, shared)
-    return Placement(_storage(job), cpus, max(1, threads))
+    return Placement(_storage(job), _reserved_cpus(training.cpus_per_worker))
 
 
 def _storage(job: Job) -> Path:

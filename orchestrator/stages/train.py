@@ -28,12 +28,10 @@ class Placement:
     Attributes:
         storage: folder for Ray's own files of the trial.
         cpus: cores that Ray reserves for a rank.
-        threads: threads that a rank computes with.
     """
 
     storage: Path
     cpus: float
-    threads: int
 
 
 class Bridge(ray.train.UserCallback):
@@ -77,7 +75,7 @@ def _trainer(job: Job, placement: Placement, queue: Queue) -> TorchTrainer:
     training = job.config.training
     return TorchTrainer(
         _worker,
-        train_loop_config={"job": job, "threads": placement.threads},
+        train_loop_config={"job": job},
         scaling_config=ray.train.ScalingConfig(
             num_workers=training.workers,
             use_gpu=training.gpus_per_worker > 0,
@@ -96,9 +94,6 @@ def _trainer(job: Job, placement: Placement, queue: Queue) -> TorchTrainer:
 
 def _worker(config: dict[str, Any]) -> None:
     """One rank: hand the job to the loop, which knows nothing of Ray."""
-    import torch
-
     from orchestrator.training.loop import run_trial
 
-    torch.set_num_threads(config["threads"])
     run_trial(config["job"], report=ray.train.report)

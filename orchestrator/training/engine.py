@@ -51,11 +51,10 @@ def init_distributed(*, gpu: bool) -> tuple[int, int]:
     if not gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
     if not dist.is_initialized():
-        for name, value in {"MASTER_ADDR": "127.0.0.1", "RANK": "0", "WORLD_SIZE": "1"}.items():
-            os.environ.setdefault(name, value)
         if "MASTER_PORT" in os.environ:
             dist.init_process_group("nccl" if gpu else "gloo")
         else:
+            os.environ["LOCAL_RANK"] = "0"
             dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)
     return dist.get_rank(), dist.get_world_size()
 

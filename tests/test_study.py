@@ -1,0 +1,241 @@
+"""A whole study on a random tiny Llama: engines, artifacts, certificates, MLflow, report."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from mlflow.tracking import MlflowClient
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+BATCH = 4
+STUDY = {
+    "study": "tiny",
+    "data": {
+        "pool": {"reader": "builtin", "split": "pool", "max_per_task": 4},
+        "query": {"reader": "builtin", "split": "query", "max_per_task": 2},
+        "held_out": {"reader": "builtin", "split": "held_out", "max_per_task": 2},
+        "off_target": {"reader": "builtin", "split": "off_target", "max_per_task": 2},
+    },
+    "embedding": {"model": "random:tiny-bert"},
+    "neighbours": {"shard_rows": 70, "depth": 40},
+    "arrangement": {"selection": "both_ends", "rows": 22},
+    "model": {"name": "random:tiny-llama"},
+    "training": {"global_batch": BATCH, "learning_rate": 1e-3},
+    "evaluation": {"every": 2},
+    "sweep": {
+        "paired": [
+            [
+                {"label": "nearest-first", "arrangement.order": "nearest_first"},
+                {"label": "random", "arrangement.order": "random"},
+                {"label": "farthest-first", "arrangement.order": "farthest_first",
+                 "training.workers": 2, "training.zero_stage": 2},
+                {"label": "nearest-tasks-first", "arrangement.granularity": "task"},
+            ]
+        ]
+    },
+}  # fmt: skip
+COMMAND = [sys.executable, "-m", "orchestrator.cli"]
+
+
+def write_study(folder, **changes):
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(STUDY | changes, sort_keys=False))
+    return path
+
+
+def orchestrate(*arguments, **options):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=400, **options
+    )
+
+
+def trial_folders(study):
+    return {re.sub(r"-[0-9a-f]{8}$", "", path.name): path for path in (study / "trials").iterdir()}
+
+
+def runs_of(output):
+    client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    return client, client.search_runs([experiment.experiment_id])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The study, killed in the middle of its second trial and then run again to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    path, output = write_study(folder), folder / "out"
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(path), "--output", str(output)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    trials = output / "tiny" / "trials"
+    deadline = time.monotonic() + 300
+    while not list(trials.glob("random-*/journal.jsonl")):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {
+        file: file.stat().st_mtime_ns
+        for file in [*trials.glob("nearest-first-*/result.json"),
+                     *(output / "store").glob("*/*/manifest.json")]
+    }  # fmt: skip
+    assert [file for file in kept if file.name == "result.json"], "the first trial was finished"
+    again = orchestrate("run", path, "--output", output)
+    assert again.returncode == 0, again.stdout + again.stderr
+    return path, output, kept, again
+
+
+def test_a_killed_study_finishes_by_the_same_command_without_repeating_what_was_finished(finished):
+    _, output, kept, again = finished
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    assert "reused nearest-first-" in again.stdout
+    _, runs = runs_of(output)
+    assert len(runs) == 5
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_the_realised_order_equals_the_plan_with_one_and_with_two_workers(finished):
+    _, output, _, _ = finished
+    for name, folder in trial_folders(output / "tiny").items():
+        plan = pq.read_table(folder / "plan.parquet").to_pandas()
+        realised = pq.read_table(folder / "realised.parquet").to_pandas()
+        assert plan["row"].is_unique
+        assert len(plan) == 22
+        for step in range(1, 7):
+            planned = plan["row"][(step - 1) * BATCH : step * BATCH]
+            assert sorted(realised["row"][realised["step"] == step]) == sorted(planned)
+        assert realised["rank"].nunique() == (2 if name == "farthest-first" else 1)
+    verified = orchestrate("verify", output / "tiny")
+    assert verified.returncode == 0
+    assert verified.stdout.count("proved") == 4
+
+
+def test_a_plan_or_a_realised_order_that_was_changed_fails_the_certificate(finished, tmp_path):
+    _, output, _, _ = finished
+    source = trial_folders(output / "tiny")["nearest-first"]
+    copy = tmp_path / "copy" / "trials" / source.name
+    copy.mkdir(parents=True)
+    for file in source.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    table = pq.read_table(copy / "realised.parquet").to_pandas()
+    first, last = table.index[0], table.index[-1]
+    table.loc[[first, last], ["row", "id"]] = table.loc[[last, first], ["row", "id"]].to_numpy()
+    table.to_parquet(copy / "realised.parquet")
+    verified = orchestrate("verify", tmp_path / "copy")
+    assert verified.returncode == 1
+    assert "step 1 was not fed its planned rows" in verified.stdout
+
+
+def test_the_orders_of_one_selection_have_one_set_digest_and_different_order_digests(finished):
+    _, output, _, _ = finished
+    rows = list(csv.DictReader((output / "tiny" / "summary.csv").open()))
+    instance_arms = [row for row in rows if row["arrangement.granularity"] == "instance"]
+    assert len(instance_arms) == 3
+    assert len({row["set_sha256"] for row in instance_arms}) == 1
+    assert len({row["order_sha256"] for row in rows}) == 4
+    assert {row["status"] for row in rows} == {"finished"}
+    assert all(float(row["query_loss_auc"]) > 0 for row in rows)
+
+
+def test_losses_cover_every_test_item_at_every_measured_step_and_share_step_0(finished):
+    _, output, _, _ = finished
+    tables = {
+        name: pq.read_table(folder / "losses.parquet").to_pandas()
+        for name, folder in trial_folders(output / "tiny").items()
+    }
+    for table in tables.values():
+        assert sorted(table["step"].unique()) == [0, 2, 4, 6]
+        assert set(table["set"]) == {"query", "held_out", "off_target"}
+        assert table["loss"].notna().all()
+        assert (table.groupby("step")["id"].nunique() == 20 + 8 + 8).all()
+    untouched = [table[table["step"] == 0]["loss"].to_numpy() for table in tables.values()]
+    assert all(np.array_equal(untouched[0], other) for other in untouched)
+
+
+def test_mlflow_has_one_parent_and_a_child_a_trial_with_each_point_once(finished):
+    _, output, _, _ = finished
+    client, runs = runs_of(output)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    children = [run for run in runs if run is not parents[0]]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    for run in children:
+        for metric, steps in {
+            "train_loss": [1, 2, 3, 4, 5, 6],
+            "query_loss": [0, 2, 4, 6],
+            "held_out_loss": [0, 2, 4, 6],
+            "off_target_loss": [0, 2, 4, 6],
+        }.items():
+            history = client.get_metric_history(run.info.run_id, metric)
+            assert sorted(point.step for point in history) == steps
+        assert len(run.data.tags["order_sha256"]) == 64
+        assert run.data.params["training.global_batch"] == str(BATCH)
+        assert len(run.inputs.dataset_inputs) == 1
+        files = {file.path for file in client.list_artifacts(run.info.run_id)}
+        assert {"plan.parquet", "losses.parquet", "realised.parquet"} <= files
+    files = {file.path for file in client.list_artifacts(parents[0].info.run_id)}
+    assert {"report", "summary.csv", "study.yaml"} <= files
+
+
+def test_a_third_run_computes_nothing(finished):
+    path, output, _, _ = finished
+    folders = trial_folders(output / "tiny").values()
+    before = {
+        file: file.stat().st_mtime_ns
+        for folder in [*folders, output / "store"]
+        for file in Path(folder).rglob("*")
+        if file.is_file()
+    }
+    again = orchestrate("run", path, "--output", output)
+    assert again.returncode == 0
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert len(runs_of(output)[1]) == 5
+
+
+def test_the_screen_has_a_line_a_stage_and_a_trial_and_no_chatter(finished):
+    _, _, _, again = finished
+    assert len(again.stdout.splitlines()) < 45
+    for word in ("WARNING", "Traceback", "DeepSpeed", "it/s"):
+        assert word not in again.stdout + again.stderr
+
+
+def test_the_report_and_the_record_tell_what_was_run(finished):
+    _, output, _, _ = finished
+    page = (output / "tiny" / "report" / "index.html").read_text()
+    assert "nearest" in page
+    assert not re.search(r'(src|href)="http', page)
+    facts = json.loads((output / "tiny" / "run.json").read_text())
+    assert facts["data"]["pool"]["instances"] == 200
+    assert "random:tiny-llama" in facts["models"]
+
+
+def test_a_trial_that_fails_is_named_and_leaves_the_others_running(tmp_path):
+    sweep = {
+        "paired": [
+            [
+                {"label": "good", "training.learning_rate": 1e-3},
+                {"label": "bad", "training.learning_rate": 1e30, "training.clip": None},
+            ]
+        ]
+    }
+    path = write_study(tmp_path, sweep=sweep)
+    done = orchestrate("run", path, "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert re.search(r"bad-\w{8} failed: step \d: the training loss is", done.stdout)
+    rows = list(csv.DictReader((tmp_path / "out" / "tiny" / "summary.csv").open()))
+    assert [row["status"] for row in rows] == ["finished", "failed"]
+    statuses = sorted(run.info.status for run in runs_of(tmp_path / "out")[1])
+    assert statuses == ["FAILED", "FAILED", "FINISHED"]
