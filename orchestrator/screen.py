@@ -42,7 +42,7 @@ class Line:
 
     def update(self, done: int, note: str = "") -> None:
         """Show how many of the total are done, and a few words."""
-        if self._screen.progress:
+        if self._screen.progress and self._task is not None:
             self._screen.progress.update(self._task, completed=done, note=note)
         elif time.monotonic() - self._printed > QUIET_SECONDS:
             self._printed = time.monotonic()
@@ -52,7 +52,7 @@ class Line:
     def done(self, note: str, mark: str = "done") -> None:
         """Say how it ended; the line stays."""
         seconds = time.monotonic() - self._started
-        if self._screen.progress:
+        if self._screen.progress and self._task is not None:
             self._screen.progress.remove_task(self._task)
         style = "red" if mark == "failed" else "green"
         self._screen.print(

@@ -137,7 +137,7 @@ class Run:
             for name, value in row.items()
             if isinstance(value, int | float) and name not in left_out
         }
-        tags = {name: row[name] for name in ("set_sha256", "order_sha256") if name in row}
+        tags = {str(name): str(row[name]) for name in ("set_sha256", "order_sha256") if name in row}
         files = (*TABLES, "config.yaml", RESULT) if finished else ("config.yaml", "plan.parquet")
         tracker.finish_trial(
             job.trial,

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
@@ -92,10 +90,7 @@ class Tracker:
     ) -> None:
         """Record a dataset's digest as input of a trial's run, or of the study's (name None)."""
         run_id = self._children[name].run_id if name else self._parent
-        meta = MetaDataset(LocalArtifactDatasetSource(str(path)), name=label, digest=digest[:36])
-        entity = Dataset(
-            meta.name, meta.digest, "local", json.dumps({"uri": str(path)}), None, None
-        )
+        entity = Dataset(label, digest[:36], "local", json.dumps({"uri": str(path)}))
         self._client.log_inputs(
             run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", context)])]
         )

@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 import yaml
+
+from orchestrator.cli import main
 
 GOOD = {
     "study": "small",
@@ -20,16 +23,30 @@ GOOD = {
 }
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch, capfd):
+    """The command line in this process, so that its libraries are imported once."""
+
     def call(*settings, command="run"):
         path = tmp_path / "study.yaml"
         path.write_text(yaml.safe_dump(GOOD, sort_keys=False))
-        arguments = [sys.executable, "-m", "orchestrator.cli", command, str(path)]
-        arguments += ["--output", str(tmp_path / "out")]
+        arguments = ["orchestrator", command, str(path), "--output", str(tmp_path / "out")]
         for setting in settings:
             arguments += ["--set", setting]
-        return subprocess.run(arguments, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+        monkeypatch.setattr(sys, "argv", arguments)
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Outcome(ended.value.code or 0, *capfd.readouterr())
 
     return call
 
@@ -89,5 +106,7 @@ def test_the_command_line_starts_without_loading_an_engine():
         "import sys, orchestrator.cli; "
         "print([m for m in ('torch', 'ray', 'mlflow', 'transformers') if m in sys.modules])"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    shown = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
     assert shown.stdout.strip() == "[]"

@@ -56,7 +56,12 @@ def write_study(folder, **changes):
 
 def orchestrate(*arguments, **options):
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=400, **options
+        [*COMMAND, *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        **options,
     )
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.config.schema import Data
-from orchestrator.data.instance import Instance
+from orchestrator.data.instance import Instance, Message
 from orchestrator.data.leakage import TestSide
 from orchestrator.data.readers import read
 from orchestrator.errors import DataError
@@ -76,14 +76,14 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
     return {"splits": counts, "leakage": side.found}
 
 
-def load_messages(folder: Path) -> Iterator[list[dict[str, str]]]:
+def load_messages(folder: Path) -> Iterator[list[Message]]:
     """The messages of every instance, in row order."""
     file = pq.ParquetFile(folder / "instances.parquet")
     for batch in file.iter_batches(columns=["messages"]):
         yield from batch.column(0).to_pylist()
 
 
-def embedding_text(messages: list[dict[str, str]]) -> str:
+def embedding_text(messages: list[Message]) -> str:
     """ "prompt answer": all turns with one space between them (paper, section on similarity)."""
     return " ".join(message["content"].strip() for message in messages).strip()
 

@@ -74,7 +74,8 @@ def validate_name(name: str) -> None:
         _parse_random(name)
     elif _is_path(name):
         check_folder(Path(name).expanduser(), f"the model folder {name}")
-    elif not HUB_ID.fullmatch(name):
+    elif not HUB_ID.fullmatch(name) or ("/" not in name and suggestion(name)):
+        # An id without an owner that looks like a name from here is a slip of the finger.
         raise ModelError(f"{name!r} is not a model name.{suggestion(name)}\n{accepted()}")
 
 

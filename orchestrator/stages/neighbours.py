@@ -9,7 +9,6 @@ import faiss
 import numpy as np
 import pyarrow.parquet as pq
 import ray.data
-from numpy.typing import NDArray
 
 from orchestrator.artifacts import Artifact, build
 from orchestrator.config.schema import Neighbours
@@ -78,8 +77,8 @@ def load_units(dataset: Artifact, granularity: str) -> Units:
     if granularity == "instance":
         return instances(count)
     tasks = pq.read_table(dataset.path / "instances.parquet", columns=["task"])["task"]
-    labels: NDArray[np.int64] = tasks.slice(0, count).dictionary_encode().unify_dictionaries()
-    return groups(np.concatenate([chunk.indices.to_numpy() for chunk in labels.chunks]))
+    labels = tasks.slice(0, count).combine_chunks().dictionary_encode()
+    return groups(labels.indices.to_numpy().astype(np.int64))
 
 
 def save_lists(lists: RankedLists, folder: Path) -> None:

@@ -87,7 +87,7 @@ def _trainer(job: Job, placement: Placement, queue: Queue) -> TorchTrainer:
         run_config=ray.train.RunConfig(
             name=f"train-{job.trial}",
             storage_path=str(placement.storage),
-            callbacks=[Bridge(queue)],
+            callbacks=[Bridge(queue)],  # type: ignore[list-item]
         ),
     )
 

@@ -82,7 +82,7 @@ def build_engine(model_path: Path, training: Training, device: Device) -> Any:
         model_path, dtype=device.dtype, use_safetensors=True, trust_remote_code=False
     )
     del partitioned
-    model.to(device.torch_device)
+    torch.nn.Module.to(model, device.torch_device)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=training.learning_rate,

@@ -102,8 +102,7 @@ class Trial:
             step, self.steps, training.learning_rate, training.schedule, training.min_lr_ratio
         )
         norm = update(self.engine, training, self.device, lr)
-        entry = {
-            "step": step,
+        entry: dict[str, float] = {
             "loss": loss,
             "lr": lr,
             "grad_norm": norm,
@@ -111,8 +110,8 @@ class Trial:
             "padded_tokens": padded,
             "seconds": time.monotonic() - began,
         }
-        self.log.append(entry)
-        self._note("step", **entry)
+        self.log.append({"step": step, **entry})
+        self._note("step", step, **entry)
 
     def _accumulate(self, step: int, rows: NDArray[np.int64]) -> tuple[float, int]:
         """Gradients of the whole global batch; its loss and padded tokens over all ranks."""
