@@ -138,7 +138,7 @@ class Pipeline:
             "tokens",
             [dataset.digest, digest, config.model.template, config.model.max_length],
             lambda _: build_tokens(dataset, config.model, path, digest, self._layout.store),
-            lambda info: f"{info['tokens']:,} tokens",
+            _describe_tokens,
         )
         return Job(
             trial=trial.name,
@@ -245,6 +245,12 @@ def _resolve(name: str, store: Path) -> tuple[Path, str]:
 def planned_steps(job: Job, rows: int) -> int:
     """Optimizer steps that a trial will make."""
     return step_count(rows, job.config.training.global_batch, job.config.training.max_steps)
+
+
+def _describe_tokens(info: Mapping[str, Any]) -> str:
+    cut, unanswered = info["cut"], info["unanswered"]
+    note = f", {cut} instances cut, {unanswered} left without an answer" if cut else ""
+    return f"{info['tokens']:,} tokens{note}"
 
 
 def _describe_dataset(info: Mapping[str, Any]) -> str:

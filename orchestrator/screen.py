@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -47,7 +48,7 @@ class Line:
         elif time.monotonic() - self._printed > QUIET_SECONDS:
             self._printed = time.monotonic()
             count = f"{done}/{self._total} " if self._total else ""
-            self._screen.print(f"{self._name}: {count}{note}".rstrip(" :"))
+            self._screen.print(escape(f"{self._name}: {count}{note}".rstrip(" :")))
 
     def done(self, note: str, mark: str = "done") -> None:
         """Say how it ended; the line stays."""
@@ -55,9 +56,8 @@ class Line:
         if self._screen.progress and self._task is not None:
             self._screen.progress.remove_task(self._task)
         style = "red" if mark == "failed" else "green"
-        self._screen.print(
-            f"[{style}]{mark:>7}[/] {self._name:<34} {note} [dim]({seconds:.1f} s)[/]"
-        )
+        words = escape(f"{self._name:<34} {note}")
+        self._screen.print(f"[{style}]{mark:>7}[/] {words} [dim]({seconds:.1f} s)[/]")
 
 
 class Screen:

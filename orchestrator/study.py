@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+from rich.table import Table
+
 from orchestrator import models
 from orchestrator.artifacts import write_json, write_text
 from orchestrator.config import Study, Trial, dump_yaml, expand
@@ -60,7 +63,7 @@ class Run:
         study, layout, screen = self.study, self.layout, self.screen
         merged = sum(trial.merged for trial in self.trials)
         screen.print(
-            f"[bold]{study.study}[/]: {len(self.trials)} trials in {_shown(layout.folder)}"
+            f"[bold]{study.study}[/]: {len(self.trials)} trials in {escape(_shown(layout.folder))}"
             + (f" ({merged} identical ones merged)" if merged else "")
         )
         pipeline = Pipeline(layout, screen)
@@ -112,11 +115,16 @@ class Run:
         self.screen.print()
         self.screen.print(summary_table(rows))
         for name, error in self.errors.items():
-            self.screen.print(f"[red]{name} failed:[/] {error}")
-        self.screen.print(f"\nreport   {_shown(report)}")
-        self.screen.print(f"runs     orchestrator ui {_shown(self.layout.output)}")
-        self.screen.print(f"proof    orchestrator verify {_shown(folder)}")
-        self.screen.print(f"logs     {_shown(folder / 'logs')}")
+            self.screen.print(f"[red]{name} failed:[/] {escape(error)}")
+        next_steps = {
+            "report": _shown(report),
+            "runs": f"orchestrator ui {_shown(self.layout.output)}",
+            "proof": f"orchestrator verify {_shown(folder)}",
+            "logs": _shown(folder / "logs"),
+        }
+        self.screen.print()
+        for name, text in next_steps.items():
+            self.screen.print(f"{name:<8} {escape(text)}")
 
     def _row(self, trial: Trial, job: Job) -> dict[str, Any]:
         flat = flat_params(trial.config.model_dump(mode="json"))
@@ -167,10 +175,8 @@ class Run:
         }
 
 
-def summary_table(rows: list[dict[str, Any]]) -> Any:
+def summary_table(rows: list[dict[str, Any]]) -> Table:
     """The final table of the screen."""
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = {
         "trial": "trial",
@@ -184,7 +190,11 @@ def summary_table(rows: list[dict[str, Any]]) -> Any:
     }
     shown = [name for name in columns if any(name in row for row in rows)]
     for name in shown:
-        table.add_column(columns[name], justify="left" if name in ("trial", "status") else "right")
+        words = name in ("trial", "status")
+        width = max(len(_cell(row.get(name, ""))) for row in rows)
+        table.add_column(
+            columns[name], justify="left" if words else "right", no_wrap=True, min_width=width
+        )
     for row in rows:
         table.add_row(*(_cell(row.get(name, "")) for name in shown))
     return table

@@ -54,7 +54,7 @@ def cluster(threads: int) -> Iterator[dict[str, float]]:
     """
     settings = SETTINGS | {"OMP_NUM_THREADS": str(threads)}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, runtime_env={"env_vars": settings})
+        ray.init(runtime_env={"env_vars": settings})
     else:
         os.environ.update(settings)
         # One CPU more than there are: drivers and shard tasks hardly compute, but a trial
@@ -64,7 +64,6 @@ def cluster(threads: int) -> Iterator[dict[str, float]]:
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=True,
             dashboard_host="127.0.0.1",
-            log_to_driver=False,
         )
     try:
         yield ray.cluster_resources()

@@ -8,6 +8,7 @@ touches the training or doubles a point.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -179,7 +180,6 @@ class Follower:
         self._seconds = seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.failure: Exception | None = None
 
     def __enter__(self) -> Follower:
         self._thread.start()
@@ -193,8 +193,9 @@ class Follower:
         while not self._stop.wait(self._seconds):
             try:
                 self._poll()
-            except Exception as error:
-                self.failure = error
+            except Exception:
+                # Whatever could not be sent is sent, or fails loudly, when its trial is closed.
+                logging.exception("the tracking server did not take a batch")
 
 
 def flat_params(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
