@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ def verify(folder: StudyFolder) -> None:
     for name, found in verify_study(folder):
         if isinstance(found, UserError):
             bad += 1
-            console.print(f"[red]  wrong[/] {found}", soft_wrap=True)
+            console.print(f"[red]  wrong[/] {_escaped(str(found))}", soft_wrap=True)
         else:
             console.print(f"[green] proved[/] {name}  order {found}", soft_wrap=True)
     if bad:
@@ -118,7 +119,7 @@ def _load(study: Path, settings: list[str] | None, output: Path | None) -> Study
 
     overrides = list(settings or [])
     if output is not None:
-        overrides.append(f"output={output}")
+        overrides.append(f"output={json.dumps(str(output))}")
     return load_study(study, overrides)
 
 
@@ -131,11 +132,13 @@ def _print_plan(study: Study) -> None:
     trials = expand(study)
     table = Table("trial", "rows", "steps", "workers", "settings", box=None, pad_edge=False)
     for trial in trials:
-        training, rows = trial.config.training, trial.config.arrangement.rows
-        steps = step_count(rows, training.global_batch, training.max_steps) if rows else "all"
+        training, arrangement = trial.config.training, trial.config.arrangement
+        rows = arrangement.rows
+        unknown = "by turns" if arrangement.turns else "all"
+        steps = step_count(rows, training.global_batch, training.max_steps) if rows else unknown
         settings = ", ".join(f"{key}={value}" for key, value in trial.settings.items())
         table.add_row(
-            trial.name, str(rows or "all"), str(steps), str(training.workers), _escaped(settings)
+            trial.name, str(rows or unknown), str(steps), str(training.workers), _escaped(settings)
         )
     console = Console(highlight=False)
     console.print(table)

@@ -17,12 +17,12 @@ from orchestrator.config import Study, Trial, TrialConfig, dump_yaml
 from orchestrator.core.order import step_count
 from orchestrator.errors import DataError
 from orchestrator.screen import Line, Screen
-from orchestrator.stages.arrange import make_plan, write_plan
+from orchestrator.stages.arrange import ARRANGE_VERSION, make_plan, write_plan
 from orchestrator.stages.dataset import build_dataset, build_tokens
 from orchestrator.stages.embed import build_embeddings
 from orchestrator.stages.neighbours import build_neighbours
 from orchestrator.training.job import Job
-from orchestrator.training.record import JOURNAL, RESULT, read_result
+from orchestrator.training.record import JOURNAL, RESULT, TRAIN_VERSION, read_result
 
 
 @dataclass(frozen=True)
@@ -101,20 +101,17 @@ class Pipeline:
     @contextmanager
     def fetching_models(self, trials: list[Trial]) -> Iterator[None]:
         """Resolve all models beside the other stages, in a process that takes its memory along."""
-        names = dict.fromkeys(
-            name
-            for trial in trials
-            for name in (trial.config.embedding.model, trial.config.model.name)
-        )
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            self._fetching = {
-                name: process.submit(_resolve, name, self._layout.store) for name in names
-            }
-            try:
-                yield
-            except BaseException:
-                process.shutdown(wait=False, cancel_futures=True)
-                raise
+        configs = [trial.config for trial in trials]
+        embedders = [c.embedding.model for c in configs if c.arrangement.method == "tma"]
+        names = dict.fromkeys([*embedders, *(config.model.name for config in configs)])
+        process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._fetching = {
+            name: process.submit(_resolve, name, self._layout.store) for name in names
+        }
+        try:
+            yield
+        finally:
+            process.shutdown(wait=False, cancel_futures=True)
 
     def prepare(self, trials: list[Trial]) -> Prepared:
         """Shared artifacts and one job a trial; a finished trial's folder is left as it is."""
@@ -131,8 +128,7 @@ class Pipeline:
     def _job(self, trial: Trial) -> Job:
         config = trial.config
         dataset = self._dataset(config)
-        if config.arrangement.method == "tma":
-            self._neighbours(config)
+        neighbours = self._neighbours(config) if config.arrangement.method == "tma" else None
         path, digest = self._model(config.model.name)
         tokens = self._shared(
             "tokens",
@@ -143,7 +139,14 @@ class Pipeline:
         return Job(
             trial=trial.name,
             # The content of files counts, not only their names in the configuration.
-            key=key_digest([trial.key, dataset.digest, digest, tokens.digest]),
+            key=key_digest(
+                [
+                    {"arrange": ARRANGE_VERSION, "train": TRAIN_VERSION},
+                    trial.key,
+                    tokens.digest,
+                    neighbours.digest if neighbours else None,
+                ]
+            ),
             config=config,
             model=path,
             model_digest=digest,

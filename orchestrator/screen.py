@@ -68,10 +68,10 @@ class Screen:
         self.progress: Progress | None = None
         if self.console.is_terminal:
             self.progress = Progress(
-                TextColumn("        {task.description:<34}"),
+                TextColumn("        {task.description:<34}", markup=False),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.core.ranking import Floats, RankedLists, certify, merge
+from orchestrator.core.ranking import Floats, RankedLists, certify
 
 
 def search(
@@ -33,17 +33,6 @@ def search(
     index.add(np.ascontiguousarray(vectors, dtype=np.float32))
     _, candidates = index.search(np.ascontiguousarray(queries, dtype=np.float32), depth)
     return certify(queries, vectors, candidates, offset=offset)
-
-
-def sharded_search(
-    queries: Floats, vectors: Floats, depth: int, *, shard_rows: int, farthest: bool = False
-) -> RankedLists:
-    """The same lists, searched shard by shard in this process and merged."""
-    parts = [
-        search(queries, vectors[start : start + shard_rows], depth, offset=start, farthest=farthest)
-        for start in range(0, len(vectors), shard_rows)
-    ]
-    return merge(parts, depth)
 
 
 class PoolSpace:

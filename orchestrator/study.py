@@ -68,17 +68,21 @@ class Run:
         )
         pipeline = Pipeline(layout, screen)
         pipeline.read_data(self.trials)
-        write_text(layout.folder / "study.yaml", dump_yaml(study))
         line = screen.line("ray")
         with cluster(threads(study, self.trials)) as resources:
             check_resources(study, self.trials, resources)
             line.done(f"{resources['CPU']:g} CPUs, {resources.get('GPU', 0):g} GPUs")
+            write_text(layout.folder / "study.yaml", dump_yaml(study))
             with pipeline.fetching_models(self.trials):
                 prepared = pipeline.prepare(self.trials)
             tracker = self._start_tracking(prepared)
-            with Follower(tracker.follow, FOLLOW_SECONDS):
-                self.errors = run_trials(study, prepared.jobs, screen)
-        self._finish(prepared, tracker)
+            try:
+                with Follower(tracker.follow, FOLLOW_SECONDS):
+                    self.errors = run_trials(study, prepared.jobs, screen)
+                self._finish(prepared, tracker)
+            except BaseException:
+                tracker.abandon()
+                raise
         return not self.errors
 
     def _start_tracking(self, prepared: Prepared) -> Tracker:
@@ -93,7 +97,7 @@ class Run:
             params = flat_params(trial.config.model_dump(mode="json"))
             tracker.start_trial(trial.name, job.key, params, job.folder / JOURNAL)
             digest = job.dataset.name
-            tracker.log_dataset(trial.name, "training", "instances", digest, job.dataset)
+            tracker.log_dataset(trial.name, "instances", digest, job.dataset)
         line.done(_shown(tracker.uri))
         return tracker
 
@@ -108,7 +112,7 @@ class Run:
             self._close_trial(tracker, row, job)
         tracker.finish_study(
             "FAILED" if self.errors else "FINISHED",
-            {"trials": len(rows), "failed_trials": len(self.errors)},
+            {"trials": str(len(rows)), "failed_trials": str(len(self.errors))},
             [folder / "summary.csv", folder / "study.yaml", folder / "run.json", report.parent],
         )
         line.done(_shown(report))

@@ -36,9 +36,10 @@ SETTINGS = {
 
 def threads(study: Study, trials: list[Trial]) -> int:
     """Threads that a rank computes with: its reserved cores, or an even share of this machine's."""
-    training = trials[0].config.training
-    at_once = training.workers * min(study.sweep.max_concurrent, len(trials))
-    return max(1, int(training.cpus_per_worker or (os.cpu_count() or 1) // at_once))
+    ranks = [trial.config.training for trial in trials]
+    at_once = max(training.workers for training in ranks) * study.sweep.max_concurrent
+    reserved = max(training.cpus_per_worker or 0 for training in ranks)
+    return max(1, int(reserved or (os.cpu_count() or 1) // at_once))
 
 
 @contextmanager
@@ -75,10 +76,19 @@ def check_resources(study: Study, trials: list[Trial], available: dict[str, floa
     """Refuse a study that would wait forever.
 
     Raises:
-        ResourceError: if the trials that run at once need more than the cluster has.
+        ResourceError: if the trials that run at once, or the embedding, need more than the
+            cluster has, or if no node has room for one worker.
     """
     for trial in trials:
-        training = trial.config.training
+        training, embedding = trial.config.training, trial.config.embedding
+        gpus = embedding.workers * embedding.gpus_per_worker
+        if gpus > available.get("GPU", 0):
+            raise ResourceError(
+                f"the embedding of trial {trial.name} needs {gpus:g} GPU, the cluster has "
+                f"{available.get('GPU', 0):g}. Lower embedding.workers or "
+                "embedding.gpus_per_worker"
+            )
+        _check_one_worker(trial)
         demand = {
             "CPU": training.workers * _reserved_cpus(training.cpus_per_worker),
             "GPU": float(training.workers * training.gpus_per_worker),
@@ -92,6 +102,17 @@ def check_resources(study: Study, trials: list[Trial], available: dict[str, floa
                     f"{available.get(resource, 0):g}. Lower training.workers, "
                     f"training.{resource.lower()}s_per_worker or sweep.max_concurrent"
                 )
+
+
+def _check_one_worker(trial: Trial) -> None:
+    training = trial.config.training
+    cpus, gpus = _reserved_cpus(training.cpus_per_worker), training.gpus_per_worker
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        raise ResourceError(
+            f"a worker of trial {trial.name} needs {cpus:g} CPU and {gpus} GPU on one node, no "
+            "node has that. Lower training.cpus_per_worker or training.gpus_per_worker"
+        )
 
 
 def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
@@ -132,7 +153,12 @@ def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
     )
     with watch:
         tuner.fit()
-    return watch.errors
+    # Ctrl-C ends Ray Tune as if all were well: the results alone tell what finished.
+    return {
+        name: watch.errors.get(name, "it was interrupted: run the same command again to finish it")
+        for name, job in todo.items()
+        if read_result(job.folder, job.key) is None
+    }
 
 
 class Watch(tune.Callback):
@@ -190,7 +216,8 @@ class Watch(tune.Callback):
         _, note = _latest(job.folder / JOURNAL)
         if error:
             self.errors[name] = error
-        self._lines.pop(name).done(error or note, mark="failed" if error else "done")
+        line = self._lines.pop(name, None) or self._screen.line(name)
+        line.done(error or note, mark="failed" if error else "done")
         self._ended += 1
         self._all.update(self._ended)
 

@@ -40,12 +40,11 @@ LOGGED = {
 
 @dataclass
 class Child:
-    """A trial's run, and how much of its journal is logged."""
+    """A trial's run, and which points of its journal are logged."""
 
     run_id: str
     journal: Path
     seen: set[tuple[str, int]]  # (metric, step) that MLflow has
-    offset: int = 0  # bytes of the journal read
 
 
 class Tracker:
@@ -63,7 +62,9 @@ class Tracker:
         found = self._client.get_experiment_by_name(experiment)
         if found is None:
             location = None if uri else (output / "mlartifacts" / experiment).as_uri()
-            self._experiment = self._client.create_experiment(experiment, location)
+            # Without this tag the UI takes the experiment for one of prompts and traces.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            self._experiment = self._client.create_experiment(experiment, location, kind)
         else:
             self._experiment = found.experiment_id
         self._parent = ""
@@ -86,15 +87,11 @@ class Tracker:
         }
         self._children[name] = Child(run.info.run_id, journal, seen)
 
-    def log_dataset(
-        self, name: str | None, context: str, label: str, digest: str, path: Path
-    ) -> None:
-        """Record a dataset's digest as input of a trial's run, or of the study's (name None)."""
-        run_id = self._children[name].run_id if name else self._parent
+    def log_dataset(self, name: str, label: str, digest: str, path: Path) -> None:
+        """Record a dataset's digest as input of a trial's run."""
         entity = Dataset(label, digest[:36], "local", json.dumps({"uri": str(path)}))
-        self._client.log_inputs(
-            run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", context)])]
-        )
+        tags = [InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(self._children[name].run_id, [DatasetInput(entity, tags)])
 
     def finish_trial(
         self, name: str, status: str, metrics: dict[str, float], tags: dict[str, str],
@@ -105,11 +102,14 @@ class Tracker:
         self._follow(child)
         self._finish(child.run_id, status, metrics, tags, artifacts)
 
-    def finish_study(
-        self, status: str, metrics: dict[str, float], artifacts: Iterable[Path]
-    ) -> None:
+    def finish_study(self, status: str, tags: dict[str, str], artifacts: Iterable[Path]) -> None:
         """Close the parent run with the summary and the report."""
-        self._finish(self._parent, status, metrics, {}, artifacts)
+        self._finish(self._parent, status, {}, tags, artifacts)
+
+    def abandon(self) -> None:
+        """Close all runs of a study that was stopped; its next run opens them again."""
+        for run_id in [*(child.run_id for child in self._children.values()), self._parent]:
+            self._client.set_terminated(run_id, "KILLED")
 
     def follow(self) -> None:
         """Log what the journals of all trials gained."""
@@ -118,29 +118,25 @@ class Tracker:
 
     def _follow(self, child: Child) -> None:
         try:
-            with child.journal.open("rb") as file:
-                if file.seek(0, 2) < child.offset:
-                    child.offset = 0  # a trial that started again has a new journal
-                file.seek(child.offset)
-                data = file.read()
+            lines = child.journal.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
             return
-        whole = data[: data.rfind(b"\n") + 1]
+        # Read whole each time: a trial that starts again starts a new journal.
         metrics = [
             metric
-            for line in whole.splitlines()
+            for line in lines
+            if line.endswith(b"\n")
             for metric in _metrics(json.loads(line))
             if (metric.key, metric.step) not in child.seen
         ]
         for start in range(0, len(metrics), BATCH):
             self._client.log_batch(child.run_id, metrics=metrics[start : start + BATCH])
         child.seen |= {(metric.key, metric.step) for metric in metrics}
-        child.offset += len(whole)
 
     def _find_or_create(self, tag: str, value: str, name: str, tags: dict[str, str]) -> Run:
-        found = self._client.search_runs(
-            [self._experiment], f"tags.`{tag}` = '{value}'", max_results=1
-        )
+        wanted = {tag: value, **{k: v for k, v in tags.items() if k == MLFLOW_PARENT_RUN_ID}}
+        query = " and ".join(f"tags.`{key}` = '{text}'" for key, text in wanted.items())
+        found = self._client.search_runs([self._experiment], query, max_results=1)
         if found:
             self._client.update_run(found[0].info.run_id, status="RUNNING")
             return found[0]

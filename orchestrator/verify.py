@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -26,15 +27,15 @@ def verify_trial(folder: Path) -> str:
     """
     try:
         config, _, _ = parse((folder / "config.yaml").read_text(encoding="utf-8"))
-        result = json.loads((folder / RESULT).read_text())
+        batch, limit = config["training"]["global_batch"], config["training"].get("max_steps")
+        recorded = json.loads((folder / RESULT).read_text())["order_sha256"]
         planned = pq.read_table(folder / "plan.parquet", columns=["row", "id"])
         realised = pq.read_table(folder / "realised.parquet")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{folder.name}: no certificate, the trial is unfinished or damaged ({error}). "
             "Run the study again to finish it"
         ) from None
-    batch, limit = config["training"]["global_batch"], config["training"].get("max_steps")
     steps = step_count(len(planned), batch, limit)
     realised_steps = realised["step"].to_numpy()
     try:
@@ -48,10 +49,9 @@ def verify_trial(folder: Path) -> str:
     if any(named[row] != name for row, name in zip(realised["row"].to_pylist(), ids, strict=True)):
         raise OrderError(f"{folder.name}: a row was fed under another id than the planned one")
     digest = order_digest(ids[realised_steps == step] for step in range(1, steps + 1))
-    if digest != result["order_sha256"]:
+    if digest != recorded:
         raise OrderError(
-            f"{folder.name}: the order's SHA-256 is {digest}, result.json says "
-            f"{result['order_sha256']}"
+            f"{folder.name}: the order's SHA-256 is {digest}, result.json says {recorded}"
         )
     return digest
 
@@ -63,6 +63,10 @@ def verify_study(study: Path) -> list[tuple[str, str | UserError]]:
         DataError: if the folder holds no trials.
     """
     folders = sorted(path for path in (study / "trials").glob("*") if path.is_dir())
+    if (study / "summary.csv").is_file():
+        # Trials that an earlier version of the study left are not part of it.
+        with (study / "summary.csv").open(newline="", encoding="utf-8") as file:
+            folders = [study / "trials" / row["trial"] for row in csv.DictReader(file)]
     if not folders:
         raise DataError(f"{study} holds no trials: give the folder of a study, <output>/<study>")
     found: list[tuple[str, str | UserError]] = []

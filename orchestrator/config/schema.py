@@ -116,8 +116,8 @@ class Arrangement(Section):
                 )
         elif self.rows is None and self.turns is None:
             raise ValueError(f"selection: {self.selection} needs a budget: set rows or turns")
-        elif self.selection == "random" and self.rows is None:
-            raise ValueError("selection: random needs a budget in rows")
+        elif self.selection == "random" and (self.rows is None or self.turns is not None):
+            raise ValueError("selection: random needs a budget in rows, and takes none in turns")
         return self
 
     @model_serializer(mode="wrap")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts import file_digest
+from orchestrator.artifacts import file_digest, key_digest
 from orchestrator.config.schema import BuiltinSource, JsonlSource
 from orchestrator.data import builtin, jsonl
 from orchestrator.data.instance import Instance
@@ -51,7 +51,7 @@ def read(source: Source, dropped: Counter[str]) -> Iterator[Instance]:
 
 
 def fingerprint(source: Source) -> dict[str, Any]:
-    """What determines the instances of a source: its options, and the bytes of its file."""
+    """What determines the instances of a source: its options, and the bytes behind them."""
     described = source.model_dump(mode="json")
     if isinstance(source, JsonlSource):
         path = Path(source.path)
@@ -61,6 +61,9 @@ def fingerprint(source: Source) -> dict[str, Any]:
                 "relative to the folder in which the command runs"
             )
         described["path"] = file_digest(path)
+    else:
+        # The suite is code: what it generates is its content.
+        described["content"] = key_digest([(i.id, i.messages) for i in builtin.read(source.split)])
     return described
 
 

@@ -26,6 +26,8 @@ def trial_metrics(folder: Path) -> dict[str, float]:
             continue
         losses = part["loss"].to_numpy()
         steps, curve = set_curve(part["step"].to_numpy(), losses)
+        if not len(steps):  # every answer of the set was cut away
+            continue
         metrics[f"{name}_loss"] = float(curve[-1])
         if name == "query":
             metrics["best_query_loss"] = float(np.nanmin(curve))

@@ -79,9 +79,11 @@ def _loss_cells(trials: list[Trial], values: dict[Trial, float]) -> list[Cell]:
 def _comparison_cells(contrast: Contrast, result: Comparison | None) -> list[Cell]:
     if result is None:
         return [Cell(MISSING)] * 4
-    winner = {"ahead": contrast.a_name, "behind": contrast.b_name}
+    leader = contrast.a_name if result.difference < 0 else contrast.b_name
+    clear = result.verdict in ("ahead", "behind")
+    equal = result.difference == 0
     return [
-        Cell(winner.get(result.verdict, result.verdict)),
+        Cell("equal" if equal else leader if clear else f"{leader}, not clearly"),
         Cell(signed(result.difference), "number"),
         Cell(interval(result), "number"),
         Cell(f"{result.tasks_ahead} of {result.tasks}", "number"),

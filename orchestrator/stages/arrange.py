@@ -15,6 +15,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.errors import DataError
 from orchestrator.stages.neighbours import load_space, load_units
 
+ARRANGE_VERSION = 1
 PLAN = pa.schema(
     [
         ("position", pa.int64()),
@@ -38,14 +39,8 @@ def make_plan(
             not look at distances.
 
     Raises:
-        DataError: if the pool holds fewer instances than the budget.
+        DataError: if the budget leaves no row.
     """
-    pool = dataset.info["splits"]["pool"]["instances"]
-    if arrangement.rows is not None and arrangement.rows > pool:
-        raise DataError(
-            f"arrangement.rows is {arrangement.rows}, the pool holds {pool} instances: "
-            f"set arrangement.rows to {pool} or fewer, or widen data.pool"
-        )
     granularity = arrangement.granularity if neighbours else "instance"
     request = Request(
         units=load_units(dataset, granularity),
@@ -59,7 +54,10 @@ def make_plan(
         cut=arrangement.cut,
         within_turn=arrangement.within_turn,
     )
-    return arrange(arrangement.method, request)
+    plan = arrange(arrangement.method, request)
+    if not len(plan):
+        raise DataError("the arrangement holds no row: raise arrangement.rows or .turns")
+    return plan
 
 
 def write_plan(plan: Plan, dataset: Artifact, path: Path) -> None:

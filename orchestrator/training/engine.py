@@ -6,6 +6,7 @@ inside functions, after the environment is set.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,17 +126,23 @@ def update(engine: Any, training: Training, device: Device, learning_rate: float
 
     Returns:
         The norm of the gradient before clipping.
+
+    Raises:
+        FloatingPointError: if that norm is not finite.
     """
     for group in engine.optimizer.param_groups:
         group["lr"] = learning_rate
     if _plain(training, device):
         limit = training.clip or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(engine.module.parameters(), limit)
-        engine.step()
+        norm = float(torch.nn.utils.clip_grad_norm_(engine.module.parameters(), limit))
+        if math.isfinite(norm):
+            engine.step()
     else:
         engine.step()
-        norm = engine.get_global_grad_norm()
-    return float(norm)
+        norm = float(engine.get_global_grad_norm())
+    if not math.isfinite(norm):
+        raise FloatingPointError(f"the norm of the gradient is {norm}")
+    return norm
 
 
 def _plain(training: Training, device: Device) -> bool:

@@ -101,7 +101,13 @@ class Trial:
         lr = learning_rate(
             step, self.steps, training.learning_rate, training.schedule, training.min_lr_ratio
         )
-        norm = update(self.engine, training, self.device, lr)
+        try:
+            norm = update(self.engine, training, self.device, lr)
+        except FloatingPointError as error:
+            raise TrainingError(
+                f"step {step}: {error}. Rows {rows.tolist()}. Lower training.learning_rate, or "
+                "look at these rows"
+            ) from None
         entry: dict[str, float] = {
             "loss": loss,
             "lr": lr,
@@ -191,6 +197,7 @@ class Trial:
             return
         inputs, batch = self.inputs, self.job.config.training.global_batch
         realised = realised_table((row for fed in gathered for row in fed), inputs.ids)
+        # Written before the check, as evidence should it fail.
         pq.write_table(realised, self.job.folder / "realised.parquet")
         steps, rows = realised["step"].to_numpy(), realised["row"].to_numpy()
         check_order(inputs.plan, steps, rows, batch, self.steps)

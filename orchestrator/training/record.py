@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from orchestrator.artifacts import file_digest, write_json
 from orchestrator.training.job import Inputs
 
+# Raised when a change of the loop changes results: trials of an older one are run again.
+TRAIN_VERSION = 1
 JOURNAL = "journal.jsonl"
 RESULT = "result.json"
 TABLES = ("plan.parquet", "realised.parquet", "losses.parquet", "train_log.parquet")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from orchestrator.core.arrangements import Request, arrange
 from orchestrator.core.ranking import merge
 from orchestrator.core.units import groups, instances, unit_vectors
-from orchestrator.search import PoolSpace, search, sharded_search
+from orchestrator.search import PoolSpace, search
 
 
 def unit_rows(rng, rows, dimensions=8):
@@ -34,6 +34,15 @@ def make_request(pool, queries, units=None, *, depth=16, shard_rows=10**6, **opt
         for farthest in (False, True)
     ]
     return Request(units, *spaces, **options)
+
+
+def sharded_search(queries, vectors, depth, *, shard_rows, farthest=False):
+    """Ranked lists, searched shard by shard and merged."""
+    parts = [
+        search(queries, vectors[start : start + shard_rows], depth, offset=start, farthest=farthest)
+        for start in range(0, len(vectors), shard_rows)
+    ]
+    return merge(parts, depth)
 
 
 def plain_turns(pool, queries, *, farthest=False):
@@ -157,6 +166,21 @@ def test_within_turn_distance_sorts_each_turn_by_the_distance_it_was_chosen_at()
     for turn in set(plan.turn.tolist()):
         assert np.all(np.diff(plan.distance[plan.turn == turn]) >= 0)
         assert set(plan.rows[plan.turn == turn]) == set(by_row.rows[by_row.turn == turn])
+
+
+def test_a_reversed_order_of_tasks_keeps_the_rows_of_each_task_in_pool_order():
+    rng = np.random.default_rng(18)
+    pool, queries = unit_rows(rng, 40), unit_rows(rng, 4)
+    tasks = rng.integers(0, 5, 40)
+    near, far = (
+        arrange("tma", make_request(pool, queries, groups(tasks), order=order,
+                                    selection="nearest", turns=9))
+        for order in ("nearest_first", "farthest_first")
+    )  # fmt: skip
+    for task in range(5):
+        rows = far.rows[tasks[far.rows] == task]
+        assert np.all(np.diff(rows) > 0)
+    assert tasks[near.rows].tolist() == tasks[far.rows].tolist()[::-1]
 
 
 def test_task_granularity_moves_all_rows_of_a_task_together_in_pool_order():

@@ -190,7 +190,9 @@ def _least(
 
 
 def _reverse(plan: Plan) -> Plan:
-    return plan.take(slice(None, None, -1))
+    """Units in reverse; the rows inside a unit keep the order of the pool."""
+    run = np.cumsum(np.diff(plan.unit, prepend=plan.unit[:1]) != 0)
+    return plan.take(np.argsort(-run, kind="stable"))
 
 
 def _random_subset(request: Request) -> NDArray[np.bool_]:
