@@ -18,11 +18,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
-    BarColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -56,7 +54,7 @@ class Line:
         if self._screen.progress and self._task is not None:
             self._screen.progress.remove_task(self._task)
         style = "red" if mark == "failed" else "green"
-        words = escape(f"{self._name:<34} {note}")
+        words = escape(f"{self._name:<30} {note}")
         self._screen.print(f"[{style}]{mark:>7}[/] {words} [dim]({seconds:.1f} s)[/]")
 
 
@@ -68,13 +66,12 @@ class Screen:
         self.progress: Progress | None = None
         if self.console.is_terminal:
             self.progress = Progress(
-                TextColumn("        {task.description:<34}", markup=False),
-                BarColumn(bar_width=20),
+                # 80 columns: the name, the count and the time left are never cut.
+                TextColumn("        {task.description:<30}", markup=False),
                 MofNCompleteColumn(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left", style="dim"),
                 TextColumn("{task.fields[note]}", markup=False),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
                 console=self.console,
                 transient=True,
             )

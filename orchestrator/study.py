@@ -190,14 +190,14 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
         "held_out_loss": "held-out",
         "off_target_loss": "off-target",
         "query_loss_auc": "query area",
-        "tokens_per_second": "tokens/s",
     }
     shown = [name for name in columns if any(name in row for row in rows)]
+    if all(row["status"] == FINISHED for row in rows):
+        shown.remove("status")
     for name in shown:
         words = name in ("trial", "status")
-        width = max(len(_cell(row.get(name, ""))) for row in rows)
         table.add_column(
-            columns[name], justify="left" if words else "right", no_wrap=True, min_width=width
+            columns[name], justify="left" if words else "right", overflow="fold", no_wrap=not words
         )
     for row in rows:
         table.add_row(*(_cell(row.get(name, "")) for name in shown))
