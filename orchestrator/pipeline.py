@@ -22,7 +22,7 @@ from orchestrator.stages.dataset import build_dataset, build_tokens
 from orchestrator.stages.embed import build_embeddings
 from orchestrator.stages.neighbours import build_neighbours
 from orchestrator.training.job import Job
-from orchestrator.training.record import JOURNAL, RESULT, TRAIN_VERSION, read_result
+from orchestrator.training.record import ERROR, JOURNAL, RESULT, TRAIN_VERSION, read_result
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Pipeline:
 
     def _write_inputs(self, trial: Trial, job: Job) -> None:
         job.folder.mkdir(parents=True, exist_ok=True)
-        for stale in (RESULT, JOURNAL):
+        for stale in (RESULT, JOURNAL, ERROR):
             with suppress(FileNotFoundError):
                 (job.folder / stale).unlink()
         config = trial.config

@@ -18,7 +18,7 @@ from orchestrator.pipeline import planned_steps
 from orchestrator.screen import Line, Screen
 from orchestrator.stages.train import Placement, tune_trial
 from orchestrator.training.job import Job, read_inputs
-from orchestrator.training.record import JOURNAL, read_result
+from orchestrator.training.record import ERROR, JOURNAL, read_result
 
 # Reserved by the process that drives a trial: it waits.
 DRIVER_CPUS = 0.01
@@ -207,7 +207,9 @@ class Watch(tune.Callback):
         self._end(trial.config["trial"], None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._end(trial.config["trial"], _reason(trial.get_error()))
+        error = self._jobs[trial.config["trial"]].folder / ERROR
+        reason = error.read_text(encoding="utf-8") if error.is_file() else "its process died"
+        self._end(trial.config["trial"], reason)
 
     def _end(self, name: str, error: str | None) -> None:
         job = self._jobs[name]
@@ -237,15 +239,6 @@ def _latest(journal: Path) -> tuple[int, str]:
         elif event["event"] == "measure" and "query_loss" in event:
             parts["query"] = event["query_loss"]
     return step, " ".join(f"{name} {value:.3f}" for name, value in parts.items()) or "loading"
-
-
-def _reason(error: BaseException | None) -> str:
-    """The message of the error that a worker raised, without Ray's wrapping."""
-    text = str(error) if error else "unknown error"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [line for line in lines if line.startswith("orchestrator.errors.")]
-    reason = named[-1].split(": ", 1)[-1] if named else (lines[-1] if lines else "unknown error")
-    return reason[:400]
 
 
 def _placement(job: Job) -> Placement:

@@ -16,7 +16,9 @@ from ray import tune
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 
+from orchestrator.artifacts import write_text
 from orchestrator.training.job import Job
+from orchestrator.training.record import ERROR
 
 POLL_SECONDS = 0.2
 
@@ -68,7 +70,18 @@ def tune_trial(job: Job, placement: Placement) -> None:
         tune.report(last)
     queue.shutdown()
     if failure:
+        write_text(job.folder / ERROR, _reason(failure[0]))
         raise failure[0]
+
+
+def _reason(error: BaseException) -> str:
+    """The message of the error that a worker raised, without Ray's wrapping."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith("orchestrator.errors.")]
+    reason = (
+        named[-1].split(": ", 1)[-1] if named else (lines[-1] if lines else type(error).__name__)
+    )
+    return reason[:400]
 
 
 def _trainer(job: Job, placement: Placement, queue: Queue) -> TorchTrainer:

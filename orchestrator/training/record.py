@@ -24,6 +24,7 @@ from orchestrator.training.job import Inputs
 TRAIN_VERSION = 1
 JOURNAL = "journal.jsonl"
 RESULT = "result.json"
+ERROR = "error.txt"  # why a trial failed, in one sentence
 TABLES = ("plan.parquet", "realised.parquet", "losses.parquet", "train_log.parquet")
 
 REALISED = pa.schema(
