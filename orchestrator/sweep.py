@@ -19,11 +19,9 @@ from orchestrator.stages.train import Placement, tune_trial
 from orchestrator.training.job import Job, planned_steps
 from orchestrator.training.record import ERROR, read_journal, read_result
 
-# Reserved by the process that drives a trial: it waits.
-DRIVER_CPUS = 0.01
 OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
-# Ray Train's controller takes one report of each worker at most this often, in seconds.
 SETTINGS = {
+    # Seconds until Ray Train's controller sees that a worker ended.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -56,7 +54,8 @@ def cluster(threads: int) -> Iterator[dict[str, float]]:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(runtime_env={"env_vars": settings})
     else:
-        os.environ.update(settings)
+        # Nobody takes this machine away, and the watcher's process delays each trial's start.
+        os.environ.update(settings | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"})
         # One CPU more than there are: drivers and shard tasks hardly compute, but a trial
         # must never wait for them. The dashboard is what frees a stopped trial's resources.
         ray.init(
@@ -136,11 +135,13 @@ def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
         tune_trial(todo[config["trial"]], placements[config["trial"]])
 
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": DRIVER_CPUS}),
+        tune.with_resources(trainable, lambda config: placements[config["trial"]].resources),
         param_space={"trial": tune.grid_search(list(todo))},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=study.sweep.max_concurrent,
-            reuse_actors=True,  # spares each trial but the first five seconds of imports
+            # Spares each trial but the first ten seconds of imports. Not where a process drives a
+            # gang: kept for reuse, it would keep alive the gang of a trial that was stopped.
+            reuse_actors=all(placement.alone for placement in placements.values()),
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -202,17 +203,16 @@ class Watch(tune.Callback):
                 self._lines[name].update(step, note)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._end(trial.config["trial"], None)
+        self._end(trial.config["trial"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        error = self._jobs[trial.config["trial"]].folder / ERROR
-        reason = error.read_text(encoding="utf-8") if error.is_file() else "its process died"
-        self._end(trial.config["trial"], reason)
+        self._end(trial.config["trial"])
 
-    def _end(self, name: str, error: str | None) -> None:
-        job = self._jobs[name]
-        if error is None and read_result(job.folder, job.key) is None:
-            error = "it ended without a result"
+    def _end(self, name: str) -> None:
+        job, error = self._jobs[name], ""
+        if read_result(job.folder, job.key) is None:
+            told = job.folder / ERROR
+            error = told.read_text(encoding="utf-8") if told.is_file() else "its process died"
         _, note = _latest(job)
         if error:
             self.errors[name] = error
@@ -239,7 +239,11 @@ def _latest(job: Job) -> tuple[int, str]:
 
 def _placement(job: Job) -> Placement:
     training = job.config.training
-    return Placement(_storage(job), _reserved_cpus(training.cpus_per_worker))
+    return Placement(
+        _storage(job),
+        _reserved_cpus(training.cpus_per_worker),
+        alone=training.workers == 1 and training.gpus_per_worker == 0,
+    )
 
 
 def _storage(job: Job) -> Path:

@@ -1,26 +1,28 @@
-"""Stage 5: Ray Train runs the loop of one trial; a bridge carries its measurements to Ray Tune.
+"""Stage 5: Ray Train runs the loop of one trial; its journal tells Ray Tune what was measured.
 
 Ray Tune's own callback for this can hang a finished trial: it reports from a second thread into
-a queue that the returning trial may have filled. Here the trial's thread is the only reporter.
+a queue that the returning trial may have filled. Here the trial's thread is the only reporter,
+and what it reports stands in a file: no actor carries it, and no rank waits for it.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray.train
 from ray import tune
 from ray.train.torch import TorchTrainer
-from ray.util.queue import Empty, Queue
 
 from orchestrator.artifacts import write_text
+from orchestrator.errors import UserError
 from orchestrator.training.job import Job
-from orchestrator.training.record import ERROR
+from orchestrator.training.record import ERROR, JournalTail
 
 POLL_SECONDS = 0.2
+DRIVER_CPUS = 0.01  # the process that drives a gang waits
 
 
 @dataclass(frozen=True)
@@ -30,22 +32,17 @@ class Placement:
     Attributes:
         storage: folder for Ray's own files of the trial.
         cpus: cores that Ray reserves for a rank.
+        alone: whether the only rank is the trial's own process.
     """
 
     storage: Path
     cpus: float
+    alone: bool
 
-
-class Bridge(ray.train.UserCallback):
-    """Runs in Ray Train's controller; hands each report of the workers to the trial."""
-
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
-
-    def after_report(
-        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
-    ) -> None:
-        self._queue.put(metrics[0])
+    @property
+    def resources(self) -> tune.PlacementGroupFactory:
+        """What Ray Tune reserves for the trial's process; a gang reserves its own."""
+        return tune.PlacementGroupFactory([{"CPU": self.cpus if self.alone else DRIVER_CPUS}])
 
 
 def tune_trial(job: Job, placement: Placement) -> None:
@@ -55,45 +52,83 @@ def tune_trial(job: Job, placement: Placement) -> None:
     then continues from the trial's newest checkpoint, as it does when a study is run again.
     """
     (job.folder / ERROR).unlink(missing_ok=True)
-    queue = Queue(actor_options={"num_cpus": 0})
+    try:
+        if placement.alone:
+            _train_here(job)
+        else:
+            _train_gang(job, placement)
+    except Exception as error:
+        told = _told(error)
+        write_text(job.folder / ERROR, (told or str(error).strip().rpartition("\n")[2])[:400])
+        if told is None:
+            raise
+        # What the loop itself refuses, it would refuse again: Ray Tune is not told of a failure.
+
+
+def _told(error: Exception) -> str | None:
+    """The sentence with which the loop ended a trial, out of Ray's wrapping; None for a crash."""
+    if isinstance(error, UserError):
+        return str(error)
+    named = [line for line in str(error).splitlines() if line.startswith("orchestrator.errors.")]
+    return named[-1].split(": ", 1)[-1] if named else None
+
+
+def _train_here(job: Job) -> None:
+    """One rank, in the trial's own process: Ray Train's local mode.
+
+    A gang of one would start five more processes, and each imports for seconds.
+    """
+
+    def run_rank() -> None:
+        from orchestrator.training.device import leave_distributed
+        from orchestrator.training.loop import run_trial
+
+        try:
+            run_trial(job, report=tune.report)
+        finally:
+            leave_distributed()  # the next trial runs in this process too
+            gc.collect()
+
+    TorchTrainer(run_rank, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
+
+
+def _train_gang(job: Job, placement: Placement) -> None:
+    """Ray Train's workers, one a rank; what they measured is reported from the journal."""
     failure: list[BaseException] = []
 
     def fit() -> None:
         try:
-            _trainer(job, placement, queue).fit()
+            _gang_trainer(job, placement).fit()
         except BaseException as error:
             failure.append(error)
 
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
-    last: dict[str, Any] = {}
-    while thread.is_alive() or not queue.empty():
-        try:
-            last = queue.get(timeout=POLL_SECONDS)
-        except Empty:
-            continue
-        tune.report(last)
-    queue.shutdown()
+    journal, told = JournalTail(job.folder), -1
+    running = True
+    while running:
+        thread.join(POLL_SECONDS)
+        running = thread.is_alive()  # asked before the last look, which then misses nothing
+        for event in journal.new_events():
+            # A trial that continues writes its newest events again.
+            if event["event"] == "measure" and event["step"] > told:
+                told = event["step"]
+                tune.report({key: event[key] for key in event if key not in ("event", "time")})
     if failure:
-        write_text(job.folder / ERROR, _reason(failure[0]))
         raise failure[0]
 
 
-def _reason(error: BaseException) -> str:
-    """The message of the error that a worker raised, without Ray's wrapping."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if line.startswith("orchestrator.errors.")]
-    reason = (
-        named[-1].split(": ", 1)[-1] if named else (lines[-1] if lines else type(error).__name__)
-    )
-    return reason[:400]
-
-
-def _trainer(job: Job, placement: Placement, queue: Queue) -> TorchTrainer:
+def _gang_trainer(job: Job, placement: Placement) -> TorchTrainer:
     training = job.config.training
+
+    # Pickled by value, so that a rank imports the loop and nothing of Ray Tune.
+    def run_rank() -> None:
+        from orchestrator.training.loop import run_trial
+
+        run_trial(job)
+
     return TorchTrainer(
-        _worker,
-        train_loop_config={"job": job},
+        run_rank,
         scaling_config=ray.train.ScalingConfig(
             num_workers=training.workers,
             use_gpu=training.gpus_per_worker > 0,
@@ -103,15 +138,6 @@ def _trainer(job: Job, placement: Placement, queue: Queue) -> TorchTrainer:
             },
         ),
         run_config=ray.train.RunConfig(
-            name=f"train-{job.trial}",
-            storage_path=str(placement.storage),
-            callbacks=[Bridge(queue)],  # type: ignore[list-item]
+            name=f"train-{job.trial}", storage_path=str(placement.storage)
         ),
     )
-
-
-def _worker(config: dict[str, Any]) -> None:
-    """One rank: hand the job to the loop, which knows nothing of Ray."""
-    from orchestrator.training.loop import run_trial
-
-    run_trial(config["job"], report=ray.train.report)

@@ -47,7 +47,8 @@ def run_trial(job: Job, report: Report | None = None) -> None:
 
     Args:
         job: the trial; every rank calls with the same one.
-        report: called on every rank after each measurement with the step and the mean losses.
+        report: called on every rank after each measurement with the step and the mean losses;
+            what it raises ends the trial.
 
     Raises:
         TrainingError: for a loss that is not finite, before the update.

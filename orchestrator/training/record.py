@@ -8,6 +8,7 @@ memory, and what a checkpoint keeps of it.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -83,11 +84,30 @@ class Journal:
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:
     """The events written so far; none before a trial starts, and never half a line."""
-    try:
-        lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return JournalTail(folder).new_events()
+
+
+class JournalTail:
+    """What a trial's journal gained since it was last looked at; its cost is what is new."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / JOURNAL
+        self._file, self._read = 0, 0
+
+    def new_events(self) -> list[dict[str, Any]]:
+        """The events since the last call; all of them again once the journal was replaced."""
+        try:
+            with self._path.open("rb") as journal:
+                number = os.fstat(journal.fileno()).st_ino
+                self._read = self._read if number == self._file else 0
+                self._file = number
+                journal.seek(self._read)
+                lines = journal.read().splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        whole = [line for line in lines if line.endswith(b"\n")]
+        self._read += sum(map(len, whole))
+        return [json.loads(line) for line in whole]
 
 
 def loss_table(
