@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import ray
 from ray import tune
 
 from orchestrator.config import Study, Trial
 from orchestrator.errors import ResourceError
-from orchestrator.screen import Line, Screen
+from orchestrator.screen import Screen
 from orchestrator.stages.train import Placement, tune_trial
-from orchestrator.training.job import Job, planned_steps
-from orchestrator.training.record import ERROR, read_journal, read_result
+from orchestrator.stages.watch import Watch
+from orchestrator.training.job import Job
+from orchestrator.training.record import read_result
 
 OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
 SETTINGS = {
@@ -159,82 +159,6 @@ def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
         for name, job in todo.items()
         if read_result(job.folder, job.key) is None
     }
-
-
-class Watch(tune.Callback):
-    """Shows the trials while they run, from their journals, and collects how they end.
-
-    Ray Tune calls it between events of its loop, on the thread that waits for the study.
-    """
-
-    def __init__(self, jobs: dict[str, Job], screen: Screen) -> None:
-        self._jobs = jobs
-        self._screen = screen
-        self._all = screen.line("trials", len(jobs))
-        self._lines: dict[str, Line] = {}
-        self.errors: dict[str, str] = {}
-        self._ended = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Ray Tune pickles its callbacks for a restoration that is never asked for."""
-        return {}
-
-    def __enter__(self) -> Watch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        failed = len(self.errors)
-        note = f"{self._ended - failed} finished" + (f", {failed} failed" if failed else "")
-        self._all.done(note, mark="failed" if failed else "done")
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        name = trial.config["trial"]
-        if name not in self._lines:
-            job = self._jobs[name]
-            rows = pq.read_metadata(job.folder / "plan.parquet").num_rows
-            self._lines[name] = self._screen.line(name, planned_steps(job.config, rows))
-        self._lines[name].update(0, "starting")
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        for trial in trials:
-            name = trial.config["trial"]
-            if trial.status == "RUNNING" and name in self._lines:
-                step, note = _latest(self._jobs[name])
-                self._lines[name].update(step, note)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._end(trial.config["trial"])
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._end(trial.config["trial"])
-
-    def _end(self, name: str) -> None:
-        job, error = self._jobs[name], ""
-        if read_result(job.folder, job.key) is None:
-            told = job.folder / ERROR
-            error = told.read_text(encoding="utf-8") if told.is_file() else "its process died"
-        _, note = _latest(job)
-        if error:
-            self.errors[name] = error
-        line = self._lines.pop(name, None) or self._screen.line(name)
-        line.done(error or note, mark="failed" if error else "done")
-        self._ended += 1
-        self._all.update(self._ended)
-
-
-def _latest(job: Job) -> tuple[int, str]:
-    """The last step in a trial's journal, and a few words about it."""
-    events = read_journal(job.folder)
-    if not events:
-        return 0, "starting"
-    step, parts = 0, {}
-    for event in events:
-        step = max(step, event["step"])
-        if event["event"] == "step":
-            parts["train"] = event["loss"]
-        elif event["event"] == "measure" and "query_loss" in event:
-            parts["query"] = event["query_loss"]
-    return step, " ".join(f"{name} {value:.3f}" for name, value in parts.items()) or "loading"
 
 
 def _placement(job: Job) -> Placement:

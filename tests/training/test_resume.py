@@ -4,6 +4,7 @@ The trial makes five steps of two micro-batches, measures after steps 0, 2, 4 an
 after steps 2 and 4.
 """
 
+import io
 import os
 import shutil
 import signal
@@ -16,9 +17,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rich.console import Console
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from orchestrator.artifacts import file_digest
+from orchestrator.screen import Screen
+from orchestrator.stages.watch import View
 from orchestrator.training import checkpoint
 from orchestrator.training.checkpoint import (
     CHECKPOINTS,
@@ -220,6 +224,9 @@ def test_a_trial_with_a_damaged_checkpoint_uses_the_one_before_and_says_so(stopp
     told = [event for event in read_journal(stopped.folder) if event["event"] == "damaged"]
     assert [event["checkpoint"] for event in told] == [4]
     assert "a file differs from its SHA-256" in told[0]["fault"]
+    written = io.StringIO()
+    View(stopped, Screen(Console(file=written))).end("")
+    assert "the checkpoint of step 4 is not used" in written.getvalue()
     assert_same(stopped, uninterrupted())
 
 
