@@ -28,6 +28,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value by its dotted key."),
 ]
+Overlays = Annotated[
+    list[Path] | None,
+    typer.Option("--with", metavar="FILE", help="Lay a partial study over it; a later one wins."),
+]
 Output = Annotated[
     Path | None, typer.Option("--output", metavar="DIR", help="Folder for all results.")
 ]
@@ -39,12 +43,13 @@ StudyFolder = Annotated[
 @app.command()
 def run(
     study: StudyFile,
+    overlays: Overlays = None,
     settings: Settings = None,
     output: Output = None,
     dry_run: Annotated[bool, typer.Option(help="Show the trials and stop.")] = False,
 ) -> None:
     """Run a study, or finish what an earlier run of it left."""
-    loaded = _load(study, settings, output)
+    loaded = _load(study, overlays, settings, output)
     if dry_run:
         _print_plan(loaded)
         return
@@ -55,13 +60,45 @@ def run(
 
 
 @app.command()
-def plan(study: StudyFile, settings: Settings = None, output: Output = None) -> None:
-    """Show the trials of a study before anything runs."""
-    _print_plan(_load(study, settings, output))
+def plan(
+    study: StudyFile,
+    overlays: Overlays = None,
+    settings: Settings = None,
+    output: Output = None,
+) -> None:
+    """Show the trials of a study and what they will cost, before anything runs."""
+    _print_plan(_load(study, overlays, settings, output))
 
 
 @app.command()
-def arrange(  # noqa: PLR0917  (typer reads the options from the signature)
+def reproduce(
+    study: StudyFile,
+    overlays: Overlays = None,
+    settings: Settings = None,
+    output: Output = None,
+) -> None:
+    """Run a study, then say of each figure of the paper that it claims whether it is met."""
+    loaded = _load(study, overlays, settings, output)
+    if loaded.claim is None or not loaded.claim.figures:
+        raise UserError(
+            f"{study} has no figures to compare with: list them under claim.figures, or type "
+            f"`orchestrator run {study}`"
+        )
+    from orchestrator.layout import Layout
+    from orchestrator.report.reproduce import check_figures
+    from orchestrator.study import run_study
+
+    finished = run_study(loaded)
+    checks = check_figures(Layout.of(loaded).folder)
+    for check in checks:
+        print(check.sentence)
+    inside = all(end[3] for check in checks for end in check.ends.values())
+    if not (finished and inside and all(check.ordering for check in checks)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def arrange(  # noqa: PLR0913, PLR0917  (typer reads the options from the signature)
     out: Annotated[
         Path,
         typer.Option("--out", metavar="PATH", help="A folder for a study's plans, or a file."),
@@ -80,6 +117,7 @@ def arrange(  # noqa: PLR0917  (typer reads the options from the signature)
         str | None,
         typer.Option("--format", metavar="ids|jsonl", help="Also write the order in this form."),
     ] = None,
+    overlays: Overlays = None,
     settings: Settings = None,
 ) -> None:
     """Write plans without training, for this or another trainer."""
@@ -90,8 +128,8 @@ def arrange(  # noqa: PLR0917  (typer reads the options from the signature)
     if study is not None and embeddings is None and queries is None and tasks is None:
         from orchestrator.plans import arrange_study
 
-        arrange_study(_load(study, settings, None), out, form)
-    elif study is None and embeddings is not None and queries is not None:
+        arrange_study(_load(study, overlays, settings, None), out, form)
+    elif study is None and not overlays and embeddings is not None and queries is not None:
         from orchestrator.arrays import ArraySettings, arrange_arrays
         from orchestrator.config.load import load_settings
 
@@ -132,6 +170,17 @@ def report(folder: StudyFolder) -> None:
 
 
 @app.command()
+def sync(folder: StudyFolder) -> None:
+    """Send to MLflow what a study could not send while it ran."""
+    from orchestrator.tracking import sync as send
+
+    unsent = send(folder)
+    if unsent:
+        raise UserError(str(unsent))
+    print(f"{folder}: MLflow has all of it")
+
+
+@app.command()
 def ui(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The output folder, or one of its studies.")
@@ -160,39 +209,22 @@ def main() -> None:
         sys.exit(2)
 
 
-def _load(study: Path, settings: list[str] | None, output: Path | None) -> Study:
+def _load(
+    study: Path, overlays: list[Path] | None, settings: list[str] | None, output: Path | None
+) -> Study:
     from orchestrator.config import load_study
 
     overrides = list(settings or [])
     if output is not None:
         overrides.append(f"output={json.dumps(str(output))}")
-    return load_study(study, overrides)
+    return load_study(study, overrides, overlays or [])
 
 
 def _print_plan(study: Study) -> None:
-    from rich.table import Table
+    from orchestrator.estimate import print_plan
 
-    from orchestrator.config import expand
-    from orchestrator.core.order import step_count
-
-    trials = expand(study)
-    table = Table("trial", "rows", "steps", "workers", "settings", box=None, pad_edge=False)
-    for trial in trials:
-        training, arrangement = trial.config.training, trial.config.arrangement
-        rows = arrangement.rows
-        unknown = "by turns" if arrangement.turns or arrangement.turn_window else "all"
-        steps = step_count(rows, training.global_batch, training.max_steps) if rows else unknown
-        settings = ", ".join(f"{key}={value}" for key, value in trial.settings.items())
-        table.add_row(
-            trial.name, str(rows or unknown), str(steps), str(training.workers), _escaped(settings)
-        )
-    console = Console(highlight=False)
-    console.print(table)
-    merged = sum(trial.merged for trial in trials)
-    console.print(
-        f"{len(trials)} trial{'s' * (len(trials) > 1)}"
-        + (f", {merged} identical ones merged" if merged else "")
-    )
+    # Lines of a file are not folded to the width of a terminal.
+    print_plan(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
 
 
 def _escaped(text: str) -> str:

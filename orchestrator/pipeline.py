@@ -35,9 +35,9 @@ from orchestrator.stages.measures import MEASURES_FILE, load_bigrams, write_meas
 from orchestrator.stages.near_duplicates import build_near_duplicates
 from orchestrator.stages.neighbours import End, build_neighbours, load_space
 from orchestrator.stages.pool import Pool, build_clusters, load_pool
-from orchestrator.training.checkpoint import keep_checkpoints_of
+from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.job import Job
-from orchestrator.training.record import ERROR, JOURNAL, RESULT, TRAIN_VERSION, read_result
+from orchestrator.training.record import ERROR, JOURNAL, RESULT, STOPPED, TRAIN_VERSION, ended
 
 
 class Pipeline:
@@ -87,16 +87,17 @@ class Pipeline:
         notes = []
         line = self._screen.line("plans", len(jobs))
         for done, (trial, job) in enumerate(zip(trials, jobs, strict=True)):
-            if read_result(job.folder, job.key) is None:
+            if not ended(job.folder, job.key):
                 # What an earlier attempt or another configuration left, unless it continues.
                 continues = keep_checkpoints_of(job.folder, job.key)
-                for stale in (RESULT, ERROR) if continues else (RESULT, ERROR, JOURNAL):
+                stale_files = (RESULT, ERROR, STOPPED, *(() if continues else (JOURNAL,)))
+                for stale in stale_files:
                     (job.folder / stale).unlink(missing_ok=True)
                 plan = self.write_plan(trial.config, job.folder)
                 notes += [f"{trial.name}: {plan.note}"] if plan.note else []
-            elif trial.config.evaluation.measures and not (job.folder / MEASURES_FILE).is_file():
-                rows = pq.read_table(job.folder / PLAN_FILE, columns=["row"])["row"].to_numpy()
-                self._write_measures(rows, trial.config, job.folder)
+            else:
+                remove_checkpoints(job.folder)  # what a kill at its very end left
+                self._add_measures(trial.config, job.folder)
             line.update(done + 1, trial.name)
         line.done("; ".join([f"{len(jobs)} plans", *notes]))
         return jobs
@@ -126,6 +127,12 @@ class Pipeline:
             _describe_dataset,
         )
         return self.datasets.setdefault(dataset.digest, dataset)
+
+    def _add_measures(self, config: TrialConfig, folder: Path) -> None:
+        """The measures of a trial that ended before they were asked for."""
+        if config.evaluation.measures and not (folder / MEASURES_FILE).is_file():
+            rows = pq.read_table(folder / PLAN_FILE, columns=["row"])["row"].to_numpy()
+            self._write_measures(rows, config, folder)
 
     def _write_measures(self, rows: NDArray[np.int64], config: TrialConfig, folder: Path) -> None:
         (folder / MEASURES_FILE).unlink(missing_ok=True)

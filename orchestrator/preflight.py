@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from orchestrator import models
@@ -10,10 +12,10 @@ from orchestrator.errors import ConfigError, ModelError, ResourceError
 from orchestrator.screen import Screen
 from orchestrator.training.available import check_available
 from orchestrator.training.device import pick_precision
-from orchestrator.training.job import Job
-from orchestrator.training.memory import check_memory, device_memory
-from orchestrator.training.reward import check_reward_model
-from orchestrator.training.sizes import model_sizes
+from orchestrator.training.memory import memory_plan
+from orchestrator.training.reward import check_reward_model, parameter_count
+from orchestrator.training.room import check_memory, find_room
+from orchestrator.training.sizes import ModelSizes, model_sizes
 
 
 def check_settings(trials: list[Trial], store: Path) -> None:
@@ -41,28 +43,58 @@ def check_settings(trials: list[Trial], store: Path) -> None:
         raise ResourceError("\n".join(dict.fromkeys(missing)))
 
 
-def check_jobs(jobs: list[Job], screen: Screen) -> None:
+def check_models(
+    configs: list[TrialConfig],
+    folder_of: Callable[[str], Path],
+    screen: Screen,
+    max_concurrent: int = 1,
+) -> None:
     """Tell what memory the trials need, each distinct answer once; refuse what cannot fit.
 
+    Args:
+        configs: of all trials.
+        folder_of: model name -> its folder in the store.
+        screen: where it is told.
+        max_concurrent: trials that run at once, and share the memory of a host.
+
     Raises:
-        ModelError: a reward model that is none.
-        ResourceError: weights that do not fit the device.
+        ModelError: a reward model that is none, or a model that padding would mislead.
+        ResourceError: every model whose weights do not fit.
     """
-    for folder in {job.reward_model for job in jobs if job.reward_model is not None}:
+    scorers = {config.evaluation.generate.reward_model for config in configs} - {None}
+    folders = {name: folder_of(name) for name in scorers if name}
+    for folder in folders.values():
         check_reward_model(folder)
-    sizes = {folder: model_sizes(folder) for folder in {job.model for job in jobs}}
-    told = set()
-    for job in jobs:
-        model, gpu = job.config.model, job.config.training.gpus_per_worker > 0
-        needed = check_memory(
-            job.config,
-            sizes[job.model],
-            pick_precision(model.precision, gpu=gpu),
-            device_memory(gpu=gpu),
-        )
-        if (model.name, needed) not in told:
-            told.add((model.name, needed))
-            screen.line(f"memory {model.name}").done(needed)
+    scored = {name: parameter_count(folder) for name, folder in folders.items()}
+    trained = dict.fromkeys(config.model.name for config in configs)
+    sizes = {name: model_sizes(folder_of(name)) for name in trained}
+    told, faults = set(), []
+    for config in configs:
+        name, scorer = config.model.name, config.evaluation.generate.reward_model
+        reward = scored[scorer] if scorer else 0
+        try:
+            needed = _memory(config, sizes[name], reward, min(max_concurrent, len(configs)))
+        except ResourceError as error:
+            faults.append(str(error))
+            continue
+        if (name, needed) not in told:
+            told.add((name, needed))
+            screen.line(f"memory {name}").done(needed)
+    if faults:
+        raise ResourceError("\n".join(dict.fromkeys(faults)))
+
+
+def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: int) -> str:
+    if sizes is None:
+        return "unknown: the model has no attention heads to reckon with"
+    gpu = config.training.gpus_per_worker > 0
+    planned = partial(
+        memory_plan,
+        sizes=sizes,
+        precision=pick_precision(config.model.precision, gpu=gpu),
+        reward_parameters=reward,
+    )
+    return check_memory(config, planned, find_room(config.training, trials))
 
 
 def _models(config: TrialConfig) -> dict[str, str]:

@@ -58,6 +58,10 @@ class Shared:
             line.done(f"in {path.parent.name}/{path.name}")
         return self._resolved[name]
 
+    def model_folder(self, name: str) -> Path:
+        """Folder of a model that is being fetched."""
+        return self.model(name)[0]
+
     def artifact(
         self,
         name: str,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.artifacts import write_json, write_text
-from orchestrator.config import Study, Trial, dump_yaml, expand
+from orchestrator.config import Study, Trial, dump_yaml, expand, expansion
+from orchestrator.errors import ConfigError
 from orchestrator.layout import Layout
 from orchestrator.pipeline import Pipeline
-from orchestrator.preflight import check_jobs, check_settings
+from orchestrator.preflight import check_models, check_settings
 from orchestrator.report import facts
 from orchestrator.report.build import build_report
 from orchestrator.report.read import FINISHED
@@ -25,11 +28,21 @@ from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE
 from orchestrator.stages.measures import MEASURES_FILE
 from orchestrator.sweep import check_resources, cluster, run_trials, threads
-from orchestrator.tracking import Follower, Tracker, flat_params
+from orchestrator.tracking import (
+    Record,
+    SystemSampler,
+    Tracker,
+    Unsent,
+    describe,
+    finished,
+    flat_params,
+)
 from orchestrator.training.job import Job
-from orchestrator.training.record import RESULT, TABLES, read_result
+from orchestrator.training.record import ERROR, read_result, stopped_after
 
-FOLLOW_SECONDS = 3.0
+# Of a trial, for MLflow, beside its tables.
+TRIAL_FILES = ["config.yaml", PLAN_FILE, MEASURES_FILE, ERROR]
+STUDY_FILES = ["summary.csv", "study.yaml", "run.json", "report"]
 
 
 def run_study(study: Study) -> bool:
@@ -42,6 +55,7 @@ def run_study(study: Study) -> bool:
         UserError: before anything starts, for what the user can mend.
     """
     trials = expand(study)
+    _check_registration(study, trials)
     layout = Layout.of(study)
     check_settings(trials, layout.store)
     with quiet_streams(layout.folder / "logs" / "run.log") as console, Screen(console) as screen:
@@ -63,10 +77,10 @@ class Run:
 
     def run(self) -> bool:
         study, layout, screen = self.study, self.layout, self.screen
-        merged = sum(trial.merged for trial in self.trials)
+        left_out = expansion(study).left_out
         screen.print(
             f"[bold]{study.study}[/]: {len(self.trials)} trials in {escape(_shown(layout.folder))}"
-            + (f" ({merged} identical ones merged)" if merged else "")
+            + (f" ({escape(left_out)})" if left_out else "")
         )
         pipeline = Pipeline(layout, screen)
         pipeline.read_data(self.trials)
@@ -75,12 +89,14 @@ class Run:
             check_resources(study, self.trials, resources)
             line.done(f"{resources['CPU']:g} CPUs, {resources.get('GPU', 0):g} GPUs")
             write_text(layout.folder / "study.yaml", dump_yaml(study))
-            with pipeline.fetching_models([t.config for t in self.trials], training=True):
+            configs = [trial.config for trial in self.trials]
+            with pipeline.fetching_models(configs, training=True):
+                concurrent = study.sweep.max_concurrent
+                check_models(configs, pipeline.shared.model_folder, screen, concurrent)
                 jobs = pipeline.prepare(self.trials)
-            check_jobs(jobs, screen)
-            tracker = self._start_tracking(jobs)
+            tracker = Tracker(self._record(jobs), layout.folder, screen)
             try:
-                with Follower(tracker.follow, FOLLOW_SECONDS):
+                with self._sampling():
                     self.errors = run_trials(study, jobs, screen)
                 self._finish(pipeline, jobs, tracker)
             except BaseException:
@@ -88,21 +104,16 @@ class Run:
                 raise
         return not self.errors
 
-    def _start_tracking(self, jobs: list[Job]) -> Tracker:
-        line = self.screen.line("mlflow")
-        tracking = self.study.tracking
-        tracker = Tracker(tracking.uri, tracking.experiment or self.study.study, self.layout.output)
+    def _record(self, jobs: list[Job]) -> Record:
         tags = {"git_commit": facts.git_commit() or "none"}
         tags |= {f"version.{name}": number for name, number in facts.versions().items()}
-        base = self.study.model_dump(mode="json", exclude={"sweep", "tracking"})
-        tracker.start_study(self.study.study, flat_params(base), tags)
-        for trial, job in zip(self.trials, jobs, strict=True):
-            params = flat_params(trial.config.model_dump(mode="json"))
-            tracker.start_trial(trial.name, job.key, params, job.folder)
-            digest = job.dataset.name
-            tracker.log_dataset(trial.name, "instances", digest, job.dataset)
-        line.done(_shown(tracker.uri))
-        return tracker
+        tags |= {f"hardware.{name}": _cell(value) for name, value in facts.hardware().items()}
+        folder = self.layout.folder
+        return describe(self.study, self.trials, jobs, tags, TRIAL_FILES, folder)
+
+    def _sampling(self) -> AbstractContextManager[object]:
+        wanted = self.study.tracking.system_metrics
+        return SystemSampler(self.layout.folder) if wanted else nullcontext()
 
     def _finish(self, pipeline: Pipeline, jobs: list[Job], tracker: Tracker) -> None:
         line = self.screen.line("report")
@@ -111,23 +122,27 @@ class Run:
         write_summary(folder / "summary.csv", rows, self.swept)
         write_json(folder / "run.json", self._facts(pipeline))
         report = build_report(folder)
-        for row, job in zip(rows, jobs, strict=True):
-            self._close_trial(tracker, row, job)
-        tracker.finish_study(
-            "FAILED" if self.errors else "FINISHED",
-            {"trials": str(len(rows)), "failed_trials": str(len(self.errors))},
-            [folder / "summary.csv", folder / "study.yaml", folder / "run.json", report.parent],
-        )
         line.done(_shown(report))
+        metrics = {row["trial"]: self._metrics(row) for row in rows}
+        tracker.update(finished(tracker.record, STUDY_FILES, self.errors, metrics))
+        line = self.screen.line("mlflow")
+        unsent = tracker.close(self.study.tracking.flush_seconds)
+        line.done(_shown(tracker.address), mark="later" if unsent else "done")
+        self._print_end(rows, report, unsent)
+
+    def _print_end(self, rows: list[dict[str, Any]], report: Path, unsent: Unsent | None) -> None:
+        """The table, what failed, and where to look next."""
         self.screen.print()
         self.screen.print(summary_table(rows))
         for name, error in self.errors.items():
             self.screen.print(f"[red]{name} failed:[/] {escape(error)}")
+        if unsent:
+            self.screen.print(f"[yellow]not sent:[/] {escape(_shown(str(unsent)))}")
         next_steps = {
             "report": _shown(report),
             "runs": f"orchestrator ui {_shown(self.layout.output)}",
-            "proof": f"orchestrator verify {_shown(folder)}",
-            "logs": _shown(folder / "logs"),
+            "proof": f"orchestrator verify {_shown(self.layout.folder)}",
+            "logs": _shown(self.layout.folder / "logs"),
         }
         self.screen.print()
         for name, text in next_steps.items():
@@ -136,7 +151,9 @@ class Run:
     def _row(self, trial: Trial, job: Job) -> dict[str, Any]:
         flat = flat_params(trial.config.model_dump(mode="json"))
         swept = {key: trial.settings.get(key, flat.get(key, "")) for key in self.swept}
-        row: dict[str, Any] = {"trial": trial.name, "status": "failed", **swept}
+        row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": "failed", **swept}
+        if stopped_after(job.folder, job.key) is not None:
+            row["status"] = "stopped"
         result = read_result(job.folder, job.key)
         if result is not None:
             kept = ("steps", "set_sha256", "order_sha256", "seconds", "tokens_per_second")
@@ -144,24 +161,14 @@ class Run:
             row |= trial_metrics(job.folder)
         return row
 
-    def _close_trial(self, tracker: Tracker, row: dict[str, Any], job: Job) -> None:
-        finished = row["status"] == FINISHED
+    def _metrics(self, row: dict[str, Any]) -> dict[str, float]:
+        """The numbers of a row of the summary under their names in MLflow."""
         left_out = {"steps", "seconds", *self.swept}
-        metrics = {
+        return {
             f"final_{name}" if name.endswith("_loss") and name != "best_query_loss" else name: value
             for name, value in row.items()
-            if isinstance(value, int | float) and name not in left_out
+            if isinstance(value, int | float) and math.isfinite(value) and name not in left_out
         }
-        tags = {str(name): str(row[name]) for name in ("set_sha256", "order_sha256") if name in row}
-        files = (*TABLES, RESULT) if finished else (PLAN_FILE,)
-        files = (*files, "config.yaml", MEASURES_FILE)
-        tracker.finish_trial(
-            job.trial,
-            "FINISHED" if finished else "FAILED",
-            metrics,
-            tags,
-            [job.folder / name for name in files if (job.folder / name).is_file()],
-        )
 
     def _facts(self, pipeline: Pipeline) -> dict[str, Any]:
         data = {
@@ -211,6 +218,19 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         table.add_row(*(_cell(row.get(name, "")) for name in shown))
     return table
+
+
+def _check_registration(study: Study, trials: list[Trial]) -> None:
+    """Refuse to register models that nobody keeps."""
+    without = [trial.name for trial in trials if not trial.config.training.save_model]
+    if study.tracking.register_model and without:
+        raise ConfigError(
+            [
+                f"tracking.register_model is {study.tracking.register_model}, and trial "
+                f"{without[0]} keeps no model: set training.save_model to true, or "
+                "tracking.register_model to null"
+            ]
+        )
 
 
 def _cell(value: Any) -> str:

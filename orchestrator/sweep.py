@@ -8,16 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import ray
 from ray import tune
+from ray.tune import schedulers
 
 from orchestrator.config import Study, Trial
+from orchestrator.config.sweep import Scheduler
 from orchestrator.errors import ResourceError
 from orchestrator.screen import Screen
+from orchestrator.stages.arrange import PLAN_FILE
 from orchestrator.stages.train import Placement, tune_trial
 from orchestrator.stages.watch import Watch
-from orchestrator.training.job import Job
-from orchestrator.training.record import read_result
+from orchestrator.training.job import Job, planned_steps
+from orchestrator.training.record import ended, stopped_after
 
 OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
 SETTINGS = {
@@ -116,16 +120,19 @@ def _check_one_worker(trial: Trial) -> None:
 def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
     """Run the unfinished trials of a study through Ray Tune.
 
-    The results in the trials' folders are the truth: a finished trial is not given to Ray Tune
-    again, an unfinished one starts anew.
+    The results in the trials' folders are the truth: a trial that finished, or that the scheduler
+    stopped, is not given to Ray Tune again; any other continues from its newest checkpoint, or
+    starts anew. A scheduler remembers nothing of an earlier run.
 
     Returns:
         The error of each trial that failed.
     """
-    todo = {job.trial: job for job in jobs if read_result(job.folder, job.key) is None}
+    todo = {job.trial: job for job in jobs if not ended(job.folder, job.key)}
     for job in jobs:
         if job.trial not in todo:
-            screen.line(job.trial).done("finished before", mark="reused")
+            step = stopped_after(job.folder, job.key)
+            note = "finished before" if step is None else f"stopped before, after step {step}"
+            screen.line(job.trial).done(note, mark="reused")
     if not todo:
         return {}
     placements = {name: _placement(job) for name, job in todo.items()}
@@ -138,6 +145,7 @@ def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
         tune.with_resources(trainable, lambda config: placements[config["trial"]].resources),
         param_space={"trial": tune.grid_search(list(todo))},
         tune_config=tune.TuneConfig(
+            scheduler=_scheduler(study.sweep.scheduler, jobs),
             max_concurrent_trials=study.sweep.max_concurrent,
             # Spares each trial but the first ten seconds of imports. Not where a process drives a
             # gang: kept for reuse, it would keep alive the gang of a trial that was stopped.
@@ -157,8 +165,28 @@ def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
     return {
         name: watch.errors.get(name, "it was interrupted: run the same command again to finish it")
         for name, job in todo.items()
-        if read_result(job.folder, job.key) is None
+        if not ended(job.folder, job.key)
     }
+
+
+def _scheduler(chosen: Scheduler, jobs: list[Job]) -> schedulers.TrialScheduler:
+    """Ray Tune's own, by our steps: its count of reports starts again with every attempt."""
+    if chosen.type == "fifo":
+        return schedulers.FIFOScheduler()
+    settings: dict[str, Any] = {
+        "time_attr": "step",
+        "metric": chosen.metric,
+        "mode": "min",
+        "grace_period": chosen.grace_steps,
+    }
+    if chosen.type == "median":
+        return schedulers.MedianStoppingRule(**settings)
+    rows = (pq.read_metadata(job.folder / PLAN_FILE).num_rows for job in jobs)
+    last = max(planned_steps(job.config, count) for job, count in zip(jobs, rows, strict=True))
+    # A trial that reached max_t would be stopped before it proves its order.
+    return schedulers.ASHAScheduler(
+        max_t=last + 1, reduction_factor=chosen.reduction_factor, **settings
+    )
 
 
 def _placement(job: Job) -> Placement:

@@ -107,11 +107,73 @@ def test_more_resources_than_the_cluster_has_are_refused_instead_of_waited_for(r
     assert not (tmp_path / "out" / "small" / "trials").exists()
 
 
-def test_a_plan_lists_every_trial_without_starting_anything(run, tmp_path):
-    shown = run("sweep.parameters={seed: {grid: [0, 1, 2]}}", command="plan")
+@pytest.mark.parametrize("command", [["plan"], ["run", "--dry-run"]])
+def test_a_plan_lists_every_trial_and_what_is_left_out_without_starting_anything(
+    orchestrate, tmp_path, command
+):
+    sweep = {"parameters": {"seed": {"grid": [0, 1, 2, 2, 3]}}, "constraints": [{"seed": 3}]}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(GOOD | {"sweep": sweep}))
+    shown = orchestrate(*command, path, "--output", tmp_path / "out")
     assert shown.returncode == 0, shown.stderr
-    assert "3 trials" in shown.stdout
+    assert shown.stdout.count("seed-") == 3
+    assert "3 trials; 1 identical ones merged, 1 dropped by {seed: 3}" in shown.stdout
+    assert "steps   6" in shown.stdout
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def overlays(tmp_path):
+    """Two partial studies beside a good one."""
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(GOOD))
+    (tmp_path / "small.yaml").write_text("training: {global_batch: 2}\narrangement: {rows: 6}\n")
+    (tmp_path / "tiny.yaml").write_text("arrangement: {rows: 4}\n")
+    return ["study.yaml", "--with", "small.yaml", "--with", "tiny.yaml"]
+
+
+def test_overlays_change_the_study_the_later_one_first_and_a_setting_wins(orchestrate, overlays):
+    assert "steps   2" in orchestrate("plan", *overlays).stdout
+    set_rows = orchestrate("plan", *overlays, "--set", "arrangement.rows=8")
+    assert "steps   4" in set_rows.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["plan"], ["arrange", "--out", "plans"], ["reproduce"]]
+)
+def test_every_command_on_a_study_takes_overlays_and_names_their_faults(
+    orchestrate, overlays, tmp_path, command
+):
+    (tmp_path / "tiny.yaml").write_text("\ntraining: {global_bach: 1}\n")
+    failed = orchestrate(*command, *overlays)
+    assert failed.returncode == 2
+    assert "tiny.yaml line 2: training.global_bach is not a key" in failed.stderr
+
+
+def test_a_study_without_figures_is_not_reproduced(run, tmp_path):
+    failed = run(command="reproduce")
+    assert failed.returncode == 2
+    assert "study.yaml has no figures to compare with: list them under claim.figures" in (
+        failed.stderr
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_figure_is_reproduced_only_if_its_order_and_its_losses_are_the_papers(run):
+    sweep = "sweep.parameters={training.learning_rate: {grid: [0.01, 1e-6]}}"
+    claim = (
+        "claim={{question: q, arms: [{}], figures: [{{name: One, bands: {{0-01: [0.1, {}]}}}}]}}"
+    )
+    met = run(sweep, claim.format("0-01, '1e-06'", 20), command="reproduce")
+    assert met.returncode == 0, met.stdout + met.stderr
+    assert "\nOne: " in met.stdout
+    assert "1 of 1 losses lie inside" in met.stdout
+    # The trials are finished: only what is claimed of them differs.
+    outside = run(sweep, claim.format("0-01, '1e-06'", 0.2), command="reproduce")
+    assert (outside.returncode, "0 of 1 losses lie inside" in outside.stdout) == (1, True)
+    reversed_order = run(sweep, claim.format("'1e-06', 0-01", 20), command="reproduce")
+    assert reversed_order.returncode == 1
 
 
 @pytest.fixture

@@ -2,6 +2,15 @@
 
 from orchestrator.config.load import dump_yaml, load_study
 from orchestrator.config.schema import Study, TrialConfig
-from orchestrator.config.trials import Trial, expand
+from orchestrator.config.trials import Expansion, Trial, expand, expansion
 
-__all__ = ["Study", "Trial", "TrialConfig", "dump_yaml", "expand", "load_study"]
+__all__ = [
+    "Expansion",
+    "Study",
+    "Trial",
+    "TrialConfig",
+    "dump_yaml",
+    "expand",
+    "expansion",
+    "load_study",
+]

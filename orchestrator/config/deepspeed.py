@@ -1,7 +1,8 @@
 """Which of DeepSpeed's own keys `training.deepspeed` may not hold, and why.
 
 One setting has one place: what a field of the study decides is refused here even where the two
-agree. So is what would change the order of the data, or lose updates.
+agree. So is what would change the order of the data or the model, lose updates, or send a
+password elsewhere.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ DECIDED_ELSEWHERE = {
     "fp16": "set model.precision to bfloat16 or float32",
     "amp": "set model.precision to bfloat16 or float32",
     "torch_autocast": "set model.precision to bfloat16 or float32",
-    "data_types": "gradients are summed in float32 wherever DeepSpeed can",
+    "data_types": "gradients are summed in float32",
     "zero_optimization.stage": "set training.zero_stage",
     "zero_optimization.offload_optimizer.device": "set training.offload",
     "zero_optimization.offload_param.device": "set training.offload",
@@ -40,25 +41,35 @@ DECIDED_ELSEWHERE = {
     "elasticity": "set training.global_batch and training.workers",
     "tensor_parallel": "all training.workers are data-parallel ranks",
     "sequence_parallel_size": "all training.workers are data-parallel ranks",
+    "comet": "curves go to MLflow, see tracking",
+    "csv_monitor": "curves go to MLflow, see tracking",
+    "tensorboard": "curves go to MLflow, see tracking",
+    "wandb": "curves go to MLflow, see tracking",
+    "checkpoint.load_universal": "a trial continues from its own checkpoints, which are not such",
+    "zero_allow_untested_optimizer": "set training.optimizer",
+    "zero_force_ds_cpu_optimizer": "set training.optimizer",
+    "progressive_layer_drop": "it leaves out layers at random: the losses were another model's",
+    "compression_training": "it trains another model than model.name",
 }
 BFLOAT16_STATE = ("bf16.bf16_master_weights_and_grads", "bf16.bf16_optimizer_states")
 
 
-def contradictions(deepspeed: dict[str, Any], learning_rate: float) -> list[str]:
+def contradictions(deepspeed: dict[str, Any], lowest_rate: float) -> list[str]:
     """A sentence for each key that may not be there.
 
     Args:
         deepspeed: `training.deepspeed` as the user wrote it.
-        learning_rate: the peak, which is about what Adam moves a weight by in one step.
+        lowest_rate: the learning rate that the schedule falls to, which is about what Adam moves
+            a weight by in one step.
     """
     found = [
         f"leave {key} out: {why}" for key, why in DECIDED_ELSEWHERE.items() if _has(deepspeed, key)
     ]
-    if learning_rate < BFLOAT16_HALF_SPACING:
+    if lowest_rate < BFLOAT16_HALF_SPACING:
         found += [
             f"{key} would keep the trained weights in bfloat16 alone, where Adam's steps of about "
-            f"{learning_rate:g} are lost: half the spacing at a weight of 0.02 is "
-            f"{BFLOAT16_HALF_SPACING:.1g}. Leave it out: float32 copies are then kept"
+            f"{lowest_rate:g}, the lowest learning rate, are lost: half the spacing at a weight of "
+            f"0.02 is {BFLOAT16_HALF_SPACING:.1g}. Leave it out: float32 copies are then kept"
             for key in BFLOAT16_STATE
             if _value(deepspeed, key)
         ]

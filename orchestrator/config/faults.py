@@ -55,6 +55,30 @@ def unknown_key(key: str, siblings: list[str], elsewhere: Iterable[str] = ()) ->
     return f"the keys here are {', '.join(siblings)}" if siblings else "no keys are read here"
 
 
+def key_fault(path: KeyPath, model: type[BaseModel]) -> str | None:
+    """What to say of a key that no variant of a model has; None if there is such a key."""
+    root = _schema(model)
+    nodes = [root]
+    for depth, part in enumerate(path):
+        variants = [variant for node in nodes for variant in _variants(node, root)]
+        if any(variant.get("additionalProperties") for variant in variants):
+            return None
+        inside: list[Schema] = [variant.get("properties", {}) for variant in variants]
+        nodes = [properties[part] for properties in inside if part in properties]
+        if not nodes:
+            siblings = list(dict.fromkeys(itertools.chain(*inside)))
+            hint = unknown_key(str(part), siblings, _leaves(root, root))
+            return f"{dotted(path[: depth + 1])} is not a key: {hint}"
+    return None
+
+
+def _variants(node: Schema, root: Schema) -> list[Schema]:
+    """The kinds of value that a key may have, references followed."""
+    node = _resolve(node, root)
+    kinds = [*node.get("anyOf", []), *node.get("oneOf", [])]
+    return [variant for kind in kinds for variant in _variants(kind, root)] if kinds else [node]
+
+
 def _explain(error: dict[str, Any], root: Schema) -> tuple[KeyPath, str]:
     path, schema, parent = _locate(root, error["loc"])
     kind, value, name = error["type"], error["input"], dotted(path)
@@ -85,7 +109,9 @@ def _locate(root: Schema, loc: tuple[str | int, ...]) -> tuple[KeyPath, Schema, 
             node = _resolve({"$ref": node["discriminator"]["mapping"][part]}, root)
             continue
         if "anyOf" in node:  # several kinds of value: the fault is in one, or that none fits
-            kinds = [kind for kind in node["anyOf"] if kind.get("$ref", "").endswith(f"/{part}")]
+            # A kind with validators is called function-after[_its_validator(), Kind].
+            called = str(part).rpartition(", ")[2].rstrip("]")
+            kinds = [kind for kind in node["anyOf"] if kind.get("$ref", "").endswith(f"/{called}")]
             if not kinds or not left:
                 break
             node = _resolve(kinds[0], root)

@@ -1,4 +1,4 @@
-"""From a study file and `--set key=value` to a `Study`, with every fault found at once."""
+"""From a study file, overlays and `--set key=value` to a `Study`, with all faults at once."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.faults import dotted, explain, show
+from orchestrator.config.overlay import Origins, laid_over
 from orchestrator.config.schema import Study
 from orchestrator.config.strict_yaml import MAX_BYTES, MAX_DEPTH, KeyPath, dump, parse
+from orchestrator.config.sweep import KINDS
 from orchestrator.errors import ConfigError
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+def load_study(path: Path, overrides: Sequence[str] = (), overlays: Sequence[Path] = ()) -> Study:
     """Reads and validates a study.
 
     Args:
         path: the YAML file, UTF-8, at most 1 MB.
-        overrides: "dotted.key=value", the value in YAML; later ones win.
+        overrides: "dotted.key=value", the value in YAML; later ones win, and over any file.
+        overlays: partial studies laid over it (see `overlay`); later ones win.
 
     Raises:
-        ConfigError: all that is wrong, each fault with its line or its override.
+        ConfigError: all that is wrong, each fault with its file and line or its override.
     """
-    raw, lines, broken = parse(_read(path))
-    faults = [f"{path} line {line}: {sentence}" for line, sentence in broken]
-    if not isinstance(raw, dict):
-        what = "is empty" if raw is None else f"holds {show(raw)}"
-        raise ConfigError(
-            faults or [f"{path} {what}: a study is `key: value` lines with study and data at least"]
-        )
-    origins = {key: f"{path} line {line}" for key, line in lines.items()} | {(): str(path)}
+    raw, origins, faults = _parsed(path, "a study is `key: value` lines with study and data")
+    for overlay in overlays:
+        over, over_origins, more = _parsed(overlay, "an overlay is some `key: value` lines")
+        faults += more
+        raw, origins = laid_over(raw, origins, over, over_origins)
     return _validated(Study, raw, origins, overrides, faults)
 
 
@@ -50,7 +50,7 @@ def load_settings(model: type[Settings], overrides: Sequence[str]) -> Settings:
 def _validated(
     model: type[Settings],
     raw: dict[str, Any],
-    origins: dict[KeyPath, str],
+    origins: Origins,
     overrides: Sequence[str],
     faults: list[str],
 ) -> Settings:
@@ -91,6 +91,24 @@ def replaced(tree: dict[str, Any], path: Sequence[str], value: Any) -> dict[str,
     return {**tree, head: replaced(child, rest, value)}
 
 
+def _parsed(path: Path, expected: str) -> tuple[dict[str, Any], Origins, list[str]]:
+    """A file as a mapping, where its keys were written, and what is wrong with it as YAML.
+
+    Raises:
+        ConfigError: it holds no mapping.
+    """
+    raw, lines, broken = parse(_read(path))
+    faults = [f"{path} line {line}: {sentence}" for line, sentence in broken]
+    if not isinstance(raw, dict):
+        what = "is empty" if raw is None else f"holds {show(raw)}"
+        raise ConfigError(faults or [f"{path} {what}: {expected}"])
+    return (
+        raw,
+        {key: f"{path} line {line}" for key, line in lines.items()} | {(): str(path)},
+        faults,
+    )
+
+
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -111,7 +129,7 @@ def _read(path: Path) -> str:
         raise ConfigError([f"{path} is not UTF-8 text at byte {error.start}: save it so"]) from None
 
 
-def _override(raw: dict[str, Any], origins: dict[KeyPath, str], override: str) -> dict[str, Any]:
+def _override(raw: dict[str, Any], origins: Origins, override: str) -> dict[str, Any]:
     """Applies one `key=value`; its origin never repeats the value, which may be a password."""
     key, equals, text = override.partition("=")
     path = _split(key.strip())
@@ -136,8 +154,8 @@ def _split(key: str) -> tuple[str, ...]:
     axis = key.removeprefix("sweep.parameters.")
     if axis == key:
         return tuple(key.split("."))
-    name = axis.removesuffix(".grid")
-    return ("sweep", "parameters", name) + (("grid",) if name != axis else ())
+    name, _, last = axis.rpartition(".")
+    return ("sweep", "parameters", *((name, last) if name and last in KINDS else (axis,)))
 
 
 def _eval_dictionaries(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
@@ -152,7 +170,7 @@ def _eval_dictionaries(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath
             yield from _eval_dictionaries(child, (*path, index))
 
 
-def _origin(origins: dict[KeyPath, str], path: KeyPath) -> str:
+def _origin(origins: Origins, path: KeyPath) -> str:
     """Where a key was written; for a missing one, where the section was that should hold it."""
     return next(
         origins[path[:depth]] for depth in range(len(path), -1, -1) if path[:depth] in origins

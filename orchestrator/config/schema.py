@@ -6,15 +6,21 @@ configuration is a value, and its hash is its identity.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 from orchestrator.config.arrangement import Arrangement
+from orchestrator.config.claim import Claim
 from orchestrator.config.evaluation import Evaluation
 from orchestrator.config.section import Section, Seed
 from orchestrator.config.sources import Data
+from orchestrator.config.sweep import Sweep
 from orchestrator.config.training import Model, Training
+
+# What MLflow connects to without a plugin.
+TRACKING_SCHEMES = {"http", "https", "databricks", "sqlite", "postgresql", "mysql", "mssql"}
 
 
 class Embedding(Section):
@@ -39,23 +45,32 @@ class Neighbours(Section):
 
 
 class Tracking(Section):
-    uri: str | None = None  # null: SQLite beside the studies
+    uri: str | None = None  # of MLflow, without a password; null: SQLite beside the studies
     experiment: str | None = None  # null: the study's name
+    flush_seconds: Annotated[float, Field(ge=0)] = 30.0  # for what is unsent when training is over
+    system_metrics: bool = False  # of the machine that drives the study, every ten seconds
+    # Name in MLflow's registry for the models that training.save_model keeps; null: none
+    register_model: Annotated[str, Field(pattern=r"^[^/:]+$")] | None = None
 
-
-class Axis(Section):
-    grid: Annotated[list[Any], Field(min_length=1)]
-
-
-class Sweep(Section):
-    """Trials: the product of all axes of `parameters` and all lists of `paired`."""
-
-    parameters: dict[str, Axis] = {}  # dotted key -> its values
-    # Lists of settings that change together; each setting maps dotted keys to values, and
-    # may carry `label`, the trial's name.
-    paired: list[Annotated[list[dict[str, Any]], Field(min_length=1)]] = []
-    max_concurrent: PositiveInt = 1
-    failure_retries: Annotated[int, Field(ge=0)] = 0
+    @field_validator("uri")
+    @classmethod
+    def _names_a_server(cls, uri: str | None) -> str | None:
+        if uri is None:
+            return None
+        address = urlsplit(uri)
+        scheme = address.scheme or uri
+        if scheme.partition("+")[0] not in TRACKING_SCHEMES:
+            raise ValueError(
+                "type the address of an MLflow server, such as http://127.0.0.1:5000, or of a "
+                "database, such as sqlite:////home/me/mlflow.db"
+            )
+        if address.password or (address.username and scheme.startswith("http")):
+            raise ValueError(
+                "leave user and password out, the address is shown and kept: set them as "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment, a "
+                "database's where its client looks for them, such as PGPASSWORD"
+            )
+        return uri
 
 
 class TrialConfig(Section):
@@ -85,3 +100,4 @@ class Study(TrialConfig):
     store: str | None = None  # null: <output>/store
     tracking: Tracking = Tracking()
     sweep: Sweep = Sweep()
+    claim: Claim | None = None

@@ -92,7 +92,10 @@ class Training(Section):
     @field_validator("deepspeed")
     @classmethod
     def _adds_to_the_fields(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        faults = contradictions(given, info.data.get("learning_rate", 1.0))
+        known = info.data
+        falls = known.get("schedule", "constant") != "constant"
+        lowest = known.get("min_lr_ratio", 1.0) if falls else 1.0
+        faults = contradictions(given, lowest * known.get("learning_rate", 1.0))
         if faults:
             raise ValueError("; ".join(faults))
         return given

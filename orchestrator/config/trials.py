@@ -6,25 +6,30 @@ A setting replaces a whole value of the base configuration, before validation.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import math
-import re
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.config.arrangement import Arrangement, keys_read
-from orchestrator.config.faults import explain, show, unknown_key
+from orchestrator.config.axes import (
+    Choice,
+    Setting,
+    all_settings,
+    combinations,
+    kept_settings,
+    unread_keys,
+)
+from orchestrator.config.constraints import constraint_faults, holds
+from orchestrator.config.early_stopping import scheduler_faults
+from orchestrator.config.faults import explain, show
 from orchestrator.config.load import replaced
-from orchestrator.config.schema import Study, Sweep, TrialConfig
-from orchestrator.config.strict_yaml import MAX_DEPTH
-from orchestrator.core.arrangements import method_names
+from orchestrator.config.names import arm_names, trial_stem
+from orchestrator.config.schema import Study, TrialConfig
+from orchestrator.config.sweep import Condition
 from orchestrator.errors import ConfigError
-
-MAX_TRIALS = 100_000
-MAX_NAME = 80  # characters, the hash included
 
 # What changes speed or the report, but no plan, batch or loss: not part of a trial's identity.
 WITHOUT_EFFECT: Any = {
@@ -34,8 +39,6 @@ WITHOUT_EFFECT: Any = {
     "evaluation": {"measures"},
     "training": {"checkpoint"},
 }
-
-Setting = dict[str, Any]  # dotted key -> value; may hold `label`, the trial's name
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Trial:
         key: SHA-256 of what determines the result, defaults included; settings of the study
             around it (study, output, store, tracking, sweep) and those that change speed or the
             report alone leave it as it is.
+        arm: what the trial is compared as; trials that differ in seeds alone share it.
         merged: how many later combinations came to this same configuration and were left out.
     """
 
@@ -56,152 +60,141 @@ class Trial:
     config: TrialConfig
     settings: dict[str, Any]
     key: str
+    arm: str
     merged: int = 0
 
 
-def expand(study: Study) -> list[Trial]:
-    """The product of all axes of `sweep.parameters` and all lists of `sweep.paired`.
+@dataclass(frozen=True)
+class Expansion:
+    """The trials of a study.
 
-    The order is that of the file, the last axis varies fastest. Combinations that come to the
-    same configuration are one trial. Without axes there is one trial, the base.
+    Attributes:
+        trials: in the order of the file, the last axis fastest.
+        dropped: each constraint as written -> the combinations that it left out.
+    """
+
+    trials: list[Trial]
+    dropped: dict[str, int]
+
+    @property
+    def left_out(self) -> str:
+        """What became of the other combinations, in a few words; empty if there are none."""
+        merged = sum(trial.merged for trial in self.trials)
+        words = [f"{merged:,} identical ones merged"] if merged else []
+        # Also those that drop nothing: perhaps they were meant to.
+        words += [f"{count:,} dropped by {text}" for text, count in self.dropped.items()]
+        return ", ".join(words)
+
+
+def expand(study: Study) -> list[Trial]:
+    """The trials of `expansion`."""
+    return expansion(study).trials
+
+
+def expansion(study: Study) -> Expansion:
+    """All combinations of `sweep`, each validated, without those that a constraint drops.
+
+    Combinations that come to the same configuration are one trial. Without axes there is one
+    trial, the base.
 
     Raises:
         ConfigError: every fault of every combination; combinations with the same fault share a
             sentence that names the first of them.
     """
-    axes, faults = _axes(study.sweep)
-    count = math.prod(len(axis) for axis in axes)
-    if count > MAX_TRIALS:
-        faults.append(f"sweep: {count:,} trials are more than {MAX_TRIALS:,}: shorten an axis")
-        raise ConfigError(faults)
+    choices, faults = combinations(study.sweep)
+    faults += constraint_faults(study.sweep)
     # Only what the user wrote: a default is not a choice that may clash with another one.
     base = study.model_dump(exclude_unset=True, include=set(TrialConfig.model_fields))
-    trials: dict[str, Trial] = {}
+    found: dict[str, tuple[Choice, TrialConfig]] = {}  # by the trial's key
+    merged: Counter[str] = Counter()
+    dropped = {_shown(constraint): 0 for constraint in study.sweep.constraints}
     broken: dict[str, list[str]] = {}  # sentence -> the combinations it is true of
-    for choice in itertools.product(*axes):
-        config, found = _configure(base, choice)
-        for sentence in found:
-            broken.setdefault(sentence, []).append(_written(choice))
-        if config is None:
-            continue
-        key = _key(config)
-        if key in trials:
-            trials[key] = replace(trials[key], merged=trials[key].merged + 1)
+    for choice in choices:
+        written, config, sentences = _configure(base, choice)
+        dropping = (c for c in study.sweep.constraints if holds(c, written, config))
+        if (constraint := next(dropping, None)) is not None:
+            dropped[_shown(constraint)] += 1
+        elif config is None:
+            for sentence in sentences:
+                broken.setdefault(sentence, []).append(_written(choice))
         else:
-            name = f"{_stem(choice) or config.arrangement.method}-{key[:8]}"
-            trials[key] = Trial(name, config, _settings(choice), key)
+            key = _key(config)
+            merged[key] += key in found
+            found.setdefault(key, (choice, config))
     faults += [_together(sentence, where) for sentence, where in broken.items()]
+    if not faults and not found:
+        faults = [
+            f"sweep.constraints drop all {sum(dropped.values()):,} combinations: loosen "
+            f"{' or '.join(text for text, count in dropped.items() if count)}"
+        ]
+    trials = _named(found, merged)
+    if not faults:
+        faults = scheduler_faults(study.sweep.scheduler, [trial.config for trial in trials])
+        faults += _claim_faults(study, trials)
     if faults:
         raise ConfigError(faults)
-    assert len({trial.name for trial in trials.values()}) == len(trials), "two trials, one folder"
-    return list(trials.values())
+    return Expansion(trials, dropped)
 
 
-def _axes(sweep: Sweep) -> tuple[list[list[Setting]], list[str]]:
-    """The settings of each axis without the keys that cannot be swept, and all faults of keys."""
-    axes = [[{key: value} for value in axis.grid] for key, axis in sweep.parameters.items()]
-    axes += sweep.paired
-    refused = {
-        key: fault for axis in axes for part in axis for key in part if (fault := _refusal(key))
-    }
-    if "label" in sweep.parameters:
-        refused["label"] = "label is not a key: labels belong to the settings of paired"
-    for setting in itertools.chain(*sweep.paired):
-        if not isinstance(setting.get("label", ""), str):
-            refused["label"] = f"label is {show(setting['label'])}: give text in quotes"
-    faults = [f"sweep: {fault}" for fault in [*refused.values(), *_twice_set(axes)]]
-    kept = [
-        [{key: part[key] for key in part if key not in refused} for part in axis] for axis in axes
+def _named(found: dict[str, tuple[Choice, TrialConfig]], merged: Mapping[str, int]) -> list[Trial]:
+    choices = [choice for choice, _ in found.values()]
+    methods = [config.arrangement.method for _, config in found.values()]
+    arms = arm_names(choices, methods)
+    trials = [
+        Trial(
+            name=f"{trial_stem(choice) or config.arrangement.method}-{key[:8]}",
+            config=config,
+            settings=kept_settings(choice),
+            key=key,
+            arm=arm,
+            merged=merged[key],
+        )
+        for (key, (choice, config)), arm in zip(found.items(), arms, strict=True)
     ]
-    return kept, faults
+    assert len({trial.name for trial in trials}) == len(trials), "two trials, one folder"
+    return trials
 
 
-def _refusal(key: str) -> str | None:
-    """Why a key cannot be swept, as far as its first part and its length tell."""
-    allowed, head = list(TrialConfig.model_fields), key.split(".", maxsplit=1)[0]
-    if key == "label":
-        return None
-    if key.count(".") >= MAX_DEPTH:
-        return f"{key[:60]}... is not a key: none has so many parts"
-    if head in allowed:
-        return None
-    if head in Study.model_fields:
-        return f"{key} is not part of a trial: sweep {', '.join(allowed)}"
-    return f"{key} is not a key: {unknown_key(head, allowed)}"
-
-
-def _twice_set(axes: list[list[Setting]]) -> list[str]:
-    """Keys whose value two settings of one trial would give: the later one would win unseen."""
-    keys = [{key: None for part in axis for key in part if key != "label"} for axis in axes]
-    across = [
-        f"{a} is set by two axes: keep one"
-        if a == b
-        else f"{a} and {b} are set by two axes: put them into one axis or one list of paired"
-        for one, other in itertools.combinations(keys, 2)
-        for a, b in itertools.product(one, other)
-        if _overlap(a, b)
-    ]
-    inside = [
-        f"{a} and {b} are set together: keep one"
-        for part in itertools.chain(*axes)
-        for a, b in itertools.combinations(part, 2)
-        if _overlap(a, b)
-    ]
-    return list(dict.fromkeys(across + inside))
-
-
-def _overlap(one: str, other: str) -> bool:
-    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
-
-
-def _unread(choice: tuple[Setting, ...]) -> set[str]:
-    """Keys left out because the sweep, not the base, chooses a method that does not read them, or
-    an arm that stands for them.
-
-    They were written for the other trials of the sweep. Those that stand beside the method or the
-    arm in the same setting were not, and stay: validation refuses them.
-    """
-    unread: set[str] = set()
-    for setting in choice:
-        beside = {".".join(key.split(".")[:2]) for key in setting}
-        method = setting.get("arrangement.method")
-        if isinstance(method, str) and method in method_names():
-            keys = set(Arrangement.model_fields) - keys_read(method)
-            unread |= {f"arrangement.{key}" for key in keys} - beside
-        if setting.get("arrangement.arm") is not None:
-            unread |= {"arrangement.selection", "arrangement.order"} - beside
-    return unread
-
-
-def _settings(choice: tuple[Setting, ...]) -> dict[str, Any]:
-    left_out = _unread(choice) | {"label"}
-    return {
-        key: value
-        for setting in choice
-        for key, value in setting.items()
-        if not any(f"{key}.".startswith(f"{other}.") for other in left_out)
-    }
+def _claim_faults(study: Study, trials: list[Trial]) -> list[str]:
+    if study.claim is None:
+        return []
+    sets = [{name for name, source in trial.config.data if source is not None} for trial in trials]
+    return study.claim.faults(
+        list(dict.fromkeys(trial.arm for trial in trials)), set.intersection(*sets)
+    )
 
 
 def _configure(
-    base: dict[str, Any], choice: tuple[Setting, ...]
-) -> tuple[TrialConfig | None, list[str]]:
-    """The validated configuration of one combination, or its faults."""
-    raw, faults = base, []
-    if unread := _unread(choice):
+    base: dict[str, Any], choice: Choice
+) -> tuple[dict[str, Any], TrialConfig | None, list[str]]:
+    """What a combination says as a tree, its validated configuration, and its faults."""
+    raw = base
+    if unread := unread_keys(choice):
         section = base.get("arrangement", {})
         kept = {key: value for key, value in section.items() if f"arrangement.{key}" not in unread}
         raw = {**base, "arrangement": kept}
-    for key, value in _settings(choice).items():
-        try:
-            raw = replaced(raw, key.split("."), value)
-        except ValueError as error:
-            faults.append(f"{key} cannot be set: {error}")
+    settings = kept_settings(choice)
+    raw, faults = _set(raw, settings)
+    unread_settings = {
+        key: value for key, value in all_settings(choice).items() if key not in settings
+    }
+    written, _ = _set(raw, unread_settings)
     try:
         config = TrialConfig.model_validate(raw)
     except ValidationError as error:
-        return None, faults + [sentence for _, sentence in explain(error, TrialConfig)]
-    return (None if faults else config), faults
+        return written, None, faults + [sentence for _, sentence in explain(error, TrialConfig)]
+    return written, (None if faults else config), faults
+
+
+def _set(tree: dict[str, Any], settings: Setting) -> tuple[dict[str, Any], list[str]]:
+    """The tree with the settings that fit it, and what is wrong with the others."""
+    faults = []
+    for key, value in settings.items():
+        try:
+            tree = replaced(tree, key.split("."), value)
+        except ValueError as error:
+            faults.append(f"{key} cannot be set: {error}")
+    return tree, faults
 
 
 def _key(config: TrialConfig) -> str:
@@ -210,26 +203,15 @@ def _key(config: TrialConfig) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _stem(choice: tuple[Setting, ...]) -> str:
-    """The readable part of a name: labels, otherwise the last part of each key and its value.
-
-    Lower-case ASCII letters, digits, _ and - only: safe on every file system, whatever the labels.
-    """
-    parts: list[str] = []
-    kept = _settings(choice)
-    for setting in choice:
-        settings = {key: setting[key] for key in setting if key in kept}
-        named = [f"{key.split('.')[-1]}-{_text(value)}" for key, value in settings.items()]
-        parts += [setting["label"]] if "label" in setting else named
-    slugs = [re.sub(r"[^a-z0-9_]+", "-", part.lower()).strip("-_") for part in parts]
-    return "_".join(filter(None, slugs))[: MAX_NAME - 9].strip("-_")
+def _shown(constraint: Mapping[str, Any]) -> str:
+    values = {
+        key: value.model_dump() if isinstance(value, Condition) else value
+        for key, value in constraint.items()
+    }
+    return "{" + ", ".join(f"{key}: {show(value)}" for key, value in values.items()) + "}"
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _written(choice: tuple[Setting, ...]) -> str:
+def _written(choice: Choice) -> str:
     return ", ".join(f"{key}: {show(value)}" for part in choice for key, value in part.items())
 
 

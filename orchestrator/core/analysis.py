@@ -1,26 +1,20 @@
-"""What loss curves say: curves, their summaries, and two arms compared over tasks.
+"""What a loss curve says: curves per set and task, their area, and how early they fall.
 
 A loss is the mean cross-entropy of one test instance's answer tokens, in nats; NaN stands for an
-instance whose answer was cut away. Lower is better throughout. The intervals here cover the
-choice of test tasks only: they say nothing about another seed unless seeds were averaged first.
+instance whose answer was cut away. Lower is better throughout. Two arms are compared in
+`comparison`, sudden drops are found in `drops`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]
-Verdict = Literal["ahead", "behind", "no clear difference"]
-
-# With fewer tasks even a unanimous result has p > 0.05 in a two-sided sign test (2 * 0.5**5).
-FEWEST_TASKS = 6
 
 
 class TaskCurves(NamedTuple):
@@ -35,27 +29,6 @@ class TaskCurves(NamedTuple):
     steps: Steps
     tasks: list[str]
     losses: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Arm A against arm B over the same tasks.
-
-    Attributes:
-        difference: mean over tasks of loss A minus loss B; negative: A is ahead.
-        low, high: 95% paired bootstrap interval of it.
-        tasks_ahead: tasks in which A's loss is strictly lower.
-        tasks: tasks compared.
-        verdict: of A: "ahead" or "behind" if the interval excludes 0 and there are at least
-            `FEWEST_TASKS` tasks.
-    """
-
-    difference: float
-    low: float
-    high: float
-    tasks_ahead: int
-    tasks: int
-    verdict: Verdict
 
 
 def set_curve(step: Steps, loss: Floats) -> tuple[Steps, Floats]:
@@ -102,8 +75,7 @@ def area_under_curve(steps: Steps, losses: Floats) -> Floats:
     Raises:
         ValueError: no step, or steps that do not ascend.
     """
-    if len(steps) == 0 or np.any(np.diff(steps) <= 0):
-        raise ValueError(f"steps must be one or more and ascend, got {steps.tolist()}")
+    _check_ascending(steps)
     if len(steps) == 1:
         return np.asarray(losses[0])
     return np.asarray(np.trapezoid(losses, x=steps, axis=0) / (steps[-1] - steps[0]))
@@ -135,64 +107,46 @@ def steps_to_fraction(steps: Steps, losses: Floats, fraction: float = 0.9) -> in
     return int(steps[np.argmax(losses <= target)])
 
 
-def compare_arms(
-    steps: Steps, a: Floats, b: Floats, *, seed: int = 0, resamples: int = 10_000
-) -> tuple[list[Comparison], Comparison]:
-    """Compare two arms over tasks, at each evaluated step and by area under the curve.
+def elbow(steps: Steps, losses: Floats) -> int | None:
+    """Evaluated step at which a curve lies farthest below the chord between its ends.
 
-    Each resample draws T tasks with replacement and takes both arms' losses on them; the interval
-    is the expanded percentile interval (Hesterberg 2015, "What Teachers Should Know About the
-    Bootstrap"). A task without a loss at any step of either arm is left out altogether.
+    The knee of Satopaa et al. 2011 ("Finding a 'Kneedle' in a Haystack"), without its smoothing:
+    a curve that falls early and then levels off has its elbow where further training stops paying.
+    Beside `steps_to_fraction` it asks for no fraction, but it depends on where training ended; a
+    curve that is still falling steadily has an elbow that says little.
 
     Args:
-        steps: (S,), strictly ascending.
-        a, b: (S, T), the arms' task losses at the same steps on the same tasks.
-        seed: of the resampling.
-        resamples: number of bootstrap draws.
+        steps, losses: (S,), in strictly ascending order of step.
 
     Returns:
-        A comparison for each step, and the one by area.
+        The step, the first of several; None where no loss lies below the chord.
 
     Raises:
-        ValueError: the shapes differ, or no task has a loss in both arms at every step.
+        ValueError: no step, or steps that do not ascend.
     """
-    if a.shape != b.shape or a.shape[:1] != steps.shape:
-        raise ValueError(f"arms of shapes {a.shape} and {b.shape} at {steps.shape} steps")
-    common = ~np.isnan(a + b).any(axis=0)
-    count = int(common.sum())
-    if count == 0:
-        raise ValueError("no task has a loss in both arms at every step")
-    a, b = a[:, common], b[:, common]
-    area = area_under_curve(steps, a) - area_under_curve(steps, b)
-    differences = np.vstack([a - b, area])
-
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
-    tail = _tail(count)
-    low, high = np.quantile(differences @ drawn.T / count, [tail, 1 - tail], axis=1)
-    rows = [
-        Comparison(
-            float(row.mean()), float(lo), float(hi), int((row < 0).sum()), count,
-            _verdict(lo, hi, count),
-        )
-        for row, lo, hi in zip(differences, low, high, strict=True)
-    ]  # fmt: skip
-    return rows[:-1], rows[-1]
+    _check_ascending(steps)
+    chord = np.interp(steps, steps[[0, -1]], losses[[0, -1]])
+    # The vertical distance is largest where the perpendicular one is: the chord has one slope.
+    below = chord - losses
+    # A straight line must not have an elbow by rounding.
+    if below.max() <= 1e-12 * np.abs(losses).max():
+        return None
+    return int(steps[below.argmax()])
 
 
-def _tail(tasks: int) -> float:
-    """Share of resamples to cut off at each end for a 95% interval of a mean over `tasks` values.
+def worst_rise(steps: Steps, losses: Floats) -> tuple[int, float]:
+    """Where a curve stands highest above its first loss: the harm training did to a set.
 
-    Cutting the plain 2.5% covers the mean only 90% of the time with ten tasks: resamples vary by
-    a factor (T - 1) / T too little and know nothing of Student's t. This undoes both.
+    Args:
+        steps, losses: (S,), in ascending order of step, one or more.
+
+    Returns:
+        The step and the rise in nats; the first step and 0 where the loss never rose above it.
     """
-    freedom = max(tasks - 1, 1)
-    z = NormalDist().inv_cdf(0.975)
-    # Quantile of Student's t by the first terms of its Cornish-Fisher expansion.
-    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    return NormalDist().cdf(-t * (tasks / freedom) ** 0.5)
+    index = int(losses.argmax())
+    return int(steps[index]), float(losses[index] - losses[0])
 
 
-def _verdict(low: float, high: float, tasks: int) -> Verdict:
-    if tasks < FEWEST_TASKS or low <= 0 <= high:
-        return "no clear difference"
-    return "ahead" if high < 0 else "behind"
+def _check_ascending(steps: Steps) -> None:
+    if len(steps) == 0 or np.any(np.diff(steps) <= 0):
+        raise ValueError(f"steps must be one or more and ascend, got {steps.tolist()}")

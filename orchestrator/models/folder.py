@@ -69,7 +69,7 @@ def _recorded(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 def check_folder(folder: Path, what: str) -> None:
-    """Refuse a folder that lacks a file, or that asks for code of its own when loaded.
+    """Refuse a folder that lacks a file, holds an adapter, or asks for code of its own.
 
     Args:
         folder: the model's folder.
@@ -81,6 +81,12 @@ def check_folder(folder: Path, what: str) -> None:
     if not (folder / "config.json").is_file():
         missing = "has no config.json" if folder.is_dir() else "does not exist"
         raise ModelError(f"{what} {missing}.{suggestion(folder.name)}\n{accepted()}")
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{what} holds a model and an adapter (adapter_config.json), and which of them is "
+            "meant is not said. Merge the adapter first: PeftModel.from_pretrained(MODEL, "
+            "FOLDER).merge_and_unload().save_pretrained(NEW_FOLDER)"
+        )
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"{what} has no *.safetensors. Weights in .bin or .pt are pickles, which can run "

@@ -1,21 +1,23 @@
-"""The question of a study and its answer in a sentence."""
+"""The question of a study and its answer in a sentence, where the study file states no claim."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.schema import TrialConfig
-from orchestrator.core.analysis import (
-    FEWEST_TASKS,
-    Comparison,
-    TaskCurves,
-    area_under_curve,
-    compare_arms,
-    task_curves,
+from orchestrator.core.analysis import TaskCurves
+from orchestrator.core.comparison import FEWEST_TASKS, Comparison
+from orchestrator.report.arms import (
+    Arm,
+    Contrast,
+    area,
+    contrast,
+    contrast_arms,
+    group_arms,
+    mean_curves,
+    query_curves,
 )
 from orchestrator.report.read import Trial
 from orchestrator.report.text import interval, number, signed
@@ -24,56 +26,86 @@ AREA = "area under the query-loss curve"
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """Arm A against arm B, each the mean of one or more trials, on their common steps and tasks."""
-
-    a_name: str
-    b_name: str
-    a: TaskCurves
-    b: TaskCurves
-    by_step: dict[int, Comparison]
-    by_area: Comparison
-
-
-@dataclass(frozen=True)
 class Answer:
     """What the top of the page says.
 
     Attributes:
         question, sentence: one sentence each.
+        details: what else the headline needs, a sentence each.
         caveats: what limits the answer, a sentence each.
         contrast: the two arms compared; None when no two comparable ones finished.
+        neighbours: of a claim, each arm against the next in the expected order.
     """
 
     question: str
     sentence: str
     caveats: list[str]
     contrast: Contrast | None
-
-
-def query_curves(trial: Trial) -> TaskCurves | None:
-    """Query loss of each task that has one at every step; None when there is no such task."""
-    curves = task_curves(*trial.losses("query"))
-    known = ~np.isnan(curves.losses.sum(axis=0))
-    if not known.any():
-        return None
-    tasks = [task for task, keep in zip(curves.tasks, known, strict=True) if keep]
-    return TaskCurves(curves.steps, tasks, curves.losses[:, known])
-
-
-def area(curves: TaskCurves) -> float:
-    """Mean over tasks of the area under the curve."""
-    return float(area_under_curve(curves.steps, curves.losses).mean())
+    details: list[str] = field(default_factory=list)
+    neighbours: list[Contrast] = field(default_factory=list)
 
 
 def answer_question(trials: list[Trial]) -> Answer:
     """Did nearest-first beat farthest-first; without such arms, which arm was best?"""
-    curves = {trial.name: query_curves(trial) for trial in trials if trial.finished}
-    measured = {name: curve for name, curve in curves.items() if curve is not None}
     pairs = order_pairs(trials)
-    if pairs:
-        return _answer_order(pairs, measured)
-    return _answer_best(measured)
+    return _answer_order(pairs) if pairs else _answer_best(group_arms(trials))
+
+
+def verdict_sentence(found: Contrast, yes: str = "Yes") -> str:
+    """Was arm A ahead by the area under the curve? If so, the sentence begins with `yes`."""
+    result, a, b = found.by_area, found.a_name, found.b_name
+    tasks = f"ahead on {result.tasks_ahead} of {result.tasks} tasks"
+    if result.verdict == "no clear difference":
+        return (
+            f"No clear difference: by the {AREA}, {a} minus {b} is "
+            f"{signed(result.difference)} (95% interval {interval(result)}), with {a} {tasks}."
+        )
+    head, sign = (yes, -1) if result.verdict == "ahead" else ("No", 1)
+    low, high = sorted((sign * result.low, sign * result.high))
+    return (
+        f"{head}: by the {AREA}, {a} was {result.verdict} {'of ' if sign < 0 else ''}{b} by "
+        f"{number(sign * result.difference)} (95% interval {number(low)} to {number(high)}), "
+        f"{tasks}."
+    )
+
+
+def timing_sentence(found: Contrast) -> str:
+    """Half-way and the end, which may differ: once arms have seen the same data they converge."""
+
+    def state(result: Comparison) -> str:
+        clear = "" if result.verdict != "no clear difference" else ", not clear"
+        return f"{signed(result.difference)} ({interval(result)}{clear})"
+
+    parts = [f"at the end (step {found.end:,}) {state(found.by_step[found.end])}"]
+    if found.half_way is not None:
+        half = state(found.by_step[found.half_way])
+        parts.insert(0, f"half-way (step {found.half_way:,}) {half}")
+    return f"{found.a_name} minus {found.b_name}: {', '.join(parts)}."
+
+
+def set_note(pairs: list[tuple[Trial, Trial]]) -> list[str]:
+    """Whether the two sides trained on the same instances."""
+    sets = [(a.summary["set_sha256"], b.summary["set_sha256"]) for a, b in pairs]
+    if all(a and a == b for a, b in sets):
+        return ["Both arms trained on the same instances; they differ in the order alone."]
+    if all(a and b for a, b in sets):
+        return ["The arms did not train on the same instances: order is not all that differs."]
+    return []
+
+
+def limits(result: Comparison) -> list[str]:
+    """What the interval covers and what it does not."""
+    covers = f"the interval covers {result.covers}"
+    if result.seeds == 1:
+        limits = [
+            f"One seed on {result.tasks} tasks says little: {covers}, not what another seed "
+            "would change."
+        ]
+    else:
+        limits = [f"{result.seeds} seeds on {result.tasks} tasks: {covers}."]
+    if result.tasks < FEWEST_TASKS:
+        limits.append(f"With fewer than {FEWEST_TASKS} tasks no difference is called clear.")
+    return limits
 
 
 def order_pairs(trials: list[Trial]) -> list[tuple[Trial, Trial]]:
@@ -95,123 +127,78 @@ def order_pairs(trials: list[Trial]) -> list[tuple[Trial, Trial]]:
     ]
 
 
-def _contrast(
-    a_name: str, b_name: str, a: list[TaskCurves], b: list[TaskCurves]
-) -> Contrast | None:
-    """Average each arm's trials and compare; None when the trials have no step or task in common.
-
-    `a` and `b` hold one curve a trial.
-    """
-    every = [*a, *b]
-    steps = sorted(set.intersection(*(set(curve.steps.tolist()) for curve in every)))
-    tasks = sorted(set.intersection(*(set(curve.tasks) for curve in every)))
-    if not steps or not tasks:
-        return None
-
-    def mean(curves: list[TaskCurves]) -> TaskCurves:
-        cells = [
-            curve.losses[
-                np.ix_(np.searchsorted(curve.steps, steps), np.searchsorted(curve.tasks, tasks))
-            ]
-            for curve in curves
-        ]
-        return TaskCurves(np.array(steps), tasks, np.mean(cells, axis=0))
-
-    mean_a, mean_b = mean(a), mean(b)
-    by_step, by_area = compare_arms(mean_a.steps, mean_a.losses, mean_b.losses)
-    return Contrast(a_name, b_name, mean_a, mean_b, dict(zip(steps, by_step, strict=True)), by_area)
-
-
-def _answer_order(pairs: list[tuple[Trial, Trial]], curves: dict[str, TaskCurves]) -> Answer:
+def _answer_order(pairs: list[tuple[Trial, Trial]]) -> Answer:
     question = "Did nearest-first beat farthest-first?"
-    complete = [(near, far) for near, far in pairs if near.name in curves and far.name in curves]
-    caveats = [
-        f"Left out: {near.label} against {far.label}, because not both finished with a query loss."
-        for near, far in pairs
-        if (near, far) not in complete
-    ]
+    complete: dict[tuple[Trial, Trial], tuple[TaskCurves, TaskCurves]] = {}
+    caveats = []
+    for near, far in pairs:
+        near_curves, far_curves = near.task_losses("query"), far.task_losses("query")
+        finished = near.finished and far.finished
+        if finished and near_curves is not None and far_curves is not None:
+            complete[near, far] = near_curves, far_curves
+        else:
+            caveats.append(
+                f"Left out: {near.label} against {far.label}, because not both finished with a "
+                "query loss."
+            )
     if not complete:
         sentence = "This study does not say: no nearest-first trial and its farthest-first "
         return Answer(question, f"{sentence}counterpart both finished.", caveats, None)
 
-    contrast = _contrast(
-        "nearest-first",
-        "farthest-first",
-        [curves[near.name] for near, _ in complete],
-        [curves[far.name] for _, far in complete],
-    )
-    if contrast is None:
+    found = contrast("nearest-first", "farthest-first", _by_seed(complete))
+    if found is None:
         sentence = "This study does not say: its pairs of trials share no query task."
         return Answer(question, sentence, caveats, None)
-    seeds = len({near.config.get("seed") for near, _ in complete})
-    caveats = [*_pair_notes(complete, curves), *_limits(contrast.by_area, seeds), *caveats]
-    return Answer(question, _order_sentence(contrast), caveats, contrast)
-
-
-def _order_sentence(contrast: Contrast) -> str:
-    result = contrast.by_area
-    tasks = f"ahead on {result.tasks_ahead} of {result.tasks} tasks"
-    if result.verdict == "no clear difference":
-        return (
-            f"No clear difference: by the {AREA}, nearest-first minus farthest-first is "
-            f"{signed(result.difference)} (95% interval {interval(result)}), "
-            f"with nearest-first {tasks}."
-        )
-    if result.verdict == "ahead":
-        return (
-            f"Yes: by the {AREA}, nearest-first was ahead of farthest-first by "
-            f"{number(-result.difference)} (95% interval {number(-result.high)} to "
-            f"{number(-result.low)}), {tasks}."
-        )
-    return (
-        f"No: by the {AREA}, nearest-first was behind farthest-first by "
-        f"{number(result.difference)} (95% interval {number(result.low)} to "
-        f"{number(result.high)}), {tasks}."
-    )
-
-
-def _pair_notes(pairs: list[tuple[Trial, Trial]], curves: dict[str, TaskCurves]) -> list[str]:
     named = ", ".join(
-        f"{near.name} with {far.name} ({signed(area(curves[near.name]) - area(curves[far.name]))})"
-        for near, far in pairs
+        f"{near.name} with {far.name} ({signed(area(a) - area(b))})"
+        for (near, far), (a, b) in complete.items()
     )
-    notes = [f"Trials compared (difference by area): {named}."]
-    sets = [(near.summary["set_sha256"], far.summary["set_sha256"]) for near, far in pairs]
-    if all(near and near == far for near, far in sets):
-        notes.append("Both arms trained on the same instances; they differ in the order alone.")
-    elif all(near and far for near, far in sets):
-        notes.append("The arms did not train on the same instances: order is not all that differs.")
-    return notes
+    caveats = [
+        f"Trials compared (difference by area): {named}.",
+        *set_note(list(complete)),
+        *limits(found.by_area),
+        *caveats,
+    ]
+    return Answer(question, verdict_sentence(found), caveats, found, [timing_sentence(found)])
 
 
-def _limits(result: Comparison, seeds: int) -> list[str]:
-    covers = "the interval covers the choice of tasks, not what another seed would change."
-    head = f"One seed on {result.tasks} tasks says little" if seeds == 1 else f"{seeds} seeds"
-    limits = [f"{head}: {covers}"]
-    if result.tasks < FEWEST_TASKS:
-        limits.append(f"With fewer than {FEWEST_TASKS} tasks no difference is called clear.")
-    return limits
+def _by_seed(
+    complete: dict[tuple[Trial, Trial], tuple[TaskCurves, TaskCurves]],
+) -> list[tuple[TaskCurves, TaskCurves]]:
+    """One pair for each seed: the mean of the pairs of that seed, whatever else they vary."""
+    seeds: dict[int, list[tuple[TaskCurves, TaskCurves]]] = {}
+    for (near, _), curves in complete.items():
+        seeds.setdefault(near.seed, []).append(curves)
+    means = [
+        (mean_curves([near for near, _ in pairs]), mean_curves([far for _, far in pairs]))
+        for pairs in seeds.values()
+    ]
+    return [(near, far) for near, far in means if near is not None and far is not None]
 
 
-def _answer_best(curves: dict[str, TaskCurves]) -> Answer:
+def _answer_best(arms: list[Arm]) -> Answer:
     question = "Which arm was best?"
-    ranked = sorted(curves, key=lambda name: area(curves[name]))
+    measured = [(arm, query_curves(arm)) for arm in arms if arm.finished]
+    areas = {arm: area(curves) for arm, curves in measured if curves is not None}
+    ranked = sorted(areas, key=lambda arm: areas[arm])
     if not ranked:
         return Answer(question, "This study does not say: no trial finished.", [], None)
-    best = f"{ranked[0]} had the lowest {AREA}, {number(area(curves[ranked[0]]))}"
+    best = f"{ranked[0].name} had the lowest {AREA}, {number(areas[ranked[0]])}"
     if len(ranked) == 1:
         return Answer(question, f"{best}; no other trial finished.", [], None)
 
     first, second = ranked[:2]
-    contrast = _contrast(first, second, [curves[first]], [curves[second]])
-    if contrast is None:
-        return Answer(question, f"{best}; it shares no query task with the next.", [], None)
-    result = contrast.by_area
+    found = contrast_arms(first, second)
+    if found is None:
+        sentence = f"{best}; it shares no seed or no query task with the next."
+        return Answer(question, sentence, [], None)
+    result = found.by_area
     clear = "" if result.verdict == "ahead" else ", which is no clear difference"
     sentence = (
-        f"{best}; {first} minus the next best, {second}, is {signed(result.difference)} "
-        f"(95% interval {interval(result)}){clear}, ahead on {result.tasks_ahead} of "
-        f"{result.tasks} tasks."
+        f"{best}; {first.name} minus the next best, {second.name}, is "
+        f"{signed(result.difference)} (95% interval {interval(result)}){clear}, ahead on "
+        f"{result.tasks_ahead} of {result.tasks} tasks."
     )
     picked = "The two arms were picked by their result, so the interval flatters the first."
-    return Answer(question, sentence, [picked, *_limits(result, 1)], contrast)
+    details = [timing_sentence(found)]
+    return Answer(question, sentence, [picked, *limits(result)], found, details)

@@ -7,14 +7,22 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
 
-from orchestrator.core.analysis import FEWEST_TASKS
+from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.report.answer import answer_question
+from orchestrator.report.arms import Arm, group_arms
+from orchestrator.report.claim import answer_claim, neighbour_table
 from orchestrator.report.data import leakage_table, near_duplicate_table, pair_table, split_table
 from orchestrator.report.drawing import plotly_panel, save_png, style
+from orchestrator.report.early import early_table, set_table
 from orchestrator.report.figures import SETS, Panel, distance_panels, loss_panels, train_panel
 from orchestrator.report.measures import SHOWN, correlation_table, measure_panels
+from orchestrator.report.picker import pick_task
+from orchestrator.report.prediction import predict
 from orchestrator.report.read import StudyRecord, Trial, read_study
+from orchestrator.report.reproduce import check_table, claim_checks
+from orchestrator.report.sudden import sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, step_table, summary_table, task_table
 
 
@@ -25,55 +33,65 @@ def build_report(study_dir: Path) -> Path:
     not measured and files that cannot be read are named or left out, never an error.
 
     Raises:
-        DataError: the folder holds no summary.csv.
+        DataError: the folder holds no summary.csv, or its study.yaml a claim that is none.
     """
     record = read_study(study_dir)
-    trials = record.trials
+    arms = group_arms(record.trials)
+    prediction = predict(arms)
     figures = {
-        "loss_curves": loss_panels(trials),
-        "measures": measure_panels(trials),
-        "train_loss": [panel for panel in [train_panel(trials)] if panel.lines],
-        "plan_distance": distance_panels(trials),
-    }  # in the order of the page
+        "loss_curves": loss_panels(arms),
+        "measures": measure_panels(arms),
+        "prediction": prediction.panels if prediction else [],
+        "train_loss": [panel for panel in [train_panel(arms)] if panel.lines],
+        "plan_distance": distance_panels(arms),
+    }
     figures_dir = study_dir / "report" / "figures"
     figures_dir.mkdir(parents=True, exist_ok=True)
     for name, panels in figures.items():
         if panels:
             save_png(panels, figures_dir / f"{name}.png")
 
-    every = [panel for panels in figures.values() for panel in panels]
-    # The library is 5 MB: the first panel of the page carries it for all.
-    drawn = {panel.key: plotly_panel(panel, with_library=panel is every[0]) for panel in every}
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
     page = templates.get_template("page.html.j2").render(
-        **_words(record),
+        **_words(record, arms),
+        prediction=prediction,
         shown={f"measure-{name}" for name in SHOWN},
-        without_measures=_not_drawn(trials, figures["measures"]),
-        without_distance=_not_drawn(trials, figures["plan_distance"]),
-        legend=[(trial, style(trial)) for trial in trials],
+        without_measures=_not_drawn(arms, figures["measures"]),
+        without_distance=_not_drawn(arms, figures["plan_distance"]),
+        legend=[(arm, style(arm)) for arm in arms],
         figures=figures,
-        drawn=drawn,
+        drawn={panel.key: plotly_panel(panel) for panels in figures.values() for panel in panels},
+        library=get_plotlyjs(),
+        picker=pick_task(arms),
     )
     path = study_dir / "report" / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def _words(record: StudyRecord) -> dict[str, object]:
+def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
     """All of the page but its figures."""
-    trials = record.trials
-    answer = answer_question(trials)
+    trials, claim = record.trials, record.claim
+    answer = answer_claim(claim, arms) if claim else answer_question(trials)
+    checks = claim_checks(claim, arms) if claim else []
     stages = record.run.get("stages", [])
     return {
         "study": record.name,
         "answer": answer,
+        "neighbours": neighbour_table(answer.neighbours),
+        "checks": checks,
+        "check_table": check_table(checks),
         "unfinished": [trial.label for trial in trials if not trial.finished],
         "total": len(trials),
         "faults": [fault for trial in trials for fault in trial.faults],
-        "steps": step_table(trials, answer.contrast),
+        "several_seeds": any(len(arm.trials) > 1 for arm in arms),
+        "steps": step_table(arms, answer.contrast),
         "tasks": task_table(answer.contrast) if answer.contrast else None,
+        "early": early_table(arms),
+        "sets": set_table(arms),
+        "sudden": sudden_drops(trials),
         "without_loss": _without_loss(trials),
         "correlations": correlation_table(trials),
         "fewest_tasks": FEWEST_TASKS,
@@ -97,10 +115,10 @@ def _data(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _not_drawn(trials: list[Trial], panels: list[Panel]) -> list[str]:
-    """Trials that have a plan but no line in a figure of plans."""
-    drawn = {line.trial for panel in panels for line in panel.lines}
-    return [trial.label for trial in trials if "plan" in trial.tables and trial not in drawn]
+def _not_drawn(arms: list[Arm], panels: list[Panel]) -> list[str]:
+    """Arms that have a plan but no line in a figure of plans."""
+    drawn = {line.arm for panel in panels for line in panel.lines}
+    return [arm.label for arm in arms if "plan" in arm.trials[0].tables and arm not in drawn]
 
 
 def _notes(trials: list[Trial]) -> dict[str, list[str]]:

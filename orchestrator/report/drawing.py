@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import plotly.graph_objects as go
@@ -13,10 +14,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.report.figures import Panel
-from orchestrator.report.read import Trial
+from orchestrator.report.arms import Arm
+from orchestrator.report.figures import Line, Panel
 
 PNG_COLUMNS = 3  # panels side by side at most
+BAND_OPACITY = 0.18
 
 # Okabe and Ito's palette, which survives the common kinds of colour blindness, without black and
 # yellow, which vanish on a dark or a white page.
@@ -39,40 +41,41 @@ MARKERS = (
 
 @dataclass(frozen=True)
 class Style:
-    """How a trial is drawn everywhere; dash and marker are rows of the tables above."""
+    """How an arm is drawn everywhere; dash and marker are rows of the tables above."""
 
     colour: str
     dash: tuple[str, str, str]
     marker: tuple[str, str, str]
 
 
-def style(trial: Trial) -> Style:
-    """Colour, dash and marker of a trial: 60 trials pass before a combination returns."""
-    index = trial.index
+def style(arm: Arm) -> Style:
+    """Colour, dash and marker of an arm: 60 arms pass before a combination returns."""
+    index = arm.index
     return Style(
         COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)]
     )
 
 
-def plotly_panel(panel: Panel, *, with_library: bool) -> str:
-    """The panel as a piece of HTML; exactly one piece of a page carries the library.
+def plotly_panel(panel: Panel) -> str:
+    """The panel as a piece of HTML, for a page that carries plotly's library.
 
     Text and grid get their colours from the page's style sheet, which knows light from dark.
     """
     figure = go.Figure()
     for line in panel.lines:
-        drawn = style(line.trial)
-        figure.add_scatter(
-            x=line.x,
-            y=line.y,
-            name=html.escape(line.trial.label),  # plotly reads names as HTML
-            meta=line.trial.index,  # by which the legend of the page finds the line
-            mode="lines+markers",
-            cliponaxis=False,
-            line={"color": drawn.colour, "dash": drawn.dash[0]},
-            marker={"symbol": drawn.marker[0], "size": 7, "maxdisplayed": 12},
-            hovertemplate="%{y:.4g}",
-        )
+        if line.band is not None:
+            figure.add_scatter(**_band(line))
+        figure.add_scatter(**_trace(line))
+    lay_out(figure)
+    figure.update_xaxes(title=panel.x_label)
+    figure.update_yaxes(title=panel.y_label)
+    if panel.counts_steps:  # measures have no step 0 and stand below losses that do
+        figure.update_xaxes(rangemode="tozero", hoverformat=".0f")
+    return to_html(figure, panel.key)
+
+
+def lay_out(figure: go.Figure) -> None:
+    """What all plotly figures of the page share."""
     figure.update_layout(
         template="none",
         showlegend=False,  # one legend above all panels, in the page
@@ -81,20 +84,64 @@ def plotly_panel(panel: Panel, *, with_library: bool) -> str:
         hovermode="x unified",
         margin={"l": 56, "r": 12, "t": 12, "b": 44},
         font={"family": "system-ui, sans-serif", "size": 12},
-        xaxis={
-            "title": panel.x_label,
-            "zeroline": False,
-            "rangemode": "tozero",  # measures have no step 0 and stand below losses that do
-            "hoverformat": ".0f",
-        },
-        yaxis={"title": panel.y_label, "zeroline": False, "automargin": True},
     )
+    figure.update_xaxes(zeroline=False)
+    figure.update_yaxes(zeroline=False, automargin=True)
+
+
+def trace(arm: Arm, x: Any, y: Any) -> dict[str, Any]:
+    """A plotly line in the style of an arm."""
+    drawn = style(arm)
+    return {
+        "x": x,
+        "y": y,
+        "name": html.escape(arm.label),  # plotly reads names as HTML
+        "meta": arm.index,  # by which the legend of the page finds the line
+        "mode": "lines+markers",
+        "cliponaxis": False,
+        "line": {"color": drawn.colour, "dash": drawn.dash[0]},
+        "marker": {"symbol": drawn.marker[0], "size": 7, "maxdisplayed": 12},
+        "hovertemplate": "%{y:.4g}",
+    }
+
+
+def _trace(line: Line) -> dict[str, Any]:
+    """The line itself. A foretold one has its arm's colour, dots and no markers."""
+    drawn = trace(line.arm, line.x, line.y)
+    if line.predicted:
+        drawn["name"] += ", predicted"
+        drawn |= {"mode": "lines", "line": {**drawn["line"], "dash": "dot"}}
+    return drawn
+
+
+def _band(line: Line) -> dict[str, Any]:
+    """The range over seeds, as an area around the line."""
+    assert line.band is not None
+    low, high = line.band
+    return {
+        "x": [*line.x, *line.x[::-1]],
+        "y": [*high, *low[::-1]],
+        "meta": line.arm.index,
+        "mode": "lines",
+        "line": {"width": 0},
+        "fill": "toself",
+        "fillcolor": f"rgba{(*_rgb(style(line.arm).colour), BAND_OPACITY)}",
+        "hoverinfo": "skip",
+    }
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour.removeprefix("#")))
+
+
+def to_html(figure: go.Figure, key: str, height: int = 340) -> str:
+    """A plotly figure as a piece of HTML whose element has the id `key`; height in pixels."""
     page: str = figure.to_html(
         full_html=False,
-        include_plotlyjs=with_library,
-        div_id=panel.key,
+        include_plotlyjs=False,
+        div_id=key,
         default_width="100%",
-        default_height="340px",
+        default_height=f"{height}px",
         config={"responsive": True, "displaylogo": False, "displayModeBar": False},
     )
     return page
@@ -125,17 +172,24 @@ def save_png(panels: list[Panel], path: Path) -> None:
 
 
 def _draw(axes: Axes, panel: Panel) -> dict[int, Line2D]:
-    """Draw one panel; returns the drawn line of each trial for the legend."""
+    """Draw one panel; returns the drawn line of each arm for the legend."""
     axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     handles = {}
     for line in panel.lines:
-        drawn = style(line.trial)
-        (handles[line.trial.index],) = axes.plot(
+        drawn = style(line.arm)
+        if line.predicted:
+            axes.plot(line.x, line.y, color=drawn.colour, linestyle=":")
+            continue
+        if line.band is not None:
+            axes.fill_between(
+                line.x, *line.band, color=drawn.colour, alpha=BAND_OPACITY, linewidth=0
+            )
+        (handles[line.arm.index],) = axes.plot(
             line.x,
             line.y,
-            label=line.trial.label,
+            label=line.arm.label,
             color=drawn.colour,
             linestyle=drawn.dash[1],
             marker=drawn.marker[1],

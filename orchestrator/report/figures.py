@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from orchestrator.core.analysis import Floats, Steps, set_curve
+from orchestrator.report.arms import Arm
 from orchestrator.report.read import Trial
 
 SETS = {"query": "Query set", "held_out": "Held-out set", "off_target": "Off-target set"}
+STEP, POSITION = "Optimizer step", "Plan position"
 # Points of a line at most. More training steps cannot be told apart at the width of a page, and
 # the distances of single rows are too noisy to show what an arm did.
 TRAIN_POINTS, PLAN_POINTS = 300, 60
@@ -18,11 +22,19 @@ TRAIN_POINTS, PLAN_POINTS = 300, 60
 
 @dataclass(frozen=True)
 class Line:
-    """One trial's curve: x and y of equal length, NaN-free."""
+    """One arm's curve, as the mean over its seeds.
 
-    trial: Trial
+    Attributes:
+        x, y: of equal length, NaN-free.
+        band: lowest and highest of the seeds at each x; None with one seed.
+        predicted: whether it was foretold, not measured.
+    """
+
+    arm: Arm
     x: Floats | Steps
     y: Floats
+    band: tuple[Floats, Floats] | None = None
+    predicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,42 +47,44 @@ class Panel:
     y_label: str
     lines: list[Line]
 
+    @property
+    def counts_steps(self) -> bool:
+        return self.x_label in (STEP, POSITION)
 
-def loss_panels(trials: list[Trial]) -> list[Panel]:
-    """A panel for each test set that any trial was measured on."""
+
+def loss_panels(arms: list[Arm]) -> list[Panel]:
+    """A panel for each test set that any arm was measured on."""
     panels = []
     for key, title in SETS.items():
-        lines = []
-        for trial in trials:
-            step, _, loss = trial.losses(key)
-            lines.append(Line(trial, *set_curve(step, loss)))
-        panels.append(_panel(f"loss-{key}", title, "Optimizer step", "Loss", lines))
+        lines = [mean_line(arm, (_set_curve(trial, key) for trial in arm.trials)) for arm in arms]
+        panels.append(panel_of(f"loss-{key}", title, STEP, "Loss", lines))
     return [panel for panel in panels if panel.lines]
 
 
-def train_panel(trials: list[Trial]) -> Panel:
+def _set_curve(trial: Trial, test_set: str) -> tuple[Steps, Floats]:
+    step, _, loss = trial.losses(test_set)
+    return set_curve(step, loss)
+
+
+def train_panel(arms: list[Arm]) -> Panel:
     """Training loss of every step."""
-    lines = [
-        _line(trial, "train_log", "step", "loss", TRAIN_POINTS)
-        for trial in trials
-        if "train_log" in trial.tables
-    ]
-    return _panel("train", "Training loss", "Optimizer step", "Loss of the global batch", lines)
+    lines = [_table_line(arm, "train_log", "step", "loss", TRAIN_POINTS) for arm in arms]
+    return panel_of("train", "Training loss", STEP, "Loss of the global batch", lines)
 
 
-def distance_panels(trials: list[Trial]) -> list[Panel]:
+def distance_panels(arms: list[Arm]) -> list[Panel]:
     """Distance along each plan; plans without distances are left out.
 
-    Trials share a panel only where their method means the same by a distance: a negative cosine
+    Arms share a panel only where their method means the same by a distance: a negative cosine
     and a transport cost have no axis in common.
     """
-    lines: dict[str, list[Line]] = {}
-    for trial in trials:
-        if "plan" in trial.tables:
-            line = _line(trial, "plan", "position", "distance", PLAN_POINTS)
-            lines.setdefault(_meaning(trial.config.get("arrangement", {})), []).append(line)
+    lines: dict[str, list[Line | None]] = {}
+    for arm in arms:
+        meaning = _meaning(arm.trials[0].config.get("arrangement", {}))
+        line = _table_line(arm, "plan", "position", "distance", PLAN_POINTS)
+        lines.setdefault(meaning, []).append(line)
     panels = [
-        _panel(f"distance-{index}", meaning, "Plan position", "Distance", part)
+        panel_of(f"distance-{index}", meaning, POSITION, "Distance", part)
         for index, (meaning, part) in enumerate(lines.items())
     ]
     return [panel for panel in panels if panel.lines]
@@ -91,17 +105,44 @@ def _meaning(arrangement: dict[str, Any]) -> str:
             return f"Distance of method {method}"
 
 
-def _panel(key: str, title: str, x_label: str, y_label: str, lines: list[Line]) -> Panel:
-    return Panel(key, title, x_label, y_label, [line for line in lines if len(line.x)])
+def panel_of(
+    key: str, title: str, x_label: str, y_label: str, lines: Iterable[Line | None]
+) -> Panel:
+    """The panel of the lines there are."""
+    return Panel(key, title, x_label, y_label, [line for line in lines if line is not None])
 
 
-def _line(trial: Trial, table: str, x_name: str, y_name: str, points: int) -> Line:
-    """Two columns as a line; long ones become the means of equal stretches."""
-    x = trial.tables[table][x_name].to_numpy().astype(np.float64)
-    y = trial.tables[table][y_name].to_numpy().astype(np.float64)
-    x, y = x[~np.isnan(y)], y[~np.isnan(y)]
-    if len(x) > points:
+def mean_line(
+    arm: Arm, curves: Iterable[tuple[Floats | Steps, Floats]], *, points: int | None = None
+) -> Line | None:
+    """An arm's line: the mean of its trials' curves where all of them have a value.
+
+    Args:
+        curves: x, ascending, and y of each trial; empty ones are left out.
+        points: of the line at most; longer ones become the means of equal stretches.
+    """
+    known = [(x[~np.isnan(y)], y[~np.isnan(y)]) for x, y in curves]
+    known = [(x, y) for x, y in known if len(x)]
+    if not known:
+        return None
+    x = reduce(np.intersect1d, [x for x, _ in known])
+    if len(x) == 0:
+        return None
+    values = np.stack([y[np.searchsorted(xs, x)] for xs, y in known])
+    rows = [x, values.mean(axis=0), values.min(axis=0), values.max(axis=0)]
+    if points is not None and len(x) > points:
         starts = np.linspace(0, len(x), points, endpoint=False).astype(np.int64)
         sizes = np.diff(starts, append=len(x))
-        x, y = np.add.reduceat(x, starts) / sizes, np.add.reduceat(y, starts) / sizes
-    return Line(trial, x, y)
+        rows = [np.add.reduceat(row, starts) / sizes for row in rows]
+    x, mean, low, high = rows
+    return Line(arm, x, mean, (low, high) if len(known) > 1 else None)
+
+
+def _table_line(arm: Arm, table: str, x_name: str, y_name: str, points: int) -> Line | None:
+    """Two columns of a table of the trials as a line."""
+    columns = [
+        tuple(trial.tables[table][name].to_numpy().astype(np.float64) for name in (x_name, y_name))
+        for trial in arm.trials
+        if table in trial.tables
+    ]
+    return mean_line(arm, [(x, y) for x, y in columns], points=points)

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.stats import spearmanr
 
-from orchestrator.core.analysis import FEWEST_TASKS, Floats
+from orchestrator.core.analysis import Floats
+from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.core.measures import MEASURES
-from orchestrator.report.answer import query_curves
-from orchestrator.report.figures import Line, Panel
+from orchestrator.report.arms import Arm
+from orchestrator.report.figures import STEP, Panel, mean_line, panel_of
 from orchestrator.report.read import Trial
 from orchestrator.report.tables import Cell, Table
 from orchestrator.report.text import MISSING, signed
@@ -33,28 +34,28 @@ STATISTICS = {
 }
 
 
-def measure_panels(trials: list[Trial]) -> list[Panel]:
+def measure_panels(arms: list[Arm]) -> list[Panel]:
     """Each measure over the optimizer steps, as the mean over test tasks; `SHOWN` come first.
 
     Against the whole query set the nearest pair is one pair, found early and never bettered: the
     mean over tasks tells when each of them has been reached.
     """
-    panels = [_measure_panel(trials, name) for name in ORDER]
+    panels = [_measure_panel(arms, name) for name in ORDER]
     return [panel for panel in panels if panel.lines]
 
 
-def _measure_panel(trials: list[Trial], measure: str) -> Panel:
-    lines = []
-    for trial in trials:
-        if "measures" in trial.tables:
-            table = trial.tables["measures"]
-            tasks = table.filter(pc.and_(pc.is_valid(table["task"]), pc.is_valid(table[measure])))
-            means = tasks.group_by("step").aggregate([(measure, "mean")]).sort_by("step")
-            if len(means):
-                mean = means[f"{measure}_mean"].to_numpy()
-                lines.append(Line(trial, means["step"].to_numpy(), mean))
+def _measure_panel(arms: list[Arm], measure: str) -> Panel:
     title, unit = _words(measure)
-    return Panel(f"measure-{measure}", title, "Optimizer step", unit, lines)
+    lines = []
+    for arm in arms:
+        tasks = [trial.task_measure(measure) for trial in arm.trials]
+        means = [
+            (curves.steps, np.nanmean(curves.losses, axis=1))
+            for curves in tasks
+            if curves is not None
+        ]
+        lines.append(mean_line(arm, means))
+    return panel_of(f"measure-{measure}", title, STEP, unit, lines)
 
 
 def _words(measure: str) -> tuple[str, str]:
@@ -96,7 +97,7 @@ def _drops_and_measures(trial: Trial) -> tuple[int, Floats, Floats]:
 
     No task where the trial has no losses or no measures.
     """
-    curves = query_curves(trial)
+    curves = trial.task_losses("query")
     if curves is None or "measures" not in trial.tables:
         return 0, np.empty(0), np.empty((0, len(ORDER)))
     drops = dict(zip(curves.tasks, curves.losses[0] - curves.losses[-1], strict=True))

@@ -12,9 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
+from orchestrator.config.claim import Claim
+from orchestrator.config.faults import explain
 from orchestrator.config.strict_yaml import parse
-from orchestrator.core.analysis import Floats, Steps
+from orchestrator.core.analysis import Floats, Steps, TaskCurves, task_curves
 from orchestrator.errors import DataError
 
 FINISHED = "finished"
@@ -26,14 +29,12 @@ class Trial:
     """One row of summary.csv and what the trial's folder holds.
 
     Attributes:
-        index: place in summary.csv; chooses colour, dash and marker.
         summary: the row, as text.
         config: the resolved configuration; empty if the trial left none.
         tables: by name out of `TABLES`; what is absent was never written.
         faults: one sentence for each file that cannot be read.
     """
 
-    index: int
     summary: dict[str, str]
     config: dict[str, Any]
     tables: dict[str, pa.Table]
@@ -42,6 +43,18 @@ class Trial:
     @property
     def name(self) -> str:
         return self.summary["trial"]
+
+    @property
+    def arm(self) -> str:
+        """What is compared: shared by the trials that differ in their seed alone.
+
+        A summary without arms is older than they are: each of its trials is an arm.
+        """
+        return self.summary.get("arm") or self.name
+
+    @property
+    def seed(self) -> int:
+        return int(self.config.get("seed", 0))
 
     @property
     def finished(self) -> bool:
@@ -71,6 +84,26 @@ class Trial:
             table["loss"].to_numpy().astype(np.float64),
         )
 
+    def task_losses(self, test_set: str) -> TaskCurves | None:
+        """Loss of each task that has one at every step; None when there is no such task."""
+        curves = task_curves(*self.losses(test_set))
+        known = ~np.isnan(curves.losses.sum(axis=0))
+        if not known.any():
+            return None
+        tasks = [task for task, keep in zip(curves.tasks, known, strict=True) if keep]
+        return TaskCurves(curves.steps, tasks, curves.losses[:, known])
+
+    def task_measure(self, measure: str) -> TaskCurves | None:
+        """A measure of each query task at each step but 0; None when there is none."""
+        if "measures" not in self.tables:
+            return None
+        table = self.tables["measures"]
+        table = table.filter(pc.and_(pc.is_valid(table["task"]), pc.is_valid(table[measure])))
+        if not len(table):
+            return None
+        step = table["step"].to_numpy().astype(np.int64)
+        return task_curves(step, table["task"].to_pylist(), table[measure].to_numpy())
+
 
 @dataclass(frozen=True)
 class StudyRecord:
@@ -80,18 +113,20 @@ class StudyRecord:
         name: of the study.
         trials: in the order of summary.csv, failed ones too.
         run: run.json, what was run and on what; empty if there is none.
+        claim: what study.yaml says the paper expects; None if nothing.
     """
 
     name: str
     trials: list[Trial]
     run: dict[str, Any]
+    claim: Claim | None
 
 
 def read_study(study_dir: Path) -> StudyRecord:
     """Read a study folder.
 
     Raises:
-        DataError: the folder holds no summary.csv.
+        DataError: the folder holds no summary.csv, or a claim that is none.
     """
     path = study_dir / "summary.csv"
     if not path.is_file():
@@ -101,16 +136,26 @@ def read_study(study_dir: Path) -> StudyRecord:
         )
     with path.open(newline="", encoding="utf-8") as file:
         trials = [
-            _read_trial(index, row, study_dir / "trials" / row["trial"])
-            for index, row in enumerate(csv.DictReader(file))
+            _read_trial(row, study_dir / "trials" / row["trial"]) for row in csv.DictReader(file)
         ]
     run = study_dir / "run.json"
     facts = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {}
-    name = _read_yaml(study_dir / "study.yaml").get("study", study_dir.name)
-    return StudyRecord(name, trials, facts)
+    study = _read_yaml(study_dir / "study.yaml")
+    claim = _read_claim(study.get("claim"), study_dir / "study.yaml")
+    return StudyRecord(study.get("study", study_dir.name), trials, facts, claim)
 
 
-def _read_trial(index: int, summary: dict[str, str], folder: Path) -> Trial:
+def _read_claim(section: dict[str, Any] | None, path: Path) -> Claim | None:
+    if section is None:
+        return None
+    try:
+        return Claim.model_validate(section)
+    except ValidationError as error:
+        sentences = "; ".join(sentence for _, sentence in explain(error, Claim))
+        raise DataError(f"{path}, section claim: {sentences}") from None
+
+
+def _read_trial(summary: dict[str, str], folder: Path) -> Trial:
     """What the trial left; a file that breaks off is a fault to show, not a reason to stop."""
     tables, faults = {}, []
     for name in TABLES:
@@ -121,7 +166,7 @@ def _read_trial(index: int, summary: dict[str, str], folder: Path) -> Trial:
             tables[name] = pq.read_table(path)
         except (pa.ArrowInvalid, OSError) as error:
             faults.append(f"{summary['trial']}: {path.name} cannot be read: {error}")
-    return Trial(index, summary, _read_yaml(folder / "config.yaml"), tables, faults)
+    return Trial(summary, _read_yaml(folder / "config.yaml"), tables, faults)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -39,9 +39,9 @@ def trial_metrics(folder: Path) -> dict[str, float]:
 
 
 def write_summary(path: Path, rows: list[dict[str, Any]], swept: list[str]) -> None:
-    """Write the table; every row has `trial` and `status`, what a trial lacks stays empty."""
+    """Write the table; every row has `trial`, `arm` and `status`, what it lacks stays empty."""
     columns = [
-        "trial", "status", *swept, "steps",
+        "trial", "arm", "status", *swept, "steps",
         *(f"{name}_loss" for name in TEST_SETS),
         "best_query_loss", "query_loss_auc", "steps_to_90",
         "set_sha256", "order_sha256", "seconds", "tokens_per_second",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.core.analysis import Comparison, area_under_curve
-from orchestrator.report.answer import Contrast, area, query_curves
+from orchestrator.core.analysis import area_under_curve
+from orchestrator.core.comparison import Comparison
+from orchestrator.report.arms import Arm, Contrast, area, query_curves
 from orchestrator.report.read import Trial
 from orchestrator.report.text import MISSING, interval, number, short_hash, signed
 
@@ -33,48 +34,48 @@ class Table:
     rows: list[list[Cell]] = field(default_factory=list)
 
 
-def step_table(trials: list[Trial], contrast: Contrast | None) -> Table | None:
-    """Query loss of every trial and the two arms' difference, at each evaluated step and by area.
+def step_table(arms: list[Arm], contrast: Contrast | None) -> Table | None:
+    """Query loss of every arm and the two arms' difference, at each evaluated step and by area.
 
     Losses are means over tasks, so that they and the difference add up. None without any loss.
     """
-    curves = {trial: query_curves(trial) for trial in trials}
-    measured = {trial: curve for trial, curve in curves.items() if curve is not None}
+    curves = {arm: query_curves(arm) for arm in arms}
+    measured = {arm: curve for arm, curve in curves.items() if curve is not None}
     if not measured:
         return None
     losses = {
-        trial: dict(zip(curve.steps.tolist(), curve.losses.mean(axis=1).tolist(), strict=True))
-        for trial, curve in measured.items()
+        arm: dict(zip(curve.steps.tolist(), curve.losses.mean(axis=1).tolist(), strict=True))
+        for arm, curve in measured.items()
     }
     # The area of a run that broke off covers other steps: it cannot stand beside the others.
-    areas = {trial: area(curve) for trial, curve in measured.items() if trial.finished}
+    areas = {arm: area(curve) for arm, curve in measured.items() if arm.finished}
 
     compared = ["ahead", "difference", "95% interval", "tasks"] if contrast else []
-    table = Table(["step", *compared, *(trial.label for trial in trials)])
+    table = Table(["step", *compared, *(arm.label for arm in arms)])
 
-    def add(label: str, result: Comparison | None, values: dict[Trial, float]) -> None:
+    def add(label: str, result: Comparison | None, values: dict[Arm, float]) -> None:
         cells = _comparison_cells(contrast, result) if contrast else []
-        table.rows.append([Cell(label), *cells, *_loss_cells(trials, values)])
+        table.rows.append([Cell(label), *cells, *_loss_cells(arms, values)])
 
     for step in sorted(set().union(*losses.values())):
-        values = {trial: losses[trial][step] for trial in measured if step in losses[trial]}
+        values = {arm: losses[arm][step] for arm in measured if step in losses[arm]}
         add(str(step), contrast.by_step.get(step) if contrast else None, values)
     add("by area", contrast.by_area if contrast else None, areas)
     return table
 
 
-def _loss_cells(trials: list[Trial], values: dict[Trial, float]) -> list[Cell]:
-    """The lowest loss among finished trials is marked, unless all are the same."""
-    rivals = [value for trial, value in values.items() if trial.finished]
+def _loss_cells(arms: list[Arm], values: dict[Arm, float]) -> list[Cell]:
+    """The lowest loss among finished arms is marked, unless all are the same."""
+    rivals = [value for arm, value in values.items() if arm.finished]
     best = min(rivals) if len(set(rivals)) > 1 else None
     return [
         Cell(MISSING, "number")
-        if trial not in values
+        if arm not in values
         else Cell(
-            number(values[trial]),
-            "number best" if trial.finished and values[trial] == best else "number",
+            number(values[arm]),
+            "number best" if arm.finished and values[arm] == best else "number",
         )
-        for trial in trials
+        for arm in arms
     ]
 
 

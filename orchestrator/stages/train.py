@@ -18,6 +18,7 @@ from ray.train.torch import TorchTrainer
 
 from orchestrator.artifacts import write_text
 from orchestrator.errors import UserError
+from orchestrator.training.budget import TokenBudget
 from orchestrator.training.job import Job
 from orchestrator.training.record import ERROR, JournalTail
 
@@ -52,12 +53,16 @@ def tune_trial(job: Job, placement: Placement) -> None:
     then continues from the trial's newest checkpoint, as it does when a study is run again.
     """
     (job.folder / ERROR).unlink(missing_ok=True)
+    halvings = TokenBudget.read(job).halvings
     try:
         if placement.alone:
             _train_here(job)
         else:
             _train_gang(job, placement)
     except Exception as error:
+        if TokenBudget.read(job).halvings > halvings:
+            # Memory ran out in a backward pass: on with smaller micro-batches, from a checkpoint.
+            return tune_trial(job, placement)
         told = _told(error)
         write_text(job.folder / ERROR, (told or str(error).strip().rpartition("\n")[2])[:400])
         if told is None:

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from orchestrator.screen import Line, Screen
 from orchestrator.training.job import Job, planned_steps
-from orchestrator.training.record import ERROR, JournalTail, read_result
+from orchestrator.training.record import ERROR, JournalTail, mark_stopped, read_result
 
 # Journal events that a user must not miss.
 LOUD = {
@@ -26,6 +26,7 @@ class Watch(tune.Callback):
 
     Attributes:
         errors: why, of each trial that failed.
+        stopped: names of the trials that the scheduler ended early.
     """
 
     def __init__(self, jobs: dict[str, Job], screen: Screen) -> None:
@@ -34,6 +35,7 @@ class Watch(tune.Callback):
         self._all = screen.line("trials", len(jobs))
         self._views: dict[str, View] = {}
         self.errors: dict[str, str] = {}
+        self.stopped: list[str] = []
         self._ended = 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -44,9 +46,11 @@ class Watch(tune.Callback):
         return self
 
     def __exit__(self, *_: object) -> None:
-        failed = len(self.errors)
-        note = f"{self._ended - failed} finished" + (f", {failed} failed" if failed else "")
-        self._all.done(note, mark="failed" if failed else "done")
+        failed, stopped = len(self.errors), len(self.stopped)
+        parts = [f"{self._ended - failed - stopped} finished"]
+        parts += [f"{stopped} stopped early"] if stopped else []
+        parts += [f"{failed} failed"] if failed else []
+        self._all.done(", ".join(parts), mark="failed" if failed else "done")
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         name = trial.config["trial"]
@@ -58,20 +62,28 @@ class Watch(tune.Callback):
             view.look()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._end(trial.config["trial"])
+        job = self._jobs[trial.config["trial"]]
+        if read_result(job.folder, job.key):
+            self._end(job)
+        elif (job.folder / ERROR).is_file():
+            self._fail(job)
+        else:
+            step = mark_stopped(job.folder, job.key)
+            self.stopped.append(job.trial)
+            self._end(job, f"stopped early, after step {step}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._end(trial.config["trial"])
+        self._fail(self._jobs[trial.config["trial"]])
 
-    def _end(self, name: str) -> None:
-        job = self._jobs[name]
-        view = self._views.pop(name, None) or View(job, self._screen)
-        error = ""
-        if read_result(job.folder, job.key) is None:
-            told = job.folder / ERROR
-            error = told.read_text(encoding="utf-8") if told.is_file() else "its process died"
-            self.errors[name] = error
-        view.end(error)
+    def _fail(self, job: Job) -> None:
+        told = job.folder / ERROR
+        error = told.read_text(encoding="utf-8") if told.is_file() else "its process died"
+        self.errors[job.trial] = error
+        self._end(job, error, mark="failed")
+
+    def _end(self, job: Job, note: str = "", mark: str = "done") -> None:
+        view = self._views.pop(job.trial, None) or View(job, self._screen)
+        view.end(note, mark)
         self._ended += 1
         self._all.update(self._ended)
 
@@ -107,7 +119,7 @@ class View:
             self._note = " ".join(f"{name} {value:.3f}" for name, value in self._latest.items())
         self._line.update(self._step, self._note)
 
-    def end(self, error: str) -> None:
-        """The line that stays."""
+    def end(self, note: str = "", mark: str = "done") -> None:
+        """The line that stays: a note, or else the latest losses."""
         self.look()
-        self._line.done(error or self._note, mark="failed" if error else "done")
+        self._line.done(note or self._note, mark)

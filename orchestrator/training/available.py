@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 from orchestrator.config.training import Model, Training
 from orchestrator.errors import ResourceError
+from orchestrator.training.device import pick_precision
 
 MODULES = {
     "bitsandbytes": "bitsandbytes",
@@ -26,6 +27,7 @@ def check_available(model: Model, training: Training) -> None:
     qlora = model.adapter != "none" and model.adapter.type == "qlora"
     eight_bit = training.optimizer == "adamw_8bit"
     flash = model.attention == "flash_attention_2"
+    precision = pick_precision(model.precision, gpu=training.gpus_per_worker > 0)
     faults = []
     for used, setting, instead, package in (
         (qlora, "model.adapter.type: qlora", "model.adapter.type to lora", "bitsandbytes"),
@@ -43,6 +45,12 @@ def check_available(model: Model, training: Training) -> None:
                 f"{setting} needs {package}, which is not installed: pip install {package}, or "
                 f"set {instead}"
             )
+    if flash and precision == "float32":
+        faults.append(
+            "model.attention: flash_attention_2 computes in bfloat16 only, and model.precision: "
+            f"{model.precision} is float32 here: set model.precision to bfloat16, or "
+            "model.attention to sdpa"
+        )
     if qlora and training.zero_stage == 3:
         faults.append(
             "model.adapter.type: qlora has 4-bit weights, which ZeRO-3 cannot share out: set "

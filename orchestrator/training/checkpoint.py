@@ -28,18 +28,18 @@ ENGINE = "engine"  # DeepSpeed's files: weights and optimizer states, each rank 
 
 
 def save_checkpoint(
-    trial_folder: Path, engine: Any, history: History, *, step: int, key: str, keep: int
+    trial_folder: Path, engine: Any, history: History, facts: dict[str, Any], *, keep: int
 ) -> None:
     """Save the state after a step; every rank calls.
 
     Args:
         trial_folder: on storage that all ranks share.
         history: of this rank.
-        key: of the job; no other job continues from this checkpoint.
+        facts: `step`, `key` of the job and `precision`: what must be the same to continue.
         keep: newest checkpoints that stay; older ones are removed after this one is committed.
     """
     rank, ranks = dist.get_rank(), dist.get_world_size()
-    path = _path(trial_folder, step)
+    path = _path(trial_folder, facts["step"])
     temporary = path.with_name(f".{path.name}")
     if rank == 0:
         for leftover in path.parent.glob(".step-*"):
@@ -54,12 +54,14 @@ def save_checkpoint(
     write_history(history, temporary, rank)
     dist.barrier()
     if rank == 0:
-        commit(temporary, path, {"key": key, "step": step, "ranks": ranks})
+        commit(temporary, path, {**facts, "ranks": ranks})
         for old in _newest_first(trial_folder)[keep:]:
             shutil.rmtree(old)
 
 
-def find_checkpoint(trial_folder: Path, key: str, ranks: int) -> tuple[int | None, dict[int, str]]:
+def find_checkpoint(
+    trial_folder: Path, key: str, ranks: int, precision: str
+) -> tuple[int | None, dict[int, str]]:
     """The step of the newest checkpoint that this job can continue from; one rank calls.
 
     What cannot be continued from is removed, up to the first that can.
@@ -71,7 +73,7 @@ def find_checkpoint(trial_folder: Path, key: str, ranks: int) -> tuple[int | Non
     removed: dict[int, str] = {}
     for path in _newest_first(trial_folder):
         step = _step(path)
-        fault = _fault(path, key, ranks)
+        fault = _fault(path, key, ranks, precision)
         if fault is None:
             return step, removed
         removed[step] = fault
@@ -125,7 +127,7 @@ def _newest_first(trial_folder: Path) -> list[Path]:
     return sorted((trial_folder / CHECKPOINTS).glob("step-*"), key=_step, reverse=True)
 
 
-def _fault(path: Path, key: str, ranks: int) -> str | None:
+def _fault(path: Path, key: str, ranks: int, precision: str) -> str | None:
     if not sound(path):
         return "it is damaged: a file differs from its SHA-256 in the manifest, or is missing"
     manifest = read_manifest(path) or {}
@@ -133,6 +135,8 @@ def _fault(path: Path, key: str, ranks: int) -> str | None:
         return "it is of another configuration"
     if manifest.get("ranks") != ranks:
         return f"it was saved by {manifest.get('ranks')} workers, there are {ranks} now"
+    if manifest.get("precision") != precision:
+        return f"it was saved in {manifest.get('precision')}, this machine computes in {precision}"
     return None
 
 

@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+_LINEAR = torch.nn.functional.linear
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,12 @@ def init_distributed(*, gpu: bool) -> tuple[int, int]:
         deepspeed.ops.__compatible_ops__ = {}
     if not dist.is_initialized():
         if "MASTER_PORT" in os.environ:
-            dist.init_process_group("nccl" if gpu else "gloo")
+            if (
+                "TORCHELASTIC_RUN_ID" in os.environ and gpu
+            ):  # torchrun leaves it to us, Ray does not
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            # One rank alone compares a checkpoint of 90 GB with its hashes while the others wait.
+            dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(hours=2))
         else:
             os.environ["LOCAL_RANK"] = "0"
             dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)
@@ -90,7 +98,8 @@ def init_distributed(*, gpu: bool) -> tuple[int, int]:
 
 
 def leave_distributed() -> None:
-    """Leave the process group, so that this process can join another one."""
+    """Leave the process group, and leave torch as it was, for another trial in this process."""
+    torch.nn.functional.linear = _LINEAR  # ZeRO 3 puts its own there for good
     if dist.is_initialized():
         import deepspeed
 

@@ -54,6 +54,15 @@ def _optimizer(model: torch.nn.Module, training: Training) -> torch.optim.Optimi
     return torch.optim.AdamW(trained, **constants, fused=True)
 
 
+def zero_stage(training: Training, precision: str) -> int:
+    """DeepSpeed's stage for a trial in `float32` or `bfloat16`: not 0 in bfloat16.
+
+    Its unsharded engine for bfloat16 is not AdamW: it takes Adam's first step, weight decay and
+    all, on zero gradients while it is built, and sums gradients in bfloat16. Stage 1 does neither.
+    """
+    return max(training.zero_stage, 1) if precision == "bfloat16" else training.zero_stage
+
+
 def deepspeed_config(training: Training, device: Device) -> dict[str, Any]:
     """DeepSpeed's own configuration, with `training.deepspeed` merged in.
 
@@ -61,12 +70,13 @@ def deepspeed_config(training: Training, device: Device) -> dict[str, Any]:
     boundary of each global batch itself and scales the loss.
     """
     bf16 = device.dtype == torch.bfloat16
-    host = {"device": "cpu", "pin_memory": device.torch_device.type == "cuda"}
-    zero: dict[str, Any] = {"stage": training.zero_stage}
+    zero: dict[str, Any] = {"stage": zero_stage(training, device.precision)}
     if training.offload != "none":
-        zero["offload_optimizer"] = host
+        # A pinned buffer takes the next power of two: 140 GB instead of 121 for seven billion.
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": False}
     if training.offload == "parameters":
-        zero["offload_param"] = host
+        pinned = device.torch_device.type == "cuda"
+        zero["offload_param"] = {"device": "cpu", "pin_memory": pinned}
     # The plain float32 engine clips without telling the norm: `update` does it there.
     clip = None if _plain(training, device) else training.clip
     ours = {
@@ -77,8 +87,7 @@ def deepspeed_config(training: Training, device: Device) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": bf16},
-        # DeepSpeed's unsharded engine accumulates in the model's own type and refuses another.
-        "data_types": {"grad_accum_dtype": "fp32"} if training.zero_stage else {},
+        "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": 10**9,
     }
     return _merged(ours, training.deepspeed)

@@ -17,7 +17,7 @@ from orchestrator.artifacts import commit
 from orchestrator.errors import TrainingError
 
 
-def save_trained(engine: Any, folder: Path, model_path: Path) -> None:
+def save_trained(engine: Any, folder: Path, model_path: Path, *, model_name: str) -> None:
     """Write the adapter, or the whole model, as safetensors with its tokenizer.
 
     The weights are those that the model computes with, in their dtype. The folder appears when it
@@ -27,6 +27,8 @@ def save_trained(engine: Any, folder: Path, model_path: Path) -> None:
         engine: the DeepSpeed engine; every rank must call, for ZeRO-3 gathers its partitions.
         folder: where the files go; rank 0 writes them, other ranks return earlier.
         model_path: folder of the pretrained model, for its tokenizer.
+        model_name: of the pretrained model in the study. An adapter's files name it as what they
+            belong to, not a folder of this machine.
 
     Raises:
         TrainingError: a weight came back empty.
@@ -44,6 +46,8 @@ def save_trained(engine: Any, folder: Path, model_path: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
         made = Path(scratch) / "model"
+        if adapter:
+            _name_base(module, model_name)
         _write(module, weights, made, model_path)
         commit(made, folder, {"kind": "adapter" if adapter else "model"})
 
@@ -69,6 +73,12 @@ def _gathered(module: torch.nn.Module, *, trainable: bool) -> dict[str, torch.Te
                 )
         weights[name] = copies[id(value)]
     return weights
+
+
+def _name_base(module: Any, name: str) -> None:
+    module.active_peft_config.base_model_name_or_path = name
+    base = module.get_base_model()
+    base.name_or_path = base.config.name_or_path = name  # what peft's model card is filled from
 
 
 def _write(module: Any, weights: dict[str, torch.Tensor], folder: Path, model_path: Path) -> None:

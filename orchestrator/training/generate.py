@@ -7,7 +7,6 @@ against it. A step of generation costs far more than one of test losses: ask for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from orchestrator.training.job import Job, planned_steps
 from orchestrator.training.metrics import TEXT_METRICS
 from orchestrator.training.record import SCORES
 from orchestrator.training.reward import rewards
+from orchestrator.training.templates import text_after_answer
 from orchestrator.training.tokens import Tokens
 
 SCORED = pa.schema([("row", pa.int64()), *SCORES])
@@ -42,7 +42,7 @@ def generated_scores(
     rows: NDArray[np.int64],
     job: Job,
     device: Device,
-    reward_model: Path | None = None,
+    token_budget: int,
 ) -> pa.Table:
     """Answer the first prompt of each row and score it against its first answer.
 
@@ -52,27 +52,27 @@ def generated_scores(
     Args:
         engine: DeepSpeed's; put back into training mode afterwards.
         rows: (n,) int64 rows of the token table.
-        job: its model folder has the tokenizer, its dataset the texts.
-        reward_model: local folder, for the metric `reward`.
+        job: its model folder has the tokenizer, its dataset the texts, its reward model scores.
+        token_budget: padded tokens in one forward pass.
 
     Returns:
         On every rank a table of `SCORED`, all rows in their order. Metrics not asked for are null;
         so are prediction and scores of a row whose answer was cut away, or whose prompt leaves the
         model no positions for max_new_tokens.
     """
-    wanted, budget = job.config.evaluation.generate.metrics, job.config.training.micro_batch_tokens
+    wanted = job.config.evaluation.generate.metrics
     messages = list(load_messages_of(job.dataset, rows))
     prompts, references = ([turns[i]["content"].strip() for turns in messages] for i in (0, 1))
-    mine = _greedy_answers(engine, tokens, rows, job, device)
+    mine = _greedy_answers(engine, tokens, rows, job, device, token_budget)
     scores: dict[int, dict[str, Any]] = {
         place: {"prediction": answer} for place, answer in mine.items()
     }
     for name in TEXT_METRICS.keys() & set(wanted):
         for place, answer in mine.items():
             scores[place][name] = TEXT_METRICS[name](answer, references[place])
-    if reward_model is not None:
+    if job.reward_model is not None:
         asked = [prompts[place] for place in mine]
-        found = rewards(reward_model, asked, list(mine.values()), budget, device)
+        found = rewards(job.reward_model, asked, list(mine.values()), token_budget, device)
         for place, reward in zip(mine, found.tolist(), strict=True):
             scores[place]["reward"] = reward
     shares: list[dict[int, dict[str, Any]]] = [{}] * dist.get_world_size()
@@ -86,7 +86,7 @@ def generated_scores(
 
 
 def _greedy_answers(
-    engine: Any, tokens: Tokens, rows: NDArray[np.int64], job: Job, device: Device
+    engine: Any, tokens: Tokens, rows: NDArray[np.int64], job: Job, device: Device, budget: int
 ) -> dict[int, str]:
     """This rank's share of the answers, by their places in rows."""
     from transformers import AutoTokenizer
@@ -99,7 +99,7 @@ def _greedy_answers(
     places = np.flatnonzero((lengths > 0) & (lengths + longest <= limit))
     if not len(places):
         return {}
-    ranks, budget = dist.get_world_size(), job.config.training.micro_batch_tokens
+    ranks, tail = dist.get_world_size(), text_after_answer(job.config.model.template)
     settings = {
         "generation_config": _greedy(tokenizer, longest),
         # With weights in partitions no rank may stop while another still computes.
@@ -113,6 +113,7 @@ def _greedy_answers(
         ids = engine.module.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :]
         if not batch.filler:
             texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+            texts = [text.partition(tail)[0] if tail else text for text in texts]
             answers |= zip(chosen, map(str.strip, texts), strict=True)
     engine.train()
     return answers

@@ -22,13 +22,14 @@ from orchestrator.core.order import check_order
 from orchestrator.core.plan import order_digest, set_digest
 from orchestrator.errors import TrainingError
 from orchestrator.training import tokens as token_table
+from orchestrator.training.budget import TokenBudget
 from orchestrator.training.checkpoint import (
     find_checkpoint,
     load_checkpoint,
     remove_checkpoints,
     save_checkpoint,
 )
-from orchestrator.training.device import init_distributed, pick_device
+from orchestrator.training.device import Device, init_distributed, pick_device, pick_precision
 from orchestrator.training.engine import build_engine, deepspeed_config, update
 from orchestrator.training.export import save_trained
 from orchestrator.training.generate import generation_steps
@@ -80,7 +81,7 @@ class Trial:
         self.started = time.monotonic()
         gpu = job.config.training.gpus_per_worker > 0
         self.rank, self.ranks = init_distributed(gpu=gpu)
-        self.device = pick_device(job.config.model.precision, gpu=gpu)
+        self.device = self._agreed_device(gpu=gpu)
         torch.manual_seed(job.config.seed)
         self.inputs = read_inputs(job)
         rows = len(self.inputs.plan)
@@ -89,20 +90,34 @@ class Trial:
         self._generated = set(generation_steps(job.config, rows))
         self.done = self._open_journal()
         self._load()
-        self.feeder = Feeder(self.engine, self.tokens, job.config, self.device.torch_device)
-        self.measures = Measures(job, self.inputs, self.tokens, self.engine, self.device)
+        self.feeder = Feeder(
+            self.engine, self.tokens, job.config, self.device.torch_device, self.budget
+        )
+        self.measures = Measures(
+            job, self.inputs, self.tokens, self.engine, self.device, self.budget
+        )
         self.history = History()
         if self.done:
             self.history = load_checkpoint(job.folder, self.engine, self.done)
             # The result tells what the trial cost, with the steps of earlier attempts.
             self.started -= sum(entry["seconds"] for entry in self.history.log)
 
+    def _agreed_device(self, *, gpu: bool) -> Device:
+        """Nodes may differ in what they multiply: the ranks take what all of them can."""
+        own = pick_precision(self.job.config.model.precision, gpu=gpu)
+        found: list[str] = [own] * self.ranks
+        dist.all_gather_object(found, own)
+        return pick_device("float32" if "float32" in found else own, gpu=gpu)
+
     def _open_journal(self) -> int:
-        """Look for a checkpoint on one rank, tell what was found, and agree on its step."""
+        """Look for a checkpoint on one rank, tell what was found, and agree on all of it."""
         self.journal = None
-        found: list[int | None] = [None]
+        self.budget = TokenBudget.read(self.job)
+        found: list[Any] = [None, self.budget]
         if self.rank == 0:
-            found[0], removed = find_checkpoint(self.job.folder, self.job.key, self.ranks)
+            found[0], removed = find_checkpoint(
+                self.job.folder, self.job.key, self.ranks, self.device.precision
+            )
             done = found[0] or 0
             self.journal = Journal(self.job.folder, found[0])
             for step, fault in removed.items():
@@ -110,7 +125,10 @@ class Trial:
                 logging.warning("%s. Continuing after step %d", text, done)
                 self._note("damaged", done, checkpoint=step, fault=fault)
             self._note("resume" if done else "start", done, steps=self.steps)
+            if self.budget.halvings:
+                self._note("out_of_memory", done, micro_batch_tokens=self.budget.tokens)
         dist.broadcast_object_list(found)
+        self.budget = found[1]
         return found[0] or 0
 
     def _load(self) -> None:
@@ -140,7 +158,7 @@ class Trial:
         rows = self.inputs.plan[(step - 1) * batch : step * batch]
         fed = self.feeder.feed(step, rows)
         if fed.halvings:
-            self._note("out_of_memory", step, micro_batch_tokens=self.feeder.token_budget)
+            self._note("out_of_memory", step, micro_batch_tokens=self.budget.tokens)
         advice = f"Rows {rows.tolist()}. Lower training.learning_rate, or look at these rows"
         if not math.isfinite(fed.loss):
             raise TrainingError(
@@ -186,22 +204,26 @@ class Trial:
         began = time.monotonic()
         job = self.job
         keep = job.config.training.checkpoint.keep
-        save_checkpoint(job.folder, self.engine, self.history, step=step, key=job.key, keep=keep)
+        facts = {"step": step, "key": job.key, "precision": self.device.precision}
+        save_checkpoint(job.folder, self.engine, self.history, facts, keep=keep)
         self._note("checkpoint", step, seconds=time.monotonic() - began)
 
     def finish(self) -> None:
         """Gather what every rank fed, check it against the plan, write the results."""
         job, history = self.job, self.history
-        if job.config.training.save_model:
-            save_trained(self.engine, job.folder / MODEL, job.model)
         gathered: list[Any] = [None] * self.ranks
         dist.all_gather_object(gathered, history.fed)
+        realised = realised_table((row for fed in gathered for row in fed), self.inputs.ids)
+        if self.rank == 0:
+            # Written before the check, as evidence should it fail.
+            pq.write_table(realised, job.folder / "realised.parquet")
+        certificate = self._certificate(realised)  # on every rank: none goes on alone
+        if job.config.training.save_model:
+            save_trained(
+                self.engine, job.folder / MODEL, job.model, model_name=job.config.model.name
+            )
         if self.rank != 0:
             return
-        realised = realised_table((row for fed in gathered for row in fed), self.inputs.ids)
-        # Written before the check, as evidence should it fail.
-        pq.write_table(realised, job.folder / "realised.parquet")
-        certificate = self._certificate(realised)
         seconds = sum(entry["seconds"] for entry in history.log)
         finish(
             job.folder,

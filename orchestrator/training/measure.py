@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from orchestrator.artifacts import build, key_digest, sound
 from orchestrator.config.training import Lora
+from orchestrator.errors import TrainingError
+from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
 from orchestrator.training.evaluate import instance_losses
 from orchestrator.training.generate import generated_scores
@@ -28,13 +30,20 @@ class Measures:
     """Measures one model; every rank calls together and gets the same."""
 
     def __init__(
-        self, job: Job, inputs: Inputs, tokens: Tokens, engine: Any, device: Device
+        self,
+        job: Job,
+        inputs: Inputs,
+        tokens: Tokens,
+        engine: Any,
+        device: Device,
+        budget: TokenBudget,
     ) -> None:
         self._job = job
         self._inputs = inputs
         self._tokens = tokens
         self._engine = engine
         self._device = device
+        self._budget = budget
 
     def losses(self, step: int) -> tuple[pa.Table, Means]:
         """Losses of every test set after a step.
@@ -46,6 +55,12 @@ class Measures:
         for name, rows in self._inputs.sets.items():
             losses = self._untouched(name, rows) if step == 0 else self._losses(rows)
             counts = self._tokens.answer_counts(rows)
+            wrong = np.flatnonzero((counts > 0) & ~np.isfinite(losses))
+            if len(wrong):
+                raise TrainingError(
+                    f"step {step}: the loss of {name} row {rows[wrong[0]]} is {losses[wrong[0]]}: "
+                    "the model has diverged. Lower training.learning_rate"
+                )
             tables.append(loss_table(step, name, rows, losses, counts, self._inputs))
             if np.isfinite(losses).any():
                 means[f"{name}_loss"] = float(np.nanmean(losses))
@@ -60,7 +75,7 @@ class Measures:
         sets, job = self._inputs.sets, self._job
         every = np.concatenate(list(sets.values()))
         scores = generated_scores(
-            self._engine, self._tokens, every, job, self._device, job.reward_model
+            self._engine, self._tokens, every, job, self._device, self._budget.tokens
         )
         tables, means, first = [], {}, 0
         for name, rows in sets.items():
@@ -74,10 +89,8 @@ class Measures:
         return pa.concat_tables(tables), means
 
     def _losses(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return instance_losses(
-            self._engine, self._tokens, rows,
-            self._job.config.training.micro_batch_tokens, self._device.torch_device,
-        )  # fmt: skip
+        device = self._device.torch_device
+        return instance_losses(self._engine, self._tokens, rows, self._budget.tokens, device)
 
     def _untouched(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Losses before the first step: a new adapter changes nothing, 4-bit weights do."""

@@ -36,7 +36,8 @@ def load_model(
         A causal language model of transformers; with an adapter, peft's wrapper around it.
 
     Raises:
-        ModelError: the folder is not safe to load, or has no layer that an adapter names.
+        ModelError: the folder is not safe to load, lacks weights, or has no layer that an adapter
+            names.
     """
     from transformers import AutoModelForCausalLM
     from transformers.integrations import HfDeepSpeedConfig
@@ -45,7 +46,8 @@ def load_model(
     partitioned = (deepspeed or {}).get("zero_optimization", {}).get("stage") == 3
     # transformers looks for it while it loads, and only as long as it is referred to.
     partitioning = HfDeepSpeedConfig(deepspeed) if partitioned else None
-    module: Any = AutoModelForCausalLM.from_pretrained(
+    factory: Any = AutoModelForCausalLM
+    module, loading = factory.from_pretrained(
         path,
         dtype=device.dtype,
         attn_implementation=model.attention,
@@ -54,8 +56,10 @@ def load_model(
         # Straight to the device: several ranks would otherwise fill the host's memory at once.
         device_map=None if partitioned else {"": device.torch_device},
         quantization_config=_four_bits(model.adapter, device),
+        output_loading_info=True,
     )
     del partitioning
+    check_loaded(loading, f"the model {path}")
     _accelerate(module, model)
     if isinstance(model.adapter, Lora):
         module = _adapted(module, model.adapter, device)
@@ -65,6 +69,24 @@ def load_model(
         module.compile(dynamic=True)
     module.train()
     return module
+
+
+def check_loaded(loading: dict[str, Any], what: str) -> None:
+    """Refuse a model with weights that its files lack: transformers draws them at random.
+
+    Args:
+        loading: what `from_pretrained` says with `output_loading_info`; tied weights are not
+            missing.
+        what: how an error calls the model.
+
+    Raises:
+        ModelError: naming the first three.
+    """
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelError(
+            f"{what} lacks the weights {', '.join(missing[:3])}: random ones would stand in their "
+            "place. Fetch it again, or name another"
+        )
 
 
 def _four_bits(adapter: str | Lora, device: Device) -> Any:
@@ -117,7 +139,10 @@ def _adapted(module: Any, adapter: Lora, device: Device) -> torch.nn.Module:
 
 def _check_targets(module: torch.nn.Module, targets: list[str]) -> None:
     """peft takes what it finds of several names and passes over the others."""
-    linear = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Linear)]
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
+
+    kinds = (torch.nn.Linear, Conv1D)
+    linear = [name for name, part in module.named_modules() if isinstance(part, kinds)]
     unknown = [
         target
         for target in targets

@@ -29,6 +29,7 @@ JOURNAL = "journal.jsonl"
 RESULT = "result.json"
 MODEL = "model"  # folder of the trained model, where the study keeps it
 ERROR = "error.txt"  # why a trial failed, in one sentence
+STOPPED = "stopped.json"  # that a scheduler ended the trial early, and after which step
 TABLES = ("plan.parquet", "realised.parquet", "losses.parquet", "train_log.parquet")
 GENERATIONS_FILE = "generations.parquet"  # only where answers are generated
 
@@ -98,9 +99,10 @@ class JournalTail:
         """The events since the last call; all of them again once the journal was replaced."""
         try:
             with self._path.open("rb") as journal:
-                number = os.fstat(journal.fileno()).st_ino
-                self._read = self._read if number == self._file else 0
-                self._file = number
+                status = os.fstat(journal.fileno())
+                replaced = status.st_ino != self._file or status.st_size < self._read
+                self._read = 0 if replaced else self._read
+                self._file = status.st_ino
                 journal.seek(self._read)
                 lines = journal.read().splitlines(keepends=True)
         except FileNotFoundError:
@@ -217,3 +219,28 @@ def read_result(folder: Path, key: str) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError):
         return None
     return result if sound else None
+
+
+def mark_stopped(folder: Path, key: str) -> int:
+    """Record that a scheduler ended a trial, which is then not run again.
+
+    Returns:
+        The last step that the trial measured.
+    """
+    step = max(event["step"] for event in read_journal(folder) if event["event"] == "measure")
+    write_json(folder / STOPPED, {"key": key, "step": step})
+    return step
+
+
+def stopped_after(folder: Path, key: str) -> int | None:
+    """The last step measured of a trial that a scheduler ended; None of any other trial."""
+    try:
+        mark = json.loads((folder / STOPPED).read_bytes())
+        return int(mark["step"]) if mark["key"] == key else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def ended(folder: Path, key: str) -> bool:
+    """Whether a trial needs no more training: it finished, or a scheduler stopped it."""
+    return read_result(folder, key) is not None or stopped_after(folder, key) is not None

@@ -10,6 +10,7 @@ A reward model is not trained here and holds its memory only while it scores.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import ModelError
 from orchestrator.training.batches import split
 from orchestrator.training.device import Device
+from orchestrator.training.model import check_loaded
 from orchestrator.training.templates import FIXED_DATE
 
 REGRESSION_HEAD = "regression_head.weight"
@@ -48,6 +50,18 @@ def check_reward_model(folder: Path) -> None:
             "labels. A reward model is a ...ForSequenceClassification with one label, or a llama "
             f"with {REGRESSION_HEAD}"
         )
+
+
+def parameter_count(folder: Path) -> int:
+    """Numbers in the *.safetensors of a model, read from their headers alone."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a dictionary
+                count += math.prod(tensors.get_slice(name).get_shape())
+    return count
 
 
 @torch.no_grad()
@@ -119,11 +133,7 @@ def _load(folder: Path, device: Device) -> tuple[Any, torch.Tensor | None]:
         trust_remote_code=False,
         output_loading_info=True,
     )
-    if missing := sorted(loading["missing_keys"]):
-        raise ModelError(
-            f"the reward model {folder} lacks the weights {', '.join(missing[:3])}: random ones "
-            "would stand in their place. Fetch it again, or name another"
-        )
+    check_loaded(loading, f"the reward model {folder}")
     head = None
     if file:
         with safe_open(file, "pt") as tensors:

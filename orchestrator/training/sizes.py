@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from orchestrator.config.training import Lora
+from orchestrator.errors import ModelError
+
+# Their forward has an attention_mask, and does not read it.
+UNMASKED = ("rwkv",)
 
 
 @dataclass(frozen=True)
@@ -40,16 +46,26 @@ class ModelSizes:
         )
 
 
-def model_sizes(folder: Path) -> ModelSizes:
-    """The sizes of the model in a folder, from its config.json; no weight is read."""
+def model_sizes(folder: Path) -> ModelSizes | None:
+    """The sizes of the model in a folder, from its config.json; no weight is read.
+
+    Returns:
+        None for a model without attention, as Mamba: these formulas do not describe it.
+
+    Raises:
+        ModelError: the model would read padding as if it were text.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
+    _check_mask(model, folder)
     text = config.get_text_config()
-    heads, hidden = text.num_attention_heads, text.hidden_size
+    heads, hidden = getattr(text, "num_attention_heads", None), text.hidden_size
+    if heads is None:
+        return None
     head_width = getattr(text, "head_dim", None) or hidden // heads
     return ModelSizes(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -66,3 +82,14 @@ def model_sizes(folder: Path) -> ModelSizes:
         intermediate=getattr(text, "intermediate_size", None) or 4 * hidden,
         vocabulary=text.vocab_size,
     )
+
+
+def _check_mask(model: Any, folder: Path) -> None:
+    """Rows are padded on the left: a recurrent state would run over the padding first."""
+    kind = model.config.model_type
+    if kind in UNMASKED or "attention_mask" not in inspect.signature(model.forward).parameters:
+        raise ModelError(
+            f"model.name: {folder} is a {kind}, which knows no attention_mask: in a batch of rows "
+            "of several lengths its losses would be those of the padding, too. Type the name of "
+            "a model with attention"
+        )

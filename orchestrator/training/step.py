@@ -2,6 +2,7 @@
 
 A micro-batch that does not fit into memory in its forward pass has left no gradient behind: the
 rows not yet fed are split again with half the token budget, and nothing that is computed changes.
+In a backward pass it has: see `budget.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from numpy.typing import NDArray
 from orchestrator.config.schema import TrialConfig
 from orchestrator.errors import OrderError, ResourceError, TrainingError
 from orchestrator.training.batches import Batch, MicroBatch, collate, split
+from orchestrator.training.budget import MAX_HALVINGS, TokenBudget
 from orchestrator.training.losses import micro_batch_numbers, row_weights, token_losses
 from orchestrator.training.tokens import Tokens
-
-MAX_HALVINGS = 3
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,22 @@ class Fed:
 
 
 class Feeder:
-    """Feeds global batches to the engine of one rank.
-
-    Attributes:
-        token_budget: padded tokens in a micro-batch; half as many after memory ran out.
-    """
+    """Feeds global batches to the engine of one rank."""
 
     def __init__(
-        self, engine: Any, tokens: Tokens, config: TrialConfig, device: torch.device
+        self,
+        engine: Any,
+        tokens: Tokens,
+        config: TrialConfig,
+        device: torch.device,
+        budget: TokenBudget,
     ) -> None:
         self._engine = engine
         self._tokens = tokens
         self._config = config
         self._device = device
         self._rank, self._ranks = dist.get_rank(), dist.get_world_size()
-        self.token_budget = config.training.micro_batch_tokens
-        self._halvings = 0
+        self._budget = budget
 
     def feed(self, step: int, rows: NDArray[np.int64]) -> Fed:
         """Accumulate the gradients of the whole global batch.
@@ -75,7 +75,7 @@ class Feeder:
         weights = self._weights(step, rows, shares)
         total = torch.zeros(2, dtype=torch.float64, device=self._device)
         fed: list[int] = []
-        done, halvings = 0, self._halvings
+        done, halvings = 0, self._budget.halvings
         while done < len(shares[0]):
             micro_batch = shares[self._rank][done]
             batch = collate(self._tokens, micro_batch.rows, self._device)
@@ -93,10 +93,10 @@ class Feeder:
             if not micro_batch.filler:
                 fed += micro_batch.rows.tolist()
         dist.all_reduce(total)
-        return Fed(float(total[0]), int(total[1]), fed, self._halvings - halvings)
+        return Fed(float(total[0]), int(total[1]), fed, self._budget.halvings - halvings)
 
     def _split(self, rows: NDArray[np.int64]) -> list[list[MicroBatch]]:
-        return split(rows, self._tokens.lengths, self.token_budget, self._ranks)
+        return split(rows, self._tokens.lengths, self._budget.tokens, self._ranks)
 
     def _weights(
         self, step: int, rows: NDArray[np.int64], shares: list[list[MicroBatch]]
@@ -121,7 +121,7 @@ class Feeder:
                 raise
             if self._config.training.zero_stage == 3:
                 # Weights are gathered layer by layer: the other ranks wait inside the pass.
-                raise self._exhausted(step, "in a forward pass under ZeRO 3") from error
+                raise self._for_next_attempt(step, "in a forward pass under ZeRO 3") from error
             return None
         weight = [0.0 if micro_batch.filler else weights[row] for row in micro_batch.rows.tolist()]
         return (losses * torch.tensor(weight, device=self._device)).sum()
@@ -134,8 +134,7 @@ class Feeder:
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
-            # Some gradients are added already, and other ranks may wait for this one's.
-            raise self._exhausted(step, "in a backward pass") from error
+            raise self._for_next_attempt(step, "in a backward pass") from error
 
     def _any_rank(self, here: bool) -> bool:
         if self._ranks == 1:
@@ -147,21 +146,28 @@ class Feeder:
     def _halve(self, step: int, rows: NDArray[np.int64]) -> None:
         if self._config.training.loss == "authors":
             raise self._exhausted(step, "and training.loss: authors depends on the split")
-        if self._halvings == MAX_HALVINGS:
+        if self._budget.exhausted:
             longest = int(self._tokens.lengths[rows].max())
             raise self._exhausted(
                 step, f"after {MAX_HALVINGS} halvings; the longest row has {longest} tokens"
             )
-        self._halvings += 1
-        self.token_budget = max(1, self.token_budget // 2)
+        self._budget.halve(write=self._rank == 0)
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
+    def _for_next_attempt(self, step: int, where: str) -> ResourceError:
+        """Halve the budget for an attempt after this one, which ends."""
+        if self._budget.exhausted or self._config.training.loss == "authors":
+            return self._exhausted(step, where)
+        failed = self._exhausted(step, f"{where}; the next attempt takes half")
+        self._budget.halve(write=True)
+        return failed
+
     def _exhausted(self, step: int, where: str) -> ResourceError:
         return ResourceError(
-            f"step {step}: out of memory with micro-batches of {self.token_budget} tokens, "
-            f"{where}. Set training.micro_batch_tokens to {max(1, self.token_budget // 2)} or "
+            f"step {step}: out of memory with micro-batches of {self._budget.tokens} tokens, "
+            f"{where}. Set training.micro_batch_tokens to {max(1, self._budget.tokens // 2)} or "
             "fewer, lower model.max_length, or set model.gradient_checkpointing: true"
         )
 

@@ -76,10 +76,22 @@ def make_template(name: str, tokenizer: Any) -> Template:
             "this model's tokenizer has no end-of-text token (eos_token), so a model cannot learn "
             "where an answer ends: set one in tokenizer_config.json, or type template: chat"
         )
-    text = USER_ASSISTANT if name == "user_assistant" else name
-    before, rest = text.split("{prompt}")
+    before, rest = _text(name).split("{prompt}")
     between, after = rest.split("{answer}")
     return Template(lambda messages: _pairs(messages, before, between, after), marked=True)
+
+
+def text_after_answer(name: str) -> str:
+    """What a template writes behind each answer, stripped; an answer that was generated ends there.
+
+    Args:
+        name: as in `make_template`; `chat` ends its answers by a token instead.
+    """
+    return "" if name == "chat" else _text(name).partition("{answer}")[2].strip()
+
+
+def _text(name: str) -> str:
+    return USER_ASSISTANT if name == "user_assistant" else name
 
 
 def _pairs(messages: Sequence[Message], before: str, between: str, after: str) -> list[Piece]:

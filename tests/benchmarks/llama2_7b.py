@@ -2,13 +2,16 @@
 
     python tests/benchmarks/llama2_7b.py --adapter lora
     python tests/benchmarks/llama2_7b.py --zero-stage 2 --offload optimizer
-    python tests/benchmarks/llama2_7b.py --zero-stage 2 --optimizer adamw_8bit
+    python tests/benchmarks/llama2_7b.py --adapter lora --optimizer adamw_8bit
 
 The loop alone, without Ray: the project's own model loading, engine, batches and optimizer step,
 with random weights of LLaMA-2-7B's shape and rows of random tokens whose lengths are spread as
 those of instruction data. Prints real tokens (padding is not counted) a second, the share of
 padding, the peak of the GPU's memory beside what the plan said, and MFU: 6 N FLOP a real token
 where all N weights are trained, 4 N for LoRA, of the peak (989 TFLOP/s: H100, bf16, dense).
+
+All weights with 8-bit states do not fit 80 GB: 12 bytes a weight, 81 GB, before activations. Sums
+of gradients in bfloat16 would take more, not less: DeepSpeed copies them to float32 at the step.
 
 Random weights say nothing of losses, and the lengths are made up: for speed and memory alone.
 `--layers` and `--hidden` make the model small, which is then no LLaMA-2-7B and has no MFU worth
@@ -27,6 +30,7 @@ import torch
 
 from orchestrator.config.schema import TrialConfig
 from orchestrator.models.presets import byte_tokenizer, preset_config
+from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device, init_distributed, pick_device
 from orchestrator.training.engine import build_engine, deepspeed_config, update
 from orchestrator.training.memory import memory_plan
@@ -118,7 +122,8 @@ def measure(config: TrialConfig, folder: Path, device: Device, steps: int) -> di
     model = load_model(folder, config.model, device, deepspeed_config(training, device))
     engine = build_engine(model, training, device)
     tokens = random_tokens(batch * (WARM_UP + steps), model.config.vocab_size)
-    feeder = Feeder(engine, tokens, config, device.torch_device)
+    budget = TokenBudget(Path(), "benchmark", config.training.micro_batch_tokens, halvings=0)
+    feeder = Feeder(engine, tokens, config, device.torch_device, budget)
     real, padded, passes, updates = 0, 0, [], []
     for step in range(WARM_UP + steps):
         rows = np.arange(step * batch, (step + 1) * batch)

@@ -69,9 +69,10 @@ def main() -> None:
     for events in sorted(told, key=lambda events: events[0]["time"]):
         first = {event["event"]: event for event in reversed(events)}
         parts = ", ".join(f"{part} {first['ready'][part]:.1f}" for part in PARTS)
+        launched = first["ready"]["time"] - first["ready"]["seconds"]
         print(
             f"first step after {first['step']['time'] - before:.1f} s: Ray and the loop's imports "
-            f"{first['ready']['time'] - first['ready']['seconds'] - before:.1f}, {parts}, untouched "
+            f"{launched - before:.1f}, {parts}, untouched "
             f"losses {first['measure']['time'] - first['ready']['time']:.1f}, the step "
             f"{first['step']['seconds']:.1f}"
         )

@@ -26,6 +26,7 @@ def test_what_a_field_decides_is_refused_with_the_field_to_set(key):
 def test_bfloat16_masters_are_refused_exactly_where_a_step_is_less_than_half_a_spacing(rate):
     given = {
         "learning_rate": rate,
+        "schedule": "constant",
         "deepspeed": {"bf16": {"bf16_master_weights_and_grads": True}},
     }
     if rate < BFLOAT16_HALF_SPACING:
@@ -33,6 +34,26 @@ def test_bfloat16_masters_are_refused_exactly_where_a_step_is_less_than_half_a_s
             Training.model_validate(given)
     else:
         assert Training.model_validate(given).learning_rate == rate
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_bfloat16_masters_are_refused_where_the_schedule_falls_below_half_a_spacing(schedule):
+    falling = {
+        "learning_rate": 10 * BFLOAT16_HALF_SPACING,
+        "schedule": schedule,
+        "deepspeed": {"bf16": {"bf16_master_weights_and_grads": True}},
+    }
+    assert Training.model_validate({**falling, "min_lr_ratio": 0.11}).min_lr_ratio == 0.11
+    with pytest.raises(ValidationError, match=r"about 3\.05\d*e-05, the lowest learning rate"):
+        Training.model_validate({**falling, "min_lr_ratio": 0.05})
+
+
+@pytest.mark.parametrize("monitor", ["comet", "wandb", "tensorboard", "csv_monitor"])
+def test_what_a_monitor_of_deepspeed_is_given_is_refused_and_not_repeated(faults, monitor):
+    text = f"training: {{deepspeed: {{{monitor}: {{api_key: hunter2}}}}}}\n"
+    (found,) = faults(text)
+    assert f"leave {monitor} out: curves go to MLflow" in found
+    assert "hunter2" not in found
 
 
 def test_the_spacing_is_the_one_of_bfloat16_at_a_typical_weight():

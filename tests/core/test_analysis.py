@@ -1,15 +1,17 @@
-"""Curves, their summaries and the comparison of two arms."""
+"""Curves and their summaries."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.core.analysis import (
-    FEWEST_TASKS,
     area_under_curve,
-    compare_arms,
+    elbow,
     set_curve,
     steps_to_fraction,
     task_curves,
+    worst_rise,
 )
 
 STEPS = np.array([0, 10, 30])
@@ -89,83 +91,31 @@ def test_fraction_outside_its_range_is_refused(fraction):
         steps_to_fraction(STEPS, np.array([3.0, 2.0, 1.0]), fraction)
 
 
-def arms(gap: float, tasks: int = 12, noise: float = 0.02):
-    """Two arms that start equal; from step 10 on A is `gap` below B in the mean over tasks."""
-    rng = np.random.default_rng(7)
-    b = np.array([[3.0], [2.0], [1.5]]) + rng.normal(0, 0.5, tasks)
-    scatter = rng.normal(0, noise, (2, tasks))
-    a = b.copy()
-    a[1:] += scatter - scatter.mean(axis=1, keepdims=True) - gap
-    return a, b
+def test_elbow_is_where_a_fall_turns_into_a_plateau():
+    steps = np.array([0, 10, 20, 40, 80])
+    assert elbow(steps, np.array([3.0, 2.9, 1.1, 1.05, 1.0])) == 20
+    assert elbow(steps, np.array([3.0, 1.2, 1.1, 1.05, 1.0])) == 10
 
 
-@pytest.mark.parametrize(
-    ("gap", "verdict"), [(0.3, "ahead"), (-0.3, "behind"), (0.0, "no clear difference")]
-)
-def test_verdict_follows_the_gap_and_swaps_with_the_arms(gap, verdict):
-    a, b = arms(gap)
-    by_step, by_area = compare_arms(STEPS, a, b)
-    assert by_area.verdict == verdict
-    assert by_area.low <= by_area.difference <= by_area.high
-    assert by_step[0].verdict == "no clear difference"  # both are the untouched model
-    mirrored = compare_arms(STEPS, b, a)[1]
-    assert mirrored.difference == pytest.approx(-by_area.difference)
-    assert (mirrored.low, mirrored.high) == pytest.approx((-by_area.high, -by_area.low))
+@given(st.floats(0.05, 0.5), st.floats(0.1, 10), st.floats(-5, 5))
+def test_elbow_of_an_exponential_is_where_its_slope_is_that_of_the_chord(rate, height, floor):
+    steps = np.arange(101)
+    slope = (1 - np.exp(-rate * 100)) / 100
+    expected = np.log(rate / slope) / rate  # where the derivative of exp(-rate * step) is -slope
+    found = elbow(steps, floor + height * np.exp(-rate * steps))
+    assert abs(found - expected) <= 1
 
 
-def test_area_difference_is_the_mean_over_tasks_of_the_areas_difference():
-    a, b = arms(0.3)
-    by_area = compare_arms(STEPS, a, b)[1]
-    expected = (area_under_curve(STEPS, a) - area_under_curve(STEPS, b)).mean()
-    assert by_area.difference == pytest.approx(expected)
-    assert (by_area.tasks_ahead, by_area.tasks) == (12, 12)
+@pytest.mark.parametrize("losses", [[3.0, 2.0, 0.0], [1.0, 1.0, 1.0], [3.0, 2.9, 1.0]])
+def test_lines_and_curves_that_fall_late_have_no_elbow(losses):
+    assert elbow(STEPS, np.array(losses)) is None
 
 
-def test_interval_is_that_of_the_mean_over_tasks():
-    rng = np.random.default_rng(0)
-    a = rng.normal(1.0, 0.5, (1, 400))
-    result = compare_arms(np.array([0]), a, np.zeros((1, 400)))[1]
-    assert result.low < 1.0 < result.high
-    assert result.high - result.low == pytest.approx(2 * 1.96 * 0.5 / 20, rel=0.1)
+def test_elbow_refuses_steps_that_do_not_ascend():
+    with pytest.raises(ValueError, match="ascend"):
+        elbow(np.array([10, 0]), np.array([1.0, 2.0]))
 
 
-def test_interval_covers_the_true_mean_about_95_times_in_100_even_with_ten_tasks():
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(400):
-        a = rng.normal(1.0, 0.5, (1, 10))
-        result = compare_arms(np.array([0]), a, np.zeros((1, 10)), resamples=2000)[1]
-        covered += result.low < 1.0 < result.high
-    assert 0.925 <= covered / 400 <= 0.975
-
-
-def test_pairing_removes_what_tasks_have_in_common():
-    by_area = compare_arms(STEPS, *arms(0.3, noise=0.0))[1]  # tasks differ by 0.5, the gap never
-    assert by_area.high - by_area.low == pytest.approx(0, abs=1e-9)
-
-
-def test_same_seed_gives_the_same_interval_and_another_seed_another():
-    a, b = arms(0.1)
-    assert compare_arms(STEPS, a, b, seed=3) == compare_arms(STEPS, a, b, seed=3)
-    assert compare_arms(STEPS, a, b, seed=3)[1].low != compare_arms(STEPS, a, b, seed=4)[1].low
-
-
-def test_few_tasks_give_no_verdict_however_large_the_gap():
-    assert compare_arms(STEPS, *arms(9.0, FEWEST_TASKS))[1].verdict == "ahead"
-    assert compare_arms(STEPS, *arms(9.0, FEWEST_TASKS - 1))[1].verdict == "no clear difference"
-
-
-def test_a_task_without_a_loss_in_one_arm_is_left_out_of_both():
-    a, b = arms(0.3)
-    a[1, 0], b[2, 1] = NAN, NAN
-    by_step, by_area = compare_arms(STEPS, a, b)
-    kept = compare_arms(STEPS, a[:, 2:], b[:, 2:])
-    assert (by_step, by_area) == kept
-
-
-def test_arms_that_share_no_task_or_differ_in_shape_are_refused():
-    a, b = arms(0.3)
-    with pytest.raises(ValueError, match="no task"):
-        compare_arms(STEPS, np.full_like(a, NAN), b)
-    with pytest.raises(ValueError, match="shapes"):
-        compare_arms(STEPS, a[:, :3], b)
+def test_harm_is_the_highest_rise_above_the_untouched_model():
+    assert worst_rise(STEPS, np.array([2.0, 2.5, 1.0])) == (10, 0.5)
+    assert worst_rise(STEPS, np.array([2.0, 1.5, 1.9])) == (0, 0.0)

@@ -42,6 +42,7 @@ def _foreign_module(folder):
         (lambda f: _set(f / "config.json", auto_map={"AutoModel": "x.Y"}), "auto_map"),
         (lambda f: _set(f / "tokenizer_config.json", auto_map={}), "tokenizer_config.json"),
         (_foreign_module, "os.path.Pooling"),
+        (lambda f: (f / "adapter_config.json").write_text("{}"), "merge_and_unload()"),
         (lambda f: (f / "config.json").write_text("{"), "is not JSON"),
         (lambda f: (f / "modules.json").write_text('["x"]'), "modules.json"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -138,30 +139,39 @@ def make_study(
     failed: tuple[str, ...] = (),
     sets: tuple[str, ...] = SETS,
     arms: dict[str, dict[str, str]] = ARMS,
+    seeds: int = 0,
+    claim: dict[str, Any] | None = None,
 ) -> Path:
     """A study folder; a positive shift makes an arm's losses higher, so the arm worse.
 
     A failed trial leaves its configuration, its plan, its measures and half a table of losses.
+    With seeds the summary has the column `arm`, and an arm called "a" the trials "a-0", "a-1", ...
     """
     study = root / "quickstart"
     summary = []
-    for index, (name, arm) in enumerate(arms.items()):
+    named = [(name, name, 0) for name in arms]
+    if seeds:
+        named = [(f"{name}-{seed}", name, seed) for name in arms for seed in range(seeds)]
+    for index, (name, arm_name, seed) in enumerate(named):
+        arm = arms[arm_name]
         folder = study / "trials" / name
         folder.mkdir(parents=True)
-        write_config(folder, arm)
+        write_config(folder, arm, seed)
         write_plan(folder, arm, index)
         write_measures(folder, index)
         if name in failed:
             (folder / "losses.parquet").write_bytes(b"PAR1 and then the power went")
         else:
-            write_losses(folder, sets, shifts.get(name, 0.0), index)
+            write_losses(folder, sets, shifts.get(arm_name, 0.0), index)
             write_train_log(folder, index)
-        summary.append(summary_row(name, arm, sets, name in failed))
+        row = summary_row(name, arm, sets, name in failed)
+        summary.append({"trial": name, "arm": arm_name, **row} if seeds else row)
     with (study / "summary.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, summary[0])
         writer.writeheader()
         writer.writerows(summary)
-    (study / "study.yaml").write_text("study: quickstart\n")
+    resolved = {"study": "quickstart"} | ({"claim": claim} if claim else {})
+    (study / "study.yaml").write_text(yaml.safe_dump(resolved))
     (study / "run.json").write_text(json.dumps(RUN))
     return study
 

@@ -68,7 +68,7 @@ def test_every_figure_is_in_the_page_and_beside_it(study_of):
     for key in (*losses, "distance-0", *(f"measure-{name}" for name in MEASURES)):
         assert f'id="{key}"' in page
     pictures = {picture.stem for picture in (path.parent / "figures").glob("*.png")}
-    assert pictures == {"loss_curves", "measures", "train_loss", "plan_distance"}
+    assert pictures == {"loss_curves", "measures", "prediction", "train_loss", "plan_distance"}
 
 
 def test_page_needs_nothing_from_outside(page):

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.core.measures import MEASURES
+from orchestrator.report.arms import group_arms
 from orchestrator.report.figures import distance_panels
 from orchestrator.report.measures import SHOWN, measure_panels
 from orchestrator.report.read import read_study
@@ -21,8 +22,8 @@ def test_distances_of_different_meaning_have_panels_of_their_own(study_of):
         "own": {"method": "my_own"},
         "random": ARMS["random"],
     }
-    panels = distance_panels(read_study(study_of({}, arms=arms)).trials)
-    assert [[line.trial.name for line in panel.lines] for panel in panels] == [
+    panels = distance_panels(group_arms(read_study(study_of({}, arms=arms)).trials))
+    assert [[line.arm.name for line in panel.lines] for panel in panels] == [
         ["near", "rounds"],
         ["transport"],
         ["by_text"],
@@ -33,13 +34,13 @@ def test_distances_of_different_meaning_have_panels_of_their_own(study_of):
 
 
 def test_measures_are_drawn_with_those_of_the_claim_first(study_of):
-    trials = read_study(study_of({})).trials
-    panels = measure_panels(trials)
+    arms = group_arms(read_study(study_of({})).trials)
+    panels = measure_panels(arms)
     names = [panel.key.removeprefix("measure-") for panel in panels]
     assert tuple(names[:2]) == SHOWN
     assert sorted(names) == sorted(MEASURES)
     for panel in panels:
-        assert [line.trial for line in panel.lines] == trials
+        assert [line.arm for line in panel.lines] == arms
         for line in panel.lines:
             assert line.x.tolist() == STEPS[1:]
 
@@ -52,6 +53,6 @@ def test_a_measure_that_no_trial_has_is_not_drawn(study_of):
         index = table.schema.get_field_index("bigram_kl")
         column = table.schema.field(index)
         pq.write_table(table.set_column(index, column, missing), path)
-    keys = [panel.key for panel in measure_panels(read_study(study).trials)]
+    keys = [panel.key for panel in measure_panels(group_arms(read_study(study).trials))]
     assert "measure-bigram_kl" not in keys
     assert len(keys) == len(MEASURES) - 1

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.analysis import FEWEST_TASKS
+from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.core.measures import MEASURES
+from orchestrator.report.arms import group_arms
 from orchestrator.report.measures import correlation_table, measure_panels
 from orchestrator.report.read import Trial
 
@@ -32,11 +33,11 @@ def trial_of(drops, measures, step=8):
         ),
     ]
     tables = {"losses": pa.Table.from_pylist(losses), "measures": pa.Table.from_pylist(rows)}
-    return Trial(0, {"trial": "a", "status": "finished"}, {}, tables, [])
+    return Trial({"trial": "a", "status": "finished"}, {}, tables, [])
 
 
 def test_a_panel_draws_the_mean_over_tasks_and_not_the_whole_set():
-    panels = measure_panels([trial_of(DROPS, DROPS)])
+    panels = measure_panels(group_arms([trial_of(DROPS, DROPS)]))
     assert len(panels) == len(MEASURES)
     for panel in panels:
         (line,) = panel.lines

@@ -45,12 +45,14 @@ def test_a_set_whose_answers_were_all_cut_away_has_no_column_value(tmp_path):
 
 def test_failed_trials_keep_their_row_and_swept_values(tmp_path):
     rows = [
-        {"trial": "a", "status": "finished", "seed": 1, "query_loss": 2.5},
-        {"trial": "b", "status": "failed", "seed": 2},
+        {"trial": "a", "arm": "x", "status": "finished", "seed": 1, "query_loss": 2.5},
+        {"trial": "b", "arm": "x", "status": "failed", "seed": 2},
     ]
     write_summary(tmp_path / "summary.csv", rows, ["seed"])
     read = list(csv.DictReader((tmp_path / "summary.csv").open()))
     assert [r["status"] for r in read] == ["finished", "failed"]
+    assert [r["arm"] for r in read] == ["x", "x"]
+    assert list(read[0])[:3] == ["trial", "arm", "status"]
     assert [r["seed"] for r in read] == ["1", "2"]
     assert read[0]["query_loss"] == "2.5"
     assert read[1]["query_loss"] == ""

@@ -8,16 +8,23 @@ from unittest import mock
 
 import torch.multiprocessing as mp
 
+from orchestrator.training.device import leave_distributed
 from orchestrator.training.job import Job
 from orchestrator.training.loop import run_trial
 
 
-def launch(*jobs: Job, ranks: int = 1, prepare: Callable[[int], None] | None = None) -> None:
+def launch(
+    *jobs: Job,
+    ranks: int = 1,
+    prepare: Callable[[int], None] | None = None,
+    leave: bool = False,
+) -> None:
     """Train jobs to their ends, one after the other; an exception of a rank is raised here.
 
     Args:
         prepare: called with the rank in each process before the first job; a function of a
             module, to break something that the test wants broken.
+        leave: whether the process group is left after each job, as where the next one is another's.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -26,12 +33,17 @@ def launch(*jobs: Job, ranks: int = 1, prepare: Callable[[int], None] | None = N
     multiprocessing.set_forkserver_preload([__name__, "transformers", "peft", "deepspeed"])
     with mock.patch.dict(os.environ, DS_ACCELERATOR="cpu", OMP_NUM_THREADS="1"):
         mp.start_processes(
-            _rank, (jobs, ranks, port, prepare), nprocs=ranks, start_method="forkserver"
+            _rank, (jobs, ranks, port, prepare, leave), nprocs=ranks, start_method="forkserver"
         )
 
 
 def _rank(
-    rank: int, jobs: tuple[Job, ...], ranks: int, port: int, prepare: Callable[[int], None] | None
+    rank: int,
+    jobs: tuple[Job, ...],
+    ranks: int,
+    port: int,
+    prepare: Callable[[int], None] | None,
+    leave: bool,
 ) -> None:
     os.environ.update(
         RANK=str(rank),
@@ -45,3 +57,5 @@ def _rank(
         prepare(rank)
     for job in jobs:
         run_trial(job)
+        if leave:
+            leave_distributed()

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.config.training import Lora, Model, Training
 from orchestrator.errors import ResourceError
 from orchestrator.training.available import check_available
+from orchestrator.training.device import pick_precision
 
 QLORA = Model(adapter=Lora(type="qlora"))
 NEEDY = {
@@ -31,6 +32,15 @@ def test_a_package_that_is_not_installed_is_named(feature):
         pytest.skip(f"{module} is installed here")
     with pytest.raises(ResourceError, match=r"which is not installed: pip install"):
         check_available(model, training.model_copy(update={"gpus_per_worker": 1}))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "auto"])
+def test_flash_attention_is_refused_where_the_arithmetic_is_float32(precision):
+    """Given, or picked: `auto` depends on this machine."""
+    with pytest.raises(ResourceError) as caught:
+        check_available(Model(attention="flash_attention_2", precision=precision), Training())
+    refused = "computes in bfloat16 only" in str(caught.value)
+    assert refused == (pick_precision(precision, gpu=False) == "float32")
 
 
 def test_all_that_is_missing_is_said_at_once():

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from orchestrator.config.training import Training
 from orchestrator.models.presets import preset_config
-from orchestrator.training.device import init_distributed, pick_device
+from orchestrator.training.device import Device, init_distributed, pick_device
 from orchestrator.training.engine import build_engine, deepspeed_config, update
 
 pytestmark = pytest.mark.slow
@@ -85,7 +85,21 @@ def test_only_what_requires_a_gradient_is_trained_and_has_states(zero_stage):
     assert adapter <= states < adapter + 1000  # padded partitions
 
 
-@pytest.mark.parametrize("zero_stage", [1, 2, 3])
+@pytest.mark.parametrize("zero_stage", [0, 1, 2])
+def test_bfloat16_follows_plain_torch_in_float32(by_hand, zero_stage):
+    """Gradients are summed once each, and the first step is Adam's first."""
+    losses, norms, _ = train(Training(**PLAIN, zero_stage=zero_stage), BFLOAT16)
+    assert losses == pytest.approx(by_hand[0], abs=0.02)
+    assert norms == pytest.approx(by_hand[1], rel=0.02)
+
+
+def test_stage_0_in_bfloat16_trains_as_stage_1_does():
+    decayed = {**PLAIN, "weight_decay": 0.1}
+    first, second = (train(Training(**decayed, zero_stage=stage), BFLOAT16) for stage in (0, 1))
+    assert first[:2] == second[:2]
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
 def test_bfloat16_weights_have_masters_that_keep_a_step_far_below_their_spacing(zero_stage):
     from deepspeed.utils import safe_get_full_fp32_param
 
@@ -122,3 +136,10 @@ def test_deepspeeds_own_keys_are_merged_at_every_depth():
     }
     assert training.deepspeed == extra
     assert config["zero_force_ds_cpu_optimizer"] is False
+
+
+def test_offloaded_states_are_not_pinned_on_a_gpu_either():
+    gpu = Device(torch.device("cuda"), torch.bfloat16)
+    zero = deepspeed_config(Training(zero_stage=3, offload="parameters"), gpu)["zero_optimization"]
+    assert zero["offload_optimizer"] == {"device": "cpu", "pin_memory": False}
+    assert zero["offload_param"] == {"device": "cpu", "pin_memory": True}

@@ -1,5 +1,6 @@
 """A model that was trained comes back from its files as the same model."""
 
+import json
 from functools import partial
 from types import SimpleNamespace
 
@@ -40,7 +41,7 @@ def train_and_save(model_path, folder, adapter, zero_stage, rank):
         )
         engine.backward(loss)
         update(engine, training, device, 1e-2)
-    save_trained(engine, folder, model_path)
+    save_trained(engine, folder, model_path, model_name="owner/model")
     engine.eval()
     with torch.no_grad():
         logits = engine(input_ids=IDS, use_cache=False).logits
@@ -88,7 +89,19 @@ def test_what_was_trained_comes_back_with_equal_logits(
 def saved(module, folder, model_path):
     if not dist.is_initialized():
         dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)
-    save_trained(SimpleNamespace(module=module), folder, model_path)
+    save_trained(SimpleNamespace(module=module), folder, model_path, model_name="owner/model")
+
+
+@pytest.mark.parametrize("adapter", ["none", LORA])
+def test_no_file_names_the_folder_that_the_model_was_loaded_from(shared, tmp_path, adapter):
+    device = pick_device("float32", gpu=False)
+    module = load_model(shared.model, Model.model_validate({"adapter": adapter}), device)
+    saved(module, tmp_path / "model", shared.model)
+    if adapter != "none":
+        config = json.loads((tmp_path / "model" / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == "owner/model"
+    for path in (tmp_path / "model").iterdir():
+        assert str(shared.model).encode() not in path.read_bytes(), path.name
 
 
 def test_tied_weights_are_written_once(shared, tmp_path):

@@ -30,7 +30,7 @@ LONGEST = 175  # so that some answers are cut away
 METRICS = [*TEXT_METRICS, "reward"]
 
 
-def _generate(rank, job, ranks, port, reward_model):
+def _generate(rank, job, ranks, port):
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), OMP_NUM_THREADS="1",
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
@@ -40,17 +40,20 @@ def _generate(rank, job, ranks, port, reward_model):
     model = AutoModelForCausalLM.from_pretrained(job.model)
     engine = build_engine(model, job.config.training, device)
     tokens = token_table.load(job.tokens)
-    table = generated_scores(engine, tokens, ROWS, job, device, reward_model)
+    table = generated_scores(
+        engine, tokens, ROWS, job, device, job.config.training.micro_batch_tokens
+    )
     assert engine.module.training
     pq.write_table(table, job.folder / f"{rank}.parquet")
 
 
-def generate(job, ranks, reward_model):
+def generate(job, ranks, reward_model=None):
     """The table of each rank."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_generate, args=(job, ranks, port, reward_model), nprocs=ranks)
+    job = replace(job, reward_model=reward_model)
+    mp.spawn(_generate, args=(job, ranks, port), nprocs=ranks)
     return [pq.read_table(job.folder / f"{rank}.parquet").to_pydict() for rank in range(ranks)]
 
 
@@ -151,7 +154,7 @@ def test_metrics_not_asked_for_and_prompts_without_room_for_an_answer_are_null(
     (narrow / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 160}))
     generation = {"every": 1, "max_new_tokens": NEW_TOKENS, "metrics": ["exact_match"]}
     job = make_job(ROWS, evaluation={"generate": generation})
-    (found,) = generate(replace(job, tokens=short_tokens, model=narrow), 1, None)
+    (found,) = generate(replace(job, tokens=short_tokens, model=narrow), 1)
     table = token_table.load(short_tokens)
     prompts = table.lengths[ROWS] - table.answer_counts(ROWS)
     fits = prompts <= 160 - NEW_TOKENS

@@ -108,21 +108,70 @@ def test_out_of_memory_that_halving_cannot_mend_names_the_setting(make_job, limi
     assert read_result(job.folder, job.key) is None
 
 
-def break_backward(_rank):
+def break_backward(limit, _rank):
+    """Backward passes over more padded tokens than `limit` run out of memory."""
+
     def build_engine(*args):
-        engine = real(*args)
-        mock.patch.object(engine, "backward", side_effect=MemoryError).start()
+        engine, sizes = real(*args), []
+        backward = engine.backward
+
+        def hook(module, args, kwargs):
+            sizes.append(kwargs["input_ids"].numel())
+
+        def broken(*args, **kwargs):
+            if sizes[-1] > limit:
+                raise MemoryError
+            return backward(*args, **kwargs)
+
+        engine.module.register_forward_pre_hook(hook, with_kwargs=True)
+        mock.patch.object(engine, "backward", broken).start()
         return engine
 
     real = loop.build_engine
     mock.patch.object(loop, "build_engine", build_engine).start()
 
 
-def test_out_of_memory_among_half_added_gradients_stops_the_trial(make_job):
+@pytest.mark.parametrize("zero_stage", [0, 3])
+def test_out_of_memory_among_half_added_gradients_is_mended_by_the_next_attempts(
+    make_job, reference, zero_stage
+):
+    job = make(make_job, "tight", zero_stage=zero_stage, micro_batch_tokens=800)
+    # 800 and 400 tokens are too many, 200 are not.
+    for _ in range(2):
+        with pytest.raises(Exception, match="in a backward pass; the next attempt takes half"):
+            launch(job, prepare=partial(break_backward, 250))
+    launch(job, prepare=partial(break_backward, 250))
+    np.testing.assert_allclose(series(job), series(reference), rtol=0, atol=1e-5)
+    assert order(job) == order(reference)
+    told = [event for event in read_journal(job.folder) if event["event"] == "out_of_memory"]
+    assert [event["micro_batch_tokens"] for event in told] == [200]
+
+
+def test_out_of_memory_in_backward_passes_gives_up_after_three_halvings(make_job):
     job = make(make_job, "tight")
+    for _ in range(3):
+        with pytest.raises(Exception, match="the next attempt takes half"):
+            launch(job, prepare=partial(break_backward, 5))
     with pytest.raises(Exception, match=r"in a backward pass. Set training.micro_batch_tokens to"):
-        launch(job, prepare=break_backward)
+        launch(job, prepare=partial(break_backward, 5))
     assert read_result(job.folder, job.key) is None
+
+
+def test_a_trial_that_diverges_is_stopped_by_its_test_losses(make_job):
+    job = make(make_job, "diverged", learning_rate=1e30, clip=None, max_steps=1)
+    with pytest.raises(Exception, match=r"the loss of query row .* the model has diverged"):
+        launch(job)
+    assert read_result(job.folder, job.key) is None
+
+
+def test_a_trial_after_one_under_zero_3_in_the_same_process_is_that_of_a_fresh_one(make_job):
+    sharded, after, alone = (
+        make(make_job, name, zero_stage=stage)
+        for name, stage in (("sharded", 3), ("after", 0), ("alone", 0))
+    )
+    launch(sharded, after, leave=True)
+    launch(alone)
+    assert series(after).tolist() == series(alone).tolist()
 
 
 def break_collator(change, _rank):

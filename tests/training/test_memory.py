@@ -1,29 +1,31 @@
 """The plan's bytes are those of real models and engines, and its advice makes a trial fit."""
 
+from functools import partial
 from pathlib import Path
 
-import peft
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from orchestrator.config import expand, load_study
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora
 from orchestrator.errors import ResourceError
 from orchestrator.models.presets import preset_config
-from orchestrator.training.memory import changed, check_memory, memory_plan, smallest_change
+from orchestrator.training.memory import changed, memory_plan
+from orchestrator.training.room import Room, check_memory, find_room, smallest_change
 from orchestrator.training.sizes import model_sizes
-from tests.training.test_engine import FLOAT32, train
+from tests.training.test_engine import BFLOAT16, FLOAT32, train
 
 DATA = {
     "pool": {"reader": "builtin", "split": "pool"},
     "query": {"reader": "builtin", "split": "query"},
 }
 GIGABYTE = 10**9
-ROOM = 80 * GIGABYTE  # a GPU that is sold as one of 80 GB
+GPU = 80 * GIGABYTE  # sold as one of 80 GB
+HOST = 128 * GIGABYTE
 
 
 def trial(model=(), **training):
@@ -35,6 +37,10 @@ def sizes_of(config, folder):
     return model_sizes(folder)
 
 
+def planned(sizes, **settings):
+    return partial(memory_plan, sizes=sizes, precision="bfloat16", **settings)
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return sizes_of(preset_config("tiny-llama"), tmp_path_factory.mktemp("tiny"))
@@ -43,30 +49,6 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="module")
 def llama2_7b(tmp_path_factory):
     return sizes_of(preset_config("llama-2-7b"), tmp_path_factory.mktemp("llama"))
-
-
-@pytest.mark.parametrize("model_type", ["llama", "gpt2", "qwen2"])
-@pytest.mark.parametrize("tied", [True, False])
-def test_parameters_and_adapters_are_counted_exactly(tmp_path, model_type, tied):
-    narrow = {"n_embd": 32, "n_layer": 2, "n_head": 2} if model_type == "gpt2" else {
-        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "intermediate_size": 80,
-    }  # fmt: skip
-    config = AutoConfig.for_model(model_type, **narrow, vocab_size=99, tie_word_embeddings=tied)
-    sizes = sizes_of(config, tmp_path)
-    model = AutoModelForCausalLM.from_config(config)
-    assert sizes.parameters == sum(p.numel() for p in model.parameters())
-    adapted = peft.get_peft_model(model, peft.LoraConfig(r=3, target_modules="all-linear"))
-    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    assert sizes.adapted(Lora(type="lora", r=3)) == trained
-
-
-def test_named_targets_are_those_of_peft(tiny):
-    targets = ["q_proj", "v_proj"]
-    model = AutoModelForCausalLM.from_config(preset_config("tiny-llama"))
-    adapted = peft.get_peft_model(model, peft.LoraConfig(r=8, target_modules=targets))
-    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    assert tiny.adapted(Lora(type="lora", r=8, targets=targets)) == trained
 
 
 @pytest.mark.slow
@@ -87,6 +69,30 @@ def test_weights_and_states_are_those_of_a_real_engine(tiny, zero_stage):
         sum(p.nbytes for g in optimizer.param_groups for p in g["params"]) if zero_stage else 0
     )
     assert plan.optimizer == pytest.approx(states + masters, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_what_is_offloaded_is_what_deepspeed_keeps_on_the_host(tiny, zero_stage, device):
+    config = trial(zero_stage=zero_stage, offload="optimizer", gpus_per_worker=1)
+    _, _, engine = train(config.training, device, steps=1)
+    optimizer = engine.optimizer
+    if zero_stage == 3:
+        masters, sums = optimizer.fp32_partitioned_groups_flat, [
+            optimizer.grad_partitions_flat_buffer
+        ]  # fmt: skip
+    else:
+        masters = optimizer.single_partition_of_fp32_groups
+        sums = list(optimizer.accumulated_grads_in_cpu.values())
+        sums += optimizer.param_buffer_of_bit16_for_cpu_offload_groups
+        on_device = optimizer._use_compact_grad_partition_buffer(0)
+        plan = memory_plan(config, tiny, device.precision)
+        assert plan.gradients == (4 * tiny.parameters if on_device else 0)
+    states = [t for state in optimizer.optimizer.state.values() for t in state.values() if t.ndim]
+    kept = [*masters, *(master.grad for master in masters), *sums, *states]
+    plan = memory_plan(config, tiny, device.precision)
+    assert plan.host == pytest.approx(sum(tensor.nbytes for tensor in kept), rel=0.01)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -135,6 +141,15 @@ def test_7b_in_full_needs_18_bytes_a_weight_before_activations(llama2_7b):
     assert plan.weights + plan.gradients + plan.optimizer == 18 * llama2_7b.parameters
 
 
+def test_7b_in_full_with_8_bit_states_does_not_fit_80_gigabytes(llama2_7b):
+    config = trial(
+        {"gradient_checkpointing": True}, zero_stage=2, gpus_per_worker=1, optimizer="adamw_8bit"
+    )
+    plan = planned(llama2_7b)(config)
+    assert plan.weights + plan.gradients + plan.optimizer == 12 * llama2_7b.parameters
+    assert plan.device > GPU
+
+
 @given(
     stage=st.sampled_from([0, 1, 2, 3]),
     workers=st.sampled_from([1, 2, 8]),
@@ -157,47 +172,94 @@ def test_no_option_that_saves_memory_costs_any(tiny, stage, workers, precision, 
         )
 
 
+def test_stage_0_in_bfloat16_is_planned_as_stage_1(tiny):
+    stages = (trial(zero_stage=stage, gpus_per_worker=1) for stage in (0, 1))
+    first, second = (memory_plan(config, tiny, "bfloat16") for config in stages)
+    assert first == second
+
+
+def test_a_reward_model_is_there_beside_the_weights(llama2_7b):
+    config = trial(gpus_per_worker=1)
+    without, scored = (planned(llama2_7b, reward_parameters=n)(config) for n in (0, 13 * 10**9))
+    assert scored.device - without.device == 26 * 10**9
+    assert "reward model 26.0" in str(scored)
+
+
 @pytest.mark.parametrize(
-    ("settings", "room", "expected"),
+    ("settings", "device", "expected"),
     [
         ({"adapter": {"type": "lora"}}, 30 * GIGABYTE, {"model.gradient_checkpointing": True}),
-        ({"gradient_checkpointing": True}, 80 * GIGABYTE,
+        ({"gradient_checkpointing": True}, GPU,
          {"training.zero_stage": 2, "training.offload": "optimizer"}),
     ],
 )  # fmt: skip
-def test_the_advice_is_one_change_and_makes_it_fit(llama2_7b, settings, room, expected):
-    config = trial(settings, gpus_per_worker=1)
-    assert memory_plan(config, llama2_7b, "bfloat16").device > room
-    assert smallest_change(config, llama2_7b, "bfloat16", room) == expected
-    assert memory_plan(changed(config, expected), llama2_7b, "bfloat16").device <= room
+def test_the_advice_is_one_change_and_makes_it_fit(llama2_7b, settings, device, expected):
+    config, plan = trial(settings, gpus_per_worker=1), planned(llama2_7b)
+    room = Room(device, HOST, ranks=1)
+    assert not room.holds(plan(config))
+    assert smallest_change(config, plan, room) == expected
+    assert room.holds(plan(changed(config, expected)))
 
 
 def test_several_changes_are_advised_where_one_is_not_enough(llama2_7b):
     config = trial({"max_length": 1024}, gpus_per_worker=1, micro_batch_tokens=16384)
-    change = smallest_change(config, llama2_7b, "bfloat16", 40 * GIGABYTE)
+    room = Room(40 * GIGABYTE, 200 * GIGABYTE, ranks=1)
+    change = smallest_change(config, planned(llama2_7b), room)
     assert {"model.gradient_checkpointing", "training.offload"} <= set(change)
-    line = check_memory(config, llama2_7b, "bfloat16", 40 * GIGABYTE)
+    line = check_memory(config, planned(llama2_7b), room)
     assert "which is too little: set model.gradient_checkpointing: true" in line
+
+
+def test_offload_is_not_advised_where_the_host_cannot_hold_it(llama2_7b):
+    config = trial({"gradient_checkpointing": True}, gpus_per_worker=1)
+    change = smallest_change(config, planned(llama2_7b), Room(GPU, HOST // 2, ranks=1))
+    assert change == {"model.adapter": Lora(type="lora")}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_what_all_trials_offload_at_once_has_to_fit_the_host(llama2_7b, ranks):
+    config = trial(
+        {"gradient_checkpointing": True}, gpus_per_worker=1, zero_stage=2, offload="optimizer"
+    )
+    line = check_memory(config, planned(llama2_7b), Room(GPU, 2 * HOST, ranks))
+    assert ("which is too little: set sweep.max_concurrent: 2" in line) == (ranks > 2)
+    assert "121.3 GB of its host" in line
+
+
+def test_without_a_gpu_trials_at_once_share_the_host(tiny):
+    config = trial(workers=2)
+    room, needed = find_room(config.training, trials=3), planned(tiny)(config).device
+    assert (room.device, room.ranks) == (None, 6)
+    assert room.host > needed
+    enough, less = (Room(None, 6 * needed - missing, room.ranks) for missing in (0, 1))
+    assert "too little" not in check_memory(config, planned(tiny), enough)
+    assert "set sweep.max_concurrent: 2" in check_memory(config, planned(tiny), less)
+
+
+def test_ranks_that_this_machine_has_no_cores_for_do_not_share_its_memory(tiny):
+    config = trial(workers=10**6, cpus_per_worker=1)
+    assert 1 <= find_room(config.training, trials=2).ranks < 10**6
 
 
 def test_only_weights_that_do_not_fit_are_refused(llama2_7b):
     config = trial(gpus_per_worker=1)
-    assert "too little" in check_memory(config, llama2_7b, "bfloat16", 14 * GIGABYTE)
-    with pytest.raises(ResourceError, match="the weights alone do not fit"):
-        check_memory(config, llama2_7b, "bfloat16", 13 * GIGABYTE)
+    less, none = (Room(size * GIGABYTE, HOST, ranks=1) for size in (14, 13))
+    assert "too little" in check_memory(config, planned(llama2_7b), less)
+    with pytest.raises(ResourceError, match="the weights of smollm2-135m do not fit"):
+        check_memory(config, planned(llama2_7b), none)
 
 
-@pytest.mark.parametrize("gpus", ["lora_1gpu", "full_1gpu", "full_2gpu", "full_8gpu"])
-def test_the_presets_have_the_papers_settings_and_fit_80_gigabytes(llama2_7b, gpus):
-    trials = expand(load_study(Path(f"experiments/llama2_7b_{gpus}.yaml")))
-    assert [t.settings["arrangement.arm"] for t in trials] == ["nft", "rt", "fft"]
-    for config in (t.config for t in trials):
+@pytest.mark.parametrize("gpus", [None, "lora_1gpu", "full_1gpu", "full_8gpu"])
+def test_the_studies_at_paper_scale_fit_80_gigabytes_with_each_overlay(llama2_7b, gpus):
+    overlays = [Path(f"experiments/llama2_7b_{gpus}.yaml")] if gpus else []
+    study = load_study(Path("experiments/tma_flan_mini.yaml"), overlays=overlays)
+    for config in (trial.config for trial in expand(study)):
         training = config.training
         assert (training.global_batch, config.model.max_length) == (16, 1024)
         assert (training.betas, training.eps, training.clip) == ([0.9, 0.95], 1e-5, 1.0)
         assert (training.schedule, training.min_lr_ratio) == ("cosine", 0.1)
-        assert training.learning_rate == (1e-4 if "lora" in gpus else 1e-6)
-        assert training.workers * training.gpus_per_worker == int(gpus.split("_")[1][0])
+        assert training.learning_rate == (1e-4 if gpus == "lora_1gpu" else 1e-6)
+        workers = int(gpus.split("_")[1][0]) if gpus else 2
+        assert training.workers * training.gpus_per_worker == workers
         plan = memory_plan(config, llama2_7b, "bfloat16")
-        assert plan.device < ROOM
-        assert plan.host < 128 * GIGABYTE
+        assert Room(GPU, 128 * 2**30, ranks=1).holds(plan)

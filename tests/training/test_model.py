@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator.config.training import Model
 from orchestrator.errors import ModelError
@@ -92,6 +94,33 @@ def test_exactly_the_named_layers_are_adapted(shared, targets):
 def test_a_layer_that_the_model_lacks_is_refused_even_beside_one_that_it_has(shared):
     with pytest.raises(ModelError, match=r"no linear layer query.*q_proj"):
         load(shared.model, adapter={**LORA, "targets": ["v_proj", "query"]})
+
+
+def test_the_linear_layers_of_gpt2_are_layers(shared, tmp_path):
+    config = AutoConfig.for_model("gpt2", n_embd=32, n_layer=2, n_head=2, vocab_size=260)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(shared.model).save_pretrained(tmp_path)
+    module = load(tmp_path, adapter={**LORA, "targets": ["c_attn"]})
+    assert {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in trained(module)} == {"c_attn"}
+    with pytest.raises(ModelError, match=r"no linear layer q_proj.*c_attn"):
+        load(tmp_path, adapter={**LORA, "targets": ["q_proj"]})
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_only_tied_weights_may_be_missing(shared, tmp_path, tied):
+    folder = tmp_path / "model"
+    shutil.copytree(shared.model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": tied}))
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    if tied:
+        module = load(folder)
+        assert module.lm_head.weight is module.model.embed_tokens.weight
+    else:
+        with pytest.raises(ModelError, match=r"lacks the weights lm_head\.weight: random"):
+            load(folder)
 
 
 def test_compiling_keeps_the_names_of_the_weights(shared):

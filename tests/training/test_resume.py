@@ -210,7 +210,7 @@ def cut(path):
 )
 def test_a_damaged_checkpoint_is_found_before_it_is_read(stopped, file, damage):
     damage(stopped.folder / CHECKPOINTS / "step-4" / file)
-    step, removed = find_checkpoint(stopped.folder, stopped.key, 1)
+    step, removed = find_checkpoint(stopped.folder, stopped.key, 1, "float32")
     assert step == 2
     assert list(removed) == [4]
     assert "damaged" in removed[4]
@@ -231,14 +231,14 @@ def test_a_trial_with_a_damaged_checkpoint_uses_the_one_before_and_says_so(stopp
 
 
 def test_a_checkpoint_of_other_workers_or_of_another_job_is_not_used(stopped):
-    assert find_checkpoint(stopped.folder, stopped.key, 1) == (4, {})
-    step, removed = find_checkpoint(stopped.folder, "another key", 1)
+    assert find_checkpoint(stopped.folder, stopped.key, 1, "float32") == (4, {})
+    step, removed = find_checkpoint(stopped.folder, "another key", 1, "float32")
     assert step is None
     assert set(removed.values()) == {"it is of another configuration"}
 
 
 def test_a_checkpoint_of_two_workers_is_not_used_by_one(stopped):
-    step, removed = find_checkpoint(stopped.folder, stopped.key, 2)
+    step, removed = find_checkpoint(stopped.folder, stopped.key, 2, "float32")
     assert step is None
     assert set(removed.values()) == {"it was saved by 1 workers, there are 2 now"}
 
@@ -256,3 +256,9 @@ def test_a_shard_that_holds_more_than_tensors_is_refused(tmp_path):
     with checkpoint._weights_only(), pytest.raises(Exception, match="Unsupported global"):
         torch.load(tmp_path / "shard.pt", weights_only=False)
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_a_checkpoint_in_another_precision_is_not_used(stopped):
+    step, removed = find_checkpoint(stopped.folder, stopped.key, 1, "bfloat16")
+    assert step is None
+    assert set(removed.values()) == {"it was saved in float32, this machine computes in bfloat16"}

@@ -13,7 +13,7 @@ from transformers import (
 
 from orchestrator.errors import ModelError
 from orchestrator.training.device import Device
-from orchestrator.training.reward import check_reward_model, rewards
+from orchestrator.training.reward import check_reward_model, parameter_count, rewards
 
 CPU = Device(torch.device("cpu"), torch.float32)
 PROMPTS = ["What is the capital of France?", "2 + 2 =", "Sort: b, a"]
@@ -114,6 +114,13 @@ def test_what_is_no_reward_model_is_refused_before_it_is_loaded(shared, classifi
         check_reward_model(shared.model)
     with pytest.raises(ModelError, match="with 3 labels"):
         check_reward_model(classifier(num_labels=3))
+
+
+def test_the_weights_of_either_layout_are_counted_from_their_files(classifier, ultra):
+    model = LlamaForSequenceClassification.from_pretrained(classifier())
+    assert parameter_count(classifier()) == sum(p.numel() for p in model.parameters())
+    backbone = LlamaModel.from_pretrained(ultra)
+    assert parameter_count(ultra) == sum(p.numel() for p in backbone.parameters()) + 64
 
 
 def test_a_reward_model_that_lacks_weights_is_not_filled_with_random_ones(classifier):

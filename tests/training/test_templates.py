@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from orchestrator.config.training import Model
 from orchestrator.errors import DataError, ModelError
 from orchestrator.models.presets import byte_tokenizer
-from orchestrator.training.templates import make_template
+from orchestrator.training.templates import make_template, text_after_answer
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -117,3 +117,16 @@ def test_a_template_that_is_no_name_and_lacks_a_place_is_refused(template):
     Model(template="Q: {prompt} A: {answer}")
     with pytest.raises(ValidationError, match="template"):
         Model(template=template)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("user_assistant", ""),
+        ("chat", ""),
+        ("Q: {prompt}\nA: {answer} END", "END"),
+        ("{prompt} -> {answer}\n\n", ""),
+    ],
+)
+def test_what_a_template_writes_behind_an_answer_ends_a_generated_one(template, text):
+    assert text_after_answer(template) == text

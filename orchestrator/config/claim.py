@@ -1,0 +1,71 @@
+"""The `claim` section: what the paper says will happen, so that a report can say whether it did."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from orchestrator.config.faults import show, unknown_key
+from orchestrator.config.section import Section
+
+Band = Annotated[list[float], Field(min_length=2, max_length=2)]  # [low, high] of a loss
+
+
+class Figure(Section):
+    """A figure of the paper: losses of the arms at one step."""
+
+    name: str
+    set: Literal["query", "held_out", "off_target"] = "query"
+    step: Annotated[int, Field(ge=0)] | None = None  # optimizer steps; null: the last evaluated
+    bands: dict[str, Band] = {}  # arm -> where its loss lies
+
+    @model_validator(mode="after")
+    def _bands_hold_something(self) -> Figure:
+        for arm, (low, high) in self.bands.items():
+            if low >= high:
+                raise ValueError(
+                    f"the band of {arm} runs from {low} to {high}: give the lower loss first"
+                )
+        return self
+
+
+class Claim(Section):
+    question: str  # in one sentence
+    # As the paper expects them, the lowest loss first. An arm is all trials that differ in their
+    # seed alone; `orchestrator plan` shows its name.
+    arms: Annotated[list[str], Field(min_length=2)]
+    figures: list[Figure] = []  # what `orchestrator reproduce` compares with
+
+    @model_validator(mode="after")
+    def _arms_differ(self) -> Claim:
+        twice = [arm for at, arm in enumerate(self.arms) if arm in self.arms[:at]]
+        if twice:
+            raise ValueError(f"arms names {twice[0]} twice: name each arm once")
+        return self
+
+    def faults(self, arms: Sequence[str], test_sets: Collection[str]) -> list[str]:
+        """What no trial of the study can answer.
+
+        Args:
+            arms: names of the study's arms.
+            test_sets: those that every trial measures.
+        """
+        named = [(f"claim.arms.{at}", arm) for at, arm in enumerate(self.arms)] + [
+            (f"claim.figures.{at}.bands", arm)
+            for at, figure in enumerate(self.figures)
+            for arm in figure.bands
+        ]
+        faults = [
+            f"{key}: {show(arm)} is no arm of this study: "
+            + unknown_key(arm, list(arms)).replace("the keys here", "the arms")
+            for key, arm in named
+            if arm not in arms
+        ]
+        return faults + [
+            f"claim.figures.{at}.set is {figure.set}, and data.{figure.set} is not given in every "
+            "trial: give it, or set query"
+            for at, figure in enumerate(self.figures)
+            if figure.set not in test_sets
+        ]

@@ -1,0 +1,183 @@
+"""The `sweep` section: the values that each key takes, what is left out, and how trials are run."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import (
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from orchestrator.config.faults import either
+from orchestrator.config.section import Section, Seed
+
+MAX_TRIALS = 100_000
+# What the value of an axis can be given by; `grid` alone multiplies the trials.
+KINDS = ("grid", "choice", "uniform", "loguniform", "randint", "quniform")
+
+Values = Annotated[list[Any], Field(min_length=1)]
+Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class Axis(Section):
+    """The values of one key: all of a list, or one draw for each of `sweep.samples`."""
+
+    grid: Values | None = None
+    choice: Values | None = None  # one of the list
+    uniform: Range | None = None  # [low, high]
+    loguniform: Range | None = None  # [low, high], uniform in the logarithm
+    randint: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None  # [low, high)
+    # [low, high, step]: one of low, low + step, ... up to high, each as likely
+    quniform: Annotated[list[float], Field(min_length=3, max_length=3)] | None = None
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @model_validator(mode="after")
+    def _one_kind_within_bounds(self) -> Axis:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none"
+            raise ValueError(f"an axis has one of {', '.join(KINDS)}, and here is {found}")
+        if self.kind in ("grid", "choice"):
+            return self
+        low, high, *step = getattr(self, self.kind)
+        if low >= high:
+            raise ValueError(f"{self.kind} runs from {low} to {high}: give the smaller bound first")
+        if self.kind == "loguniform" and low <= 0:
+            raise ValueError(f"loguniform starts at {low}: give bounds above 0, or use uniform")
+        if step and not 0 < step[0] <= high - low:
+            raise ValueError(
+                f"quniform has the step {step[0]}: give one above 0 and up to {high - low:g}"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_other_kinds(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
+
+    def draw(self, generator: np.random.Generator) -> Any:
+        """One value of a distribution, short enough to be read in a name."""
+        if self.choice is not None:
+            return self.choice[int(generator.integers(len(self.choice)))]
+        if self.randint is not None:
+            return int(generator.integers(self.randint[0], self.randint[1]))
+        if self.quniform is not None:
+            low, high, step = self.quniform
+            # A quotient such as 0.3 / 0.1 falls just short of the whole number that is meant.
+            last = math.floor((high - low) / step + 1e-9)
+            value = float(f"{low + step * int(generator.integers(last + 1)):.12g}")
+            return int(value) if low.is_integer() and step.is_integer() else value
+        low, high = getattr(self, self.kind)
+        if self.kind == "loguniform":
+            value = math.exp(generator.uniform(math.log(low), math.log(high)))
+        else:
+            value = generator.uniform(low, high)
+        return min(max(float(f"{value:.6g}"), low), high)
+
+
+class Condition(Section):
+    """What a value is compared with where equality does not say it; all that is given holds."""
+
+    above: float | None = None
+    below: float | None = None
+    set: bool | None = None  # true: the key has a value other than null
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Condition:
+        if self.above is None and self.below is None and self.set is None:
+            raise ValueError("give above, below or set, as in {above: 10}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
+
+
+# Dotted key -> a value to equal, a list to be in, or a condition.
+Constraint = Annotated[
+    dict[str, Condition | list[Any] | bool | int | float | str | None], Field(min_length=1)
+]
+
+
+class Scheduler(Section):
+    """Which trials are stopped early.
+
+    asha: at `grace_steps` and at each multiple of it by a power of `reduction_factor`, all but the
+    best 1 / reduction_factor (Li et al., arXiv 1810.05934); median: after `grace_steps`, what is
+    worse than the median of the other trials' running averages (Golovin et al., Google Vizier,
+    KDD 2017). Not for a comparison of arms: a stopped trial has no end.
+    """
+
+    type: Literal["fifo", "asha", "median"] = "fifo"  # fifo: none
+    metric: Literal["query_loss", "held_out_loss", "off_target_loss"] = "query_loss"
+    grace_steps: PositiveInt = 100  # optimizer steps before a trial may be stopped
+    reduction_factor: Annotated[float, Field(ge=2)] = 4.0
+
+    @model_validator(mode="after")
+    def _reads_what_is_given(self) -> Scheduler:
+        unread = sorted(self.model_fields_set - self._reads())
+        if unread:
+            raise ValueError(
+                f"type: {self.type} does not read {', '.join(unread)}: leave "
+                f"{'it' if len(unread) == 1 else 'them'} out, or set type: "
+                + ("asha" if "reduction_factor" in unread else either(["asha", "median"]))
+            )
+        return self
+
+    def _reads(self) -> set[str]:
+        stopping = {"type", "metric", "grace_steps"}
+        return {
+            "fifo": {"type"}, "median": stopping, "asha": stopping | {"reduction_factor"}
+        }[self.type]  # fmt: skip
+
+    @model_serializer(mode="wrap")
+    def _without_unread_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key in self._reads()}
+
+
+class Sweep(Section):
+    """Trials: the product of all grids of `parameters` and all lists of `paired`, repeated
+    `samples` times with a fresh draw of each distribution."""
+
+    parameters: dict[str, Axis] = {}  # dotted key -> its values
+    # Lists of settings that change together; each setting maps dotted keys to values, and
+    # may carry `label`, the trial's name.
+    paired: list[Annotated[list[dict[str, Any]], Field(min_length=1)]] = []
+    samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
+    seed: Seed = 0  # of the draws; the trials' own is the key `seed` of the study
+    constraints: list[Constraint] = []  # a combination of which all of one holds is left out
+    scheduler: Scheduler = Scheduler()
+    max_concurrent: PositiveInt = 1
+    failure_retries: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _samples_something(self) -> Sweep:
+        if self.samples > 1 and all(axis.kind == "grid" for axis in self.parameters.values()):
+            seeds = list(range(min(self.samples, 3)))
+            raise ValueError(
+                f"samples: {self.samples} repeats the draws of distributions, and no axis has "
+                f"one: to repeat trials, sweep their seed, as in parameters: {{seed: {{grid: "
+                f"{seeds}}}}}"
+            )
+        return self
+
+    def values(self, key: str, sample: int) -> list[Any]:
+        """The values of an axis in one of `samples`: of a distribution one.
+
+        A draw depends on the sweep's seed, the sample and the key alone: all combinations of a
+        sample share it, so that arms are compared at equal settings, and neither another axis nor
+        a longer grid changes it.
+        """
+        axis = self.parameters[key]
+        if axis.grid is not None:
+            return axis.grid
+        return [axis.draw(np.random.default_rng([self.seed, sample, zlib.crc32(key.encode())]))]

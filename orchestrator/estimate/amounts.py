@@ -1,0 +1,111 @@
+"""How much a trial trains on, as far as its configuration and the stored data tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from orchestrator.config import TrialConfig
+from orchestrator.config.arrangement import Arrangement
+from orchestrator.config.evaluation import scheduled_steps
+from orchestrator.core.order import step_count
+from orchestrator.estimate.stored import Store, Stored
+
+Mark = Literal["", "~", "<="]
+MARKS: tuple[Mark, ...] = ("", "~", "<=")  # exact, about, at most
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number and how well it is known."""
+
+    count: int
+    mark: Mark = ""
+
+    def __str__(self) -> str:
+        return f"{self.mark}{self.count:,}"
+
+
+@dataclass(frozen=True)
+class TrialAmounts:
+    """Of one trial; None is unknown until the data is read.
+
+    Attributes:
+        rows: of the plan.
+        trained: rows that are put through the model; fewer than the plan has under `max_steps`.
+        steps: optimizer steps.
+        evaluations: of all test sets, step 0 and the last among them.
+        tokens: of the trained rows, prompts and answers.
+        test_items: of all test sets together.
+    """
+
+    rows: Amount | None
+    trained: Amount | None
+    steps: Amount | None
+    evaluations: Amount | None
+    tokens: Amount | None
+    test_items: int | None
+
+
+def trial_amounts(config: TrialConfig, store: Store) -> TrialAmounts:
+    """Count what a trial trains on."""
+    dataset = store.dataset(config.data)
+    counts = {name: split["instances"] for name, split in dataset.info["splits"].items()} if (
+        dataset) else {}  # fmt: skip
+    batch, limit = config.training.global_batch, config.training.max_steps
+    rows = planned_rows(config.arrangement, counts.get("pool"))
+    steps = trained = evaluations = None
+    if rows is not None:
+        steps = Amount(step_count(rows.count, batch, limit), rows.mark)
+        trained = Amount(min(rows.count, steps.count * batch), rows.mark)
+    elif limit is not None:
+        steps, trained = Amount(limit, "<="), Amount(limit * batch, "<=")
+    if steps is not None:
+        measured = scheduled_steps(config.evaluation.every, steps.count)
+        evaluations = Amount(len(measured), steps.mark)
+    return TrialAmounts(
+        rows=rows,
+        trained=trained,
+        steps=steps,
+        evaluations=evaluations,
+        tokens=trained and _tokens(trained, config, store.tokens(config), counts.get("pool")),
+        test_items=sum(counts.values()) - counts["pool"] if counts else None,
+    )
+
+
+def planned_rows(arrangement: Arrangement, pool: int | None) -> Amount | None:
+    """Rows of the plan.
+
+    Args:
+        pool: instances; None where they are not known.
+    """
+    by_turns = arrangement.turns is not None or arrangement.turn_window is not None
+    most = [count for count in (arrangement.rows, pool) if count is not None]
+    if not most or (arrangement.rows is None and by_turns and pool is None):
+        return None
+    mark: Mark = "<=" if by_turns else "" if arrangement.cut or not arrangement.rows else "~"
+    return Amount(min(most), mark)
+
+
+def added(amounts: Iterable[Amount | None]) -> tuple[Amount | None, int]:
+    """The sum of what is known, as well as the least known of it, and how many are not."""
+    listed = list(amounts)
+    known = [amount for amount in listed if amount is not None]
+    if not known:
+        return None, len(listed)
+    mark = MARKS[max(MARKS.index(amount.mark) for amount in known)]
+    return Amount(sum(amount.count for amount in known), mark), len(listed) - len(known)
+
+
+def _tokens(trained: Amount, config: TrialConfig, table: Stored | None, pool: int | None) -> Amount:
+    """Tokens of the trained rows: by the mean of the pool, or at most as many as fit."""
+    if table is None or pool is None:
+        return Amount(trained.count * config.model.max_length, "<=")
+    starts = np.load(table.path / "starts.npy", mmap_mode="r", allow_pickle=False)
+    tokens = int(starts[pool])  # the pool's rows come first
+    if trained == Amount(pool):
+        return Amount(tokens)
+    return Amount(round(trained.count * tokens / pool), trained.mark or "~")

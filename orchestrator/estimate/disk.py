@@ -1,0 +1,82 @@
+"""Bytes that a study will leave on disk, beside the models that it fetches.
+
+The bytes a row are those of long tables as pyarrow writes them, ids of 25 characters among them:
+about, not exactly.
+"""
+
+from __future__ import annotations
+
+from orchestrator.config import TrialConfig
+from orchestrator.estimate.amounts import Amount, TrialAmounts, added
+from orchestrator.estimate.memory import model_config, rank_memory, trained_sizes
+from orchestrator.estimate.stored import Store
+from orchestrator.stages.arrange import looks_at_vectors
+
+PLAN_ROW = 42  # plan.parquet
+REALISED_ROW = 19  # realised.parquet
+LOSS = 12  # losses.parquet, an item at a step
+STEP = 250  # train_log.parquet and journal.jsonl
+
+
+def trial_disk(
+    config: TrialConfig, amounts: TrialAmounts, store: Store
+) -> dict[str, Amount | None]:
+    """Bytes of a trial's folder by what they are for; None where they are not known yet."""
+    items = amounts.test_items
+    return {
+        "plans": _times(amounts.rows, PLAN_ROW),
+        "losses": None if items is None else _times(amounts.evaluations, LOSS * items),
+        "logs": added([_times(amounts.steps, STEP), _times(amounts.trained, REALISED_ROW)])[0],
+        "checkpoints": _checkpoints(config, store),
+        "trained models": _trained_model(config, store),
+    }
+
+
+def embeddings_disk(config: TrialConfig, store: Store) -> Amount | None:
+    """Bytes of the vectors that a trial still has to make: in the artifact, and in the cache."""
+    if not looks_at_vectors(config) or store.embeddings(config) is not None:
+        return Amount(0)
+    dataset, model = store.dataset(config.data), model_config(config.embedding.model, store)
+    if dataset is None or model is None:
+        return None
+    splits = dataset.info["splits"]
+    texts = sum(splits[name]["instances"] for name in splits if name != "off_target")
+    return Amount(2 * 4 * texts * model["hidden_size"], "~")
+
+
+def _checkpoints(config: TrialConfig, store: Store) -> Amount | None:
+    """Of all that is trained: the weights and what the optimizer keeps, for as many as stay."""
+    if config.training.checkpoint.every is None:
+        return Amount(0)
+    from orchestrator.training.memory import changed
+
+    # One rank that offloads nothing holds what all of them hold together.
+    whole = changed(config, {"training.workers": 1, "training.offload": "none"})
+    plan, model = rank_memory(whole, store), _trained_model(config, store, always=True)
+    if plan is None or model is None:
+        return None
+    return Amount(config.training.checkpoint.keep * (plan.optimizer + model.count), "~")
+
+
+def _trained_model(config: TrialConfig, store: Store, *, always: bool = False) -> Amount | None:
+    """Of the weights that are trained, in the dtype that the model computes with.
+
+    Args:
+        always: also where the study does not save them.
+    """
+    if not (config.training.save_model or always):
+        return Amount(0)
+    sizes = trained_sizes(config, store)
+    if sizes is None:
+        return None
+    adapter = config.model.adapter
+    trained = sizes.parameters if adapter == "none" else sizes.adapted(adapter)
+    from orchestrator.training.device import pick_precision
+
+    gpu = config.training.gpus_per_worker > 0
+    number = 2 if pick_precision(config.model.precision, gpu=gpu) == "bfloat16" else 4
+    return Amount(number * trained, "~")
+
+
+def _times(amount: Amount | None, size: int) -> Amount | None:
+    return amount and Amount(amount.count * size, amount.mark or "~")

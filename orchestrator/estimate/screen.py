@@ -1,0 +1,188 @@
+"""The plan of a study on the screen: its trials, what they share, and what all of it costs."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from orchestrator.config import Expansion, Study, Trial, TrialConfig, expansion
+from orchestrator.config.faults import show
+from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amounts
+from orchestrator.estimate.disk import embeddings_disk, trial_disk
+from orchestrator.estimate.memory import rank_memory
+from orchestrator.estimate.stored import Store
+from orchestrator.layout import Layout
+from orchestrator.stages.arrange import arranges_vectors, looks_at_vectors
+
+UNITS = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
+
+
+def print_plan(study: Study, console: Console) -> None:
+    """Show a study before anything runs; nothing is built, fetched or written.
+
+    Raises:
+        ConfigError: as `expansion`.
+    """
+    found = expansion(study)
+    store = Store(Layout.of(study).store)
+    amounts = [trial_amounts(trial.config, store) for trial in found.trials]
+    console.print(_trials(found.trials, amounts))
+    console.print()
+    console.print(_shared(found.trials, store))
+    console.print()
+    for line in _totals(found, amounts, store):
+        console.print(escape(line), soft_wrap=True)
+
+
+def _table(*names: str) -> Table:
+    """Columns of numbers keep to one line and to the right, the last one wraps."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        number = name in ("rows", "steps", "evaluations", "tokens", "workers")
+        table.add_column(
+            name, justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
+    return table
+
+
+def _trials(trials: list[Trial], amounts: list[TrialAmounts]) -> Table:
+    table = _table("trial", "rows", "steps", "evaluations", "tokens", "workers", "settings")
+    for trial, amount in zip(trials, amounts, strict=True):
+        settings = ", ".join(
+            f"{key}={value if isinstance(value, str) else show(value)}"
+            for key, value in trial.settings.items()
+        )
+        numbers = (amount.rows, amount.steps, amount.evaluations, amount.tokens)
+        table.add_row(
+            trial.name,
+            *("?" if number is None else str(number) for number in numbers),
+            str(trial.config.training.workers),
+            escape(settings),
+        )
+    return table
+
+
+def _shared(trials: list[Trial], store: Store) -> Table:
+    """Each artifact and model once, with whether it is there."""
+    datasets = list(dict.fromkeys(repr(trial.config.data) for trial in trials))
+    states: dict[tuple[str, str], str] = {}
+    for trial in trials:
+        number = datasets.index(repr(trial.config.data)) + 1
+        dataset = "the dataset" if len(datasets) == 1 else f"dataset {number}"
+        for name, of, state in _needed(trial.config, dataset, store):
+            states.setdefault((name, of), state)
+    table = _table("shared", "of", "state")
+    for (name, of), state in states.items():
+        table.add_row(name, escape(of), state)
+    return table
+
+
+def _needed(config: TrialConfig, dataset: str, store: Store) -> list[tuple[str, str, str]]:
+    """What a trial shares with others: name, what it is of, and its state."""
+    embedder, model = config.embedding.model, config.model
+    needed = [("instances", dataset, _dataset_state(config, store))]
+    if looks_at_vectors(config):
+        there = store.embeddings(config) is not None
+        needed += [
+            ("model", embedder, _model_state(embedder, store)),
+            ("embeddings", f"{dataset} by {embedder}", _state(there)),
+        ]
+    if arranges_vectors(config):
+        granularity = config.arrangement.granularity
+        unit = granularity if isinstance(granularity, str) else f"{granularity.clusters} clusters"
+        ends = (
+            sorted(found.key["end"] for found in store.lists(config)) if unit == "instance" else ()
+        )
+        state = f"{' and '.join(ends)} in the store" if ends else "made as far as they are needed"
+        needed.append(("lists", f"{dataset} by {unit}", state))
+    scoring = config.evaluation.generate.reward_model
+    return [
+        *needed,
+        *(("model", name, _model_state(name, store)) for name in (model.name, scoring) if name),
+        ("tokens", f"{dataset} for {model.name}", _state(store.tokens(config) is not None)),
+    ]
+
+
+def _dataset_state(config: TrialConfig, store: Store) -> str:
+    dataset = store.dataset(config.data)
+    if dataset is None:
+        return "will be read"
+    splits = dataset.info["splits"].items()
+    return "in the store: " + ", ".join(
+        f"{split.replace('_', '-')} {counts['instances']:,}" for split, counts in splits
+    )
+
+
+def _state(there: bool) -> str:
+    return "in the store" if there else "will be made"
+
+
+def _model_state(name: str, store: Store) -> str:
+    if store.model(name) is not None:
+        return "in the store"
+    return "will be made" if name.startswith("random:") else "will be fetched"
+
+
+def _totals(found: Expansion, amounts: list[TrialAmounts], store: Store) -> list[str]:
+    """Of the whole study: trials, arms, steps, tokens, disk, and the memory of each model."""
+    trials = found.trials
+    count = f"{len(trials):,} trial{'s' * (len(trials) > 1)}"
+    arms = dict.fromkeys(trial.arm for trial in trials)
+    return [
+        count + (f"; {found.left_out}" if found.left_out else ""),
+        f"arms    {', '.join(arms)}",
+        f"steps   {_total([amount.steps for amount in amounts])}",
+        f"tokens  {_total([amount.tokens for amount in amounts])}",
+        f"disk    {_disk(trials, amounts, store)}",
+        *_memory(trials, store),
+    ]
+
+
+def _total(amounts: list[Amount | None]) -> str:
+    known, unknown = added(amounts)
+    if known is None:
+        return "unknown until the data is read"
+    return str(known) + (f", and {unknown} trials of unknown size" if unknown else "")
+
+
+def _disk(trials: list[Trial], amounts: list[TrialAmounts], store: Store) -> str:
+    parts: dict[str, list[Amount | None]] = {}
+    for trial, amount in zip(trials, amounts, strict=True):
+        for part, size in trial_disk(trial.config, amount, store).items():
+            parts.setdefault(part, []).append(size)
+    # Trials with the same texts under the same model share their vectors.
+    apart = {f"{t.config.data!r} {t.config.embedding!r}": t.config for t in trials}
+    parts["embeddings"] = [embeddings_disk(config, store) for config in apart.values()]
+    words = [
+        f"{part} {_bytes(sizes)}"
+        for part, sizes in parts.items()
+        if any(size is None or size.count for size in sizes)
+    ]
+    return f"{_bytes([size for sizes in parts.values() for size in sizes])} ({', '.join(words)})"
+
+
+def _bytes(amounts: list[Amount | None]) -> str:
+    """The sum of amounts of bytes; `and more` where some are not known."""
+    amount, unknown = added(amounts)
+    if amount is None:
+        return "unknown"
+    shown = _in_units(amount)
+    return f"{shown} and more" if unknown else shown
+
+
+def _in_units(amount: Amount) -> str:
+    for size, unit in UNITS:
+        if amount.count >= size:
+            return f"{amount.mark}{amount.count / size:.1f} {unit}"
+    return f"{amount} bytes"
+
+
+def _memory(trials: list[Trial], store: Store) -> list[str]:
+    lines: dict[str, None] = {}
+    for config in (trial.config for trial in trials):
+        name, plan = config.model.name, rank_memory(config, store)
+        known = store.model(name) is not None
+        why = "not known for its architecture" if known else "unknown until the model is fetched"
+        lines[f"memory  {name}: {plan or why}"] = None
+    return list(lines)

@@ -1,0 +1,14 @@
+"""MLflow: one parent run a study, one child a trial.
+
+MLflow holds a copy of what the study's folder holds: `record` says what the copy should be,
+`mirror` makes it so, `tracker` does that on a thread while the study runs.
+"""
+
+from orchestrator.tracking.parameters import flat_params
+from orchestrator.tracking.record import Record, describe, finished
+from orchestrator.tracking.system import SystemSampler
+from orchestrator.tracking.tracker import Tracker, Unsent, sync
+
+__all__ = [
+    "Record", "SystemSampler", "Tracker", "Unsent", "describe", "finished", "flat_params", "sync",
+]  # fmt: skip

@@ -1,0 +1,213 @@
+"""Makes MLflow equal to a study's record; the only place that speaks with it.
+
+Stateless on purpose: what MLflow lacks is found by comparing, so whatever was sent, half-sent or
+sent by a process that was killed, the next pass sends the rest. A queue of requests would repeat
+what the journals hold already, and would still have to ask MLflow whether a request that timed
+out had arrived.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import threading
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+from orchestrator.artifacts import file_digest, key_digest
+from orchestrator.tracking.record import PARENT, Record, RunRecord
+from orchestrator.tracking.registry import register
+from orchestrator.tracking.state import State
+from orchestrator.tracking.task_losses import draw_task_losses
+from orchestrator.training.record import MODEL, RESULT, JournalTail
+
+STUDY_TAG = "orchestrator.study"  # id of the study's record
+RUN_TAG = "orchestrator.run"  # key of the run within it
+LOSSES = "losses.parquet"
+FILES_TAG = "orchestrator.files"  # digest of all files, set when the last one is there
+BATCH = 500  # metrics in one request; the server takes 1,000
+PARAMETERS = 100  # as many as it takes
+# Patience with a server belongs to the sender, which tries again; a request fails soon.
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+class Mirror:
+    """One study's runs in MLflow. Not for use by two threads at once."""
+
+    def __init__(self, study_folder: Path) -> None:
+        self._folder = study_folder
+        self._states: dict[str, State] = {}
+        self._client: MlflowClient | None = None
+        self._experiment = ""
+        self._lock = threading.Lock()  # over what `look` changes
+
+    def send(self, record: Record) -> None:
+        """Send all that MLflow lacks; raises whatever MLflow raises, and may be repeated."""
+        due = self.look(record)
+        try:
+            client = self._connect(record)
+            parent, *children = record.runs
+            for run in [parent, *(run for run in children if run in due)]:
+                self._open(client, record, run)
+                self._send_points(client, self._states[run.key])
+            # Files after all points: they are slow. The parent last: it says that all is there.
+            for run in [*children, parent]:
+                if run in due and self._states[run.key].ended:
+                    self._close(client, record, run)
+        except BaseException:
+            # Whether the last request arrived is unknown: MLflow is asked anew.
+            self._client = None
+            for state in self._states.values():
+                state.run, state.opened = None, False
+            raise
+
+    def look(self, record: Record) -> list[RunRecord]:
+        """The runs that have begun or ended and lack something; asks nothing of MLflow."""
+        due = []
+        with self._lock:
+            for run in record.runs:
+                state = self._states.get(run.key)
+                if state is None:
+                    state = State(JournalTail(self._folder / run.folder))
+                    self._states[run.key] = state
+                if state.settled != run:
+                    state.look(run, self._folder)
+                    if run.key == PARENT or state.times or state.ended:
+                        due.append(run)
+        return due
+
+    def unsent(self, record: Record) -> tuple[int, int, int]:
+        """(points, files, runs) that MLflow is not known to have in full; any thread may ask."""
+        states = [self._states[run.key] for run in self.look(record)]
+        points, files = (sum(len(x.pending) for x in states), sum(len(x.files) for x in states))
+        return points, files, len(states)
+
+    def _connect(self, record: Record) -> MlflowClient:
+        if self._client is not None:
+            return self._client
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        client = MlflowClient(record.address(self._folder))
+        found = client.get_experiment_by_name(record.experiment)
+        if found is None:
+            beside = (self._folder.parent / "mlartifacts" / record.experiment).as_uri()
+            # Without this tag the UI takes the experiment for one of prompts and traces.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            self._experiment = client.create_experiment(
+                record.experiment, None if record.uri else beside, kind
+            )
+        else:
+            self._experiment = found.experiment_id
+        self._find_runs(client, record)
+        self._client = client
+        return client
+
+    def _find_runs(self, client: MlflowClient, record: Record) -> None:
+        """The study's runs; of two that a lost answer made for one trial the first stays."""
+        query = f"tags.`{STUDY_TAG}` = '{record.id}'"
+        page = client.search_runs([self._experiment], query)
+        found: list[Run] = list(page)
+        while page.token:
+            page = client.search_runs([self._experiment], query, page_token=page.token)
+            found += page
+        for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
+            state = self._states.get(run.data.tags[RUN_TAG])
+            if state is None:
+                continue  # of a trial that the study no longer has
+            if state.run is None:
+                state.run = run
+            else:
+                client.delete_run(run.info.run_id)
+
+    def _open(self, client: MlflowClient, record: Record, run: RunRecord) -> None:
+        """Find or make a run, with all that is known at its start."""
+        state = self._states[run.key]
+        if state.opened:
+            return
+        if state.run is None:
+            tags = {STUDY_TAG: record.id, RUN_TAG: run.key, MLFLOW_RUN_NAME: run.name}
+            if run.key != PARENT:
+                tags[MLFLOW_PARENT_RUN_ID] = self._states[PARENT].run_id
+            if state.sent:  # somebody deleted the run that had them
+                with self._lock:
+                    state.sent, state.tail = set(), JournalTail(self._folder / run.folder)
+                    state.look(run, self._folder)
+            began = state.times[0] if state.times else record.started
+            # With its tags in one request: there is no moment at which it could not be found.
+            state.run = client.create_run(self._experiment, began, tags)
+        else:
+            self._recall(client, state, state.run)
+        known = state.run.data.params  # immutable: only new ones are sent
+        new = [Param(key, value) for key, value in run.params.items() if key not in known]
+        client.log_batch(state.run_id, tags=_tags(run), params=new[:PARAMETERS])
+        for start in range(PARAMETERS, len(new), PARAMETERS):
+            client.log_batch(state.run_id, params=new[start : start + PARAMETERS])
+        if run.dataset:
+            source = json.dumps({"uri": f"dataset/{run.dataset}"})
+            entity = Dataset("instances", run.dataset[:36], "local", source)
+            context = [InputTag("mlflow.data.context", "training")]
+            client.log_inputs(state.run_id, [DatasetInput(entity, context)])
+        state.opened = True
+
+    def _recall(self, client: MlflowClient, state: State, run: Run) -> None:
+        """Ask MLflow what it has of a run that an earlier attempt wrote."""
+        # Status and end are sent last: where they are right, all points are there.
+        there = set(state.pending)
+        last = state.times[1] if state.times else 0
+        if run.info.status != state.ended or run.info.end_time < last:
+            there = {
+                (key, point.step)
+                for key in {key for key, _ in state.pending} & run.data.metrics.keys()
+                for point in client.get_metric_history(state.run_id, key)
+            }
+        if state.ended is None and run.info.status != "RUNNING":
+            client.update_run(state.run_id, status="RUNNING")
+        with self._lock:
+            state.confirm(there)
+
+    def _send_points(self, client: MlflowClient, state: State) -> None:
+        while state.pending:
+            batch = dict(itertools.islice(state.pending.items(), BATCH))
+            client.log_batch(state.run_id, metrics=list(batch.values()))
+            with self._lock:
+                state.confirm(batch.keys())
+
+    def _close(self, client: MlflowClient, record: Record, run: RunRecord) -> None:
+        """Files, results and status of a run that ended."""
+        state, folder = self._states[run.key], self._folder / run.folder
+        tags = _tags(run)
+        if state.files:
+            tags.append(RunTag(FILES_TAG, self._send_files(client, state)))
+        if record.register_model and (folder / MODEL).is_dir() and (folder / RESULT).is_file():
+            register(client, record.register_model, run, state.run_id, folder / MODEL)
+        # Step and time 0: the same value again is the same point.
+        metrics = [Metric(key, value, 0, 0) for key, value in run.metrics.items()]
+        client.log_batch(state.run_id, metrics=metrics, tags=tags)
+        counted = self._states.values() if run.key == PARENT else [state]
+        last = max((each.times[1] for each in counted if each.times), default=record.started)
+        client.set_terminated(state.run_id, state.ended, last)
+        state.files, state.settled = {}, run
+
+    def _send_files(self, client: MlflowClient, state: State) -> str:
+        """Send a run's files unless MLflow has them; returns their digest."""
+        digest = key_digest([[name, file_digest(path)] for name, path in state.files.items()])
+        if state.run and state.run.data.tags.get(FILES_TAG) != digest:
+            for name, path in state.files.items():
+                client.log_artifact(state.run_id, str(path), os.path.dirname(name) or None)
+            if LOSSES in state.files:
+                figure = draw_task_losses(pq.read_table(state.files[LOSSES]))
+                client.log_figure(state.run_id, figure, "task_losses.png")
+        return digest
+
+
+def _tags(run: RunRecord) -> list[RunTag]:
+    return [RunTag(key, value) for key, value in run.tags.items()]

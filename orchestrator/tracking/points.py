@@ -1,0 +1,49 @@
+"""Journal events as MLflow metrics: which values, and under which names.
+
+The keys are a fixed list, well under 100 a run: what is measured per task stays in
+losses.parquet, because the MLflow UI crawls with thousands of keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+from mlflow.entities import Metric
+
+from orchestrator.data.dataset import TEST_SETS
+from orchestrator.training.record import SCORES
+
+SYSTEM = "system"  # event of the machine's own metrics; MLflow charts its keys apart
+STEP = {
+    "loss": "train_loss",
+    "lr": "learning_rate",
+    "grad_norm": "grad_norm",
+    "seconds": "step_seconds",
+}
+SCORE_NAMES = [name for name, kind in SCORES if kind == pa.float64()]
+MEASURED = {
+    "measure": {f"{name}_loss" for name in TEST_SETS},
+    "generate": {f"{name}_{score}" for name in TEST_SETS for score in SCORE_NAMES},
+}
+
+
+def points(event: dict[str, Any]) -> list[Metric]:
+    """The metrics of one journal event, with the journal's own time stamp."""
+    milliseconds = int(event["time"] * 1000)
+    return [Metric(key, value, milliseconds, event["step"]) for key, value in _values(event)]
+
+
+def _values(event: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    kind = event["event"]
+    if kind == "step":
+        yield from ((name, event[key]) for key, name in STEP.items())
+        yield "step_tokens_per_second", event["tokens"] / event["seconds"]
+        yield "padding_share", 1 - event["tokens"] / event["padded_tokens"]
+    elif kind == SYSTEM:
+        names = event.keys() - {"event", "time", "step"}
+        yield from ((f"system/{name}", event[name]) for name in sorted(names))
+    else:
+        names = event.keys() & MEASURED.get(kind, set())
+        yield from ((name, event[name]) for name in sorted(names))

@@ -1,0 +1,201 @@
+"""What MLflow should hold of a study: `tracking.json` in its folder, beside the files it names.
+
+Points are not in it: they are read from the journals. So the folder alone is the queue of what
+is to be sent, and it survives whatever happens to the driver or to the server.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
+from orchestrator.artifacts import write_json
+from orchestrator.config import Study, Trial
+from orchestrator.core.plan import order_digest, set_digest
+from orchestrator.errors import DataError
+from orchestrator.tracking.parameters import parameters
+from orchestrator.training.job import Job, planned_steps
+from orchestrator.training.record import GENERATIONS_FILE, JOURNAL, RESULT, STOPPED, TABLES
+
+RECORD_FILE = "tracking.json"
+PARENT = "study"  # key of the parent run
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One MLflow run.
+
+    Attributes:
+        name: shown in the UI.
+        key: identity within the study: that of the trial's job, or `PARENT`.
+        folder: relative to the study's; holds the journal and the files.
+        params, tags, metrics: as they are logged.
+        files: names in `folder`, files or folders; sent at the end, as far as they exist.
+        dataset: digest of the training data; None for the parent.
+        status: MLflow's word for how it ended; None while it may still run.
+    """
+
+    name: str
+    key: str
+    folder: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    files: list[str]
+    metrics: dict[str, float]
+    dataset: str | None = None
+    status: str | None = None
+
+    def ended(self, study_folder: Path) -> str | None:
+        """How it ended; a trial with a result finished, whether or not the study did."""
+        folder = study_folder / self.folder
+        done = (folder / RESULT).is_file() or (folder / STOPPED).is_file()
+        return self.status or ("FINISHED" if done else None)
+
+    def present(self, study_folder: Path) -> dict[str, Path]:
+        """Files to send, by path inside the run; tables count only beside their result."""
+        folder = study_folder / self.folder
+        tables = (*TABLES, GENERATIONS_FILE, RESULT) if (folder / RESULT).is_file() else ()
+        named = [folder / name for name in (*self.files, *tables)]
+        every = [*named, *(path for name in named for path in name.rglob("*"))]
+        return {str(path.relative_to(folder)): path for path in every if path.is_file()}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One study.
+
+    Attributes:
+        id: drawn once for a study's folder, so that two studies of one name never share runs.
+        uri: of MLflow; None for SQLite beside the study.
+        experiment: its name.
+        started: of the study's first run, in milliseconds since the epoch.
+        register_model: name in the model registry for the trials' models; None for none.
+        runs: the parent, then the trials.
+    """
+
+    id: str
+    uri: str | None
+    experiment: str
+    started: int
+    register_model: str | None
+    runs: list[RunRecord]
+
+    def address(self, study_folder: Path) -> str:
+        """Where MLflow is."""
+        return self.uri or f"sqlite:///{study_folder.parent / 'mlflow.db'}"
+
+    def write(self, study_folder: Path) -> None:
+        write_json(study_folder / RECORD_FILE, asdict(self))
+
+
+def read_record(study_folder: Path) -> Record:
+    """The record of a study.
+
+    Raises:
+        DataError: the folder holds none.
+    """
+    path = study_folder / RECORD_FILE
+    if not path.is_file():
+        raise DataError(
+            f"{study_folder} holds no {RECORD_FILE}: give the folder of a study that ran, "
+            "<output>/<study>"
+        )
+    value = json.loads(path.read_bytes())
+    return Record(**value | {"runs": [RunRecord(**run) for run in value["runs"]]})
+
+
+def describe(
+    study: Study, trials: list[Trial], jobs: list[Job], tags: dict[str, str], files: list[str],
+    study_folder: Path,
+) -> Record:  # fmt: skip
+    """The record of a study that begins, or goes on: then under the identity it has.
+
+    Args:
+        tags: of the parent, what it runs on.
+        files: of every trial that is sent, finished or not, beside its tables.
+    """
+    known = (study_folder / RECORD_FILE).is_file()
+    before = read_record(study_folder) if known else None
+    tracking = study.tracking
+    if study.claim:
+        tags = tags | {MLFLOW_RUN_NOTE: study.claim.question}  # the run's description in the UI
+    parent = RunRecord(study.study, PARENT, ".", parameters(study), tags, [], {})
+    children = [
+        RunRecord(
+            name=trial.name,
+            key=job.key,
+            folder=str(job.folder.relative_to(study_folder)),
+            params=parameters(trial.config),
+            tags={"trial": trial.name, "arm": trial.arm} | _digests(job),
+            files=files,
+            metrics={},
+            dataset=job.dataset.name,
+        )
+        for trial, job in zip(trials, jobs, strict=True)
+    ]
+    return Record(
+        id=before.id if before else uuid.uuid4().hex,
+        uri=tracking.uri,
+        experiment=tracking.experiment or study.study,
+        started=before.started if before else int(time.time() * 1000),
+        register_model=tracking.register_model,
+        runs=[parent, *children],
+    )
+
+
+def finished(
+    record: Record, files: list[str], errors: Mapping[str, str],
+    metrics: Mapping[str, dict[str, float]],
+) -> Record:  # fmt: skip
+    """The record of a study that came to its end.
+
+    Args:
+        files: of the parent.
+        errors: of the trials that failed, by name.
+        metrics: results of each trial, by name.
+    """
+    parent, *children = record.runs
+    counts = {"trials": str(len(children)), "failed_trials": str(len(errors))}
+    ended = [
+        replace(
+            run, status="FAILED" if run.name in errors else "FINISHED", metrics=metrics[run.name]
+        )
+        for run in children
+    ]
+    parent = replace(
+        parent,
+        status="FAILED" if errors else "FINISHED",
+        tags=parent.tags | counts,
+        files=files,
+    )
+    return replace(record, runs=[parent, *ended])
+
+
+def stopped(record: Record, study_folder: Path) -> Record:
+    """The record of a study that was ended from outside; its next run opens the runs again."""
+
+    def status(run: RunRecord) -> str | None:
+        began = run.key == PARENT or (study_folder / run.folder / JOURNAL).is_file()
+        return run.ended(study_folder) or ("KILLED" if began else None)
+
+    return replace(record, runs=[replace(run, status=status(run)) for run in record.runs])
+
+
+def _digests(job: Job) -> dict[str, Any]:
+    """The certificate that the trial is to earn: of the rows that its plan has it trained on."""
+    ids = pq.read_table(job.folder / "plan.parquet", columns=["id"])["id"].to_pylist()
+    batch = job.config.training.global_batch
+    steps = range(planned_steps(job.config, len(ids)))
+    batches = [ids[step * batch : (step + 1) * batch] for step in steps]
+    return {
+        "set_sha256": set_digest(name for ids in batches for name in ids),
+        "order_sha256": order_digest(batches),
+    }

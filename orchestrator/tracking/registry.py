@@ -1,0 +1,47 @@
+"""The trained model of a trial in MLflow's model registry."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mlflow import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.tracking import MlflowClient
+
+from orchestrator.tracking.record import RunRecord
+
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+UPLOAD_SECONDS = "600"  # a server answers when gigabytes have reached its own store
+RESERVED = re.compile(r"v?\d+|latest", re.IGNORECASE)
+
+
+def register(client: MlflowClient, name: str, run: RunRecord, run_id: str, folder: Path) -> None:
+    """Log a model's files, make them a version of `name`, and point the arm's alias at it.
+
+    Of several trials of one arm, such as seeds, the alias names the last that was registered.
+    """
+    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    if found:
+        return
+    before = os.environ[TIMEOUT]
+    os.environ[TIMEOUT] = UPLOAD_SECONDS
+    try:
+        client.log_artifacts(run_id, str(folder), folder.name)
+    finally:
+        os.environ[TIMEOUT] = before
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+    source = f"{client.get_run(run_id).info.artifact_uri}/{folder.name}"
+    version = client.create_model_version(name, source, run_id, {"trial": run.name})
+    client.set_registered_model_alias(name, alias(run.tags["arm"]), version.version)
+
+
+def alias(arm: str) -> str:
+    """An arm as the registry takes it: letters, digits, _ and -, and none of its own words."""
+    text = re.sub(r"[^A-Za-z0-9_-]", "-", arm)[:250]
+    return f"arm-{text}" if RESERVED.fullmatch(text) else text

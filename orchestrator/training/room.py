@@ -1,0 +1,136 @@
+"""Whether a machine's memory holds a trial, and which setting would make it fit.
+
+What a rank needs is `memory.memory_plan`'s estimate: what is too little is told, and only weights
+that alone do not fit are refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from orchestrator.config.schema import TrialConfig
+from orchestrator.config.training import Lora, Training
+from orchestrator.errors import ResourceError
+from orchestrator.training.memory import MemoryPlan, changed, gigabytes
+
+Planned = Callable[[TrialConfig], MemoryPlan]
+
+
+@dataclass(frozen=True)
+class Room:
+    """The memory of a machine, in bytes.
+
+    Attributes:
+        device: of one GPU; None where trials use none, and the host holds all.
+        host: of the host.
+        ranks: that share the host, those of all trials that run at once.
+    """
+
+    device: int | None
+    host: int
+    ranks: int
+
+    def on_host(self, plan: MemoryPlan) -> int:
+        """Bytes of the host that one rank needs."""
+        return plan.device if self.device is None else plan.host
+
+    def holds(self, plan: MemoryPlan) -> bool:
+        """Whether every rank's part fits its device, and all of them together the host."""
+        fits = self.device is None or plan.device <= self.device
+        return fits and self.ranks * self.on_host(plan) <= self.host
+
+    def __str__(self) -> str:
+        device = "" if self.device is None else f"the device has {gigabytes(self.device)} GB, "
+        shared = "" if self.ranks == 1 else f" for {self.ranks} ranks"
+        return f"{device}the host has {gigabytes(self.host)} GB{shared}"
+
+
+def find_room(training: Training, trials: int) -> Room | None:
+    """What this machine has for so many trials at once; None where it lacks the GPUs they use."""
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    ranks = training.workers * trials
+    if training.gpus_per_worker:
+        if not torch.cuda.is_available():
+            return None
+        here = torch.cuda.device_count() // training.gpus_per_worker
+        device = torch.cuda.get_device_properties(0).total_memory
+        return Room(device, host, max(1, min(ranks, here)))
+    if training.cpus_per_worker:  # the other ranks are on other nodes
+        ranks = min(ranks, int((os.cpu_count() or 1) // training.cpus_per_worker))
+    return Room(None, host, max(1, ranks))
+
+
+def check_memory(config: TrialConfig, planned: Planned, room: Room | None) -> str:
+    """The plan as one line: what is needed, what there is, and what would make it fit.
+
+    Args:
+        config: of the trial.
+        planned: `memory_plan` of the trial's model.
+        room: None where it is not known.
+
+    Raises:
+        ResourceError: if the weights alone do not fit. Less is an estimate, and only told.
+    """
+    plan = planned(config)
+    if room is None:
+        return str(plan)
+    line = f"{plan}; {room}"
+    if room.holds(plan):
+        return line
+    advice = _advice(config, planned, room)
+    if plan.weights > (room.device or room.host):
+        name = config.model.name
+        raise ResourceError(f"model.name: the weights of {name} do not fit. {line}: {advice}")
+    return f"{line}, which is too little: {advice}"
+
+
+def _advice(config: TrialConfig, planned: Planned, room: Room) -> str:
+    plan = planned(config)
+    trials = room.host // max(1, room.on_host(plan)) // config.training.workers
+    if trials and replace(room, ranks=1).holds(plan):
+        return f"set sweep.max_concurrent: {trials}"
+    change = smallest_change(config, planned, room)
+    if change:
+        return "set " + ", ".join(f"{key}: {_value(value)}" for key, value in change.items())
+    return "no setting makes it fit: choose a smaller model.name or a larger machine"
+
+
+def smallest_change(config: TrialConfig, planned: Planned, room: Room) -> dict[str, Any] | None:
+    """The first change that makes the plan fit, the least costly ones first, or all up to one.
+
+    Returns:
+        Dotted key -> value; None if nothing helps.
+    """
+    changes = list(_changes(config))
+    together: dict[str, Any] = {}
+    for change in [*changes, *((together := together | change) for change in changes)]:
+        if room.holds(planned(changed(config, change))):
+            return change
+    return None
+
+
+def _changes(config: TrialConfig) -> list[dict[str, Any]]:
+    """Single changes, the cheapest first; only the last one trains something else."""
+    model, training = config.model, config.training
+    stage, gpu = training.zero_stage, training.gpus_per_worker > 0
+    offload = gpu and training.offload == "none" and training.optimizer == "adamw"
+    possible: list[tuple[bool, dict[str, Any]]] = [
+        (not model.gradient_checkpointing, {"model.gradient_checkpointing": True}),
+        (training.micro_batch_tokens > model.max_length,
+         {"training.micro_batch_tokens": model.max_length}),
+        (training.workers > 1 and stage < 3, {"training.zero_stage": 3}),
+        (offload, {"training.zero_stage": max(2, stage), "training.offload": "optimizer"}),
+        (gpu and training.offload != "parameters" and training.optimizer == "adamw",
+         {"training.zero_stage": 3, "training.offload": "parameters"}),
+        (model.adapter == "none", {"model.adapter": Lora(type="lora")}),
+    ]  # fmt: skip
+    return [change for useful, change in possible if useful]
+
+
+def _value(value: Any) -> str:
+    return f"{{type: {value.type}}}" if isinstance(value, Lora) else str(value).lower()

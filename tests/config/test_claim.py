@@ -1,0 +1,55 @@
+import pytest
+
+from orchestrator.config import expand
+
+CLAIM = """
+sweep:
+  parameters:
+    arrangement.granularity: {grid: [instance, {clusters: 64}, task]}
+    seed: {grid: [0, 1]}
+claim:
+  question: Does fine granularity beat coarse?
+  arms: [instance, task]
+  figures:
+    - {name: "Granularity, step 1,090", step: 1090, bands: {instance: [0.92, 0.97], task: [1, 2]}}
+"""
+
+
+def test_a_claim_names_arms_of_the_study(study):
+    loaded = study(CLAIM)
+    assert set(loaded.claim.arms) < {trial.arm for trial in expand(loaded)}
+    assert (loaded.claim.figures[0].set, loaded.claim.figures[0].step) == ("query", 1090)
+
+
+def test_every_name_that_is_no_arm_is_a_fault_with_the_nearest_one(faults):
+    text = CLAIM.replace("arms: [instance, task]", "arms: [instanc, seed]")
+    found = faults(text.replace("task: [1, 2]", "taks: [1, 2], fine: [1, 2]"))
+    assert found == [
+        'claim.arms.0: "instanc" is no arm of this study: did you mean instance?',
+        'claim.arms.1: "seed" is no arm of this study: the arms are instance, clusters-64, task',
+        'claim.figures.0.bands: "taks" is no arm of this study: did you mean task?',
+        'claim.figures.0.bands: "fine" is no arm of this study: '
+        "the arms are instance, clusters-64, task",
+    ]
+
+
+def test_a_figure_of_a_test_set_that_is_not_measured_is_a_fault(faults):
+    (fault,) = faults(CLAIM.replace("step: 1090", "set: held_out"))
+    assert "claim.figures.0.set is held_out, and data.held_out is not given" in fault
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (("arms: [instance, task]", "arms: [instance]"), "give a list of 2 or more"),
+        (("arms: [instance, task]", "arms: [task, task]"), "arms names task twice"),
+        (("[1, 2]", "[2, 1]"), "the band of task runs from 2.0 to 1.0"),
+        (("[1, 2]", "1"), "give a list of 2, each a number"),
+        (("step: 1090", "step: -1"), "give a whole number of 0 or more or null"),
+        (("step: 1090", "set: pool"), "give query, held_out or off_target"),
+        (("step: 1090", "stop: 1"), "stop is not a key: did you mean step?"),
+    ],
+)
+def test_a_claim_that_cannot_be_checked_is_refused_with_its_line(faults, changed, said):
+    found = faults(CLAIM.replace(*changed))
+    assert any(said in fault and fault.startswith("study.yaml line") for fault in found), found

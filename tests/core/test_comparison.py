@@ -1,0 +1,156 @@
+"""The interval of a gap between two arms says what it covers, and covers it."""
+
+import numpy as np
+import pytest
+
+from orchestrator.core.analysis import area_under_curve
+from orchestrator.core.comparison import FEWEST_TASKS, compare_arms, compare_with_start
+
+STEPS = np.array([0, 10, 30])
+NAN = float("nan")
+
+
+def arms(gap: float, tasks: int = 12, noise: float = 0.02):
+    """Two arms that start equal; from step 10 on A is `gap` below B in the mean over tasks."""
+    rng = np.random.default_rng(7)
+    b = np.array([[3.0], [2.0], [1.5]]) + rng.normal(0, 0.5, tasks)
+    scatter = rng.normal(0, noise, (2, tasks))
+    a = b.copy()
+    a[1:] += scatter - scatter.mean(axis=1, keepdims=True) - gap
+    return a[None], b[None]
+
+
+@pytest.mark.parametrize(
+    ("gap", "verdict"), [(0.3, "ahead"), (-0.3, "behind"), (0.0, "no clear difference")]
+)
+def test_verdict_follows_the_gap_and_swaps_with_the_arms(gap, verdict):
+    a, b = arms(gap)
+    by_step, by_area = compare_arms(STEPS, a, b)
+    assert by_area.verdict == verdict
+    assert by_area.low <= by_area.difference <= by_area.high
+    assert by_step[0].verdict == "no clear difference"  # both are the untouched model
+    mirrored = compare_arms(STEPS, b, a)[1]
+    assert mirrored.difference == pytest.approx(-by_area.difference)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-by_area.high, -by_area.low))
+
+
+def test_area_difference_is_the_mean_over_tasks_of_the_areas_difference():
+    a, b = arms(0.3)
+    by_area = compare_arms(STEPS, a, b)[1]
+    expected = (area_under_curve(STEPS, a[0]) - area_under_curve(STEPS, b[0])).mean()
+    assert by_area.difference == pytest.approx(expected)
+    assert (by_area.tasks_ahead, by_area.tasks) == (12, 12)
+
+
+def test_interval_is_that_of_the_mean_over_tasks():
+    rng = np.random.default_rng(0)
+    a = rng.normal(1.0, 0.5, (1, 1, 400))
+    result = compare_arms(np.array([0]), a, np.zeros((1, 1, 400)))[1]
+    assert result.low < 1.0 < result.high
+    assert result.high - result.low == pytest.approx(2 * 1.96 * 0.5 / 20, rel=0.1)
+
+
+def test_interval_covers_the_true_mean_about_95_times_in_100_even_with_ten_tasks():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        a = rng.normal(1.0, 0.5, (1, 1, 10))
+        result = compare_arms(np.array([0]), a, np.zeros((1, 1, 10)), resamples=2000)[1]
+        covered += result.low < 1.0 < result.high
+    assert 0.925 <= covered / 400 <= 0.975
+
+
+def test_pairing_removes_what_tasks_have_in_common():
+    by_area = compare_arms(STEPS, *arms(0.3, noise=0.0))[1]  # tasks differ by 0.5, the gap never
+    assert by_area.high - by_area.low == pytest.approx(0, abs=1e-9)
+
+
+def test_same_seed_gives_the_same_interval_and_another_seed_another():
+    a, b = arms(0.1)
+    assert compare_arms(STEPS, a, b, seed=3) == compare_arms(STEPS, a, b, seed=3)
+    assert compare_arms(STEPS, a, b, seed=3)[1].low != compare_arms(STEPS, a, b, seed=4)[1].low
+
+
+def test_few_tasks_give_no_verdict_however_large_the_gap():
+    assert compare_arms(STEPS, *arms(9.0, FEWEST_TASKS))[1].verdict == "ahead"
+    assert compare_arms(STEPS, *arms(9.0, FEWEST_TASKS - 1))[1].verdict == "no clear difference"
+
+
+def test_a_task_without_a_loss_in_one_arm_is_left_out_of_both():
+    a, b = arms(0.3)
+    a[0, 1, 0], b[0, 2, 1] = NAN, NAN
+    by_step, by_area = compare_arms(STEPS, a, b)
+    kept = compare_arms(STEPS, a[..., 2:], b[..., 2:])
+    assert (by_step, by_area) == kept
+
+
+def test_arms_that_share_no_task_or_differ_in_shape_are_refused():
+    a, b = arms(0.3)
+    with pytest.raises(ValueError, match="no task"):
+        compare_arms(STEPS, np.full_like(a, NAN), b)
+    with pytest.raises(ValueError, match="shapes"):
+        compare_arms(STEPS, a[..., :3], b)
+    with pytest.raises(ValueError, match="shapes"):
+        compare_arms(STEPS, a[0], b[0])
+
+
+def gaps(rng, seeds, tasks, by_seed, by_task, by_cell):
+    """A difference of 1 with noise of each kind, as a (K, 1, T) arm against zeros."""
+    return (
+        1
+        + rng.normal(0, by_seed, (seeds, 1, 1))
+        + rng.normal(0, by_task, (1, 1, tasks))
+        + rng.normal(0, by_cell, (seeds, 1, tasks))
+    )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "tasks", "by_seed", "by_task", "by_cell"),
+    [(2, 10, 0.2, 0.5, 0.2), (3, 20, 0.2, 0.5, 0.5), (5, 30, 0.1, 0.3, 0.3)],
+)
+def test_interval_over_tasks_and_seeds_covers_the_truth_about_95_times_in_100(
+    seeds, tasks, by_seed, by_task, by_cell
+):
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(300):
+        a = gaps(rng, seeds, tasks, by_seed, by_task, by_cell)
+        result = compare_arms(np.array([0]), a, np.zeros_like(a), resamples=1000)[1]
+        covered += result.low < 1 < result.high
+    assert 0.92 <= covered / 300 <= 0.99
+
+
+def test_tasks_alone_would_claim_too_much_where_seeds_differ():
+    rng = np.random.default_rng(2)
+    covered = {"one seed": 0, "three": 0}
+    for _ in range(200):
+        a = gaps(rng, 3, 20, by_seed=0.5, by_task=0.2, by_cell=0.1)
+        for name, part in {"one seed": a[:1], "three": a}.items():
+            result = compare_arms(np.array([0]), part, np.zeros_like(part), resamples=500)[1]
+            covered[name] += result.low < 1 < result.high
+    assert covered["one seed"] < 100
+    assert covered["three"] > 180
+
+
+def test_the_interval_says_what_it_covers():
+    a = gaps(np.random.default_rng(0), 2, 8, 0.1, 0.1, 0.1)
+    both = compare_arms(np.array([0]), a, np.zeros_like(a))[1]
+    one = compare_arms(np.array([0]), a[:1], np.zeros_like(a[:1]))[1]
+    assert (both.seeds, both.covers) == (2, "the choice of tasks and of seeds")
+    assert (one.seeds, one.covers) == (1, "the choice of tasks")
+
+
+def test_seeds_are_paired_so_that_what_they_share_cancels():
+    a, b = arms(0.3)
+    shared = np.array([0.0, 5.0, -5.0])[:, None, None]
+    together = compare_arms(STEPS, a + shared, b + shared)[1]
+    assert together.low == pytest.approx(compare_arms(STEPS, a, b)[1].low, abs=0.01)
+    crossed = compare_arms(STEPS, a + shared, b + shared[::-1])[1]
+    assert crossed.high - crossed.low > 10
+
+
+def test_training_is_compared_with_the_untouched_model():
+    curve = np.array([2.0, 1.0, 1.5])[None, :, None] + np.linspace(0, 1, 8)
+    fallen = compare_with_start(curve)
+    assert (fallen.difference, fallen.verdict) == (pytest.approx(-0.5), "ahead")
+    assert compare_with_start(curve[:, ::-1]).verdict == "behind"

@@ -1,0 +1,87 @@
+"""Trials that differ in their seed alone are one arm, drawn and compared as one."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.core.analysis import TaskCurves
+from orchestrator.report.arms import contrast, contrast_arms, group_arms, query_curves, stack
+from orchestrator.report.figures import loss_panels
+from orchestrator.report.read import read_study
+from tests.report.conftest import ARMS, STEPS
+
+
+def arms_of(study):
+    return group_arms(read_study(study).trials)
+
+
+def test_seeds_make_one_arm_and_older_summaries_one_a_trial(study_of):
+    assert [arm.name for arm in arms_of(study_of({}))] == list(ARMS)
+    arms = arms_of(study_of({}, seeds=3))
+    assert [arm.name for arm in arms] == list(ARMS)
+    assert [arm.seeds for arm in arms] == [[0, 1, 2]] * len(ARMS)
+
+
+def test_an_arm_is_the_mean_of_its_finished_trials_with_their_range_as_band(study_of):
+    study = study_of({}, seeds=3, failed=("random-1",))
+    panel = loss_panels(arms_of(study))[0]
+    (line,) = (line for line in panel.lines if line.arm.name == "random")
+    single = []
+    for seed in (0, 2):
+        table = pq.read_table(study / "trials" / f"random-{seed}" / "losses.parquet").to_pandas()
+        query = table[table["set"] == "query"]
+        single.append(query.groupby("step")["loss"].mean().to_numpy())
+    np.testing.assert_allclose(line.y, np.mean(single, axis=0))
+    np.testing.assert_allclose(line.band, [np.min(single, axis=0), np.max(single, axis=0)])
+
+
+def test_an_arm_of_one_seed_has_no_band(study_of):
+    assert all(line.band is None for line in loss_panels(arms_of(study_of({})))[0].lines)
+
+
+def test_an_arm_of_which_nothing_finished_is_shown_with_its_status(study_of):
+    failed = ("random-0", "random-1")
+    arms = {arm.name: arm for arm in arms_of(study_of({}, seeds=2, failed=failed))}
+    assert arms["random"].label == "random (failed)"
+    assert contrast_arms(arms["random"], arms["nearest_first"]) is None
+
+
+def test_only_seeds_that_both_arms_finished_are_compared(study_of):
+    study = study_of({"nearest_first": -0.2}, seeds=3, failed=("farthest_first-0",))
+    arms = {arm.name: arm for arm in arms_of(study)}
+    found = contrast_arms(arms["nearest_first"], arms["farthest_first"])
+    assert found.by_area.seeds == 2
+    assert found.by_area.difference == pytest.approx(-0.2 * 20 / 24, abs=0.01)
+
+
+def test_arms_without_a_common_seed_are_not_compared(study_of):
+    failed = ("farthest_first-0", "nearest_first-1")
+    arms = {arm.name: arm for arm in arms_of(study_of({}, seeds=2, failed=failed))}
+    assert contrast_arms(arms["nearest_first"], arms["farthest_first"]) is None
+
+
+def curves(steps, tasks):
+    values = np.add.outer(np.array(steps), np.arange(len(tasks)) / 10)
+    return TaskCurves(np.array(steps), tasks, values)
+
+
+def test_curves_are_stacked_where_they_have_steps_and_tasks_in_common():
+    steps, tasks, cells = stack([curves([0, 8, 16], ["a", "b"]), curves([8, 16, 24], ["b", "c"])])
+    assert (steps.tolist(), tasks) == ([8, 16], ["b"])
+    np.testing.assert_allclose(cells[:, :, 0], [[8.1, 16.1], [8.0, 16.0]])
+    assert stack([curves([0], ["a"]), curves([8], ["a"])]) is None
+    assert stack([curves([0], ["a"]), curves([0], ["b"])]) is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "half_way"), [([0, 4, 9, 20], 9), ([0, 2, 20], 2), ([0, 20], None), ([0], None)]
+)
+def test_half_way_is_the_evaluated_step_between_the_ends_nearest_to_half(steps, half_way):
+    both = curves(steps, ["a", "b"])
+    found = contrast("a", "b", [(both, both)])
+    assert (found.half_way, found.end) == (half_way, steps[-1])
+
+
+def test_mean_curves_keep_every_evaluated_step(study_of):
+    arm = arms_of(study_of({}, seeds=2))[0]
+    assert query_curves(arm).steps.tolist() == STEPS

@@ -1,0 +1,166 @@
+"""The sections on early generalisation, sudden drops, prediction and single tasks."""
+
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from orchestrator.core.comparison import FEWEST_TASKS
+from orchestrator.core.measures import MEASURES
+from orchestrator.report.arms import group_arms
+from orchestrator.report.early import early_table, set_table
+from orchestrator.report.picker import pick_task
+from orchestrator.report.prediction import predict
+from orchestrator.report.read import Trial, read_study
+from orchestrator.report.sudden import sudden_drops
+
+STEPS = np.arange(0, 60, 10)
+TASKS = [f"task {number}" for number in range(8)]
+
+
+def trial_of(losses, measures=None, *, name="a", seed=0, sets=("query",), method="tma"):
+    """A finished trial of given task losses (S, T), and measures (S - 1, T) from step 10 on."""
+    tasks = TASKS[: losses.shape[1]]
+    rows = [
+        {"step": step, "set": key, "task": task, "loss": losses[at, column] + 10 * number}
+        for number, key in enumerate(sets)
+        for at, step in enumerate(STEPS)
+        for column, task in enumerate(tasks)
+    ]
+    tables = {"losses": pa.Table.from_pylist(rows)}
+    if measures is not None:
+        near = [
+            {"step": step, "task": task, **dict.fromkeys(MEASURES, measures[at, column])}
+            for at, step in enumerate(STEPS[1:])
+            for column, task in enumerate(tasks)
+        ]
+        tables["measures"] = pa.Table.from_pylist(near)
+    config = {"seed": seed, "arrangement": {"method": method}}
+    summary = {"trial": f"{name}-{seed}", "arm": name, "status": "finished"}
+    return Trial(summary, config, tables, [])
+
+
+def smooth():
+    return 1 + np.exp(-STEPS / 15)[:, None] + np.arange(len(TASKS)) / 10
+
+
+def texts(table):
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def test_elbow_and_90_percent_are_those_of_the_curve_with_their_range_over_seeds():
+    early, late = np.ones((6, 2)), np.ones((6, 2))
+    early[0] = late[:3] = 3.0
+    table = early_table(group_arms([trial_of(early), trial_of(late, seed=1)]))
+    (row,) = texts(table)
+    assert row[0] == "a"
+    assert row[3] == "20 (10–30)"
+    assert row[4:] == ["50", "2.000"]
+    assert texts(early_table(group_arms([trial_of(early)])))[0][1:4] == ["10", "100%", "10"]
+
+
+def test_a_curve_that_never_falls_has_neither():
+    rising = 4 - smooth()
+    assert texts(early_table(group_arms([trial_of(rising)])))[0][2:4] == ["–", "–"]
+
+
+def test_harm_to_a_set_is_named():
+    rising = smooth()[::-1].copy()
+    trial = trial_of(rising, sets=("query", "off_target"))
+    rows = texts(set_table(group_arms([trial])))
+    assert [row[1] for row in rows] == ["Query set", "Off-target set"]
+    assert [row[6] for row in rows] == ["rose", "rose"]
+    assert rows[1][7] == rows[0][7] == f"+{rising[-1, 0] - rising[0, 0]:.3f} at step 50"
+    fallen = texts(set_table(group_arms([trial_of(smooth())])))[0]
+    assert fallen[6:] == ["fell", "none"]
+
+
+def planted(match):
+    """Each task's loss drops at a step of its own; its nearest row comes then, or another time."""
+    losses = np.tile(3 - 0.01 * np.arange(6)[:, None], (1, len(TASKS)))
+    losses[0] += 5  # the fall from the untouched model is no sudden drop
+    measures = np.full((5, len(TASKS)), -0.2)
+    for task in range(len(TASKS)):
+        place = 2 + task % 4
+        losses[place:, task] -= 1
+        measures[(place if match else 2 + (task + 1) % 4) - 1 :, task] -= 0.5
+    return losses, measures
+
+
+@pytest.mark.parametrize(("match", "matched"), [(True, "8"), (False, "0")])
+def test_drops_are_matched_with_the_rows_that_came_near(match, matched):
+    found = sudden_drops([trial_of(*planted(match))])
+    assert found.found == 8
+    (row,) = texts(found.matches)
+    assert row[:5] == ["a-0", "8", "8", matched, "2.0"]  # four steps, two tasks each
+    assert (float(row[5]) < 0.05) == match
+    assert texts(found.drops)[0][2].startswith("between steps ")
+
+
+def test_smooth_curves_have_the_section_only_under_cluster():
+    assert sudden_drops([trial_of(smooth())]) is None
+    assert texts(sudden_drops([trial_of(smooth(), method="cluster")]).matches)[0][1] == "0"
+
+
+def related(rng):
+    measures = -np.sort(rng.uniform(0.1, 0.9, (5, len(TASKS))), axis=0)
+    losses = np.vstack([np.full(len(TASKS), 5.0), 5 - 3 * measures**2])
+    return losses, measures
+
+
+def test_where_distance_tells_the_loss_it_beats_the_naive_guess_for_every_arm():
+    rng = np.random.default_rng(0)
+    arms = group_arms([trial_of(*related(rng), name=name) for name in "abc"])
+    found = predict(arms)
+    assert [row[0] for row in texts(found.forecasts)] == ["a fifth of the tasks at a time", *"abc"]
+    assert {row[-1] for row in texts(found.forecasts)} == {"better"}
+    assert {row[1] for row in texts(found.ranks)} == {"−1.000"}
+    fit, curves = found.panels
+    assert [line.predicted for line in curves.lines] == [False, True] * 3
+    for line in fit.lines:
+        np.testing.assert_allclose(line.y, 3 * line.x**2, atol=0.15)
+
+
+def test_a_single_arm_predicts_tasks_only():
+    found = predict(group_arms([trial_of(*related(np.random.default_rng(0)))]))
+    assert len(found.forecasts.rows) == len(found.panels) == 1
+
+
+def test_without_measures_or_with_few_tasks_nothing_is_predicted():
+    losses, measures = related(np.random.default_rng(0))
+    assert predict(group_arms([trial_of(losses)])) is None
+    few = FEWEST_TASKS - 1
+    assert predict(group_arms([trial_of(losses[:, :few], measures[:, :few])])) is None
+
+
+def test_the_picker_holds_every_task_of_every_line():
+    losses, measures = related(np.random.default_rng(0))
+    picker = pick_task(group_arms([trial_of(losses, measures), trial_of(smooth(), name="b")]))
+    assert picker.tasks == TASKS
+    values = np.array(picker.values[3][:2], dtype=object)
+    np.testing.assert_allclose(list(values[0]), losses[:, 3], atol=1e-4)
+    np.testing.assert_allclose(list(values[1]), measures[:, 3], atol=1e-4)
+    assert [len(lines) for lines in picker.values] == [3] * len(TASKS)
+
+
+def test_the_page_carries_the_picker_as_data_and_never_as_tags(study_of):
+    from orchestrator.report.build import build_report
+
+    page = build_report(study_of({}, seeds=2)).read_text(encoding="utf-8")
+    data = re.search(r'<script type="application/json" id="tasks">(.*?)</script>', page, re.DOTALL)
+    values = json.loads(data.group(1))
+    assert len(values) == page.count("<option>") == 10
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;</option>" in page
+
+
+def test_a_study_of_one_seed_has_no_bands_and_one_of_two_has(study_of):
+    from orchestrator.report.drawing import plotly_panel
+    from orchestrator.report.figures import loss_panels
+
+    arms = group_arms(read_study(study_of({}, seeds=2)).trials)
+    assert '"fill":"toself"' in plotly_panel(loss_panels(arms)[0])
+    single = [*arms]
+    single[0].trials[:] = single[0].trials[:1]
+    assert '"fill":"toself"' not in plotly_panel(loss_panels(single[:1])[0])

@@ -1,0 +1,48 @@
+"""Every study of experiments/ is valid, at paper scale and with the laptop's overlay."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config import expand, load_study
+
+FOLDER = Path("experiments")
+OVERLAYS = {"laptop", "llama2_7b_full_1gpu", "llama2_7b_full_8gpu", "llama2_7b_lora_1gpu"}
+STUDIES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in OVERLAYS)
+PAPER = [name for name in STUDIES if name != "quickstart"]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_study_at_paper_scale_trains_llama_2_7b_with_the_papers_settings(name):
+    for trial in expand(load_study(FOLDER / f"{name}.yaml")):
+        config = trial.config
+        assert config.model.name == "meta-llama/Llama-2-7b-hf"
+        assert config.embedding.model == "all-MiniLM-L6-v2"
+        training = config.training
+        assert (training.global_batch, training.learning_rate) == (16, 1e-6)
+        assert (training.betas, training.eps, training.weight_decay) == ([0.9, 0.95], 1e-5, 0.0)
+        assert (training.schedule, training.min_lr_ratio, training.clip) == ("cosine", 0.1, 1.0)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_laptop_overlay_makes_any_study_small_and_gives_each_arm_two_seeds(name):
+    study = load_study(FOLDER / f"{name}.yaml", overlays=[FOLDER / "laptop.yaml"])
+    trials = expand(study)
+    arms: dict[str, int] = {}
+    for trial in trials:
+        arms[trial.arm] = arms.get(trial.arm, 0) + 1
+        config = trial.config
+        assert config.model.name == "smollm2-135m"
+        assert config.training.gpus_per_worker == config.embedding.gpus_per_worker == 0
+        assert config.training.max_steps == 8
+        assert config.data.query.reader == "builtin"
+    assert min(arms.values()) >= 2
+    if study.claim:
+        assert set(study.claim.arms) <= set(arms)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_table_of_experiments_names_each_study_with_its_command(name):
+    table = (FOLDER / "README.md").read_text()
+    assert f"[{name}.yaml]({name}.yaml)" in table
+    assert f"experiments/{name}.yaml" in (FOLDER / f"{name}.yaml").read_text()

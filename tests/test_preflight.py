@@ -1,0 +1,121 @@
+"""What cannot train is said before anything slow starts: each fault once, and all of them."""
+
+import io
+import os
+
+import pytest
+from rich.console import Console
+from transformers import AutoConfig
+
+from orchestrator import models
+from orchestrator.config import Trial
+from orchestrator.config.schema import TrialConfig
+from orchestrator.errors import ConfigError, ModelError, ResourceError
+from orchestrator.preflight import check_models, check_settings
+from orchestrator.screen import Screen
+
+DATA = {
+    "pool": {"reader": "builtin", "split": "pool"},
+    "query": {"reader": "builtin", "split": "query"},
+}
+HOST = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return models.resolve("random:tiny-llama", tmp_path_factory.mktemp("store"))
+
+
+def config(**sections):
+    return TrialConfig.model_validate({"data": DATA, **sections})
+
+
+def job(folder, name="a-model", scorer=None, **training):
+    """A trial's configuration, and the folders of the models that it names."""
+    model = {"name": name, "precision": "float32"}
+    generate = {"every": 5, "metrics": ["reward"], "reward_model": "scorer"} if scorer else {}
+    settings = config(model=model, training=training, evaluation={"generate": generate})
+    return settings, {name: folder, "scorer": scorer}
+
+
+def trial(settings):
+    return Trial("trial", settings, {}, "key", "arm")
+
+
+def told(jobs, **options):
+    stream = io.StringIO()
+    configs = [settings for settings, _ in jobs]
+    folders = {name: folder for _, found in jobs for name, folder in found.items()}
+    check_models(configs, folders.get, Screen(Console(file=stream, width=400)), **options)
+    return stream.getvalue().splitlines()
+
+
+def too_large(folder):
+    """A model whose embeddings alone are twice this machine's memory; no weight is written."""
+    width = HOST // 4
+    config = AutoConfig.for_model(
+        "llama", vocab_size=2, hidden_size=width, num_hidden_layers=0, num_attention_heads=1
+    )
+    config.save_pretrained(folder)
+    return folder
+
+
+def test_the_memory_of_trials_alike_is_told_once(tiny):
+    (line,) = told([job(tiny), job(tiny, learning_rate=1e-4)])
+    assert "memory a-model" in line
+    assert "GB a rank (weights" in line
+    assert f"the host has {HOST / 1e9:.1f} GB" in line
+    assert len(told([job(tiny), job(tiny, micro_batch_tokens=10**6)])) == 2
+
+
+def test_trials_at_once_share_the_host_as_far_as_there_are_that_many(tiny):
+    pair = [job(tiny), job(tiny)]
+    assert "for 2 ranks" in told(pair, max_concurrent=2)[0]
+    assert told(pair, max_concurrent=9) == told(pair, max_concurrent=2)
+    assert "ranks" not in told(pair)[0].split("the host has")[1]
+
+
+def test_weights_that_do_not_fit_are_refused_once_a_model(tiny, tmp_path):
+    large = [job(too_large(tmp_path / name), name) for name in ("large", "vast")]
+    with pytest.raises(ResourceError) as caught:
+        told([job(tiny), *large, *large])
+    faults = str(caught.value).splitlines()
+    assert [fault.split(" do not fit")[0] for fault in faults] == [
+        "model.name: the weights of large", "model.name: the weights of vast",
+    ]  # fmt: skip
+
+
+def test_a_model_without_an_estimate_is_let_through(tmp_path):
+    mamba = AutoConfig.for_model("mamba", hidden_size=32, num_hidden_layers=1, vocab_size=99)
+    mamba.save_pretrained(tmp_path)
+    (line,) = told([job(tmp_path)])
+    assert "memory a-model" in line
+    assert "unknown" in line
+
+
+def test_a_reward_model_is_counted_and_what_is_none_is_refused(tiny, tmp_path):
+    score = AutoConfig.from_pretrained(tiny)
+    score.update({"architectures": ["LlamaForSequenceClassification"], "num_labels": 1})
+    score.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes())
+    (line,) = told([job(tiny, scorer=tmp_path)])
+    assert "reward model" in line
+    with pytest.raises(ModelError, match="holds LlamaForCausalLM"):
+        told([job(tiny, scorer=tiny)])
+
+
+def test_every_wrong_model_name_is_said_at_once_and_once(tmp_path):
+    names = {"model": {"name": "random:no"}, "embedding": {"model": "random:none"}}
+    with pytest.raises(ConfigError) as caught:
+        check_settings([trial(config(**names))] * 2, tmp_path)
+    assert [fault.split(":")[0] for fault in caught.value.faults] == [
+        "embedding.model", "model.name",
+    ]  # fmt: skip
+
+
+def test_what_this_machine_lacks_is_said_once(tmp_path):
+    names = {"name": "random:tiny-llama", "liger": True}
+    needy = config(model=names, embedding={"model": "random:tiny-bert"})
+    with pytest.raises(ResourceError) as caught:
+        check_settings([trial(needy)] * 2, tmp_path)
+    assert str(caught.value).count("model.liger: true") == 1
