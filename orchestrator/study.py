@@ -152,8 +152,8 @@ class Run:
         flat = flat_params(trial.config.model_dump(mode="json"))
         swept = {key: trial.settings.get(key, flat.get(key, "")) for key in self.swept}
         row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": "failed", **swept}
-        if stopped_after(job.folder, job.key) is not None:
-            row["status"] = "stopped"
+        if (step := stopped_after(job.folder, job.key)) is not None:
+            row |= {"status": "stopped", "steps": step}
         result = read_result(job.folder, job.key)
         if result is not None:
             kept = ("steps", "set_sha256", "order_sha256", "seconds", "tokens_per_second")
