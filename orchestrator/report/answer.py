@@ -166,7 +166,7 @@ def _by_seed(
     complete: dict[tuple[Trial, Trial], tuple[TaskCurves, TaskCurves]],
 ) -> list[tuple[TaskCurves, TaskCurves]]:
     """One pair for each seed: the mean of the pairs of that seed, whatever else they vary."""
-    seeds: dict[int, list[tuple[TaskCurves, TaskCurves]]] = {}
+    seeds: dict[tuple[str, ...], list[tuple[TaskCurves, TaskCurves]]] = {}
     for (near, _), curves in complete.items():
         seeds.setdefault(near.seed, []).append(curves)
     means = [

@@ -36,7 +36,7 @@ class Arm:
         return self.name if self.finished else f"{self.name} ({self.trials[0].summary['status']})"
 
     @property
-    def seeds(self) -> list[int]:
+    def seeds(self) -> list[tuple[str, ...]]:
         return [trial.seed for trial in self.trials]
 
 
@@ -144,6 +144,7 @@ def contrast_arms(a: Arm, b: Arm) -> Contrast | None:
 def paired(a: Arm, b: Arm) -> list[tuple[tuple[Trial, Trial], tuple[TaskCurves, TaskCurves]]]:
     """The trials of both arms that share a seed and have query losses, with these."""
     others = {trial.seed: trial for trial in b.trials}
+    assert len(others) == len(b.trials), f"two trials of {b.name} share a seed"
     both = [(trial, others[trial.seed]) for trial in a.trials if trial.seed in others]
     curves = [(pair, tuple(trial.task_losses("query") for trial in pair)) for pair in both]
     return [(pair, (x, y)) for pair, (x, y) in curves if x is not None and y is not None]

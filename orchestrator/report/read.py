@@ -53,8 +53,10 @@ class Trial:
         return self.summary.get("arm") or self.name
 
     @property
-    def seed(self) -> int:
-        return int(self.config.get("seed", 0))
+    def seed(self) -> tuple[str, ...]:
+        """The study's seed and all others that were swept, such as `data.pool.seed`."""
+        swept = [value for key, value in self.summary.items() if key.endswith(".seed")]
+        return (str(self.config.get("seed", 0)), *swept)
 
     @property
     def finished(self) -> bool:

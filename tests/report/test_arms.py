@@ -1,13 +1,14 @@
 """Trials that differ in their seed alone are one arm, drawn and compared as one."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.core.analysis import TaskCurves
 from orchestrator.report.arms import contrast, contrast_arms, group_arms, query_curves, stack
 from orchestrator.report.figures import loss_panels
-from orchestrator.report.read import read_study
+from orchestrator.report.read import Trial, read_study
 from tests.report.conftest import ARMS, STEPS
 
 
@@ -19,7 +20,7 @@ def test_seeds_make_one_arm_and_older_summaries_one_a_trial(study_of):
     assert [arm.name for arm in arms_of(study_of({}))] == list(ARMS)
     arms = arms_of(study_of({}, seeds=3))
     assert [arm.name for arm in arms] == list(ARMS)
-    assert [arm.seeds for arm in arms] == [[0, 1, 2]] * len(ARMS)
+    assert [arm.seeds for arm in arms] == [[("0",), ("1",), ("2",)]] * len(ARMS)
 
 
 def test_an_arm_is_the_mean_of_its_finished_trials_with_their_range_as_band(study_of):
@@ -85,3 +86,30 @@ def test_half_way_is_the_evaluated_step_between_the_ends_nearest_to_half(steps, 
 def test_mean_curves_keep_every_evaluated_step(study_of):
     arm = arms_of(study_of({}, seeds=2))[0]
     assert query_curves(arm).steps.tolist() == STEPS
+
+
+LOSSES = {("a", "0"): 2.0, ("a", "1"): 3.0, ("b", "0"): 1.0, ("b", "1"): 7.0}
+
+
+def measured(arm, seed, loss, key):
+    """A finished trial with losses of four tasks at steps 0 and 1."""
+    lines = [
+        {"step": step, "set": "query", "task": f"task-{task}", "loss": loss + task - step}
+        for step in (0, 1)
+        for task in range(4)
+    ]
+    summary = {"trial": f"{arm}-{seed}", "arm": arm, "status": "finished", key: seed}
+    config = {"seed": int(seed)} if key == "seed" else {"seed": 0}
+    return Trial(summary, config, {"losses": pa.Table.from_pylist(lines)}, [])
+
+
+@pytest.mark.parametrize("key", ["seed", "data.pool.seed"])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_difference_is_that_of_the_means_whichever_seed_is_swept(key, backwards):
+    trials = [measured(arm, seed, loss, key) for (arm, seed), loss in LOSSES.items()]
+    if backwards:
+        trials = [*trials[:2], *trials[:1:-1]]
+    found = contrast_arms(*group_arms(trials))
+    assert found.by_area.seeds == 2
+    assert found.by_area.difference == pytest.approx((2 + 3) / 2 - (1 + 7) / 2)
+    assert found.a.losses.mean() - found.b.losses.mean() == pytest.approx(found.by_area.difference)
