@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.artifacts import write_json, write_text
-from orchestrator.config import Study, Trial, dump_yaml, expand, expansion
+from orchestrator.config import Expansion, Study, Trial, dump_yaml, expansion
 from orchestrator.errors import ConfigError
 from orchestrator.layout import Layout
 from orchestrator.pipeline import Pipeline
@@ -54,33 +54,33 @@ def run_study(study: Study) -> bool:
     Raises:
         UserError: before anything starts, for what the user can mend.
     """
-    trials = expand(study)
-    _check_registration(study, trials)
+    expanded = expansion(study)
+    _check_registration(study, expanded.trials)
     layout = Layout.of(study)
-    check_settings(trials, layout.store)
+    check_settings(expanded.trials, layout.store)
     with quiet_streams(layout.folder / "logs" / "run.log") as console, Screen(console) as screen:
-        run = Run(study, trials, layout, screen)
+        run = Run(study, expanded, layout, screen)
         return run.run()
 
 
 class Run:
     """The state of one run of a study."""
 
-    def __init__(self, study: Study, trials: list[Trial], layout: Layout, screen: Screen) -> None:
+    def __init__(self, study: Study, expanded: Expansion, layout: Layout, screen: Screen) -> None:
         self.study = study
-        self.trials = trials
+        self.trials = expanded.trials
+        self.left_out = expanded.left_out
         self.layout = layout
         self.screen = screen
-        self.swept = list(dict.fromkeys(key for trial in trials for key in trial.settings))
+        self.swept = list(dict.fromkeys(key for trial in self.trials for key in trial.settings))
         self.started = time.time()
         self.errors: dict[str, str] = {}
 
     def run(self) -> bool:
         study, layout, screen = self.study, self.layout, self.screen
-        left_out = expansion(study).left_out
         screen.print(
             f"[bold]{study.study}[/]: {len(self.trials)} trials in {escape(_shown(layout.folder))}"
-            + (f" ({escape(left_out)})" if left_out else "")
+            + (f" ({escape(self.left_out)})" if self.left_out else "")
         )
         pipeline = Pipeline(layout, screen)
         pipeline.read_data(self.trials)

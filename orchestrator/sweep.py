@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import ray
 from ray import tune
 from ray.tune import schedulers
@@ -17,10 +16,9 @@ from orchestrator.config import Study, Trial
 from orchestrator.config.sweep import Scheduler
 from orchestrator.errors import ResourceError
 from orchestrator.screen import Screen
-from orchestrator.stages.arrange import PLAN_FILE
 from orchestrator.stages.train import Placement, tune_trial
 from orchestrator.stages.watch import Watch
-from orchestrator.training.job import Job, planned_steps
+from orchestrator.training.job import Job, trial_steps
 from orchestrator.training.record import ended, stopped_after
 
 OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
@@ -181,8 +179,7 @@ def _scheduler(chosen: Scheduler, jobs: list[Job]) -> schedulers.TrialScheduler:
     }
     if chosen.type == "median":
         return schedulers.MedianStoppingRule(**settings)
-    rows = (pq.read_metadata(job.folder / PLAN_FILE).num_rows for job in jobs)
-    last = max(planned_steps(job.config, count) for job, count in zip(jobs, rows, strict=True))
+    last = max(trial_steps(job) for job in jobs)
     # A trial that reached max_t would be stopped before it proves its order.
     return schedulers.ASHAScheduler(
         max_t=last + 1, reduction_factor=chosen.reduction_factor, **settings

@@ -69,3 +69,11 @@ def order_digest(batches: Iterable[Sequence[str]]) -> str:
         digest.update(f"{step}\n".encode())
         digest.update("\n".join(sorted(ids)).encode() + b"\n\n")
     return digest.hexdigest()
+
+
+def digests(batches: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Both digests of instance ids that are trained on, one batch a step: a certificate."""
+    return {
+        "set_sha256": set_digest(name for ids in batches for name in ids),
+        "order_sha256": order_digest(batches),
+    }

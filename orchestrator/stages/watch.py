@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow.parquet as pq
 from ray import tune
 from rich.markup import escape
 
 from orchestrator.screen import Line, Screen
-from orchestrator.training.job import Job, planned_steps
+from orchestrator.training.job import Job, trial_steps
 from orchestrator.training.record import ERROR, JournalTail, mark_stopped, read_result
 
 # Journal events that a user must not miss.
@@ -97,8 +96,7 @@ class View:
         self._journal = JournalTail(job.folder)
         self._latest: dict[str, float] = {}
         self._step, self._note = 0, "starting"
-        rows = pq.read_metadata(job.folder / "plan.parquet").num_rows
-        self._line: Line = screen.line(job.trial, planned_steps(job.config, rows))
+        self._line: Line = screen.line(job.trial, trial_steps(job))
         self._line.update(0, self._note)
 
     def look(self) -> None:

@@ -12,14 +12,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from orchestrator.artifacts import write_json
 from orchestrator.config import Study, Trial
-from orchestrator.core.plan import order_digest, set_digest
+from orchestrator.core.plan import digests
 from orchestrator.errors import DataError
 from orchestrator.tracking.parameters import parameters
 from orchestrator.training.job import Job, planned_steps
@@ -189,13 +188,9 @@ def stopped(record: Record, study_folder: Path) -> Record:
     return replace(record, runs=[replace(run, status=status(run)) for run in record.runs])
 
 
-def _digests(job: Job) -> dict[str, Any]:
+def _digests(job: Job) -> dict[str, str]:
     """The certificate that the trial is to earn: of the rows that its plan has it trained on."""
     ids = pq.read_table(job.folder / "plan.parquet", columns=["id"])["id"].to_pylist()
     batch = job.config.training.global_batch
     steps = range(planned_steps(job.config, len(ids)))
-    batches = [ids[step * batch : (step + 1) * batch] for step in steps]
-    return {
-        "set_sha256": set_digest(name for ids in batches for name in ids),
-        "order_sha256": order_digest(batches),
-    }
+    return digests([ids[step * batch : (step + 1) * batch] for step in steps])

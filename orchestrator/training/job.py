@@ -79,6 +79,11 @@ def planned_steps(config: TrialConfig, rows: int) -> int:
     return step_count(rows, config.training.global_batch, config.training.max_steps)
 
 
+def trial_steps(job: Job) -> int:
+    """Optimizer steps of a trial whose plan is written; reads the plan's length alone."""
+    return planned_steps(job.config, pq.read_metadata(job.folder / "plan.parquet").num_rows)
+
+
 def evaluation_steps(config: TrialConfig, rows: int) -> list[int]:
     """The steps after which test losses are measured, rising: 0, those asked for, and the last."""
     return scheduled_steps(config.evaluation.every, planned_steps(config, rows))

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 from orchestrator.core.order import check_order
-from orchestrator.core.plan import order_digest, set_digest
+from orchestrator.core.plan import digests
 from orchestrator.errors import TrainingError
 from orchestrator.training import tokens as token_table
 from orchestrator.training.budget import TokenBudget
@@ -247,11 +247,7 @@ class Trial:
         check_order(
             self.inputs.plan, steps, rows, self.job.config.training.global_batch, self.steps
         )
-        ids = [self.inputs.ids[rows[steps == step]] for step in range(1, self.steps + 1)]
-        return {
-            "set_sha256": set_digest(id for batch in ids for id in batch),
-            "order_sha256": order_digest(ids),
-        }
+        return digests([self.inputs.ids[rows[steps == step]] for step in range(1, self.steps + 1)])
 
     def _note(self, event: str, step: int, **values: float | str) -> None:
         if self.journal:
