@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,7 +15,6 @@ from orchestrator.config import Trial, TrialConfig, dump_yaml
 from orchestrator.config.arrangement import Clusters
 from orchestrator.core.arrangements import method_version
 from orchestrator.core.plan import Plan
-from orchestrator.errors import DataError
 from orchestrator.layout import Layout
 from orchestrator.screen import Screen
 from orchestrator.search import PoolSpace
@@ -29,7 +27,13 @@ from orchestrator.stages.arrange import (
     make_plan,
     write_plan,
 )
-from orchestrator.stages.dataset import build_dataset, build_tokens
+from orchestrator.stages.dataset import (
+    build_dataset,
+    build_tokens,
+    check_sizes,
+    describe_dataset,
+    describe_tokens,
+)
 from orchestrator.stages.embed import build_embeddings, describe_embeddings, embedded_rows
 from orchestrator.stages.measures import MEASURES_FILE, load_bigrams, write_measures
 from orchestrator.stages.near_duplicates import build_near_duplicates
@@ -47,12 +51,14 @@ class Pipeline:
         shared: what the trials share; tells what was made, reused and fetched.
         datasets: the distinct datasets (one, unless data is swept).
         near_duplicates: what was found between each embedded pool and its test sets.
+        notes: what the methods had to say of the plans that were written.
     """
 
     def __init__(self, layout: Layout, screen: Screen) -> None:
         self.shared = Shared(layout.store, screen)
         self.datasets: dict[str, Artifact] = {}
         self.near_duplicates: dict[str, Artifact] = {}
+        self.notes: list[str] = []
         self._layout = layout
         self._screen = screen
         self._pools: dict[str, Pool] = {}
@@ -82,25 +88,33 @@ class Pipeline:
         return self.shared.fetching([*embedders, *trained, *filter(None, scoring)])
 
     def prepare(self, trials: list[Trial]) -> list[Job]:
-        """Shared artifacts and one job a trial; a finished trial's folder is left as it is."""
-        jobs = [self._job(trial) for trial in trials]
-        notes = []
-        line = self._screen.line("plans", len(jobs))
-        for done, (trial, job) in enumerate(zip(trials, jobs, strict=True)):
-            if not ended(job.folder, job.key):
-                # What an earlier attempt or another configuration left, unless it continues.
-                continues = keep_checkpoints_of(job.folder, job.key)
-                stale_files = (RESULT, ERROR, STOPPED, *(() if continues else (JOURNAL,)))
-                for stale in stale_files:
-                    (job.folder / stale).unlink(missing_ok=True)
-                plan = self.write_plan(trial.config, job.folder)
-                notes += [f"{trial.name}: {plan.note}"] if plan.note else []
-            else:
-                remove_checkpoints(job.folder)  # what a kill at its very end left
-                self._add_measures(trial.config, job.folder)
-            line.update(done + 1, trial.name)
-        line.done("; ".join([f"{len(jobs)} plans", *notes]))
+        """Shared artifacts and one job a trial."""
+        for trial in trials:
+            self._job(trial)  # first what is shared, each with a line of its own
+        line = self._screen.line("plans", len(trials))
+        jobs = []
+        for trial in trials:
+            jobs.append(self.ready(trial))
+            line.update(len(jobs), trial.name)
+        line.done("; ".join([f"{len(jobs)} plans", *self.notes]))
         return jobs
+
+    def ready(self, trial: Trial) -> Job:
+        """The job of a trial whose folder holds its plan; one that ended is left as it is."""
+        job = self._job(trial)
+        if ended(job.folder, job.key):
+            remove_checkpoints(job.folder)  # what a kill at its very end left
+            self._add_measures(trial.config, job.folder)
+            return job
+        # What an earlier attempt or another configuration left, unless it continues.
+        continues = keep_checkpoints_of(job.folder, job.key)
+        stale_files = (RESULT, ERROR, STOPPED, *(() if continues else (JOURNAL,)))
+        for stale in stale_files:
+            (job.folder / stale).unlink(missing_ok=True)
+        plan = self.write_plan(trial.config, job.folder)
+        if plan.note:
+            self.notes.append(f"{trial.name}: {plan.note}")
+        return job
 
     def write_plan(self, config: TrialConfig, folder: Path) -> Plan:
         """The configuration, the plan and its measures, as files of a trial's folder."""
@@ -124,7 +138,7 @@ class Pipeline:
             "dataset",
             config.data.model_dump(mode="json"),
             lambda _: build_dataset(config.data, self.shared.store),
-            _describe_dataset,
+            describe_dataset,
         )
         return self.datasets.setdefault(dataset.digest, dataset)
 
@@ -150,7 +164,7 @@ class Pipeline:
             "tokens",
             [dataset.digest, digest, config.model.template, config.model.max_length],
             lambda _: build_tokens(dataset, config.model, path, digest, self.shared.store),
-            _describe_tokens,
+            describe_tokens,
         )
         return Job(
             trial=trial.name,
@@ -231,44 +245,5 @@ class Pipeline:
         return load_space(pool, lists, end)
 
 
-def check_sizes(config: TrialConfig, pool: int) -> None:
-    """Refuse a pool that cannot fill a batch or a budget.
-
-    Args:
-        pool: instances.
-
-    Raises:
-        DataError: naming the key to change.
-    """
-    arrangement, batch = config.arrangement, config.training.global_batch
-    if pool < batch:
-        raise DataError(
-            f"the pool holds {pool} instances, fewer than one global batch of {batch}: "
-            f"set training.global_batch to {pool} or fewer, or widen data.pool"
-        )
-    for key, count in arrangement.least_rows().items():
-        if count > pool:
-            raise DataError(
-                f"{key} is {count}, the pool holds {pool} instances: "
-                f"set {key} to {pool} or fewer, or widen data.pool"
-            )
-
-
 def _named(granularity: str | Clusters) -> str:
     return granularity if isinstance(granularity, str) else f"{granularity.clusters} clusters"
-
-
-def _describe_tokens(info: Mapping[str, Any]) -> str:
-    cut, unanswered = info["cut"], info["unanswered"]
-    note = f", {cut} instances cut, {unanswered} left without an answer" if cut else ""
-    return f"{info['tokens']:,} tokens{note}"
-
-
-def _describe_dataset(info: Mapping[str, Any]) -> str:
-    parts = []
-    for split, counts in info["splits"].items():
-        told = [f"{count:,} {why}" for why, count in counts["dropped"].items()]
-        note = f" ({', '.join(told)})" if told else ""
-        parts.append(f"{split.replace('_', '-')} {counts['instances']:,}{note}")
-    found = [f"{count:,} {kind}" for kind, count in info["leakage"].items()]
-    return ", ".join(parts) + (f"; LEAKAGE: {', '.join(found)}" if found else "")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from orchestrator.cluster import cluster, threads
 from orchestrator.config import Study, expand
 from orchestrator.core.plan import Plan
 from orchestrator.errors import UserError
@@ -13,7 +14,6 @@ from orchestrator.layout import Layout
 from orchestrator.pipeline import Pipeline
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE, write_order
-from orchestrator.sweep import cluster, threads
 
 
 def arrange_study(study: Study, out: Path, form: str | None) -> None:

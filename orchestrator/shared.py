@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from orchestrator import models
 from orchestrator.artifacts import Artifact, key_digest
+from orchestrator.errors import ModelError
 from orchestrator.screen import Line, Screen
 
 
@@ -37,7 +39,7 @@ class Shared:
     def fetching(self, names: Iterable[str]) -> Iterator[None]:
         """Resolve models beside the other stages, in a process that takes its memory along."""
         process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        self._fetching = {
+        self._fetching |= {
             name: process.submit(_resolve, name, self.store) for name in dict.fromkeys(names)
         }
         try:
@@ -46,17 +48,41 @@ class Shared:
             process.shutdown(wait=False, cancel_futures=True)
 
     def model(self, name: str) -> tuple[Path, str]:
-        """Folder and digest of a model that is being fetched."""
+        """Folder and digest of a model, waited for if it is being fetched.
+
+        Raises:
+            ModelError: as `models.resolve`, or the process that fetches died.
+        """
+        if name not in self._resolved and name not in self._fetching:
+            with self.fetching([name]):  # a search chose it later
+                return self.model(name)
         if name not in self._resolved:
             line = self._screen.line(f"model {name}")
             started = time.monotonic()
-            path, digest = self._fetching[name].result()
+            try:
+                path, digest = self._fetching[name].result()
+            except BrokenProcessPool as error:
+                raise ModelError(self._died()) from error
             self._resolved[name] = path, digest
             self.models[name] = digest
             seconds = time.monotonic() - started
             self.stages.append({"name": f"model {name}", "seconds": seconds})
             line.done(f"in {path.parent.name}/{path.name}")
         return self._resolved[name]
+
+    def _died(self) -> str:
+        """What to tell of a fetching process that died."""
+        # One model after the other: the first that has no end of its own was under way.
+        under_way = next(
+            name
+            for name, future in self._fetching.items()
+            if isinstance(future.exception(), BrokenProcessPool)
+        )
+        return (
+            f"the process that fetches models died at {under_way}, most likely killed because "
+            "this machine ran out of memory: end other programs, or take a machine with more "
+            "memory, and run the same command again. What was finished is kept"
+        )
 
     def model_folder(self, name: str) -> Path:
         """Folder of a model that is being fetched."""

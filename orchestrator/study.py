@@ -15,19 +15,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.artifacts import write_json, write_text
+from orchestrator.cluster import check_resources, cluster, threads
 from orchestrator.config import Expansion, Study, Trial, dump_yaml, expansion
-from orchestrator.errors import ConfigError
 from orchestrator.layout import Layout
 from orchestrator.pipeline import Pipeline
 from orchestrator.preflight import check_models, check_settings
 from orchestrator.report import facts
 from orchestrator.report.build import build_report
-from orchestrator.report.read import FINISHED
-from orchestrator.report.summary import trial_metrics, write_summary
+from orchestrator.report.read import FINISHED, STOPPED
+from orchestrator.report.summary import stopped_metrics, trial_metrics, write_summary
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE
 from orchestrator.stages.measures import MEASURES_FILE
-from orchestrator.sweep import check_resources, cluster, run_trials, threads
+from orchestrator.suggestions import Suggestions, check_search
+from orchestrator.sweep import AllAtOnce, run_trials
 from orchestrator.tracking import (
     Record,
     SystemSampler,
@@ -55,7 +56,7 @@ def run_study(study: Study) -> bool:
         UserError: before anything starts, for what the user can mend.
     """
     expanded = expansion(study)
-    _check_registration(study, expanded.trials)
+    check_search(study)
     layout = Layout.of(study)
     check_settings(expanded.trials, layout.store)
     with quiet_streams(layout.folder / "logs" / "run.log") as console, Screen(console) as screen:
@@ -78,9 +79,11 @@ class Run:
 
     def run(self) -> bool:
         study, layout, screen = self.study, self.layout, self.screen
+        by = f", chosen by {study.sweep.search.type}" if study.sweep.search else ""
         screen.print(
-            f"[bold]{study.study}[/]: {len(self.trials)} trials in {escape(_shown(layout.folder))}"
-            + (f" ({escape(self.left_out)})" if self.left_out else "")
+            f"[bold]{study.study}[/]: {len(self.trials)} trials{by} in "
+            f"{escape(_shown(layout.folder))}"
+            + (f" ({escape(self.left_out)})" if self.left_out and not by else "")
         )
         pipeline = Pipeline(layout, screen)
         pipeline.read_data(self.trials)
@@ -93,16 +96,30 @@ class Run:
             with pipeline.fetching_models(configs, training=True):
                 concurrent = study.sweep.max_concurrent
                 check_models(configs, pipeline.shared.model_folder, screen, concurrent)
-                jobs = pipeline.prepare(self.trials)
+                if study.sweep.search:
+                    self.trials = []  # they were examples: the search chooses its own
+                jobs = pipeline.prepare(self.trials) if self.trials else []
             tracker = Tracker(self._record(jobs), layout.folder, screen)
             try:
+                trials = self._search(pipeline, tracker) if study.sweep.search else AllAtOnce(jobs)
                 with self._sampling():
-                    self.errors = run_trials(study, jobs, screen)
-                self._finish(pipeline, jobs, tracker)
+                    self.errors = run_trials(study, trials, screen, layout.folder / "ray")
+                self._finish(pipeline, trials.jobs, tracker)
             except BaseException:
                 tracker.abandon()
                 raise
         return not self.errors
+
+    def _search(self, pipeline: Pipeline, tracker: Tracker) -> Suggestions:
+        """The trials of `sweep.search`, taken up where an earlier run of the study left them."""
+
+        def chosen(expanded: Expansion, jobs: list[Job]) -> None:
+            self.trials, self.left_out = expanded.trials, expanded.left_out
+            tracker.update(self._record(jobs))
+
+        suggestions = Suggestions(self.study, self.layout.folder, pipeline.ready, chosen)
+        suggestions.resume()
+        return suggestions
 
     def _record(self, jobs: list[Job]) -> Record:
         tags = {"git_commit": facts.git_commit() or "none"}
@@ -123,8 +140,9 @@ class Run:
         write_json(folder / "run.json", self._facts(pipeline))
         report = build_report(folder)
         line.done(_shown(report))
+        endings = {row["trial"]: row["status"] for row in rows}
         metrics = {row["trial"]: self._metrics(row) for row in rows}
-        tracker.update(finished(tracker.record, STUDY_FILES, self.errors, metrics))
+        tracker.update(finished(tracker.record, STUDY_FILES, self.errors, endings, metrics))
         line = self.screen.line("mlflow")
         unsent = tracker.close(self.study.tracking.flush_seconds)
         line.done(_shown(tracker.address), mark="later" if unsent else "done")
@@ -153,7 +171,7 @@ class Run:
         swept = {key: trial.settings.get(key, flat.get(key, "")) for key in self.swept}
         row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": "failed", **swept}
         if (step := stopped_after(job.folder, job.key)) is not None:
-            row |= {"status": "stopped", "steps": step}
+            row |= {"status": STOPPED, "steps": step, **stopped_metrics(job.folder, step)}
         result = read_result(job.folder, job.key)
         if result is not None:
             kept = ("steps", "set_sha256", "order_sha256", "seconds", "tokens_per_second")
@@ -171,11 +189,11 @@ class Run:
         }
 
     def _facts(self, pipeline: Pipeline) -> dict[str, Any]:
-        data = {
-            split: counts
-            for dataset in pipeline.datasets.values()
-            for split, counts in dataset.info["splits"].items()
-        }
+        data_sets: dict[str, dict[str, Any]] = {}
+        for trial in self.trials:
+            data_set = pipeline.dataset(trial.config)
+            known = data_sets.setdefault(data_set.digest, {"trials": [], **data_set.info})
+            known["trials"].append(trial.name)
         return {
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             "seconds": time.time() - self.started,
@@ -183,10 +201,7 @@ class Run:
             "hardware": facts.hardware(),
             "versions": facts.versions(),
             "git_commit": facts.git_commit(),
-            "data": data,
-            "leakage": {
-                k: n for d in pipeline.datasets.values() for k, n in d.info["leakage"].items()
-            },
+            "data": list(data_sets.values()),
             "near_duplicates": [found.info for found in pipeline.near_duplicates.values()],
             "models": {
                 name: {"fingerprint": digest} for name, digest in pipeline.shared.models.items()
@@ -218,19 +233,6 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         table.add_row(*(_cell(row.get(name, "")) for name in shown))
     return table
-
-
-def _check_registration(study: Study, trials: list[Trial]) -> None:
-    """Refuse to register models that nobody keeps."""
-    without = [trial.name for trial in trials if not trial.config.training.save_model]
-    if study.tracking.register_model and without:
-        raise ConfigError(
-            [
-                f"tracking.register_model is {study.tracking.register_model}, and trial "
-                f"{without[0]} keeps no model: set training.save_model to true, or "
-                "tracking.register_model to null"
-            ]
-        )
 
 
 def _cell(value: Any) -> str:

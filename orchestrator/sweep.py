@@ -1,173 +1,153 @@
-"""Ray: the cluster a study runs on, and its trials through Ray Tune."""
+"""The trials of a study through Ray Tune."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import ray
 from ray import tune
 from ray.tune import schedulers
+from ray.tune.search import Searcher
 
-from orchestrator.config import Study, Trial
+from orchestrator.cluster import reserved_cpus
+from orchestrator.config import Study, TrialConfig
 from orchestrator.config.sweep import Scheduler
-from orchestrator.errors import ResourceError
 from orchestrator.screen import Screen
 from orchestrator.stages.train import Placement, tune_trial
 from orchestrator.stages.watch import Watch
-from orchestrator.training.job import Job, trial_steps
+from orchestrator.training.job import Job
 from orchestrator.training.record import ended, stopped_after
 
-OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
-SETTINGS = {
-    # Seconds until Ray Train's controller sees that a worker ended.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}
+MOST_STEPS = 2**31  # of a trial
+INTERRUPTED = "it was interrupted: run the same command again to finish it"
 
 
-def threads(study: Study, trials: list[Trial]) -> int:
-    """Threads that a rank computes with: its reserved cores, or an even share of this machine's."""
-    ranks = [trial.config.training for trial in trials]
-    at_once = max(training.workers for training in ranks) * study.sweep.max_concurrent
-    reserved = max(training.cpus_per_worker or 0 for training in ranks)
-    return max(1, int(reserved or (os.cpu_count() or 1) // at_once))
+class Trials(Protocol):
+    """The trials that `run_trials` runs.
 
-
-@contextmanager
-def cluster(threads: int) -> Iterator[dict[str, float]]:
-    """Ray for the time of a study: the cluster that RAY_ADDRESS or a job names, or a local one.
-
-    Args:
-        threads: of a rank. Ray would set OMP_NUM_THREADS to the CPUs a process reserves, and
-            oneDNN keeps to that number whatever torch is told later.
-
-    Yields:
-        The cluster's resources.
+    Attributes:
+        jobs: of those that are known.
+        missing: how many more there may be.
     """
-    settings = SETTINGS | {"OMP_NUM_THREADS": str(threads)}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(runtime_env={"env_vars": settings})
-    else:
-        # Nobody takes this machine away, and the watcher's process delays each trial's start.
-        os.environ.update(settings | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"})
-        # One CPU more than there are: drivers and shard tasks hardly compute, but a trial
-        # must never wait for them. The dashboard is what frees a stopped trial's resources.
-        ray.init(
-            num_cpus=(os.cpu_count() or 1) + 1,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-        )
-    try:
-        yield ray.cluster_resources()
-    finally:
-        ray.shutdown()
+
+    @property
+    def jobs(self) -> list[Job]: ...
+    @property
+    def missing(self) -> int: ...
+    def unfinished(self) -> Iterator[Job]:
+        """Jobs to run, asked for one at a time when there is room for it."""
+
+    def tell(self, job: Job) -> None:
+        """A trial came to an end."""
 
 
-def check_resources(study: Study, trials: list[Trial], available: dict[str, float]) -> None:
-    """Refuse a study that would wait forever.
+@dataclass(frozen=True)
+class AllAtOnce:
+    """Trials that are all known before the first one starts."""
 
-    Raises:
-        ResourceError: if the trials that run at once, or the embedding, need more than the
-            cluster has, or if no node has room for one worker.
-    """
-    for trial in trials:
-        training, embedding = trial.config.training, trial.config.embedding
-        gpus = embedding.workers * embedding.gpus_per_worker
-        if gpus > available.get("GPU", 0):
-            raise ResourceError(
-                f"the embedding of trial {trial.name} needs {gpus:g} GPU, the cluster has "
-                f"{available.get('GPU', 0):g}. Lower embedding.workers or "
-                "embedding.gpus_per_worker"
-            )
-        _check_one_worker(trial)
-        demand = {
-            "CPU": training.workers * _reserved_cpus(training.cpus_per_worker),
-            "GPU": float(training.workers * training.gpus_per_worker),
-        }
-        for resource, per_trial in demand.items():
-            needed = per_trial * min(study.sweep.max_concurrent, len(trials))
-            if needed > available.get(resource, 0):
-                raise ResourceError(
-                    f"trial {trial.name} needs {per_trial:g} {resource}, "
-                    f"{study.sweep.max_concurrent} trials at once {needed:g}; the cluster has "
-                    f"{available.get(resource, 0):g}. Lower training.workers, "
-                    f"training.{resource.lower()}s_per_worker or sweep.max_concurrent"
-                )
+    jobs: list[Job]
+    missing: int = 0
+
+    def unfinished(self) -> Iterator[Job]:
+        return (job for job in self.jobs if not ended(job.folder, job.key))
+
+    def tell(self, job: Job) -> None:
+        """Nothing depends on it."""
 
 
-def _check_one_worker(trial: Trial) -> None:
-    training = trial.config.training
-    cpus, gpus = _reserved_cpus(training.cpus_per_worker), training.gpus_per_worker
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
-        raise ResourceError(
-            f"a worker of trial {trial.name} needs {cpus:g} CPU and {gpus} GPU on one node, no "
-            "node has that. Lower training.cpus_per_worker or training.gpus_per_worker"
-        )
+class Feed(Searcher):
+    """Hands the jobs of trials to Ray Tune."""
+
+    def __init__(self, trials: Trials) -> None:
+        super().__init__()
+        self._trials = trials
+        self._waiting = trials.unfinished()
+        self._running: dict[str, Job] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray Tune pickles it for a restoration that is never asked for."""
+        return {}
+
+    def suggest(self, trial_id: str) -> Any:  # Ray's own annotation leaves FINISHED out
+        job = next(self._waiting, None)
+        if job is None:
+            return Searcher.FINISHED
+        self._running[trial_id] = job
+        return {"job": job}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        self._trials.tell(self._running[trial_id])
 
 
-def run_trials(study: Study, jobs: list[Job], screen: Screen) -> dict[str, str]:
+def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> dict[str, str]:
     """Run the unfinished trials of a study through Ray Tune.
 
     The results in the trials' folders are the truth: a trial that finished, or that the scheduler
     stopped, is not given to Ray Tune again; any other continues from its newest checkpoint, or
     starts anew. A scheduler remembers nothing of an earlier run.
 
+    Args:
+        storage: folder for Ray's own files.
+
     Returns:
         The error of each trial that failed.
     """
-    todo = {job.trial: job for job in jobs if not ended(job.folder, job.key)}
-    for job in jobs:
-        if job.trial not in todo:
-            step = stopped_after(job.folder, job.key)
-            note = "finished before" if step is None else f"stopped before, after step {step}"
-            screen.line(job.trial).done(note, mark="reused")
-    if not todo:
+    left = trials.missing
+    for job in trials.jobs:
+        if not ended(job.folder, job.key):
+            left += 1
+            continue
+        step = stopped_after(job.folder, job.key)
+        note = "finished before" if step is None else f"stopped before, after step {step}"
+        screen.line(job.trial).done(note, mark="reused")
+    if not left:
         return {}
-    placements = {name: _placement(job) for name, job in todo.items()}
-    watch = Watch(todo, screen)
+    watch = Watch(left, screen)
+    with watch:
+        _tuner(study, trials, left, watch, storage).fit()
+    # Ctrl-C ends Ray Tune as if all were well: the results alone tell what finished.
+    errors = {
+        job.trial: watch.errors.get(job.trial, INTERRUPTED)
+        for job in trials.jobs
+        if not ended(job.folder, job.key)
+    }
+    return errors | ({"search": INTERRUPTED} if trials.missing else {})
+
+
+def _tuner(study: Study, trials: Trials, left: int, watch: Watch, storage: Path) -> tune.Tuner:
+    def placement(job: Job) -> Placement:
+        return _placement(job.config, storage)
 
     def trainable(config: dict[str, Any]) -> None:
-        tune_trial(todo[config["trial"]], placements[config["trial"]])
+        tune_trial(config["job"], placement(config["job"]))
 
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, lambda config: placements[config["trial"]].resources),
-        param_space={"trial": tune.grid_search(list(todo))},
+    configs = [study, *(job.config for job in trials.jobs)]
+    return tune.Tuner(
+        tune.with_resources(trainable, lambda config: placement(config["job"]).resources),
         tune_config=tune.TuneConfig(
-            scheduler=_scheduler(study.sweep.scheduler, jobs),
+            search_alg=Feed(trials),
+            num_samples=left,
+            scheduler=_scheduler(study.sweep.scheduler),
             max_concurrent_trials=study.sweep.max_concurrent,
             # Spares each trial but the first ten seconds of imports. Not where a process drives a
             # gang: kept for reuse, it would keep alive the gang of a trial that was stopped.
-            reuse_actors=all(placement.alone for placement in placements.values()),
+            reuse_actors=all(_placement(config, storage).alone for config in configs),
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(_storage(jobs[0])),
+            storage_path=str(storage),
             failure_config=tune.FailureConfig(max_failures=study.sweep.failure_retries),
             callbacks=[watch],
             verbose=0,
         ),
     )
-    with watch:
-        tuner.fit()
-    # Ctrl-C ends Ray Tune as if all were well: the results alone tell what finished.
-    return {
-        name: watch.errors.get(name, "it was interrupted: run the same command again to finish it")
-        for name, job in todo.items()
-        if not ended(job.folder, job.key)
-    }
 
 
-def _scheduler(chosen: Scheduler, jobs: list[Job]) -> schedulers.TrialScheduler:
+def _scheduler(chosen: Scheduler) -> schedulers.TrialScheduler:
     """Ray Tune's own, by our steps: its count of reports starts again with every attempt."""
     if chosen.type == "fifo":
         return schedulers.FIFOScheduler()
@@ -179,26 +159,16 @@ def _scheduler(chosen: Scheduler, jobs: list[Job]) -> schedulers.TrialScheduler:
     }
     if chosen.type == "median":
         return schedulers.MedianStoppingRule(**settings)
-    last = max(trial_steps(job) for job in jobs)
     # A trial that reached max_t would be stopped before it proves its order.
     return schedulers.ASHAScheduler(
-        max_t=last + 1, reduction_factor=chosen.reduction_factor, **settings
+        max_t=MOST_STEPS, reduction_factor=chosen.reduction_factor, **settings
     )
 
 
-def _placement(job: Job) -> Placement:
-    training = job.config.training
+def _placement(config: TrialConfig, storage: Path) -> Placement:
+    training = config.training
     return Placement(
-        _storage(job),
-        _reserved_cpus(training.cpus_per_worker),
+        storage,
+        reserved_cpus(training.cpus_per_worker),
         alone=training.workers == 1 and training.gpus_per_worker == 0,
     )
-
-
-def _storage(job: Job) -> Path:
-    """Ray's own files of the study, beside the trials."""
-    return job.folder.parent.parent / "ray"
-
-
-def _reserved_cpus(cpus_per_worker: float | None) -> float:
-    return 1.0 if cpus_per_worker is None else cpus_per_worker

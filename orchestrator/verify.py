@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +13,18 @@ from orchestrator.config.strict_yaml import parse
 from orchestrator.core.order import check_order, step_count
 from orchestrator.core.plan import order_digest
 from orchestrator.errors import DataError, OrderError, UserError
-from orchestrator.training.record import RESULT
+from orchestrator.training.record import RESULT, STOPPED
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A trial that a scheduler ended early, so that nobody checked its order.
+
+    Attributes:
+        step: the last one that it measured.
+    """
+
+    step: int
 
 
 def verify_trial(folder: Path) -> str:
@@ -56,8 +68,8 @@ def verify_trial(folder: Path) -> str:
     return digest
 
 
-def verify_study(study: Path) -> list[tuple[str, str | UserError]]:
-    """Each trial's name with its certificate, or with what is wrong.
+def verify_study(study: Path) -> list[tuple[str, str | Stopped | UserError]]:
+    """Each trial's name with its certificate, that it was stopped early, or what is wrong.
 
     Raises:
         DataError: if the folder holds no trials.
@@ -69,10 +81,23 @@ def verify_study(study: Path) -> list[tuple[str, str | UserError]]:
             folders = [study / "trials" / row["trial"] for row in csv.DictReader(file)]
     if not folders:
         raise DataError(f"{study} holds no trials: give the folder of a study, <output>/<study>")
-    found: list[tuple[str, str | UserError]] = []
+    found: list[tuple[str, str | Stopped | UserError]] = []
     for folder in folders:
         try:
-            found.append((folder.name, verify_trial(folder)))
+            found.append((folder.name, _read_stop(folder) or verify_trial(folder)))
         except UserError as error:
             found.append((folder.name, error))
     return found
+
+
+def _read_stop(folder: Path) -> Stopped | None:
+    """The mark of a trial that was stopped; None of a finished one, whatever it was before.
+
+    A damaged mark is none: the trial is then one without a certificate.
+    """
+    if (folder / RESULT).exists():
+        return None
+    try:
+        return Stopped(int(json.loads((folder / STOPPED).read_bytes())["step"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

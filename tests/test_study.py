@@ -224,7 +224,9 @@ def test_the_report_and_the_record_tell_what_was_run(finished):
     assert "nearest" in page
     assert not re.search(r'<(script|link|img)[^>]*(src|href)="(https?:)?//', page)
     facts = json.loads((output / "tiny" / "run.json").read_text())
-    assert facts["data"]["pool"]["instances"] == 200
+    (data_set,) = facts["data"]
+    assert data_set["splits"]["pool"]["instances"] == 200
+    assert len(data_set["trials"]) == 4
     assert "random:tiny-llama" in facts["models"]
 
 
@@ -247,6 +249,42 @@ def test_a_trial_that_fails_is_named_and_leaves_the_others_running(tmp_path):
     assert statuses == ["FAILED", "FAILED", "FINISHED"]
     tune = tmp_path / "out" / "tiny" / "ray" / "tune"
     assert not list(tune.rglob("error.pkl")), "what would fail again is not tried again"
+
+
+def test_a_trial_that_the_scheduler_stopped_keeps_its_losses_and_is_not_called_wrong(tmp_path):
+    sweep = {
+        "scheduler": {"type": "asha", "grace_steps": 2, "reduction_factor": 2},
+        "parameters": {"training.learning_rate": {"grid": [1e-2, 1e-7]}},
+    }
+    path = write_study(tmp_path, sweep=sweep)
+    done = orchestrate("run", path, "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    study = tmp_path / "out" / "tiny"
+    _, row = csv.DictReader((study / "summary.csv").open())
+    assert row["status"] == "stopped"
+    told = {
+        event["step"]: event["query_loss"]
+        for event in map(json.loads, (study / "trials" / row["trial"] / "journal.jsonl").open())
+        if event["event"] == "measure"
+    }
+    assert float(row["query_loss"]) == told[int(row["steps"])]
+    assert f"stopped after step {row['steps']}" in (study / "report" / "index.html").read_text()
+    (run,) = (run for run in runs_of(tmp_path / "out")[1] if run.info.run_name == row["trial"])
+    assert run.data.metrics["final_query_loss"] == told[int(row["steps"])]
+    verified = orchestrate("verify", study)
+    assert verified.returncode == 0
+    assert f"stopped {row['trial']}  after step {row['steps']}: a scheduler" in verified.stdout
+    assert "wrong" not in verified.stdout
+
+
+def test_the_record_keeps_the_counts_of_every_data_set_apart(tmp_path):
+    sweep = {"parameters": {"data.pool.max_per_task": {"grid": [3, 4]}}}
+    path = write_study(tmp_path, sweep=sweep)
+    assert orchestrate("run", path, "--output", tmp_path / "out").returncode == 0
+    facts = json.loads((tmp_path / "out" / "tiny" / "run.json").read_text())
+    pools = [data_set["splits"]["pool"]["instances"] for data_set in facts["data"]]
+    assert pools == [150, 200]
+    assert [len(data_set["trials"]) for data_set in facts["data"]] == [1, 1]
 
 
 def kill_process_named(name, parent):

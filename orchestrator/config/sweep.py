@@ -24,6 +24,12 @@ KINDS = ("grid", "choice", "uniform", "loguniform", "randint", "quniform")
 
 Values = Annotated[list[Any], Field(min_length=1)]
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+SetLoss = Literal["query_loss", "held_out_loss", "off_target_loss"]
+# What a trial runs on: it must be known to fit before the first one starts.
+PLACEMENT = {
+    "training.workers", "training.gpus_per_worker", "training.cpus_per_worker",
+    "embedding.workers", "embedding.gpus_per_worker",
+}  # fmt: skip
 
 
 class Axis(Section):
@@ -64,24 +70,50 @@ class Axis(Section):
     def _without_other_kinds(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if value is not None}
 
-    def draw(self, generator: np.random.Generator) -> Any:
-        """One value of a distribution, short enough to be read in a name."""
+    @property
+    def options(self) -> int | None:
+        """How many values there are to draw; None of a range."""
         if self.choice is not None:
-            return self.choice[int(generator.integers(len(self.choice)))]
-        if self.randint is not None:
-            return int(generator.integers(self.randint[0], self.randint[1]))
+            return len(self.choice)
         if self.quniform is not None:
             low, high, step = self.quniform
             # A quotient such as 0.3 / 0.1 falls just short of the whole number that is meant.
-            last = math.floor((high - low) / step + 1e-9)
-            value = float(f"{low + step * int(generator.integers(last + 1)):.12g}")
-            return int(value) if low.is_integer() and step.is_integer() else value
-        low, high = getattr(self, self.kind)
+            return math.floor((high - low) / step + 1e-9) + 1
+        return None
+
+    def draw(self, generator: np.random.Generator) -> Any:
+        """One value of a distribution."""
+        if self.options is not None:
+            return self.value(int(generator.integers(self.options)))
+        low, high = self.bounds
+        if self.randint is not None:
+            return self.value(int(generator.integers(int(low), int(high))))
         if self.kind == "loguniform":
-            value = math.exp(generator.uniform(math.log(low), math.log(high)))
-        else:
-            value = generator.uniform(low, high)
-        return min(max(float(f"{value:.6g}"), low), high)
+            return self.value(math.exp(generator.uniform(math.log(low), math.log(high))))
+        return self.value(generator.uniform(low, high))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Of a range; above the last whole number of a randint."""
+        low, high = getattr(self, self.kind)
+        return low, high
+
+    def value(self, drawn: float) -> Any:
+        """The value of the key, short enough to be read in a name.
+
+        Args:
+            drawn: the index of one of `options`, otherwise a number within the bounds.
+        """
+        if self.choice is not None:
+            return self.choice[int(drawn)]
+        if self.quniform is not None:
+            low, _, step = self.quniform
+            value = float(f"{low + step * int(drawn):.12g}")
+            return int(value) if low.is_integer() and step.is_integer() else value
+        if self.randint is not None:
+            return int(drawn)
+        low, high = self.bounds
+        return min(max(float(f"{drawn:.6g}"), low), high)
 
 
 class Condition(Section):
@@ -118,7 +150,7 @@ class Scheduler(Section):
     """
 
     type: Literal["fifo", "asha", "median"] = "fifo"  # fifo: none
-    metric: Literal["query_loss", "held_out_loss", "off_target_loss"] = "query_loss"
+    metric: SetLoss = "query_loss"
     grace_steps: PositiveInt = 100  # optimizer steps before a trial may be stopped
     reduction_factor: Annotated[float, Field(ge=2)] = 4.0
 
@@ -144,6 +176,17 @@ class Scheduler(Section):
         return {key: value for key, value in handler(self).items() if key in self._reads()}
 
 
+class Search(Section):
+    """An algorithm that chooses each trial's values by how the trials before it ended.
+
+    optuna: the tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011). For settings such
+    as the learning rate: arms are compared by a grid, which gives each of them the same trials.
+    """
+
+    type: Literal["optuna"] = "optuna"
+    metric: SetLoss = "query_loss"  # after a trial's last step, to be made small
+
+
 class Sweep(Section):
     """Trials: the product of all grids of `parameters` and all lists of `paired`, repeated
     `samples` times with a fresh draw of each distribution."""
@@ -154,6 +197,7 @@ class Sweep(Section):
     paired: list[Annotated[list[dict[str, Any]], Field(min_length=1)]] = []
     samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
     seed: Seed = 0  # of the draws; the trials' own is the key `seed` of the study
+    search: Search | None = None  # null: the draws of a sample know nothing of other samples
     constraints: list[Constraint] = []  # a combination of which all of one holds is left out
     scheduler: Scheduler = Scheduler()
     max_concurrent: PositiveInt = 1
@@ -167,6 +211,25 @@ class Sweep(Section):
                 f"samples: {self.samples} repeats the draws of distributions, and no axis has "
                 f"one: to repeat trials, sweep their seed, as in parameters: {{seed: {{grid: "
                 f"{seeds}}}}}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_searched(self) -> Sweep:
+        if self.search is None:
+            return self
+        grids = [key for key, axis in self.parameters.items() if axis.kind == "grid"]
+        if grids or self.paired or not self.parameters:
+            found = f"the grid of {grids[0]}" if grids else "paired" if self.paired else "no axis"
+            raise ValueError(
+                f"search chooses every value, and here is {found}: give each key of parameters "
+                "choice, uniform, loguniform, randint or quniform, and the number of trials by "
+                "samples"
+            )
+        if fixed := sorted(PLACEMENT & self.parameters.keys()):
+            raise ValueError(
+                f"search cannot choose {fixed[0]}, which says what a trial runs on: set it in the "
+                "base"
             )
         return self
 

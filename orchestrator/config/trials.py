@@ -23,12 +23,12 @@ from orchestrator.config.axes import (
     unread_keys,
 )
 from orchestrator.config.constraints import constraint_faults, holds
-from orchestrator.config.early_stopping import scheduler_faults
 from orchestrator.config.faults import explain, show
 from orchestrator.config.load import replaced
 from orchestrator.config.names import arm_names, trial_stem
 from orchestrator.config.schema import Study, TrialConfig
 from orchestrator.config.sweep import Condition
+from orchestrator.config.whole import study_faults
 from orchestrator.errors import ConfigError
 
 # What changes speed or the report, but no plan, batch or loss: not part of a trial's identity.
@@ -103,37 +103,60 @@ def expansion(study: Study) -> Expansion:
     """
     choices, faults = combinations(study.sweep)
     faults += constraint_faults(study.sweep)
-    # Only what the user wrote: a default is not a choice that may clash with another one.
-    base = study.model_dump(exclude_unset=True, include=set(TrialConfig.model_fields))
-    found: dict[str, tuple[Choice, TrialConfig]] = {}  # by the trial's key
-    merged: Counter[str] = Counter()
-    dropped = {_shown(constraint): 0 for constraint in study.sweep.constraints}
-    broken: dict[str, list[str]] = {}  # sentence -> the combinations it is true of
+    gathering = Gathering(study)
     for choice in choices:
-        written, config, sentences = _configure(base, choice)
-        dropping = (c for c in study.sweep.constraints if holds(c, written, config))
-        if (constraint := next(dropping, None)) is not None:
-            dropped[_shown(constraint)] += 1
-        elif config is None:
-            for sentence in sentences:
-                broken.setdefault(sentence, []).append(_written(choice))
-        else:
-            key = _key(config)
-            merged[key] += key in found
-            found.setdefault(key, (choice, config))
-    faults += [_together(sentence, where) for sentence, where in broken.items()]
-    if not faults and not found:
+        gathering.add(choice)
+    faults += [_together(sentence, where) for sentence, where in gathering.broken.items()]
+    found = gathering.expansion
+    if not faults and not found.trials:
         faults = [
-            f"sweep.constraints drop all {sum(dropped.values()):,} combinations: loosen "
-            f"{' or '.join(text for text, count in dropped.items() if count)}"
+            f"sweep.constraints drop all {sum(found.dropped.values()):,} combinations: loosen "
+            f"{' or '.join(text for text, count in found.dropped.items() if count)}"
         ]
-    trials = _named(found, merged)
     if not faults:
-        faults = scheduler_faults(study.sweep.scheduler, [trial.config for trial in trials])
-        faults += _claim_faults(study, trials)
+        configs = [trial.config for trial in found.trials]
+        faults = study_faults(study, configs, [trial.arm for trial in found.trials])
     if faults:
         raise ConfigError(faults)
-    return Expansion(trials, dropped)
+    return found
+
+
+class Gathering:
+    """The trials of a study as their combinations come, one at a time.
+
+    Attributes:
+        broken: what is wrong with combinations, in a sentence -> those that it is true of.
+    """
+
+    def __init__(self, study: Study) -> None:
+        # Only what the user wrote: a default is not a choice that may clash with another one.
+        self._base = study.model_dump(exclude_unset=True, include=set(TrialConfig.model_fields))
+        self._constraints = study.sweep.constraints
+        self._found: dict[str, tuple[Choice, TrialConfig]] = {}  # by the trial's key
+        self._merged: Counter[str] = Counter()
+        self._dropped = {_shown(constraint): 0 for constraint in self._constraints}
+        self.broken: dict[str, list[str]] = {}
+
+    def add(self, choice: Choice) -> str | None:
+        """The key of a combination's trial, new or not; None if it comes to none."""
+        written, config, sentences = _configure(self._base, choice)
+        dropping = (c for c in self._constraints if holds(c, written, config))
+        if (constraint := next(dropping, None)) is not None:
+            self._dropped[_shown(constraint)] += 1
+        elif config is None:
+            for sentence in sentences:
+                self.broken.setdefault(sentence, []).append(_written(choice))
+        else:
+            key = _key(config)
+            self._merged[key] += key in self._found
+            self._found.setdefault(key, (choice, config))
+            return key
+        return None
+
+    @property
+    def expansion(self) -> Expansion:
+        """The trials in the order in which they came, and what became of other combinations."""
+        return Expansion(_named(self._found, self._merged), dict(self._dropped))
 
 
 def _named(found: dict[str, tuple[Choice, TrialConfig]], merged: Mapping[str, int]) -> list[Trial]:
@@ -153,15 +176,6 @@ def _named(found: dict[str, tuple[Choice, TrialConfig]], merged: Mapping[str, in
     ]
     assert len({trial.name for trial in trials}) == len(trials), "two trials, one folder"
     return trials
-
-
-def _claim_faults(study: Study, trials: list[Trial]) -> list[str]:
-    if study.claim is None:
-        return []
-    sets = [{name for name, source in trial.config.data if source is not None} for trial in trials]
-    return study.claim.faults(
-        list(dict.fromkeys(trial.arm for trial in trials)), set.intersection(*sets)
-    )
 
 
 def _configure(

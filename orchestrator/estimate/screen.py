@@ -10,7 +10,7 @@ from orchestrator.config import Expansion, Study, Trial, TrialConfig, expansion
 from orchestrator.config.faults import show
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amounts
 from orchestrator.estimate.disk import embeddings_disk, trial_disk
-from orchestrator.estimate.memory import rank_memory
+from orchestrator.estimate.memory import rank_memory, reward_parameters
 from orchestrator.estimate.stored import Store
 from orchestrator.layout import Layout
 from orchestrator.stages.arrange import arranges_vectors, looks_at_vectors
@@ -33,6 +33,9 @@ def print_plan(study: Study, console: Console) -> None:
     console.print()
     for line in _totals(found, amounts, store):
         console.print(escape(line), soft_wrap=True)
+    if study.sweep.search:
+        chooses = f"{study.sweep.search.type} chooses by {study.sweep.search.metric}"
+        console.print(f"search  {chooses}: the values above are examples", soft_wrap=True)
 
 
 def _table(*names: str) -> Table:
@@ -184,5 +187,8 @@ def _memory(trials: list[Trial], store: Store) -> list[str]:
         name, plan = config.model.name, rank_memory(config, store)
         known = store.model(name) is not None
         why = "not known for its architecture" if known else "unknown until the model is fetched"
-        lines[f"memory  {name}: {plan or why}"] = None
+        unread = plan is not None and reward_parameters(config, store) is None
+        scoring = config.evaluation.generate.reward_model
+        more = f", and more for {scoring}, unknown until it is fetched" if unread else ""
+        lines[f"memory  {name}: {plan or why}{more}"] = None
     return list(lines)

@@ -84,7 +84,8 @@ class Store:
             name = f"{name}:0"  # the seed that `models.resolve` takes
         if name not in self._models:
             folder = Path(name).expanduser()
-            self._models[name] = folder.resolve() if folder.is_dir() else self._made_model(name)
+            here = (folder / "config.json").is_file()
+            self._models[name] = folder.resolve() if here else self._made_model(name)
         return self._models[name]
 
     def _made_model(self, name: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -19,7 +20,8 @@ class Arm:
 
     Attributes:
         index: place among the arms; chooses colour, dash and marker.
-        trials: those that finished; all of them where none did, to show what they left.
+        trials: those that finished; all of them where none did, to show what they left. A trial
+            that was stopped early is an arm by itself.
     """
 
     index: int
@@ -31,9 +33,13 @@ class Arm:
         return self.trials[0].finished
 
     @property
+    def stopped(self) -> bool:
+        return self.trials[0].stopped
+
+    @property
     def label(self) -> str:
-        """The name, with the status where it is not the expected one."""
-        return self.name if self.finished else f"{self.name} ({self.trials[0].summary['status']})"
+        """The name, with the state where it is not the expected one."""
+        return self.name if self.finished else f"{self.name} ({self.trials[0].state})"
 
     @property
     def seeds(self) -> list[tuple[str, ...]]:
@@ -41,10 +47,16 @@ class Arm:
 
 
 def group_arms(trials: list[Trial]) -> list[Arm]:
-    """The arms in the order of summary.csv."""
+    """The arms in the order of summary.csv.
+
+    A mean over seeds that ended at different steps has no meaning: stopped trials stay apart, under
+    their own names where the arm has other trials.
+    """
+    sizes = Counter(trial.arm for trial in trials)
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(trial.arm, []).append(trial)
+        apart = trial.stopped and sizes[trial.arm] > 1
+        groups.setdefault(trial.name if apart else trial.arm, []).append(trial)
     return [
         Arm(index, name, [trial for trial in group if trial.finished] or group)
         for index, (name, group) in enumerate(groups.items())

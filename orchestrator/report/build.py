@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -13,12 +12,12 @@ from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.report.answer import answer_question
 from orchestrator.report.arms import Arm, group_arms
 from orchestrator.report.claim import answer_claim, neighbour_table
-from orchestrator.report.data import leakage_table, near_duplicate_table, pair_table, split_table
+from orchestrator.report.data import describe_data
 from orchestrator.report.drawing import plotly_panel, save_png, style
 from orchestrator.report.early import early_table, set_table
 from orchestrator.report.figures import SETS, Panel, distance_panels, loss_panels, train_panel
 from orchestrator.report.measures import SHOWN, correlation_table, measure_panels
-from orchestrator.report.picker import pick_task
+from orchestrator.report.picker import pick_task, save_task_png
 from orchestrator.report.prediction import predict
 from orchestrator.report.read import StudyRecord, Trial, read_study
 from orchestrator.report.reproduce import check_table, claim_checks
@@ -50,6 +49,7 @@ def build_report(study_dir: Path) -> Path:
     for name, panels in figures.items():
         if panels:
             save_png(panels, figures_dir / f"{name}.png")
+    save_task_png(arms, figures_dir / "tasks.png")
 
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
@@ -83,7 +83,8 @@ def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "neighbours": neighbour_table(answer.neighbours),
         "checks": checks,
         "check_table": check_table(checks),
-        "unfinished": [trial.label for trial in trials if not trial.finished],
+        "unfinished": [trial.label for trial in trials if not (trial.finished or trial.stopped)],
+        "stopped": sum(trial.stopped for trial in trials),
         "total": len(trials),
         "faults": [fault for trial in trials for fault in trial.faults],
         "several_seeds": any(len(arm.trials) > 1 for arm in arms),
@@ -96,22 +97,11 @@ def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "correlations": correlation_table(trials),
         "fewest_tasks": FEWEST_TASKS,
         "notes": _notes(trials),
-        "data": _data(record.run),
+        "data": describe_data(record.run, trials),
         "summary": summary_table(trials) if trials else None,
         "facts": run_facts(record.run),
         "command": record.run.get("command"),
         "stages": stage_table(stages) if stages else None,
-    }
-
-
-def _data(run: dict[str, Any]) -> dict[str, Any]:
-    """The section on data; a part is None where run.json does not know of it."""
-    splits, leakage, near = (run.get(key) for key in ("data", "leakage", "near_duplicates"))
-    return {
-        "splits": split_table(splits) if splits else None,
-        "leakage": leakage_table(leakage) if leakage is not None else None,
-        "near": near_duplicate_table(near) if near else None,
-        "pairs": pair_table(near) if near else None,
     }
 
 

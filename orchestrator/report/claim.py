@@ -27,8 +27,8 @@ SHOWN_STRETCHES = 4  # of clear steps in a cell
 
 def answer_claim(claim: Claim, arms: list[Arm]) -> Answer:
     """The claim's question, answered by its first arm against its last."""
-    by_name = {arm.name: arm for arm in arms}
-    missing = [name for name in claim.arms if name not in by_name or not by_name[name].finished]
+    by_name = {arm.name: arm for arm in arms if arm.finished}
+    missing = [name for name in claim.arms if name not in by_name]
     caveats = [f"No trial finished of: {', '.join(missing)}."] if missing else []
     there = [by_name[name] for name in claim.arms if name not in missing]
     neighbours = [found for a, b in pairwise(there) if (found := contrast_arms(a, b)) is not None]

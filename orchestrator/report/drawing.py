@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 from orchestrator.report.arms import Arm
 from orchestrator.report.figures import Line, Panel
 
-PNG_COLUMNS = 3  # panels side by side at most
 BAND_OPACITY = 0.18
+NOTE_POINTS, NOTE_INCHES = 7, 0.12  # size and height of a line of small print
 
 # Okabe and Ito's palette, which survives the common kinds of colour blindness, without black and
 # yellow, which vanish on a dark or a white page.
@@ -37,6 +37,8 @@ MARKERS = (
     ("triangle-up", "^", "M6 1.5l5 8.5h-10z"),
     ("cross", "P", "M4.5 1.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z"),
 )
+# Ends the line of an arm that was stopped early, which has no other marker.
+STOP = ("x", "X", "M3.5 2L6 4.5L8.5 2L10 3.5L7.5 6L10 8.5L8.5 10L6 7.5L3.5 10L2 8.5L4.5 6L2 3.5z")
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,8 @@ class Style:
 def style(arm: Arm) -> Style:
     """Colour, dash and marker of an arm: 60 arms pass before a combination returns."""
     index = arm.index
-    return Style(
-        COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)]
-    )
+    marker = STOP if arm.stopped else MARKERS[index % len(MARKERS)]
+    return Style(COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)], marker)
 
 
 def plotly_panel(panel: Panel) -> str:
@@ -92,6 +93,10 @@ def lay_out(figure: go.Figure) -> None:
 def trace(arm: Arm, x: Any, y: Any) -> dict[str, Any]:
     """A plotly line in the style of an arm."""
     drawn = style(arm)
+    marker: dict[str, Any] = {"size": 7, "maxdisplayed": 12}
+    if arm.stopped:
+        # Sizes that differ make plotly draw bubbles: pale, with a rim.
+        marker = {"size": [0] * (len(x) - 1) + [9], "opacity": 1, "line": {"width": 0}}
     return {
         "x": x,
         "y": y,
@@ -100,7 +105,7 @@ def trace(arm: Arm, x: Any, y: Any) -> dict[str, Any]:
         "mode": "lines+markers",
         "cliponaxis": False,
         "line": {"color": drawn.colour, "dash": drawn.dash[0]},
-        "marker": {"symbol": drawn.marker[0], "size": 7, "maxdisplayed": 12},
+        "marker": {"symbol": drawn.marker[0], **marker},
         "hovertemplate": "%{y:.4g}",
     }
 
@@ -147,11 +152,28 @@ def to_html(figure: go.Figure, key: str, height: int = 340) -> str:
     return page
 
 
-def save_png(panels: list[Panel], path: Path) -> None:
-    """The panels in a grid, with one legend below them."""
-    columns = min(len(panels), PNG_COLUMNS)
+def save_png(
+    panels: list[Panel],
+    path: Path,
+    *,
+    columns: int = 3,
+    panel_size: tuple[float, float] = (5.2, 4.0),
+    heading: str = "",
+    note: str = "",
+) -> None:
+    """The panels in a grid, with one legend: below them, or above under the heading.
+
+    Args:
+        columns: side by side at most.
+        panel_size: width and height of a panel in inches.
+        heading: a line above the panels.
+        note: small print below them, in lines that fit; it takes room of its own.
+    """
+    columns = min(len(panels), columns)
     rows = -(-len(panels) // columns)
-    size = (max(5.2 * columns, 7.0), 4.0 * rows + 0.4)
+    width, height = panel_size
+    note_height = NOTE_INCHES * len(note.splitlines())
+    size = (max(width * columns, 7.0), height * rows + 0.4 + note_height)
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     # Names are text, not formulas, whatever dollar signs they hold.
@@ -162,9 +184,12 @@ def save_png(panels: list[Panel], path: Path) -> None:
             handles |= _draw(axes, panel)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
+        if note:
+            figure.supxlabel(note, fontsize=NOTE_POINTS, x=0.01, ha="left")
         figure.legend(
             handles=[handles[index] for index in sorted(handles)],
-            loc="outside lower center",
+            loc="outside upper center" if heading else "outside lower center",
+            title=heading or None,
             ncols=2 * columns,
             frameon=False,
         )
@@ -193,7 +218,7 @@ def _draw(axes: Axes, panel: Panel) -> dict[int, Line2D]:
             color=drawn.colour,
             linestyle=drawn.dash[1],
             marker=drawn.marker[1],
-            markevery=max(1, len(line.x) // 12),
-            markersize=4,
+            markevery=[-1] if line.arm.stopped else max(1, len(line.x) // 12),
+            markersize=6 if line.arm.stopped else 4,
         )
     return handles

@@ -80,7 +80,7 @@ def set_table(arms: list[Arm]) -> Table | None:
     Losses are means over tasks; the interval is that of the change.
     """
     table = Table(
-        ["arm", "set", "step 0", "end", "change", "95% interval", "training", "worst rise"]
+        ["arm", "set", "step 0", "end", "change", "95% interval", "loss fell or rose", "worst rise"]
     )
     for arm in arms:
         for key, title in SETS.items():

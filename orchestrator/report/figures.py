@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.core.analysis import Floats, Steps, set_curve
+from orchestrator.core.analysis import Floats, Steps
 from orchestrator.report.arms import Arm
-from orchestrator.report.read import Trial
 
 SETS = {"query": "Query set", "held_out": "Held-out set", "off_target": "Off-target set"}
 STEP, POSITION = "Optimizer step", "Plan position"
@@ -56,14 +55,9 @@ def loss_panels(arms: list[Arm]) -> list[Panel]:
     """A panel for each test set that any arm was measured on."""
     panels = []
     for key, title in SETS.items():
-        lines = [mean_line(arm, (_set_curve(trial, key) for trial in arm.trials)) for arm in arms]
+        lines = [mean_line(arm, (trial.mean_losses(key) for trial in arm.trials)) for arm in arms]
         panels.append(panel_of(f"loss-{key}", title, STEP, "Loss", lines))
     return [panel for panel in panels if panel.lines]
-
-
-def _set_curve(trial: Trial, test_set: str) -> tuple[Steps, Floats]:
-    step, _, loss = trial.losses(test_set)
-    return set_curve(step, loss)
 
 
 def train_panel(arms: list[Arm]) -> Panel:

@@ -1,21 +1,31 @@
-"""One interactive figure of a single task: its loss and its nearest row, arm by arm."""
+"""Single tasks: one figure of the page to choose the task in, and some tasks side by side as PNG.
+
+The page shows a task's loss and its nearest row, arm by arm; the PNG the losses alone.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from plotly.subplots import make_subplots
 
 from orchestrator.core.analysis import Floats, Steps, TaskCurves
 from orchestrator.report.arms import Arm, mean_curves, query_curves
-from orchestrator.report.drawing import lay_out, to_html, trace
-from orchestrator.report.figures import STEP
+from orchestrator.report.drawing import lay_out, save_png, to_html, trace
+from orchestrator.report.figures import STEP, Panel, mean_line, panel_of
+from orchestrator.report.text import shortened
 
 KEY = "task-picker"
 MEASURE = "cosine_min"
 POINTS = 60  # of a line at most: every task of every arm is in the page
 DIGITS = 4
+# Of the PNG: more panels, or more lines of names below them, are not read.
+PANELS, COLUMNS, NAME_LINES = 24, 4, 50
+TITLE_CHARS, LINE_CHARS = 30, 240
 
 
 @dataclass(frozen=True)
@@ -76,3 +86,56 @@ def _rounded(curves: TaskCurves, task: str, kept: Steps) -> list[float | None]:
         return [None] * len(kept)
     column: Floats = curves.losses[kept, curves.tasks.index(task)]
     return [None if np.isnan(value) else round(float(value), DIGITS) for value in column]
+
+
+def save_task_png(arms: list[Arm], path: Path) -> None:
+    """Draw the losses of single tasks; no file without any.
+
+    Tasks stand by the fall of their loss, as the mean over trials. Of more than `PANELS` those are
+    drawn that lie evenly between the largest and the smallest fall; the others are named.
+    """
+    curves = {
+        arm: [found for trial in arm.trials if (found := trial.task_losses("query")) is not None]
+        for arm in arms
+    }
+    falls: dict[str, list[float]] = {}
+    for found in chain.from_iterable(curves.values()):
+        for task, fall in zip(found.tasks, found.losses[0] - found.losses[-1], strict=True):
+            falls.setdefault(task, []).append(fall)
+    if not falls:
+        return
+    tasks = sorted(falls, key=lambda task: -float(np.mean(falls[task])))
+    places = np.linspace(0, len(tasks) - 1, min(PANELS, len(tasks))).round().astype(np.int64)
+    shown = [tasks[place] for place in places]
+    panels = [
+        _task_panel(curves, task, left=at % COLUMNS == 0, bottom=at + COLUMNS >= len(shown))
+        for at, task in enumerate(shown)
+    ]
+    count = f"All {len(tasks)}" if len(shown) == len(tasks) else f"{len(shown)} of {len(tasks):,}"
+    heading = f"{count} query tasks, by how far their loss fell (mean over trials); axes differ"
+    note = _not_drawn([task for task in tasks if task not in shown])
+    save_png(panels, path, columns=COLUMNS, panel_size=(3.5, 2.5), heading=heading, note=note)
+
+
+def _task_panel(
+    curves: dict[Arm, list[TaskCurves]], task: str, *, left: bool, bottom: bool
+) -> Panel:
+    """A task's loss of every arm; the axes are named at the edges of the grid alone."""
+    lines = [
+        mean_line(
+            arm,
+            [
+                (found.steps, found.losses[:, found.tasks.index(task)])
+                for found in of_arm
+                if task in found.tasks
+            ],
+        )
+        for arm, of_arm in curves.items()
+    ]
+    title = shortened(task, TITLE_CHARS)
+    return panel_of(task, title, STEP if bottom else "", "Query loss" if left else "", lines)
+
+
+def _not_drawn(tasks: list[str]) -> str:
+    named = f"Not drawn: {', '.join(tasks)}" if tasks else ""
+    return "\n".join(textwrap.wrap(named, LINE_CHARS, max_lines=NAME_LINES, placeholder=" …"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from pydantic import ValidationError
 from orchestrator.config.claim import Claim
 from orchestrator.config.faults import explain
 from orchestrator.config.strict_yaml import parse
-from orchestrator.core.analysis import Floats, Steps, TaskCurves, task_curves
+from orchestrator.core.analysis import Floats, Steps, TaskCurves, set_curve, task_curves
+from orchestrator.data.dataset import TEST_SETS
 from orchestrator.errors import DataError
+from orchestrator.training.record import read_journal
 
-FINISHED = "finished"
+FINISHED, STOPPED = "finished", "stopped"
 TABLES = ("losses", "train_log", "plan", "measures")
+# Written before training: of a stopped trial all others would be another attempt's.
+EARLY_TABLES = ("plan", "measures")
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity
@@ -31,14 +36,18 @@ class Trial:
     Attributes:
         summary: the row, as text.
         config: the resolved configuration; empty if the trial left none.
-        tables: by name out of `TABLES`; what is absent was never written.
+        tables: by name out of `TABLES`; what is absent was never written. Of a stopped trial as
+            far as it was trained.
         faults: one sentence for each file that cannot be read.
+        means: of a stopped trial, which has no table of losses: its steps and mean losses by test
+            set.
     """
 
     summary: dict[str, str]
     config: dict[str, Any]
     tables: dict[str, pa.Table]
     faults: list[str]
+    means: Mapping[str, tuple[Steps, Floats]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -63,9 +72,20 @@ class Trial:
         return self.summary["status"] == FINISHED
 
     @property
+    def stopped(self) -> bool:
+        """Whether a scheduler ended it early; its `steps` are then the last that it measured."""
+        return self.summary["status"] == STOPPED
+
+    @property
+    def state(self) -> str:
+        """How it ended, in words."""
+        status = self.summary["status"]
+        return f"{status} after step {int(self.summary['steps']):,}" if self.stopped else status
+
+    @property
     def label(self) -> str:
-        """The name, with the status where it is not the expected one."""
-        return self.name if self.finished else f"{self.name} ({self.summary['status']})"
+        """The name, with the state where it is not the expected one."""
+        return self.name if self.finished else f"{self.name} ({self.state})"
 
     @property
     def note(self) -> str:
@@ -85,6 +105,13 @@ class Trial:
             table["task"].to_pylist(),
             table["loss"].to_numpy().astype(np.float64),
         )
+
+    def mean_losses(self, test_set: str) -> tuple[Steps, Floats]:
+        """Mean loss of a set at each step that has one; all that is known of a stopped trial."""
+        if test_set in self.means:
+            return self.means[test_set]
+        step, _, loss = self.losses(test_set)
+        return set_curve(step, loss)
 
     def task_losses(self, test_set: str) -> TaskCurves | None:
         """Loss of each task that has one at every step; None when there is no such task."""
@@ -160,7 +187,7 @@ def _read_claim(section: dict[str, Any] | None, path: Path) -> Claim | None:
 def _read_trial(summary: dict[str, str], folder: Path) -> Trial:
     """What the trial left; a file that breaks off is a fault to show, not a reason to stop."""
     tables, faults = {}, []
-    for name in TABLES:
+    for name in EARLY_TABLES if summary["status"] == STOPPED else TABLES:
         path = folder / f"{name}.parquet"
         if not path.is_file():
             continue
@@ -168,7 +195,43 @@ def _read_trial(summary: dict[str, str], folder: Path) -> Trial:
             tables[name] = pq.read_table(path)
         except (pa.ArrowInvalid, OSError) as error:
             faults.append(f"{summary['trial']}: {path.name} cannot be read: {error}")
-    return Trial(summary, _read_yaml(folder / "config.yaml"), tables, faults)
+    trial = Trial(summary, _read_yaml(folder / "config.yaml"), tables, faults)
+    return _cut(trial, folder) if trial.stopped else trial
+
+
+def _cut(trial: Trial, folder: Path) -> Trial:
+    """A stopped trial: the plan and its measures as far as it came, and what its journal tells."""
+    last = int(trial.summary["steps"])
+    tables, faults, means = dict(trial.tables), list(trial.faults), {}
+    if "measures" in tables:
+        tables["measures"] = tables["measures"].filter(pc.field("step") <= last)
+    if "plan" in tables and trial.config:
+        rows = last * trial.config["training"]["global_batch"]
+        tables["plan"] = tables["plan"].filter(pc.field("position") < rows)
+    try:
+        means = journal_curves(folder, last)
+    except (ValueError, KeyError) as error:
+        faults.append(f"{trial.name}: its journal cannot be read: {error}")
+    return Trial(trial.summary, trial.config, tables, faults, means)
+
+
+def journal_curves(folder: Path, last: int) -> dict[str, tuple[Steps, Floats]]:
+    """Steps and mean losses by test set that a trial's journal tells, up to the step `last`.
+
+    Raises:
+        ValueError, KeyError: the journal is damaged.
+    """
+    told = [event for event in read_journal(folder) if event["event"] == "measure"]
+    curves = {}
+    for name in TEST_SETS:
+        losses = {
+            event["step"]: event[f"{name}_loss"]
+            for event in told
+            if event["step"] <= last and f"{name}_loss" in event
+        }
+        if losses:
+            curves[name] = np.array(list(losses)), np.array(list(losses.values()))
+    return curves
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

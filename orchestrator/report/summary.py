@@ -1,4 +1,4 @@
-"""summary.csv: a row a trial, also for those that failed."""
+"""summary.csv: a row a trial, also for those that failed or were stopped early."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from orchestrator.artifacts import write_text
 from orchestrator.core.analysis import area_under_curve, set_curve, steps_to_fraction
 from orchestrator.data.dataset import TEST_SETS
+from orchestrator.report.read import journal_curves
 
 
 def trial_metrics(folder: Path) -> dict[str, float]:
@@ -35,6 +36,18 @@ def trial_metrics(folder: Path) -> dict[str, float]:
             to_90 = steps_to_fraction(steps, curve)
             if to_90 is not None:
                 metrics["steps_to_90"] = to_90
+    return metrics
+
+
+def stopped_metrics(folder: Path, last: int) -> dict[str, float]:
+    """The columns of a trial that was stopped after the step `last`, from its journal.
+
+    No area and no steps to 90%: over fewer steps they are not those of a finished trial.
+    """
+    curves = journal_curves(folder, last)
+    metrics = {f"{name}_loss": float(losses[-1]) for name, (_, losses) in curves.items()}
+    if "query" in curves:
+        metrics["best_query_loss"] = float(curves["query"][1].min())
     return metrics
 
 

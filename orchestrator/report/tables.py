@@ -12,7 +12,7 @@ from orchestrator.report.read import Trial
 from orchestrator.report.text import MISSING, interval, number, short_hash, signed
 
 # Sections of run.json that have a place of their own on the page.
-PLACED = {"command", "stages", "data", "leakage", "near_duplicates"}
+PLACED = {"command", "stages", "data", "near_duplicates"}
 LOSS_COLUMNS = {
     "query_loss", "held_out_loss", "off_target_loss", "best_query_loss", "query_loss_auc",
 }  # fmt: skip
@@ -37,12 +37,14 @@ class Table:
 def step_table(arms: list[Arm], contrast: Contrast | None) -> Table | None:
     """Query loss of every arm and the two arms' difference, at each evaluated step and by area.
 
-    Losses are means over tasks, so that they and the difference add up. None without any loss.
+    Losses are means over tasks, so that they and the difference add up. Arms without such a loss,
+    as those that were stopped early, have no column. None without any.
     """
     curves = {arm: query_curves(arm) for arm in arms}
     measured = {arm: curve for arm, curve in curves.items() if curve is not None}
     if not measured:
         return None
+    arms = list(measured)
     losses = {
         arm: dict(zip(curve.steps.tolist(), curve.losses.mean(axis=1).tolist(), strict=True))
         for arm, curve in measured.items()
@@ -111,7 +113,8 @@ def summary_table(trials: list[Trial]) -> Table:
     rows = [[_summary_cell(key, trial.summary[key]) for key in columns] for trial in trials]
     for trial, row in zip(trials, rows, strict=True):
         if not trial.finished:
-            row[columns.index("status")] = Cell(trial.summary["status"], "failed")
+            kind = "" if trial.stopped else "failed"
+            row[columns.index("status")] = Cell(trial.summary["status"], kind)
     return Table(columns, rows)
 
 

@@ -1,4 +1,4 @@
-"""Numbers as the report prints them."""
+"""Numbers and names as the report prints them."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ def interval(comparison: Comparison) -> str:
 def short_hash(value: str) -> str:
     """Enough of a digest to recognise it by."""
     return value[:12]
+
+
+def shortened(text: str, characters: int) -> str:
+    """The text, cut to so many characters."""
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"

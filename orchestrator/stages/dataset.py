@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from orchestrator.artifacts import Artifact, build
+from orchestrator.config import TrialConfig
 from orchestrator.config.sources import Data
 from orchestrator.config.training import Model
 from orchestrator.data import dataset, readers
+from orchestrator.errors import DataError
 from orchestrator.training import tokens
 
 DATASET_VERSION = 2
@@ -45,3 +49,44 @@ def build_tokens(
         "max_length": model.max_length,
     }
     return build(store, "tokens", key, make)
+
+
+def check_sizes(config: TrialConfig, pool: int) -> None:
+    """Refuse a pool that cannot fill a batch or a budget.
+
+    Args:
+        pool: instances.
+
+    Raises:
+        DataError: naming the key to change.
+    """
+    arrangement, batch = config.arrangement, config.training.global_batch
+    if pool < batch:
+        raise DataError(
+            f"the pool holds {pool} instances, fewer than one global batch of {batch}: "
+            f"set training.global_batch to {pool} or fewer, or widen data.pool"
+        )
+    for key, count in arrangement.least_rows().items():
+        if count > pool:
+            raise DataError(
+                f"{key} is {count}, the pool holds {pool} instances: "
+                f"set {key} to {pool} or fewer, or widen data.pool"
+            )
+
+
+def describe_tokens(info: Mapping[str, Any]) -> str:
+    """A token table in a few words."""
+    cut, unanswered = info["cut"], info["unanswered"]
+    note = f", {cut} instances cut, {unanswered} left without an answer" if cut else ""
+    return f"{info['tokens']:,} tokens{note}"
+
+
+def describe_dataset(info: Mapping[str, Any]) -> str:
+    """A dataset's instances, what was left out and what leaks, in a line."""
+    parts = []
+    for split, counts in info["splits"].items():
+        told = [f"{count:,} {why}" for why, count in counts["dropped"].items()]
+        note = f" ({', '.join(told)})" if told else ""
+        parts.append(f"{split.replace('_', '-')} {counts['instances']:,}{note}")
+    found = [f"{count:,} {kind}" for kind, count in info["leakage"].items()]
+    return ", ".join(parts) + (f"; LEAKAGE: {', '.join(found)}" if found else "")

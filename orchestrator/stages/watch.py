@@ -28,10 +28,9 @@ class Watch(tune.Callback):
         stopped: names of the trials that the scheduler ended early.
     """
 
-    def __init__(self, jobs: dict[str, Job], screen: Screen) -> None:
-        self._jobs = jobs
+    def __init__(self, count: int, screen: Screen) -> None:
         self._screen = screen
-        self._all = screen.line("trials", len(jobs))
+        self._all = screen.line("trials", count)
         self._views: dict[str, View] = {}
         self.errors: dict[str, str] = {}
         self.stopped: list[str] = []
@@ -52,16 +51,16 @@ class Watch(tune.Callback):
         self._all.done(", ".join(parts), mark="failed" if failed else "done")
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        name = trial.config["trial"]
-        if name not in self._views:
-            self._views[name] = View(self._jobs[name], self._screen)
+        job = trial.config["job"]
+        if job.trial not in self._views:
+            self._views[job.trial] = View(job, self._screen)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         for view in self._views.values():
             view.look()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        job = self._jobs[trial.config["trial"]]
+        job = trial.config["job"]
         if read_result(job.folder, job.key):
             self._end(job)
         elif (job.folder / ERROR).is_file():
@@ -72,7 +71,7 @@ class Watch(tune.Callback):
             self._end(job, f"stopped early, after step {step}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._fail(self._jobs[trial.config["trial"]])
+        self._fail(trial.config["job"])
 
     def _fail(self, job: Job) -> None:
         told = job.folder / ERROR

@@ -47,6 +47,7 @@ class Mirror:
         self._folder = study_folder
         self._states: dict[str, State] = {}
         self._client: MlflowClient | None = None
+        self._runs: dict[str, Run] = {}  # by key, also of trials that a search has yet to choose
         self._experiment = ""
         self._lock = threading.Lock()  # over what `look` changes
 
@@ -67,7 +68,7 @@ class Mirror:
             # Whether the last request arrived is unknown: MLflow is asked anew.
             self._client = None
             for state in self._states.values():
-                state.run, state.opened = None, False
+                state.opened = False
             raise
 
     def look(self, record: Record) -> list[RunRecord]:
@@ -119,13 +120,9 @@ class Mirror:
         while page.token:
             page = client.search_runs([self._experiment], query, page_token=page.token)
             found += page
+        self._runs = {}
         for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
-            state = self._states.get(run.data.tags[RUN_TAG])
-            if state is None:
-                continue  # of a trial that the study no longer has
-            if state.run is None:
-                state.run = run
-            else:
+            if self._runs.setdefault(run.data.tags[RUN_TAG], run) is not run:
                 client.delete_run(run.info.run_id)
 
     def _open(self, client: MlflowClient, record: Record, run: RunRecord) -> None:
@@ -133,6 +130,7 @@ class Mirror:
         state = self._states[run.key]
         if state.opened:
             return
+        state.run = self._runs.get(run.key)
         if state.run is None:
             tags = {STUDY_TAG: record.id, RUN_TAG: run.key, MLFLOW_RUN_NAME: run.name}
             if run.key != PARENT:
@@ -143,7 +141,7 @@ class Mirror:
                     state.look(run, self._folder)
             began = state.times[0] if state.times else record.started
             # With its tags in one request: there is no moment at which it could not be found.
-            state.run = client.create_run(self._experiment, began, tags)
+            state.run = self._runs[run.key] = client.create_run(self._experiment, began, tags)
         else:
             self._recall(client, state, state.run)
         known = state.run.data.params  # immutable: only new ones are sent

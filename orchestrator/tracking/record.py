@@ -151,7 +151,7 @@ def describe(
 
 
 def finished(
-    record: Record, files: list[str], errors: Mapping[str, str],
+    record: Record, files: list[str], errors: Mapping[str, str], endings: Mapping[str, str],
     metrics: Mapping[str, dict[str, float]],
 ) -> Record:  # fmt: skip
     """The record of a study that came to its end.
@@ -159,13 +159,18 @@ def finished(
     Args:
         files: of the parent.
         errors: of the trials that failed, by name.
+        endings: the word of the summary for how each trial ended, by name; MLflow has none for
+            one that a scheduler stopped.
         metrics: results of each trial, by name.
     """
     parent, *children = record.runs
     counts = {"trials": str(len(children)), "failed_trials": str(len(errors))}
     ended = [
         replace(
-            run, status="FAILED" if run.name in errors else "FINISHED", metrics=metrics[run.name]
+            run,
+            status="FAILED" if run.name in errors else "FINISHED",
+            tags=run.tags | {"ended": endings[run.name]},
+            metrics=metrics[run.name],
         )
         for run in children
     ]

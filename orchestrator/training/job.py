@@ -43,6 +43,9 @@ class Job:
     store: Path
     reward_model: Path | None = None
 
+    def __str__(self) -> str:
+        return self.trial  # Ray Tune makes folder names of it
+
 
 @dataclass(frozen=True)
 class Inputs:

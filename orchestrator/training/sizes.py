@@ -1,19 +1,32 @@
-"""The shape of a causal language model, from its config.json: no weight is read."""
+"""The shape of a causal language model, from its config.json: no weight is read.
+
+The shape of a plain Llama is computed from the numbers in it: V h for each of the embedding and,
+unless tied, the head; 2 h^2 + 2 h k + 3 h f + 2 h a layer, where heads together are h wide; h at
+the end, with the letters of `memory`. Any other model is built without weights by transformers.
+Importing it takes seconds, which `orchestrator plan` does not have: it is imported only there.
+"""
 
 from __future__ import annotations
 
 import inspect
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from orchestrator.config.training import Lora
 from orchestrator.errors import ModelError
 
 # Their forward has an attention_mask, and does not read it.
 UNMASKED = ("rwkv",)
+LLAMA_NUMBERS = {
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "vocab_size",
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,53 @@ def model_sizes(folder: Path) -> ModelSizes | None:
     Raises:
         ModelError: the model would read padding as if it were text.
     """
+    return llama_sizes(json.loads((folder / "config.json").read_bytes())) or built_sizes(folder)
+
+
+def llama_sizes(config: Mapping[str, Any]) -> ModelSizes | None:
+    """The sizes of a Llama from what its config.json says, without torch.
+
+    Returns:
+        None for another architecture, biases, or numbers that are left to transformers' defaults.
+    """
+    biased = config.get("attention_bias") or config.get("mlp_bias")
+    if config.get("model_type") != "llama" or biased or not config.keys() >= LLAMA_NUMBERS:
+        return None
+    hidden, width = config["hidden_size"], config["intermediate_size"]
+    heads, layers = config["num_attention_heads"], config["num_hidden_layers"]
+    head_width = config.get("head_dim") or hidden // heads
+    keys = (config.get("num_key_value_heads") or heads) * head_width
+    attention = [
+        ("q_proj", hidden, heads * head_width),
+        ("k_proj", hidden, keys),
+        ("v_proj", hidden, keys),
+        ("o_proj", heads * head_width, hidden),
+    ]
+    mlp = [("gate_proj", hidden, width), ("up_proj", hidden, width), ("down_proj", width, hidden)]
+    linears = [
+        (f"model.layers.{layer}.{part}.{name}", inputs, outputs)
+        for layer in range(layers)
+        for part, members in (("self_attn", attention), ("mlp", mlp))
+        for name, inputs, outputs in members
+    ]
+    vocabulary = config["vocab_size"] * (1 if config.get("tie_word_embeddings") else 2)
+    return ModelSizes(
+        parameters=sum(inputs * outputs for _, inputs, outputs in linears)
+        + vocabulary * hidden
+        + (2 * layers + 1) * hidden,
+        linears=tuple(linears),
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        key_width=keys,
+        intermediate=width,
+        vocabulary=config["vocab_size"],
+    )
+
+
+def built_sizes(folder: Path) -> ModelSizes | None:
+    """As `model_sizes`, of any architecture: of the model that transformers builds, weightless."""
+    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 

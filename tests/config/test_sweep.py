@@ -56,6 +56,30 @@ def test_draws_spread_over_their_whole_range():
     assert set(seen["choice"]) == {"a", "b"}
 
 
+def test_a_search_chooses_every_value_and_nothing_that_a_trial_runs_on(faults):
+    axis = "  parameters: {training.learning_rate: {loguniform: [1.0e-6, 1.0e-4]}}\n"
+    head = "sweep:\n  search: {type: optuna}\n"
+    for axes, named in {
+        "  parameters: {seed: {grid: [0, 1]}}\n": "the grid of seed",
+        axis + "  paired: [[{seed: 0}]]\n": "paired",
+        "": "no axis",
+        "  parameters: {training.workers: {choice: [1, 2]}}\n": "training.workers",
+    }.items():
+        (fault,) = faults(head + axes)
+        assert named in fault
+    (fault,) = faults(head.replace("optuna", "optuna, metric: held_out_loss") + axis)
+    assert "data.held_out is not given" in fault
+    claim = "claim: {question: Which is best, arms: [a, b]}\n"
+    (fault,) = faults(head + axis + claim)
+    assert "no arm of claim.arms is sure to be run" in fault
+
+
+def test_models_can_be_registered_only_where_every_trial_keeps_its_own(faults):
+    sweep = "sweep: {parameters: {training.save_model: {grid: [true, false]}}}\n"
+    (fault,) = faults(sweep + "tracking: {register_model: arranged}\n")
+    assert "not every trial keeps its model: set training.save_model to true" in fault
+
+
 def test_whole_steps_give_whole_numbers_so_that_counts_can_be_swept():
     study = drawn({"training.global_batch": {"quniform": [4, 16, 4]}}, samples=20)
     assert {trial.config.training.global_batch for trial in expand(study)} == {4, 8, 12, 16}

@@ -14,6 +14,9 @@ import pytest
 import yaml
 
 from orchestrator.core.measures import MEASURES
+from orchestrator.report.read import STOPPED
+from orchestrator.report.summary import stopped_metrics
+from orchestrator.training.record import JOURNAL
 
 STEPS = [0, 8, 16, 24]
 TASKS = [f"task {number}" for number in range(9)] + ["<script>alert(1)</script>"]
@@ -31,16 +34,21 @@ RUN = {
     "versions": {"torch": "2.13.0", "ray": "2.60.0"},
     "hardware": {"cpu": "a processor", "cores": 2, "memory_gib": 23.4, "gpus": []},
     "git_commit": "0123456789abcdef0123456789abcdef01234567",
-    "data": {
-        "pool": {
-            "instances": 8200,
-            "tasks": 41,
-            "dropped": {"longer than max_chars": 7, "beyond max_per_task": 1300},
-            "notes": {"system message removed": 12},
-        },
-        "query": {"instances": 30, "tasks": 10, "dropped": {}, "notes": {}},
-    },
-    "leakage": {"task shared with query": 3},
+    "data": [
+        {
+            "trials": list(ARMS),
+            "splits": {
+                "pool": {
+                    "instances": 8200,
+                    "tasks": 41,
+                    "dropped": {"longer than max_chars": 7, "beyond max_per_task": 1300},
+                    "notes": {"system message removed": 12},
+                },
+                "query": {"instances": 30, "tasks": 10, "dropped": {}, "notes": {}},
+            },
+            "leakage": {"task shared with query": 3},
+        }
+    ],
     "near_duplicates": [
         {
             "threshold": 0.95,
@@ -121,6 +129,17 @@ def write_measures(folder: Path, seed: int) -> None:
     pq.write_table(pa.Table.from_pylist(rows), folder / "measures.parquet")
 
 
+def write_journal(folder: Path, sets: tuple[str, ...], last: int) -> None:
+    """Falling losses of a trial that measured every 2 steps and was trained one step further."""
+    events: list[dict[str, Any]] = [{"event": "start", "step": 0}]
+    for step in range(last + 2):
+        events.append({"event": "step", "step": step, "loss": 3.0})
+        if step % 2 == 0:
+            losses = {f"{name}_loss": 5.0 + at - 0.1 * step for at, name in enumerate(sets)}
+            events.append({"event": "measure", "step": step, **losses})
+    (folder / JOURNAL).write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
 def write_train_log(folder: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     step = np.arange(1, 25)
@@ -130,13 +149,15 @@ def write_train_log(folder: Path, seed: int) -> None:
 
 def write_config(folder: Path, arm: dict[str, str], seed: int = 0) -> None:
     """Only what was set, as the arrangement of a random trial may not name its order."""
-    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed, "arrangement": arm}))
+    config = {"seed": seed, "arrangement": arm, "training": {"global_batch": 16}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
 def make_study(
     root: Path,
     shifts: dict[str, float],
     failed: tuple[str, ...] = (),
+    stopped: dict[str, int] | None = None,
     sets: tuple[str, ...] = SETS,
     arms: dict[str, dict[str, str]] = ARMS,
     seeds: int = 0,
@@ -144,10 +165,12 @@ def make_study(
 ) -> Path:
     """A study folder; a positive shift makes an arm's losses higher, so the arm worse.
 
-    A failed trial leaves its configuration, its plan, its measures and half a table of losses.
+    A failed trial leaves its configuration, its plan, its measures and half a table of losses; one
+    that was stopped, given with its last step, a journal in place of the losses.
     With seeds the summary has the column `arm`, and an arm called "a" the trials "a-0", "a-1", ...
     """
     study = root / "quickstart"
+    stopped = stopped or {}
     summary = []
     named = [(name, name, 0) for name in arms]
     if seeds:
@@ -161,10 +184,15 @@ def make_study(
         write_measures(folder, index)
         if name in failed:
             (folder / "losses.parquet").write_bytes(b"PAR1 and then the power went")
+        elif name in stopped:
+            write_journal(folder, sets, stopped[name])
         else:
             write_losses(folder, sets, shifts.get(arm_name, 0.0), index)
             write_train_log(folder, index)
         row = summary_row(name, arm, sets, name in failed)
+        if name in stopped:
+            row = dict.fromkeys(row, "") | {"trial": name, "status": STOPPED}
+            row |= {"steps": stopped[name], **stopped_metrics(folder, stopped[name])}
         summary.append({"trial": name, "arm": arm_name, **row} if seeds else row)
     with (study / "summary.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, summary[0])

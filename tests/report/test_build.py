@@ -68,7 +68,8 @@ def test_every_figure_is_in_the_page_and_beside_it(study_of):
     for key in (*losses, "distance-0", *(f"measure-{name}" for name in MEASURES)):
         assert f'id="{key}"' in page
     pictures = {picture.stem for picture in (path.parent / "figures").glob("*.png")}
-    assert pictures == {"loss_curves", "measures", "prediction", "train_loss", "plan_distance"}
+    names = {"loss_curves", "measures", "prediction", "tasks", "train_loss", "plan_distance"}
+    assert pictures == names
 
 
 def test_page_needs_nothing_from_outside(page):
@@ -173,7 +174,8 @@ def test_a_run_that_tells_nothing_of_its_data_has_no_section_on_it(study_of):
 
 def test_a_pool_without_leakage_is_said_to_have_none(study_of):
     study = study_of({})
-    (study / "run.json").write_text(json.dumps({**RUN, "leakage": {}, "near_duplicates": []}))
+    data = [{**RUN["data"][0], "leakage": {}}]
+    (study / "run.json").write_text(json.dumps({**RUN, "data": data, "near_duplicates": []}))
     words = words_of(build(study))
     assert "No row of the pool shares a task or a prompt with the test sets" in words
     assert "Near duplicates" not in words

@@ -1,0 +1,86 @@
+"""What is wrong with a study as a whole, once its trials are known; told before one starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.config.evaluation import scheduled_steps
+from orchestrator.config.schema import Study, TrialConfig
+from orchestrator.config.sweep import Sweep
+from orchestrator.core.order import step_count
+
+
+def study_faults(study: Study, configs: Sequence[TrialConfig], arms: Sequence[str]) -> list[str]:
+    """Faults of a study whose trials are sound each by itself.
+
+    Args:
+        configs, arms: of each trial.
+    """
+    return [
+        *_metric_faults(study.sweep, configs),
+        *_grace_faults(study.sweep, configs),
+        *_claim_faults(study, configs, arms),
+        *_registration_faults(study, configs),
+    ]
+
+
+def _metric_faults(sweep: Sweep, configs: Sequence[TrialConfig]) -> list[str]:
+    """Test sets that trials are judged by and that not all of them have."""
+    judged = {"search": sweep.search.metric} if sweep.search else {}
+    if sweep.scheduler.type != "fifo":
+        judged["scheduler"] = sweep.scheduler.metric
+    return [
+        f"sweep.{key}.metric is {metric}, and data.{metric.removesuffix('_loss')} is not given in "
+        f"every trial: give it, or set sweep.{key}.metric: query_loss"
+        for key, metric in judged.items()
+        if any(getattr(config.data, metric.removesuffix("_loss")) is None for config in configs)
+    ]
+
+
+def _grace_faults(sweep: Sweep, configs: Sequence[TrialConfig]) -> list[str]:
+    """Too few evaluations for a scheduler to stop anything.
+
+    The step counts of trials with a budget in turns, or none, are not known yet: they pass.
+    """
+    if sweep.scheduler.type == "fifo":
+        return []
+    deciding = [_last_deciding_step(config) for config in configs]
+    known = [step for step in deciding if step is not None]
+    if len(known) < len(deciding) or max(known) >= sweep.scheduler.grace_steps:
+        return []
+    lower = f"set grace_steps to {max(known)} or less, or " if max(known) else ""
+    return [
+        f"sweep.scheduler.grace_steps is {sweep.scheduler.grace_steps}, and no trial is evaluated "
+        f"from that step on before its last: {lower}evaluate more often with evaluation.every"
+    ]
+
+
+def _last_deciding_step(config: TrialConfig) -> int | None:
+    """The last evaluated step of a trial at which stopping it saves anything; None if unknown."""
+    arrangement, training = config.arrangement, config.training
+    by_turns = arrangement.turns is not None or arrangement.turn_window is not None
+    steps = training.max_steps
+    if arrangement.rows is not None and not by_turns:
+        steps = step_count(arrangement.rows, training.global_batch, training.max_steps)
+    return None if steps is None else scheduled_steps(config.evaluation.every, steps)[-2]
+
+
+def _claim_faults(study: Study, configs: Sequence[TrialConfig], arms: Sequence[str]) -> list[str]:
+    if study.claim is None:
+        return []
+    if study.sweep.search is not None:
+        return ["sweep.search chooses the values, so no arm of claim.arms is sure to be run: "
+                "leave out one of the two"]  # fmt: skip
+    sets = [{name for name, source in config.data if source is not None} for config in configs]
+    return study.claim.faults(list(dict.fromkeys(arms)), set.intersection(*sets))
+
+
+def _registration_faults(study: Study, configs: Sequence[TrialConfig]) -> list[str]:
+    """Models to be registered that nobody keeps."""
+    name = study.tracking.register_model
+    if name is None or all(config.training.save_model for config in configs):
+        return []
+    return [
+        f"tracking.register_model is {name}, and not every trial keeps its model: set "
+        "training.save_model to true, or tracking.register_model to null"
+    ]

@@ -1,0 +1,187 @@
+"""A search algorithm chooses the values of each trial by how the trials before it ended.
+
+Ray Tune's adapter of Optuna decides; what it was asked and told stands in `search.jsonl`. A study
+that is run again repeats that conversation, and so goes on with the choices of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config import Expansion, Study, Trial
+from orchestrator.config.sweep import Axis
+from orchestrator.config.trials import Gathering
+from orchestrator.errors import ConfigError
+from orchestrator.training.job import Job
+from orchestrator.training.record import ended, read_journal
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+LOG_FILE = "search.jsonl"
+
+
+def check_search(study: Study) -> None:
+    """Refuse a search whose library is not installed.
+
+    Raises:
+        ConfigError: naming what to install.
+    """
+    if study.sweep.search is not None and importlib.util.find_spec("optuna") is None:
+        raise ConfigError(
+            ["sweep.search.type is optuna, which is not installed: pip install "
+             "'arrangement-orchestrator[optuna]'"]
+        )  # fmt: skip
+
+
+class Suggestions:
+    """The trials of a study with `sweep.search`, each one chosen when there is room for it.
+
+    Args:
+        study: all its axes are distributions.
+        folder: of the study; keeps `LOG_FILE`.
+        plan: makes the job of a trial: everything before its first training step.
+        chosen: told of the trials so far, and of their jobs, whenever there is one more.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        plan: Callable[[Trial], Job],
+        chosen: Callable[[Expansion, list[Job]], None],
+    ) -> None:
+        from ray.tune.search.optuna import OptunaSearch
+
+        assert study.sweep.search is not None, "a study without a search has its trials at once"
+        self._sweep = study.sweep
+        self._metric = study.sweep.search.metric
+        self._log = folder / LOG_FILE
+        self._plan = plan
+        self._chosen = chosen
+        self._gathering = Gathering(study)
+        self._jobs: dict[str, Job] = {}  # by the trial's key
+        self._told: set[int] = set()
+        self._keys: list[str | None] = []  # of the trial of each suggestion
+        space = {key: _distribution(axis) for key, axis in study.sweep.parameters.items()}
+        self._search = OptunaSearch(space, metric="value", mode="min", seed=study.sweep.seed)
+
+    @property
+    def expansion(self) -> Expansion:
+        """The trials so far, and what became of the other suggestions."""
+        found = self._gathering.expansion
+        broken = {text: len(where) for text, where in self._gathering.broken.items()}
+        return Expansion(found.trials, found.dropped | broken)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Of `expansion.trials`."""
+        return list(self._jobs.values())
+
+    @property
+    def missing(self) -> int:
+        """Suggestions that were not yet asked for."""
+        return max(0, self._sweep.samples - len(self._keys))
+
+    def resume(self) -> None:
+        """Repeat what was asked and told when the study ran before.
+
+        Raises:
+            ConfigError: it was another study that ran then.
+        """
+        for event in self._past():
+            number = event["number"]
+            if "suggested" in event:
+                drawn = self._suggest()
+                same = drawn == event["suggested"]
+            else:
+                self._complete(number, event["value"])
+                job = self._job(number)
+                same = job is not None and job.key == event["key"]
+            if not same:
+                raise ConfigError(
+                    [f"{self._log} was begun with other settings or data, or another version of "
+                     "Optuna: give study another name, or remove that file to search anew"]
+                )  # fmt: skip
+
+    def unfinished(self) -> Iterator[Job]:
+        """Jobs to run, those that an earlier run of the study left first."""
+        yield from [job for job in self.jobs if not ended(job.folder, job.key)]
+        while self.missing:
+            known = len(self._jobs)
+            number = len(self._keys)
+            self._write({"number": number, "suggested": self._suggest()})
+            job = self._job(number)
+            if job is None:
+                continue
+            if ended(job.folder, job.key):
+                self.tell(job)
+            elif len(self._jobs) > known:  # else it repeats one that is running
+                yield job
+
+    def tell(self, job: Job) -> None:
+        """A trial ended. One that failed is not told: the next run of the study repeats it."""
+        if not ended(job.folder, job.key):
+            return
+        losses = [event[self._metric] for event in read_journal(job.folder)
+                  if event["event"] == "measure"]  # fmt: skip
+        for number in range(len(self._keys)):
+            if self._job(number) == job and number not in self._told:
+                self._write({"number": number, "key": job.key, "value": losses[-1]})
+                self._complete(number, losses[-1])
+
+    def _suggest(self) -> dict[str, Any]:
+        """What the next suggestion draws for each axis; its trial is planned if it is new."""
+        number = len(self._keys)
+        drawn: dict[str, Any] = self._search.suggest(str(number)) or {}
+        axes = self._sweep.parameters
+        key = self._gathering.add(tuple({k: axes[k].value(drawn[k])} for k in axes))
+        self._keys.append(key)
+        if key is None:
+            self._complete(number, None)
+        elif key not in self._jobs:
+            self._jobs[key] = self._plan(self._gathering.expansion.trials[-1])
+            self._chosen(self.expansion, self.jobs)
+        return drawn
+
+    def _job(self, number: int) -> Job | None:
+        """Of a suggestion; None of one that comes to no trial."""
+        key = self._keys[number]
+        return None if key is None else self._jobs[key]
+
+    def _complete(self, number: int, value: float | None) -> None:
+        self._told.add(number)
+        result = None if value is None else {"value": value}
+        self._search.on_trial_complete(str(number), result=result, error=value is None)
+
+    def _past(self) -> list[dict[str, Any]]:
+        """What was said before; a last line that was cut off was not."""
+        if not self._log.is_file():
+            return []
+        lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        if len(whole) < len(lines):
+            self._log.write_text("".join(whole), encoding="utf-8")
+        return [json.loads(line) for line in whole]
+
+    def _write(self, event: dict[str, Any]) -> None:
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event, allow_nan=False) + "\n")
+
+
+def _distribution(axis: Axis) -> BaseDistribution:
+    """What Optuna draws: for `options` their index, so that a value may be of any kind."""
+    from optuna import distributions
+
+    if axis.choice is not None:
+        return distributions.CategoricalDistribution(range(len(axis.choice)))
+    if axis.options is not None:
+        return distributions.IntDistribution(0, axis.options - 1)
+    low, high = axis.bounds
+    if axis.randint is not None:
+        return distributions.IntDistribution(int(low), int(high) - 1)
+    return distributions.FloatDistribution(low, high, log=axis.kind == "loguniform")

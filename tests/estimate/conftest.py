@@ -1,0 +1,26 @@
+"""A store with what an earlier run of the base leaves."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator import models
+from orchestrator.artifacts import build
+from orchestrator.stages.dataset import build_dataset, build_tokens
+from orchestrator.stages.embed import EMBED_VERSION
+from orchestrator.stages.encoder import Encoder
+from tests.estimate.base import POOL, QUERIES, config
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Path:
+    """A store with the data, the two models, the tokens and the vectors of the base."""
+    root, base = tmp_path_factory.mktemp("store"), config()
+    dataset = build_dataset(base.data, root)
+    folder = models.resolve(base.model.name, root)
+    build_tokens(dataset, base.model, folder, models.fingerprint(folder), root)
+    embedder = models.resolve(base.embedding.model, root)
+    key = Encoder(embedder, models.fingerprint(embedder), base.embedding, root).key
+    key = {"version": EMBED_VERSION, "dataset": dataset.digest, "vectors": key}
+    build(root, "embeddings", key, lambda _: {"texts": POOL + QUERIES})
+    return root

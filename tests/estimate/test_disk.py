@@ -1,0 +1,80 @@
+"""Bytes on disk, against what is really written."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.core.plan import Plan
+from orchestrator.estimate import disk
+from orchestrator.estimate.amounts import Amount, trial_amounts
+from orchestrator.estimate.stored import Store
+from orchestrator.models.presets import PRESETS
+from orchestrator.stages.arrange import plan_table
+from orchestrator.training.record import LOSSES, REALISED
+from orchestrator.training.sizes import llama_sizes
+from tests.estimate.base import config
+
+
+def test_the_bytes_a_row_are_those_of_the_files_of_a_long_trial(tmp_path):
+    rng, rows = np.random.default_rng(0), 20_000
+    ids = pa.chunked_array([[f"super_glue_{i % 999}-{i:06d}" for i in range(rows)]])
+    tasks = pa.chunked_array([[f"super_glue_{i % 999}" for i in range(rows)]])
+    order = rng.permutation(rows)
+    plan = plan_table(Plan(order, np.sort(order % 40), order, rng.random(rows)), ids, tasks)
+    zeros = np.zeros(rows, np.int32)
+    fed = {"step": np.arange(rows, dtype=np.int32) // 16, "rank": zeros, "row": order, "id": ids}
+    items = pa.chunked_array([ids.slice(0, 500).combine_chunks()] * (rows // 500))
+    losses = {
+        "step": np.arange(rows, dtype=np.int32) // 500,
+        "set": ["query"] * rows,
+        "id": items,
+        "task": items,
+        "loss": rng.random(rows),
+        "tokens": rng.integers(1, 99, rows).astype(np.int32),
+    }
+    for table, expected in [
+        (plan, disk.PLAN_ROW),
+        (pa.table(fed, schema=REALISED), disk.REALISED_ROW),
+        (pa.table(losses, schema=LOSSES), disk.LOSS),
+    ]:
+        pq.write_table(table, tmp_path / "table.parquet")
+        assert (tmp_path / "table.parquet").stat().st_size / rows == pytest.approx(
+            expected, rel=0.4
+        )
+
+
+def parts(store: Path, **sections: dict) -> dict[str, Amount | None]:
+    loaded, found = config(**sections), Store(store)
+    return disk.trial_disk(loaded, trial_amounts(loaded, found), found)
+
+
+def test_checkpoints_and_trained_models_count_only_where_they_are_kept(store):
+    size = llama_sizes(PRESETS["tiny-llama"]).parameters
+    assert parts(store)["checkpoints"] == parts(store)["trained models"] == Amount(0)
+    kept = parts(store, training={"checkpoint": {"every": 5, "keep": 1}, "save_model": True})
+    assert kept["trained models"] == Amount(4 * size, "~")
+    assert kept["checkpoints"] == Amount(12 * size, "~")  # weights and Adam's two moments
+    bfloat16 = {"model": {"precision": "bfloat16"}, "training": {"checkpoint": {"every": 5}}}
+    assert parts(store, **bfloat16)["checkpoints"] == Amount(2 * 14 * size, "~")
+    shared = {"workers": 4, "zero_stage": 3, "checkpoint": {"every": 5, "keep": 1}}
+    assert parts(store, training=shared)["checkpoints"].count == 16 * size
+    lora = {"model": {"adapter": {"type": "lora", "r": 1}}, "training": {"save_model": True}}
+    assert 0 < parts(store, **lora)["trained models"].count < 4 * size / 10
+
+
+def test_what_is_not_known_yet_is_not_counted_as_nothing(tmp_path, store):
+    unread = parts(tmp_path, model={"name": "owner/model"}, training={"save_model": True})
+    assert unread == {
+        "plans": None,
+        "losses": None,
+        "logs": None,
+        "checkpoints": Amount(0),
+        "trained models": None,
+    }
+    assert disk.embeddings_disk(config(), Store(tmp_path)) is None
+    assert disk.embeddings_disk(config(), Store(store)) == Amount(0)
+    longer = config(embedding={"max_length": 9})
+    assert disk.embeddings_disk(longer, Store(store)) == Amount(2 * 4 * 110 * 32, "~")

@@ -1,0 +1,79 @@
+"""The plan on the screen: what is shared, what is there, what it costs, and that it comes soon."""
+
+import io
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from orchestrator.config import Study
+from orchestrator.estimate import print_plan
+from tests.estimate.base import BASE, config
+
+
+def shown(store: Path, sweep: dict | None = None, **sections: dict) -> str:
+    base = config(**sections).model_dump(exclude_unset=True)
+    output = {"output": str(store / "out"), "store": str(store)}
+    study = Study.model_validate({"study": "demo", **base, **output, "sweep": sweep or {}})
+    text = io.StringIO()
+    print_plan(study, Console(file=text, width=300))
+    return text.getvalue()
+
+
+def test_a_plan_tells_what_is_shared_what_is_there_and_what_was_left_out(store):
+    axes = {"seed": {"grid": [0, 0, 1, 2]}, "model.name": {"grid": ["random:tiny-llama", "a/b"]}}
+    text = shown(store, {"parameters": axes, "constraints": [{"seed": 2}]})
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert sum(line.startswith("seed-") for line in lines) == 4
+    assert "instances the dataset in the store: pool 100, query 10" in lines
+    assert "model a/b will be fetched" in lines
+    assert lines.count("model random:tiny-llama in the store") == 1
+    assert "tokens the dataset for random:tiny-llama in the store" in lines
+    assert "tokens the dataset for a/b will be made" in lines
+    assert "4 trials; 2 identical ones merged, 2 dropped by {seed: 2}" in lines
+    assert "arms random-tiny-llama, a-b" in lines
+    assert "steps 100" in lines
+    assert "memory a/b: unknown until the model is fetched" in lines
+    assert not (store / "out").exists()
+
+
+def test_a_reward_model_that_has_to_be_fetched_is_named_as_more_memory(store):
+    generate = {"every": 5, "metrics": ["reward"], "reward_model": "owner/reward"}
+    line = shown(store, evaluation={"generate": generate}).splitlines()[-1]
+    assert line.startswith("memory  random:tiny-llama: 0.")
+    assert line.endswith(", and more for owner/reward, unknown until it is fetched")
+
+
+@pytest.mark.parametrize(
+    ("model", "unread"),
+    [("smollm2-135m", {"torch"}), ("random:tiny-llama", set())],
+    ids=["no model is here", "a Llama is in the store"],
+)
+def test_two_hundred_trials_are_planned_in_seconds_and_without_engines(
+    store, tmp_path, model, unread
+):
+    axes = {
+        "seed": {"grid": list(range(20))},
+        "training.learning_rate": {"grid": [rate / 1000 for rate in range(1, 11)]},
+    }
+    study = {**BASE, "study": "large", "store": str(store), "sweep": {"parameters": axes}}
+    study["model"] = {"name": model}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    code = "import sys, orchestrator.cli as c; sys.argv[0] = 'orchestrator'\ntry: c.main()\n"
+    code += "finally: print(*sys.modules)"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "plan", "study.yaml"],
+        check=False, capture_output=True, text=True, timeout=120, cwd=tmp_path,
+    )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ended.returncode == 0, ended.stderr
+    assert "200 trials" in ended.stdout
+    imported = set(ended.stdout.splitlines()[-1].split())
+    assert not imported & ({"transformers", "deepspeed", "ray", "mlflow", "pandas"} | unread)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert seconds < 10, "5 s of a processor are meant; a loaded machine takes longer"

@@ -1,0 +1,85 @@
+"""What the files prove of each trial: its order, that it was stopped early, or that it is wrong."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from orchestrator.cli import app
+from orchestrator.core.plan import order_digest
+from orchestrator.errors import OrderError, UserError
+from orchestrator.verify import Stopped, verify_study
+
+IDS = [f"item {row}" for row in range(8)]
+ORDER = [3, 0, 7, 1, 5, 2, 6, 4]
+BATCH = 2
+
+
+def start_trial(study, name):
+    """What a trial has before its first step."""
+    folder = study / "trials" / name
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"training": {"global_batch": BATCH}}))
+    plan = {"row": ORDER, "id": [IDS[row] for row in ORDER]}
+    pq.write_table(pa.table(plan), folder / "plan.parquet")
+    return folder
+
+
+def finish_trial(folder, fed=ORDER):
+    steps = [1 + at // BATCH for at in range(len(fed))]
+    ids = [IDS[row] for row in fed]
+    pq.write_table(pa.table({"step": steps, "row": fed, "id": ids}), folder / "realised.parquet")
+    digest = order_digest([ids[at : at + BATCH] for at in range(0, len(ids), BATCH)])
+    (folder / "result.json").write_text(json.dumps({"order_sha256": digest}))
+    return digest
+
+
+def stop_trial(folder, step=2):
+    (folder / "stopped.json").write_text(json.dumps({"key": "any", "step": step}))
+
+
+def test_each_trial_is_what_its_files_say(tmp_path):
+    digest = finish_trial(start_trial(tmp_path, "a-finished"))
+    finish_trial(start_trial(tmp_path, "b-shuffled"), fed=ORDER[::-1])
+    stop_trial(start_trial(tmp_path, "c-stopped"))
+    start_trial(tmp_path, "d-unfinished")
+    found = dict(verify_study(tmp_path))
+    assert found["a-finished"] == digest
+    assert isinstance(found["b-shuffled"], OrderError)
+    assert found["c-stopped"] == Stopped(2)
+    assert "unfinished or damaged" in str(found["d-unfinished"])
+
+
+@pytest.mark.parametrize("mark", ["", "{}", '{"step": null}', '{"step": 2', "[]"])
+def test_a_damaged_mark_excuses_no_trial(tmp_path, mark):
+    folder = start_trial(tmp_path, "trial")
+    (folder / "stopped.json").write_text(mark)
+    ((_, found),) = verify_study(tmp_path)
+    assert isinstance(found, UserError)
+
+
+def test_a_mark_beside_a_result_does_not_hide_a_wrong_order(tmp_path):
+    folder = start_trial(tmp_path, "trial")
+    finish_trial(folder, fed=ORDER[::-1])
+    stop_trial(folder)
+    ((_, found),) = verify_study(tmp_path)
+    assert isinstance(found, OrderError)
+
+
+@pytest.mark.parametrize(("unfinished", "code"), [(False, 0), (True, 1)])
+def test_a_stopped_trial_has_a_line_and_only_wrong_ones_fail_the_command(
+    tmp_path, capsys, unfinished, code
+):
+    finish_trial(start_trial(tmp_path, "a"))
+    stop_trial(start_trial(tmp_path, "b"), step=12)
+    if unfinished:
+        start_trial(tmp_path, "c")
+    with pytest.raises(SystemExit) as ended:
+        app(["verify", str(tmp_path)])
+    assert (ended.value.code or 0) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(" proved a  order ")
+    assert lines[1] == "stopped b  after step 12: a scheduler ended it, there is no certificate"
+    assert [line.split()[:2] for line in lines[2:]] == [["wrong", "c:"]] * unfinished

@@ -1,0 +1,61 @@
+"""What MLflow holds of a study, in a form in which two records can be compared."""
+
+import shutil
+from dataclasses import replace
+
+from mlflow.tracking import MlflowClient
+
+from orchestrator.tracking import sync
+from orchestrator.tracking.mirror import RUN_TAG
+from orchestrator.tracking.record import read_record
+
+
+def held(address, study="tiny"):
+    """All that MLflow holds of a study, by run: what two records must agree in."""
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name(study)
+    runs = client.search_runs([experiment.experiment_id])
+    keys = {run.info.run_id: run.data.tags[RUN_TAG] for run in runs}
+    assert len(set(keys.values())) == len(runs), "a run is there twice"
+    return {keys[run.info.run_id]: run_held(client, run, keys) for run in runs}
+
+
+def run_held(client, run, keys):
+    tags = {name: text for name, text in run.data.tags.items() if name != "mlflow.user"}
+    if "mlflow.parentRunId" in tags:
+        tags["mlflow.parentRunId"] = keys[tags["mlflow.parentRunId"]]
+    history = [
+        (point.key, point.step, point.timestamp, point.value)
+        for key in run.data.metrics
+        for point in client.get_metric_history(run.info.run_id, key)
+    ]
+    return {
+        "status": run.info.status,
+        "time": (run.info.start_time, run.info.end_time),
+        "params": run.data.params,
+        "tags": tags,
+        "points": sorted(history),
+        "files": files_of(client, run.info.run_id),
+        "inputs": [each.dataset.digest for each in run.inputs.dataset_inputs],
+    }
+
+
+def files_of(client, run_id, path=None):
+    """Paths with their sizes; a drawn figure has no size that two drawings must share."""
+    found = []
+    for file in client.list_artifacts(run_id, path):
+        if file.is_dir:
+            found += files_of(client, run_id, file.path)
+        else:
+            found.append((file.path, None if file.path.endswith(".png") else file.file_size))
+    return sorted(found)
+
+
+def undisturbed(fabricated, folder):
+    """The record of a copy of the study's folder, sent to SQLite in one go."""
+    copy = folder / "copy" / "tiny"
+    shutil.copytree(fabricated.folder, copy)
+    record = replace(read_record(copy), uri=None)
+    record.write(copy)
+    assert sync(copy) is None
+    return held(record.address(copy))

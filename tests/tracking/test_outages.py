@@ -1,0 +1,135 @@
+"""A server that is killed, or never answers, delays no trial and loses nothing of the record."""
+
+import io
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import psutil
+import pytest
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from orchestrator.screen import Screen
+from orchestrator.tracking import Tracker, sync
+from tests.tracking.fabricated import STEPS, Fabricated
+from tests.tracking.held import held, undisturbed
+
+
+@contextmanager
+def tracking(fabricated, screen=None):
+    console = Console(file=screen or io.StringIO(), width=200)
+    tracker = Tracker(fabricated.record(), fabricated.folder, Screen(console))
+    try:
+        yield tracker
+    finally:
+        tracker.close(0)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start_server(folder, port):
+    """`mlflow server` on loopback; returns once it answers."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
+             "--port", str(port), "--workers", "1", "--backend-store-uri",
+             f"sqlite:///{folder / 'server.db'}", "--artifacts-destination",
+             str(folder / "artifacts")],
+            cwd=folder, stdout=log, stderr=log,
+        )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+            return process
+        except OSError:
+            assert process.poll() is None, (folder / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def stop_server(process):
+    every = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for each in every:
+        each.kill()
+    psutil.wait_procs(every, timeout=30)
+    process.wait()
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_server_killed_in_the_middle_ends_with_the_record_of_an_undisturbed_one(tmp_path):
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    orders = {"arrangement.order": {"grid": ["nearest_first", "random"]}}
+    fabricated = Fabricated(tmp_path / "out", tracking={"uri": uri}, sweep={"parameters": orders})
+    server = start_server(tmp_path / "server", port)
+    slowest, screen = 0.0, io.StringIO()
+    try:
+        with tracking(fabricated, screen) as tracker:
+            first, *others = fabricated.jobs
+            fabricated.train(first, 1, 3)
+            wait_for(lambda: points_held(uri) > 0)
+            stop_server(server)
+            for job in [first, *others]:
+                began = time.monotonic()
+                fabricated.train(job, 4 if job is first else 1, STEPS)
+                slowest = max(slowest, time.monotonic() - began)
+            time.sleep(5)  # passes that fail
+            tracker.update(fabricated.ended(tracker.record))
+            began = time.monotonic()
+            unsent = tracker.close(2.0)
+            assert time.monotonic() - began < 4
+        assert screen.getvalue().count(f"{uri}: it does not answer") == 1
+        assert slowest < 2, "a trial waited for the server"
+        assert unsent.points >= len(others) * (7 * STEPS + 2)
+        assert unsent.files >= len(others) * 6
+        assert f"confirmed on {uri} (it does not answer): run `orchestrator sync" in str(unsent)
+        assert str(sync(fabricated.folder)).endswith("The study's folder holds all of it")
+        server = start_server(tmp_path / "server", port)
+        assert sync(fabricated.folder) is None
+        found = held(uri)
+        assert found == undisturbed(fabricated, tmp_path)
+        assert sync(fabricated.folder) is None
+        assert held(uri) == found, "a second time sends nothing twice"
+    finally:
+        stop_server(server)
+
+
+def points_held(uri):
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("tiny")
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    return sum(len(run.data.metrics) for run in runs)
+
+
+def test_a_server_that_accepts_and_never_answers_delays_nobody(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        uri = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        fabricated = Fabricated(tmp_path / "out", tracking={"uri": uri})
+        began = time.monotonic()
+        with tracking(fabricated) as tracker:
+            fabricated.train_all()
+            tracker.update(fabricated.ended(tracker.record))
+            assert time.monotonic() - began < 3
+            unsent = tracker.close(0.5)
+        assert time.monotonic() - began < 5
+    # Counted as the folder is now, not as it was when the request began.
+    assert unsent.points == len(fabricated.jobs) * (7 * STEPS + 2)
+    assert unsent.files == len(fabricated.jobs) * 6 + 4
+    assert unsent.runs == len(fabricated.jobs) + 1

@@ -1,0 +1,32 @@
+"""Settings under which MLflow cannot get the record, or its models, are refused at once."""
+
+import pytest
+
+from orchestrator.errors import ConfigError
+from orchestrator.study import run_study
+from tests.tracking.fabricated import study_in
+
+
+@pytest.mark.parametrize(
+    ("tracking", "sentence"),
+    [
+        ({"uri": "htp://127.0.0.1"}, "type the address of an MLflow server"),
+        ({"uri": "http://me:hunter2@127.0.0.1:5000"}, "MLFLOW_TRACKING_USERNAME"),
+        ({"uri": "http://hunter2@127.0.0.1:5000"}, "MLFLOW_TRACKING_USERNAME"),
+        ({"uri": "postgresql://me:hunter2@host/mlflow"}, "PGPASSWORD"),
+        ({"register_model": "a/b"}, "tracking.register_model"),
+    ],
+)
+def test_an_address_that_cannot_work_or_holds_a_password_is_refused(tracking, sentence, tmp_path):
+    with pytest.raises(ConfigError, match=sentence) as refused:
+        study_in(tmp_path / "out", tracking=tracking)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_models_that_nobody_keeps_are_not_registered(tmp_path):
+    register = {"register_model": "arranged"}
+    axis = {"parameters": {"training.save_model": {"grid": [True, False]}}}
+    study = study_in(tmp_path / "out", tracking=register, sweep=axis)
+    with pytest.raises(ConfigError, match=r"not every trial keeps its model: set training\."):
+        run_study(study)
+    assert not (tmp_path / "out" / "store").exists()

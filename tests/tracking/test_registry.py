@@ -1,0 +1,42 @@
+"""Models that are kept are registered once, under the alias of their arm."""
+
+from mlflow.tracking import MlflowClient
+
+from orchestrator.tracking.mirror import Mirror
+from orchestrator.tracking.registry import alias
+from orchestrator.training.record import MODEL
+from tests.tracking.fabricated import BATCH, Fabricated
+from tests.tracking.held import held
+
+
+def test_models_are_registered_once_under_the_alias_of_their_arm(tmp_path):
+    fabricated = Fabricated(
+        tmp_path / "out", tracking={"register_model": "arranged"},
+        training={"global_batch": BATCH, "save_model": True},
+    )  # fmt: skip
+    fabricated.train_all()
+    for job in fabricated.jobs:
+        (job.folder / MODEL).mkdir()
+        (job.folder / MODEL / "model.safetensors").write_text(job.trial)
+    record = fabricated.record()
+    for _ in range(2):
+        Mirror(fabricated.folder).send(record)
+    client = MlflowClient(record.address(fabricated.folder))
+    versions = client.search_model_versions("name = 'arranged'")
+    assert {version.tags["trial"] for version in versions} == {job.trial for job in fabricated.jobs}
+    assert len(versions) == len(fabricated.jobs)
+    for trial in fabricated.trials:
+        version = client.get_model_version_by_alias("arranged", alias(trial.arm))
+        run = held(record.address(fabricated.folder))
+        chosen = next(each for each in fabricated.trials if each.name == version.tags["trial"])
+        assert chosen.arm == trial.arm
+        assert f"{MODEL}/model.safetensors" in dict(run[trial.key]["files"])
+
+
+def test_the_registry_takes_every_arm_as_an_alias(empty_database):
+    client = MlflowClient(f"sqlite:///{empty_database}")
+    client.create_registered_model("one")
+    version = client.create_model_version("one", empty_database.parent.as_uri()).version
+    for arm in ("latest", "v1", "5", "a b/c", "instance", "x" * 400):
+        client.set_registered_model_alias("one", alias(arm), version)
+        assert client.get_model_version_by_alias("one", alias(arm)).version == version
