@@ -107,6 +107,8 @@ class Suggestions:
                     [f"{self._log} was begun with other settings or data, or another version of "
                      "Optuna: give study another name, or remove that file to search anew"]
                 )  # fmt: skip
+        for job in self.jobs:
+            self.tell(job)  # one that was killed between a trial's end and its last line
 
     def unfinished(self) -> Iterator[Job]:
         """Jobs to run, those that an earlier run of the study left first."""

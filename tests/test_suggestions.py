@@ -107,6 +107,16 @@ def test_a_search_that_was_cut_off_anywhere_goes_on_as_an_undisturbed_one(begin,
         ).read_text()
 
 
+def test_a_kill_between_the_end_of_a_trial_and_its_last_line_loses_nothing(begin, tmp_path):
+    whole = run(begin("whole"))
+    first = begin("killed")
+    run(first, 11)
+    end(next(first.unfinished()))  # and nobody was told
+    assert run(begin("killed")) == whole[12:]
+    logs = [(tmp_path / folder / LOG_FILE).read_text() for folder in ("whole", "killed")]
+    assert logs[0] == logs[1]
+
+
 def test_what_was_told_moves_the_search_towards_it(begin):
     found = begin()
     run(found)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import threading
+import uuid
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -97,6 +99,8 @@ class Mirror:
             return self._client
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
+        if record.uri is None:
+            _make_database(self._folder.parent / "mlflow.db")
         client = MlflowClient(record.address(self._folder))
         found = client.get_experiment_by_name(record.experiment)
         if found is None:
@@ -164,7 +168,7 @@ class Mirror:
         if run.info.status != state.ended or run.info.end_time < last:
             there = {
                 (key, point.step)
-                for key in {key for key, _ in state.pending} & run.data.metrics.keys()
+                for key in run.data.metrics
                 for point in client.get_metric_history(state.run_id, key)
             }
         if state.ended is None and run.info.status != "RUNNING":
@@ -205,6 +209,19 @@ class Mirror:
                 figure = draw_task_losses(pq.read_table(state.files[LOSSES]))
                 client.log_figure(state.run_id, figure, "task_losses.png")
         return digest
+
+
+def _make_database(path: Path) -> None:
+    """Make MLflow's tables whole or not at all: half-made ones would never open again."""
+    if path.exists():
+        return
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # MLflow remembers what it opened
+    MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+    try:
+        os.link(fresh, path)  # unlike a rename, never over the one that another study made
+    except OSError as error:
+        logging.info("%s is made in place: %s", path, error)  # or it is there, or no links here
+    fresh.unlink()
 
 
 def _tags(run: RunRecord) -> list[RunTag]:

@@ -6,6 +6,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from orchestrator.tracking.mirror import RUN_TAG, Mirror
+from orchestrator.training.record import Journal
 from tests.tracking.fabricated import STEPS, Fabricated
 from tests.tracking.held import held, undisturbed
 
@@ -57,6 +58,42 @@ def test_a_trial_that_a_search_names_late_goes_on_in_the_run_that_it_had(tmp_pat
     ended = fabricated.ended(record)
     ended.write(fabricated.folder)
     again.send(ended)
+    assert held(record.address(fabricated.folder)) == undisturbed(fabricated, tmp_path)
+
+
+def test_points_of_a_trial_that_was_twice_killed_are_not_sent_twice(tmp_path):
+    fabricated = Fabricated(tmp_path / "out")
+    job, record = fabricated.jobs[0], fabricated.record()
+    fabricated.train(job, 1, 3)
+    Mirror(fabricated.folder).send(record)
+    # The trial starts anew, and all is killed again before its first step.
+    Journal(job.folder, None).write("start", 0, steps=STEPS)
+    third = Mirror(fabricated.folder)
+    third.send(record)
+    fabricated.train(job, 1, STEPS)
+    third.send(record)
+    points = held(record.address(fabricated.folder))[job.key]["points"]
+    assert [step for key, step, *_ in points if key == "train_loss"] == [*range(1, STEPS + 1)]
+
+
+def test_a_kill_while_mlflow_makes_its_tables_leaves_no_half_made_database(
+    tmp_path, monkeypatch, empty_database
+):
+    empty_database.unlink()
+    fabricated = Fabricated(tmp_path / "out")
+    fabricated.train_all()
+    record = fabricated.ended(fabricated.record())
+    record.write(fabricated.folder)
+
+    def killed(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "search_experiments", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Mirror(fabricated.folder).send(record)
+    assert not empty_database.exists()
+    Mirror(fabricated.folder).send(record)
     assert held(record.address(fabricated.folder)) == undisturbed(fabricated, tmp_path)
 
 
