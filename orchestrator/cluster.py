@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import ray
+from ray._private.state import state
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.config import Study, Trial
 from orchestrator.errors import ResourceError
 
 OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
+MANY_NODES = 10**6  # where the autoscaler has no limit
+STORAGE_SECONDS = 120.0  # for a node to answer; it may have to start a process first
 SETTINGS = {
     # Seconds until Ray Train's controller sees that a worker ended.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
@@ -32,15 +39,12 @@ def threads(study: Study, trials: list[Trial]) -> int:
 
 
 @contextmanager
-def cluster(threads: int) -> Iterator[dict[str, float]]:
+def cluster(threads: int) -> Iterator[None]:
     """Ray for the time of a study: the cluster that RAY_ADDRESS or a job names, or a local one.
 
     Args:
         threads: of a rank. Ray would set OMP_NUM_THREADS to the CPUs a process reserves, and
             oneDNN keeps to that number whatever torch is told later.
-
-    Yields:
-        The cluster's resources.
     """
     settings = SETTINGS | {"OMP_NUM_THREADS": str(threads)}
     if os.environ.get("RAY_ADDRESS"):
@@ -57,13 +61,60 @@ def cluster(threads: int) -> Iterator[dict[str, float]]:
             dashboard_host="127.0.0.1",
         )
     try:
-        yield ray.cluster_resources()
+        yield
     finally:
         ray.shutdown()
 
 
-def check_resources(study: Study, trials: list[Trial], available: dict[str, float]) -> None:
+@dataclass(frozen=True)
+class Machines:
+    """Nodes of one kind.
+
+    Attributes:
+        resources: of each, by Ray's name of it.
+        labels: of each; None where Ray does not tell, of nodes that are not there yet.
+        count: how many there are, or may be.
+    """
+
+    resources: Mapping[str, float]
+    labels: Mapping[str, str] | None
+    count: int
+
+    def has_labels(self, wanted: Mapping[str, str]) -> bool:
+        """Whether these may be nodes that a selector wants; one with operators may always."""
+        return self.labels is None or all(
+            self.labels.get(key) == value or not value.replace("-", "").replace("_", "").isalnum()
+            for key, value in wanted.items()
+        )
+
+
+def machines() -> list[Machines]:
+    """The nodes that are there, and those that the cluster's autoscaler may add."""
+    there = [
+        Machines(node["Resources"], node["Labels"], 1) for node in ray.nodes() if node["Alive"]
+    ]
+    limits = state.get_cluster_config()
+    groups = [] if limits is None else limits.node_group_configs
+    return there + [
+        Machines(
+            dict(group.resources), None, MANY_NODES if group.max_count < 0 else group.max_count
+        )
+        for group in groups
+    ]
+
+
+def describe_cluster() -> str:
+    """What is there now, in a few words."""
+    resources, nodes = ray.cluster_resources(), len([n for n in ray.nodes() if n["Alive"]])
+    text = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    return text if nodes == 1 else f"{nodes} nodes, {text}"
+
+
+def check_resources(study: Study, trials: list[Trial], found: list[Machines]) -> None:
     """Refuse a study that would wait forever.
+
+    Args:
+        found: what there is, and may be.
 
     Raises:
         ResourceError: if the trials that run at once, or the embedding, need more than the
@@ -72,37 +123,92 @@ def check_resources(study: Study, trials: list[Trial], available: dict[str, floa
     for trial in trials:
         training, embedding = trial.config.training, trial.config.embedding
         gpus = embedding.workers * embedding.gpus_per_worker
-        if gpus > available.get("GPU", 0):
+        if gpus > (there := _total(found, "GPU")):
             raise ResourceError(
                 f"the embedding of trial {trial.name} needs {gpus:g} GPU, the cluster has "
-                f"{available.get('GPU', 0):g}. Lower embedding.workers or "
-                "embedding.gpus_per_worker"
+                f"{there:g}. Lower embedding.workers or embedding.gpus_per_worker"
             )
-        _check_one_worker(trial)
-        demand = {
-            "CPU": training.workers * reserved_cpus(training.cpus_per_worker),
-            "GPU": float(training.workers * training.gpus_per_worker),
+        fitting = [kind for kind in found if kind.has_labels(training.node_labels)]
+        if not fitting:
+            raise ResourceError(
+                f"no node has the labels {training.node_labels} that trial {trial.name} asks for: "
+                "`ray list nodes --detail` shows them; change training.node_labels"
+            )
+        worker = {
+            "CPU": reserved_cpus(training.cpus_per_worker),
+            "GPU": float(training.gpus_per_worker),
         }
-        for resource, per_trial in demand.items():
+        if not any(_holds(kind, worker) for kind in fitting):
+            raise ResourceError(
+                f"a worker of trial {trial.name} needs {worker['CPU']:g} CPU and "
+                f"{worker['GPU']:g} GPU on one node, no node has that. Lower "
+                "training.cpus_per_worker or training.gpus_per_worker"
+            )
+        for resource, each in worker.items():
+            per_trial = training.workers * each
             needed = per_trial * min(study.sweep.max_concurrent, len(trials))
-            if needed > available.get(resource, 0):
+            if needed > (there := _total(fitting, resource)):
                 raise ResourceError(
                     f"trial {trial.name} needs {per_trial:g} {resource}, "
                     f"{study.sweep.max_concurrent} trials at once {needed:g}; the cluster has "
-                    f"{available.get(resource, 0):g}. Lower training.workers, "
+                    f"{there:g}. Lower training.workers, "
                     f"training.{resource.lower()}s_per_worker or sweep.max_concurrent"
                 )
 
 
-def _check_one_worker(trial: Trial) -> None:
-    training = trial.config.training
-    cpus, gpus = reserved_cpus(training.cpus_per_worker), training.gpus_per_worker
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
-        raise ResourceError(
-            f"a worker of trial {trial.name} needs {cpus:g} CPU and {gpus} GPU on one node, no "
-            "node has that. Lower training.cpus_per_worker or training.gpus_per_worker"
-        )
+def _holds(kind: Machines, needed: Mapping[str, float]) -> bool:
+    return kind.count > 0 and all(kind.resources.get(key, 0) >= n for key, n in needed.items())
+
+
+def _total(found: list[Machines], resource: str) -> float:
+    """What there is, or what there may be if that is more: a group counts the nodes it has."""
+    there = sum(kind.resources.get(resource, 0) for kind in found if kind.labels is not None)
+    limit = sum(
+        kind.count * kind.resources.get(resource, 0) for kind in found if kind.labels is None
+    )
+    return max(there, limit)
+
+
+def check_storage(folders: Iterable[Path]) -> None:
+    """Refuse folders that a node of the cluster does not share.
+
+    Args:
+        folders: of results, artifacts and models; made if they are missing.
+
+    Raises:
+        ResourceError: naming the node and the folder.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) == 1:
+        return
+    marks = []
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        marks.append(folder / f".shared-{uuid.uuid4().hex}")
+        marks[-1].touch()
+    try:
+        on = NodeAffinitySchedulingStrategy
+        asked = {
+            _missing.options(scheduling_strategy=on(node["NodeID"], soft=False)).remote(marks): node
+            for node in nodes
+        }
+        for answer, node in asked.items():
+            if missing := ray.get(answer, timeout=STORAGE_SECONDS):
+                raise ResourceError(
+                    f"node {node['NodeManagerAddress']} does not see {missing[0].parent}: give "
+                    "--output and store folders that all nodes share, at the same path"
+                )
+    finally:
+        for mark in marks:
+            mark.unlink(missing_ok=True)
+
+
+@ray.remote(num_cpus=0)
+def _missing(paths: list[Path]) -> list[Path]:
+    for folder in {path.parent for path in paths}:
+        if folder.is_dir():
+            next(folder.iterdir(), None)  # a network file system looks again
+    return [path for path in paths if not path.exists()]
 
 
 def reserved_cpus(cpus_per_worker: float | None) -> float:

@@ -4,6 +4,8 @@
 class UserError(Exception):
     """What was wrong, where, and what to type instead, in one message."""
 
+    exit_code = 2
+
 
 class ConfigError(UserError):
     """Every fault of a study file at once.
@@ -38,3 +40,13 @@ class OrderError(UserError):
 
 class TrainingError(UserError):
     """A trial cannot go on: a loss that is not a number, a batch without answers."""
+
+
+class JobError(UserError):
+    """A job cannot be submitted, or its cluster cannot be reached."""
+
+
+class JobLost(JobError):
+    """What became of a submitted job is not known."""
+
+    exit_code = 4

@@ -12,18 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from orchestrator.artifacts import write_json, write_text
-from orchestrator.cluster import check_resources, cluster, threads
+from orchestrator.cluster import (
+    check_resources,
+    check_storage,
+    cluster,
+    describe_cluster,
+    machines,
+    threads,
+)
 from orchestrator.config import Expansion, Study, Trial, dump_yaml, expansion
 from orchestrator.layout import Layout
+from orchestrator.lock import locked
 from orchestrator.pipeline import Pipeline
 from orchestrator.preflight import check_models, check_settings
 from orchestrator.report import facts
 from orchestrator.report.build import build_report
 from orchestrator.report.read import FINISHED, STOPPED
-from orchestrator.report.summary import stopped_metrics, trial_metrics, write_summary
+from orchestrator.report.summary import (
+    screen_table,
+    stopped_metrics,
+    trial_metrics,
+    write_summary,
+)
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE
 from orchestrator.stages.measures import MEASURES_FILE
@@ -34,12 +46,13 @@ from orchestrator.tracking import (
     SystemSampler,
     Tracker,
     Unsent,
+    certificate,
     describe,
     finished,
     flat_params,
 )
 from orchestrator.training.job import Job
-from orchestrator.training.record import ERROR, read_result, stopped_after
+from orchestrator.training.record import ERROR, forget_stops, read_result, stopped_after
 
 # Of a trial, for MLflow, beside its tables.
 TRIAL_FILES = ["config.yaml", PLAN_FILE, MEASURES_FILE, ERROR]
@@ -53,13 +66,15 @@ def run_study(study: Study) -> bool:
         Whether every trial finished with its order proved.
 
     Raises:
-        UserError: before anything starts, for what the user can mend.
+        UserError: before anything starts, for what the user can mend; also where another
+            process works in the study's folder.
     """
     expanded = expansion(study)
     check_search(study)
     layout = Layout.of(study)
     check_settings(expanded.trials, layout.store)
-    with quiet_streams(layout.folder / "logs" / "run.log") as console, Screen(console) as screen:
+    log = layout.folder / "logs" / "run.log"
+    with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:
         run = Run(study, expanded, layout, screen)
         return run.run()
 
@@ -76,6 +91,7 @@ class Run:
         self.swept = list(dict.fromkeys(key for trial in self.trials for key in trial.settings))
         self.started = time.time()
         self.errors: dict[str, str] = {}
+        self.certificates: dict[str, dict[str, str]] = {}  # of the plans, by the job's key
 
     def run(self) -> bool:
         study, layout, screen = self.study, self.layout, self.screen
@@ -88,10 +104,12 @@ class Run:
         pipeline = Pipeline(layout, screen)
         pipeline.read_data(self.trials)
         line = screen.line("ray")
-        with cluster(threads(study, self.trials)) as resources:
-            check_resources(study, self.trials, resources)
-            line.done(f"{resources['CPU']:g} CPUs, {resources.get('GPU', 0):g} GPUs")
+        with cluster(threads(study, self.trials)):
+            check_resources(study, self.trials, machines())
+            check_storage([layout.output, layout.store])
+            line.done(describe_cluster())
             write_text(layout.folder / "study.yaml", dump_yaml(study))
+            forget_stops(layout.folder / "trials", study.sweep.scheduler.model_dump())
             configs = [trial.config for trial in self.trials]
             with pipeline.fetching_models(configs, training=True):
                 concurrent = study.sweep.max_concurrent
@@ -125,8 +143,13 @@ class Run:
         tags = {"git_commit": facts.git_commit() or "none"}
         tags |= {f"version.{name}": number for name, number in facts.versions().items()}
         tags |= {f"hardware.{name}": _cell(value) for name, value in facts.hardware().items()}
-        folder = self.layout.folder
-        return describe(self.study, self.trials, jobs, tags, TRIAL_FILES, folder)
+        for job in jobs:
+            if job.key not in self.certificates:  # a search names its trials again and again
+                self.certificates[job.key] = certificate(job)
+        return describe(
+            self.study, self.trials, jobs, tags, TRIAL_FILES, self.layout.folder,
+            certificates=self.certificates,
+        )  # fmt: skip
 
     def _sampling(self) -> AbstractContextManager[object]:
         wanted = self.study.tracking.system_metrics
@@ -151,7 +174,7 @@ class Run:
     def _print_end(self, rows: list[dict[str, Any]], report: Path, unsent: Unsent | None) -> None:
         """The table, what failed, and where to look next."""
         self.screen.print()
-        self.screen.print(summary_table(rows))
+        self.screen.print(screen_table(rows))
         for name, error in self.errors.items():
             self.screen.print(f"[red]{name} failed:[/] {escape(error)}")
         if unsent:
@@ -208,31 +231,6 @@ class Run:
             },
             "stages": pipeline.shared.stages,
         }
-
-
-def summary_table(rows: list[dict[str, Any]]) -> Table:
-    """The final table of the screen."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = {
-        "trial": "trial",
-        "status": "status",
-        "steps": "steps",
-        "query_loss": "query",
-        "held_out_loss": "held-out",
-        "off_target_loss": "off-target",
-        "query_loss_auc": "query area",
-    }
-    shown = [name for name in columns if any(name in row for row in rows)]
-    if all(row["status"] == FINISHED for row in rows):
-        shown.remove("status")
-    for name in shown:
-        words = name in ("trial", "status")
-        table.add_column(
-            columns[name], justify="left" if words else "right", overflow="fold", no_wrap=not words
-        )
-    for row in rows:
-        table.add_row(*(_cell(row.get(name, "")) for name in shown))
-    return table
 
 
 def _cell(value: Any) -> str:

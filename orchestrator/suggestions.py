@@ -17,7 +17,7 @@ from orchestrator.config.sweep import Axis
 from orchestrator.config.trials import Gathering
 from orchestrator.errors import ConfigError
 from orchestrator.training.job import Job
-from orchestrator.training.record import ended, read_journal
+from orchestrator.training.record import ERROR, ended, read_journal
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -125,12 +125,18 @@ class Suggestions:
             elif len(self._jobs) > known:  # else it repeats one that is running
                 yield job
 
-    def tell(self, job: Job) -> None:
-        """A trial ended. One that failed is not told: the next run of the study repeats it."""
-        if not ended(job.folder, job.key):
-            return
+    def tell(self, job: Job, *, died: bool = False) -> None:
+        """A trial ended. One that the loop gave up is as good as its untouched model.
+
+        Args:
+            died: its process did; it is not told, the next run of the study repeats it.
+        """
         losses = [event[self._metric] for event in read_journal(job.folder)
                   if event["event"] == "measure"]  # fmt: skip
+        if not ended(job.folder, job.key):
+            if died or not losses or not (job.folder / ERROR).is_file():
+                return
+            losses = losses[:1]
         for number in range(len(self._keys)):
             if self._job(number) == job and number not in self._told:
                 self._write({"number": number, "key": job.key, "value": losses[-1]})

@@ -18,7 +18,7 @@ from orchestrator.screen import Screen
 from orchestrator.stages.train import Placement, tune_trial
 from orchestrator.stages.watch import Watch
 from orchestrator.training.job import Job
-from orchestrator.training.record import ended, stopped_after
+from orchestrator.training.record import ended, read_journal, stopped_after
 
 MOST_STEPS = 2**31  # of a trial
 INTERRUPTED = "it was interrupted: run the same command again to finish it"
@@ -39,8 +39,8 @@ class Trials(Protocol):
     def unfinished(self) -> Iterator[Job]:
         """Jobs to run, asked for one at a time when there is room for it."""
 
-    def tell(self, job: Job) -> None:
-        """A trial came to an end."""
+    def tell(self, job: Job, *, died: bool) -> None:
+        """A trial came to an end, or its process did."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class AllAtOnce:
     def unfinished(self) -> Iterator[Job]:
         return (job for job in self.jobs if not ended(job.folder, job.key))
 
-    def tell(self, job: Job) -> None:
+    def tell(self, job: Job, *, died: bool) -> None:
         """Nothing depends on it."""
 
 
@@ -80,7 +80,7 @@ class Feed(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        self._trials.tell(self._running[trial_id])
+        self._trials.tell(self._running[trial_id], died=error)
 
 
 def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> dict[str, str]:
@@ -88,7 +88,7 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
 
     The results in the trials' folders are the truth: a trial that finished, or that the scheduler
     stopped, is not given to Ray Tune again; any other continues from its newest checkpoint, or
-    starts anew. A scheduler remembers nothing of an earlier run.
+    starts anew. A scheduler is told of the trials that ended before.
 
     Args:
         storage: folder for Ray's own files.
@@ -106,7 +106,7 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
         screen.line(job.trial).done(note, mark="reused")
     if not left:
         return {}
-    watch = Watch(left, screen)
+    watch = Watch(left, study.sweep.scheduler.model_dump(), screen)
     with watch:
         _tuner(study, trials, left, watch, storage).fit()
     # Ctrl-C ends Ray Tune as if all were well: the results alone tell what finished.
@@ -131,7 +131,7 @@ def _tuner(study: Study, trials: Trials, left: int, watch: Watch, storage: Path)
         tune_config=tune.TuneConfig(
             search_alg=Feed(trials),
             num_samples=left,
-            scheduler=_scheduler(study.sweep.scheduler),
+            scheduler=_scheduler(study.sweep.scheduler, trials.jobs),
             max_concurrent_trials=study.sweep.max_concurrent,
             # Spares each trial but the first ten seconds of imports. Not where a process drives a
             # gang: kept for reuse, it would keep alive the gang of a trial that was stopped.
@@ -147,8 +147,38 @@ def _tuner(study: Study, trials: Trials, left: int, watch: Watch, storage: Path)
     )
 
 
-def _scheduler(chosen: Scheduler) -> schedulers.TrialScheduler:
-    """Ray Tune's own, by our steps: its count of reports starts again with every attempt."""
+@dataclass(frozen=True)
+class Past:
+    """A trial that an earlier run of the study ended, as far as a scheduler looks at it."""
+
+    trial_id: str
+
+
+class Remembers(schedulers.TrialScheduler):
+    """A scheduler that is told of the trials that ended before, when the first new one comes."""
+
+    past: dict[Past, list[dict[str, Any]]]  # what each of them measured
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        told, self.past = self.past, {}
+        for past, (*measured, last) in told.items():
+            super().on_trial_add(tune_controller, past)  # type: ignore[arg-type]
+            for event in measured:
+                self.on_trial_result(tune_controller, past, event)  # type: ignore[arg-type]
+            self.on_trial_complete(tune_controller, past, last)  # type: ignore[arg-type]
+        super().on_trial_add(tune_controller, trial)
+
+
+class Asha(Remembers, schedulers.ASHAScheduler):
+    """Ray Tune's."""
+
+
+class Median(Remembers, schedulers.MedianStoppingRule):
+    """Ray Tune's."""
+
+
+def _scheduler(chosen: Scheduler, jobs: list[Job]) -> schedulers.TrialScheduler:
+    """By our steps: Ray Tune's count of reports starts again with every attempt."""
     if chosen.type == "fifo":
         return schedulers.FIFOScheduler()
     settings: dict[str, Any] = {
@@ -157,12 +187,18 @@ def _scheduler(chosen: Scheduler) -> schedulers.TrialScheduler:
         "mode": "min",
         "grace_period": chosen.grace_steps,
     }
+    scheduler: Asha | Median
     if chosen.type == "median":
-        return schedulers.MedianStoppingRule(**settings)
-    # A trial that reached max_t would be stopped before it proves its order.
-    return schedulers.ASHAScheduler(
-        max_t=MOST_STEPS, reduction_factor=chosen.reduction_factor, **settings
-    )
+        scheduler = Median(**settings)
+    else:
+        # A trial that reached max_t would be stopped before it proves its order.
+        scheduler = Asha(max_t=MOST_STEPS, reduction_factor=chosen.reduction_factor, **settings)
+    scheduler.past = {
+        Past(job.trial): [e for e in read_journal(job.folder) if e["event"] == "measure"]
+        for job in jobs
+        if ended(job.folder, job.key)
+    }
+    return scheduler
 
 
 def _placement(config: TrialConfig, storage: Path) -> Placement:
@@ -170,5 +206,5 @@ def _placement(config: TrialConfig, storage: Path) -> Placement:
     return Placement(
         storage,
         reserved_cpus(training.cpus_per_worker),
-        alone=training.workers == 1 and training.gpus_per_worker == 0,
+        alone=training.workers == 1 and not training.gpus_per_worker and not training.node_labels,
     )

@@ -14,7 +14,7 @@ from orchestrator.config import Study, Trial, load_study
 from orchestrator.errors import ConfigError
 from orchestrator.suggestions import LOG_FILE, Suggestions
 from orchestrator.training.job import Job
-from orchestrator.training.record import Journal, mark_stopped
+from orchestrator.training.record import ERROR, Journal, mark_stopped
 
 STUDY = """\
 study: searched
@@ -79,7 +79,7 @@ def end(job: Job) -> None:
     Journal(job.folder, None).write(
         "measure", 1, query_loss=float((job.folder / "loss").read_text())
     )
-    mark_stopped(job.folder, job.key)
+    mark_stopped(job.folder, job.key, {})
 
 
 def run(suggestions: Suggestions, trials: int | None = None) -> list[str]:
@@ -175,6 +175,20 @@ def test_a_trial_that_failed_is_not_told_and_comes_again_with_the_next_run(begin
     job = next(first.unfinished())
     first.tell(job)  # it ended without a result
     assert next(begin().unfinished()).trial == job.trial
+
+
+def test_a_trial_that_the_loop_gave_up_counts_as_its_untouched_model(begin, tmp_path):
+    found = begin()
+    jobs = found.unfinished()
+    job = next(jobs)
+    journal = Journal(job.folder, None)
+    for step, loss in ((0, 5.0), (1, 4.0)):
+        journal.write("measure", step, query_loss=loss)
+    found.tell(job, died=True)  # its process died: it comes again
+    (job.folder / ERROR).write_text("the training loss is nan")
+    found.tell(job, died=False)
+    events = [json.loads(line) for line in (tmp_path / "study" / LOG_FILE).read_text().splitlines()]
+    assert [event["value"] for event in events if "value" in event] == [5.0]
 
 
 def test_a_log_of_other_settings_is_refused(begin, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from orchestrator.cli.jobs import jobs, submit
+from orchestrator.cli.options import Output, Overlays, Settings, StudyFile, StudyFolder, load
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,21 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a value by its dotted key."),
-]
-Overlays = Annotated[
-    list[Path] | None,
-    typer.Option("--with", metavar="FILE", help="Lay a partial study over it; a later one wins."),
-]
-Output = Annotated[
-    Path | None, typer.Option("--output", metavar="DIR", help="Folder for all results.")
-]
-StudyFolder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Folder of a study: <output>/<study>.")
-]
+app.command()(submit)
+app.add_typer(jobs, name="jobs")
 
 
 @app.command()
@@ -49,7 +37,7 @@ def run(
     dry_run: Annotated[bool, typer.Option(help="Show the trials and stop.")] = False,
 ) -> None:
     """Run a study, or finish what an earlier run of it left."""
-    loaded = _load(study, overlays, settings, output)
+    loaded = load(study, overlays, settings, output)
     if dry_run:
         _print_plan(loaded)
         return
@@ -67,7 +55,7 @@ def plan(
     output: Output = None,
 ) -> None:
     """Show the trials of a study and what they will cost, before anything runs."""
-    _print_plan(_load(study, overlays, settings, output))
+    _print_plan(load(study, overlays, settings, output))
 
 
 @app.command()
@@ -78,7 +66,7 @@ def reproduce(
     output: Output = None,
 ) -> None:
     """Run a study, then say of each figure of the paper that it claims whether it is met."""
-    loaded = _load(study, overlays, settings, output)
+    loaded = load(study, overlays, settings, output)
     if loaded.claim is None or not loaded.claim.figures:
         raise UserError(
             f"{study} has no figures to compare with: list them under claim.figures, or type "
@@ -128,7 +116,7 @@ def arrange(  # noqa: PLR0913, PLR0917  (typer reads the options from the signat
     if study is not None and embeddings is None and queries is None and tasks is None:
         from orchestrator.plans import arrange_study
 
-        arrange_study(_load(study, overlays, settings, None), out, form)
+        arrange_study(load(study, overlays, settings, None), out, form)
     elif study is None and not overlays and embeddings is not None and queries is not None:
         from orchestrator.arrays import ArraySettings, arrange_arrays
         from orchestrator.config.load import load_settings
@@ -175,9 +163,13 @@ def report(folder: StudyFolder) -> None:
 @app.command()
 def sync(folder: StudyFolder) -> None:
     """Send to MLflow what a study could not send while it ran."""
+    from orchestrator.lock import locked
+    from orchestrator.tracking import read_record
     from orchestrator.tracking import sync as send
 
-    unsent = send(folder)
+    read_record(folder)  # no lock file in a folder that is not a study's
+    with locked(folder):
+        unsent = send(folder)
     if unsent:
         raise UserError(str(unsent))
     print(f"{folder}: MLflow has all of it")
@@ -209,18 +201,7 @@ def main() -> None:
         Console(stderr=True, highlight=False).print(
             f"[red]error:[/] {_escaped(str(error))}", soft_wrap=True
         )
-        sys.exit(2)
-
-
-def _load(
-    study: Path, overlays: list[Path] | None, settings: list[str] | None, output: Path | None
-) -> Study:
-    from orchestrator.config import load_study
-
-    overrides = list(settings or [])
-    if output is not None:
-        overrides.append(f"output={json.dumps(str(output))}")
-    return load_study(study, overrides, overlays or [])
+        sys.exit(error.exit_code)
 
 
 def _print_plan(study: Study) -> None:
@@ -234,7 +215,3 @@ def _escaped(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
-
-
-if __name__ == "__main__":
-    main()

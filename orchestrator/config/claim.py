@@ -33,13 +33,20 @@ class Figure(Section):
 
 class Claim(Section):
     question: str  # in one sentence
-    # As the paper expects them, the lowest loss first. An arm is all trials that differ in their
-    # seed alone; `orchestrator plan` shows its name.
-    arms: Annotated[list[str], Field(min_length=2)]
+    # What answers it: the arms' losses (order), or another section of the report: how early the
+    # loss falls (early), sudden drops (drops), the nine measures (measures), prediction.
+    kind: Literal["order", "early", "drops", "measures", "prediction"] = "order"
+    # Of an order, as the paper expects them: the lowest loss first. An arm is all trials that
+    # differ in their seed alone; `orchestrator plan` shows its name.
+    arms: list[str] = []
     figures: list[Figure] = []  # what `orchestrator reproduce` compares with
 
     @model_validator(mode="after")
-    def _arms_differ(self) -> Claim:
+    def _arms_are_ordered(self) -> Claim:
+        if self.kind == "order" and len(self.arms) < 2:
+            raise ValueError("arms: give a list of 2 or more, the lowest expected loss first")
+        if self.kind != "order" and (self.arms or self.figures):
+            raise ValueError(f"kind {self.kind} orders no arms: leave out arms and figures")
         twice = [arm for at, arm in enumerate(self.arms) if arm in self.arms[:at]]
         if twice:
             raise ValueError(f"arms names {twice[0]} twice: name each arm once")
@@ -47,6 +54,9 @@ class Claim(Section):
 
     def faults(self, arms: Sequence[str], test_sets: Collection[str]) -> list[str]:
         """What no trial of the study can answer.
+
+        A claim none of whose names is an arm is none: a further axis has renamed all arms, and the
+        report leaves the question open. Where some are arms, the others are misspelt.
 
         Args:
             arms: names of the study's arms.
@@ -63,7 +73,7 @@ class Claim(Section):
             for key, arm in named
             if arm not in arms
         ]
-        return faults + [
+        return (faults if len(faults) < len(named) else []) + [
             f"claim.figures.{at}.set is {figure.set}, and data.{figure.set} is not given in every "
             "trial: give it, or set query"
             for at, figure in enumerate(self.figures)

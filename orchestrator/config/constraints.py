@@ -66,10 +66,9 @@ def _value(path: list[str], *places: Any) -> Any:
 
 
 def _meets(value: Any, condition: Any) -> bool:
-    if isinstance(condition, list):
-        return any(_equal(value, option) for option in condition)
     if not isinstance(condition, Condition):
-        return _equal(value, condition)
+        options = condition if isinstance(condition, list) else []
+        return _equal(value, condition) or any(_equal(value, option) for option in options)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return (
         (condition.set is None or condition.set == (value is not None))

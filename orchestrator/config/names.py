@@ -67,7 +67,9 @@ def _stem(choice: Choice, *, bare: bool) -> str:
     for setting in choice:
         values = {key: _text(setting[key]) for key in setting if key in kept}
         named = [text if bare else f"{key.split('.')[-1]}-{text}" for key, text in values.items()]
-        parts += [setting["label"]] if "label" in setting else named
+        # A label stands for its keys: where the method reads none of them, it would mislead.
+        labelled = "label" in setting and (values or setting.keys() == {"label"})
+        parts += [setting["label"]] if labelled else named
     slugs = [re.sub(r"[^a-z0-9_]+", "-", part.lower()).strip("-_") for part in parts]
     return "_".join(filter(None, slugs))[:MAX_STEM].strip("-_")
 

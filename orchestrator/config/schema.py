@@ -50,7 +50,7 @@ class Tracking(Section):
     flush_seconds: Annotated[float, Field(ge=0)] = 30.0  # for what is unsent when training is over
     system_metrics: bool = False  # of the machine that drives the study, every ten seconds
     # Name in MLflow's registry for the models that training.save_model keeps; null: none
-    register_model: Annotated[str, Field(pattern=r"^[^/:]+$")] | None = None
+    register_model: Annotated[str, Field(pattern=r"^[^/:'\\]+$")] | None = None
 
     @field_validator("uri")
     @classmethod

@@ -28,7 +28,7 @@ SetLoss = Literal["query_loss", "held_out_loss", "off_target_loss"]
 # What a trial runs on: it must be known to fit before the first one starts.
 PLACEMENT = {
     "training.workers", "training.gpus_per_worker", "training.cpus_per_worker",
-    "embedding.workers", "embedding.gpus_per_worker",
+    "training.node_labels",     "embedding.workers", "embedding.gpus_per_worker",
 }  # fmt: skip
 
 
@@ -134,7 +134,7 @@ class Condition(Section):
         return {key: value for key, value in handler(self).items() if value is not None}
 
 
-# Dotted key -> a value to equal, a list to be in, or a condition.
+# Dotted key -> a value to equal, a list to equal or to be in, or a condition.
 Constraint = Annotated[
     dict[str, Condition | list[Any] | bool | int | float | str | None], Field(min_length=1)
 ]

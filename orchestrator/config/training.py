@@ -83,6 +83,9 @@ class Training(Section):
     workers: PositiveInt = 1  # Ray Train workers: data-parallel ranks
     cpus_per_worker: PositiveFloat | None = None  # null: the node's cores shared out
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    # Ray's labels of the nodes that may hold a rank, as ray.io/accelerator-type: A100 or
+    # ray.io/market-type: on-demand
+    node_labels: dict[str, str] = {}
     zero_stage: Literal[0, 1, 2, 3] = 0
     offload: Literal["none", "optimizer", "parameters"] = "none"  # to the host; parameters: both
     deepspeed: dict[str, Any] = {}  # DeepSpeed's own keys, beside those made from the fields here

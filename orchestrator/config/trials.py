@@ -37,7 +37,7 @@ WITHOUT_EFFECT: Any = {
     "embedding": {"batch_tokens", "workers", "gpus_per_worker"},
     "neighbours": True,
     "evaluation": {"measures"},
-    "training": {"checkpoint"},
+    "training": {"checkpoint", "node_labels"},
 }
 
 

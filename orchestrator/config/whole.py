@@ -68,7 +68,7 @@ def _last_deciding_step(config: TrialConfig) -> int | None:
 def _claim_faults(study: Study, configs: Sequence[TrialConfig], arms: Sequence[str]) -> list[str]:
     if study.claim is None:
         return []
-    if study.sweep.search is not None:
+    if study.sweep.search is not None and study.claim.arms:
         return ["sweep.search chooses the values, so no arm of claim.arms is sure to be run: "
                 "leave out one of the two"]  # fmt: skip
     sets = [{name for name, source in config.data if source is not None} for config in configs]

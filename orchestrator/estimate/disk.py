@@ -16,19 +16,32 @@ PLAN_ROW = 42  # plan.parquet
 REALISED_ROW = 19  # realised.parquet
 LOSS = 12  # losses.parquet, an item at a step
 STEP = 250  # train_log.parquet and journal.jsonl
+POINTS = 1600  # MLflow's database, a step with its metrics
 
 
 def trial_disk(
-    config: TrialConfig, amounts: TrialAmounts, store: Store
+    config: TrialConfig, amounts: TrialAmounts, store: Store, *, registers: bool
 ) -> dict[str, Amount | None]:
-    """Bytes of a trial's folder by what they are for; None where they are not known yet."""
+    """Bytes of a trial by what they are for; None where they are not known yet.
+
+    MLflow's are its copies of the trial's files, and the points, on its server if it has one.
+
+    Args:
+        registers: MLflow takes a copy of the trained model too.
+    """
     items = amounts.test_items
-    return {
+    files = {
         "plans": _times(amounts.rows, PLAN_ROW),
         "losses": None if items is None else _times(amounts.evaluations, LOSS * items),
         "logs": added([_times(amounts.steps, STEP), _times(amounts.trained, REALISED_ROW)])[0],
+    }
+    model = _trained_model(config, store)
+    copies = [*files.values(), *([model] if registers else [])]
+    return {
+        **files,
+        "MLflow": _sum([*copies, _times(amounts.steps, POINTS)]),
         "checkpoints": _checkpoints(config, store),
-        "trained models": _trained_model(config, store),
+        "trained models": model,
     }
 
 
@@ -76,6 +89,11 @@ def _trained_model(config: TrialConfig, store: Store, *, always: bool = False) -
     gpu = config.training.gpus_per_worker > 0
     number = 2 if pick_precision(config.model.precision, gpu=gpu) == "bfloat16" else 4
     return Amount(number * trained, "~")
+
+
+def _sum(amounts: list[Amount | None]) -> Amount | None:
+    total, unknown = added(amounts)
+    return None if unknown else total
 
 
 def _times(amount: Amount | None, size: int) -> Amount | None:

@@ -31,7 +31,7 @@ def print_plan(study: Study, console: Console) -> None:
     console.print()
     console.print(_shared(found.trials, store))
     console.print()
-    for line in _totals(found, amounts, store):
+    for line in _totals(study, found, amounts, store):
         console.print(escape(line), soft_wrap=True)
     if study.sweep.search:
         chooses = f"{study.sweep.search.type} chooses by {study.sweep.search.metric}"
@@ -127,7 +127,7 @@ def _model_state(name: str, store: Store) -> str:
     return "will be made" if name.startswith("random:") else "will be fetched"
 
 
-def _totals(found: Expansion, amounts: list[TrialAmounts], store: Store) -> list[str]:
+def _totals(study: Study, found: Expansion, amounts: list[TrialAmounts], store: Store) -> list[str]:
     """Of the whole study: trials, arms, steps, tokens, disk, and the memory of each model."""
     trials = found.trials
     count = f"{len(trials):,} trial{'s' * (len(trials) > 1)}"
@@ -137,7 +137,7 @@ def _totals(found: Expansion, amounts: list[TrialAmounts], store: Store) -> list
         f"arms    {', '.join(arms)}",
         f"steps   {_total([amount.steps for amount in amounts])}",
         f"tokens  {_total([amount.tokens for amount in amounts])}",
-        f"disk    {_disk(trials, amounts, store)}",
+        f"disk    {_disk(study, trials, amounts, store)}",
         *_memory(trials, store),
     ]
 
@@ -149,10 +149,11 @@ def _total(amounts: list[Amount | None]) -> str:
     return str(known) + (f", and {unknown} trials of unknown size" if unknown else "")
 
 
-def _disk(trials: list[Trial], amounts: list[TrialAmounts], store: Store) -> str:
+def _disk(study: Study, trials: list[Trial], amounts: list[TrialAmounts], store: Store) -> str:
+    registers = study.tracking.register_model is not None
     parts: dict[str, list[Amount | None]] = {}
     for trial, amount in zip(trials, amounts, strict=True):
-        for part, size in trial_disk(trial.config, amount, store).items():
+        for part, size in trial_disk(trial.config, amount, store, registers=registers).items():
             parts.setdefault(part, []).append(size)
     # Trials with the same texts under the same model share their vectors.
     apart = {f"{t.config.data!r} {t.config.embedding!r}": t.config for t in trials}

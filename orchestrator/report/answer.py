@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.config.arrangement import Arrangement
@@ -11,18 +12,17 @@ from orchestrator.core.analysis import TaskCurves
 from orchestrator.core.comparison import FEWEST_TASKS, Comparison
 from orchestrator.report.arms import (
     Arm,
-    Contrast,
     area,
-    contrast,
-    contrast_arms,
+    area_words,
+    common_ground,
     group_arms,
+    left_out_note,
     mean_curves,
-    query_curves,
 )
+from orchestrator.report.contrast import Contrast, contrast, contrast_arms
+from orchestrator.report.figures import SETS
 from orchestrator.report.read import Trial
 from orchestrator.report.text import interval, number, signed
-
-AREA = "area under the query-loss curve"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Answer:
         caveats: what limits the answer, a sentence each.
         contrast: the two arms compared; None when no two comparable ones finished.
         neighbours: of a claim, each arm against the next in the expected order.
+        sets: title of a test set -> the two arms compared on it.
     """
 
     question: str
@@ -43,27 +44,29 @@ class Answer:
     contrast: Contrast | None
     details: list[str] = field(default_factory=list)
     neighbours: list[Contrast] = field(default_factory=list)
+    sets: dict[str, Contrast] = field(default_factory=dict)
 
 
 def answer_question(trials: list[Trial]) -> Answer:
     """Did nearest-first beat farthest-first; without such arms, which arm was best?"""
     pairs = order_pairs(trials)
-    return _answer_order(pairs) if pairs else _answer_best(group_arms(trials))
+    return _answer_order(pairs) if pairs else answer_best(group_arms(trials))
 
 
 def verdict_sentence(found: Contrast, yes: str = "Yes") -> str:
     """Was arm A ahead by the area under the curve? If so, the sentence begins with `yes`."""
     result, a, b = found.by_area, found.a_name, found.b_name
+    by_area = f"by the {area_words(found.a.steps, found.whole)}"
     tasks = f"ahead on {result.tasks_ahead} of {result.tasks} tasks"
     if result.verdict == "no clear difference":
         return (
-            f"No clear difference: by the {AREA}, {a} minus {b} is "
+            f"No clear difference: {by_area}, {a} minus {b} is "
             f"{signed(result.difference)} (95% interval {interval(result)}), with {a} {tasks}."
         )
     head, sign = (yes, -1) if result.verdict == "ahead" else ("No", 1)
     low, high = sorted((sign * result.low, sign * result.high))
     return (
-        f"{head}: by the {AREA}, {a} was {result.verdict} {'of ' if sign < 0 else ''}{b} by "
+        f"{head}: {by_area}, {a} was {result.verdict} {'of ' if sign < 0 else ''}{b} by "
         f"{number(sign * result.difference)} (95% interval {number(low)} to {number(high)}), "
         f"{tasks}."
     )
@@ -76,7 +79,8 @@ def timing_sentence(found: Contrast) -> str:
         clear = "" if result.verdict != "no clear difference" else ", not clear"
         return f"{signed(result.difference)} ({interval(result)}{clear})"
 
-    parts = [f"at the end (step {found.end:,}) {state(found.by_step[found.end])}"]
+    end = "the end" if found.whole else "the last common step"
+    parts = [f"at {end} (step {found.end:,}) {state(found.by_step[found.end])}"]
     if found.half_way is not None:
         half = state(found.by_step[found.half_way])
         parts.insert(0, f"half-way (step {found.half_way:,}) {half}")
@@ -127,30 +131,37 @@ def order_pairs(trials: list[Trial]) -> list[tuple[Trial, Trial]]:
     ]
 
 
-def _answer_order(pairs: list[tuple[Trial, Trial]]) -> Answer:
+def over_sets(compare: Callable[[str], Contrast | None]) -> dict[str, Contrast]:
+    """A comparison of two arms on each test set that both were measured on, by its title."""
+    found = {title: compare(key) for key, title in SETS.items()}
+    return {title: result for title, result in found.items() if result is not None}
+
+
+Pair = tuple[Trial, Trial]
+PairCurves = dict[Pair, tuple[TaskCurves, TaskCurves]]
+
+
+def _answer_order(pairs: list[Pair]) -> Answer:
     question = "Did nearest-first beat farthest-first?"
-    complete: dict[tuple[Trial, Trial], tuple[TaskCurves, TaskCurves]] = {}
-    caveats = []
-    for near, far in pairs:
-        near_curves, far_curves = near.task_losses("query"), far.task_losses("query")
-        finished = near.finished and far.finished
-        if finished and near_curves is not None and far_curves is not None:
-            complete[near, far] = near_curves, far_curves
-        else:
-            caveats.append(
-                f"Left out: {near.label} against {far.label}, because not both finished with a "
-                "query loss."
-            )
+    complete = _complete(pairs, "query")
+    caveats = [
+        f"Left out: {near.label} against {far.label}, because not both finished with a query loss."
+        for near, far in pairs
+        if (near, far) not in complete
+    ]
     if not complete:
         sentence = "This study does not say: no nearest-first trial and its farthest-first "
         return Answer(question, f"{sentence}counterpart both finished.", caveats, None)
 
-    found = contrast("nearest-first", "farthest-first", _by_seed(complete))
+    sets = over_sets(
+        lambda key: contrast("nearest-first", "farthest-first", _by_seed(_complete(pairs, key)))
+    )
+    found = sets.get(SETS["query"])
     if found is None:
         sentence = "This study does not say: its pairs of trials share no query task."
         return Answer(question, sentence, caveats, None)
     named = ", ".join(
-        f"{near.name} with {far.name} ({signed(area(a) - area(b))})"
+        f"{near.name} with {far.name} ({signed(area(a.steps, a.losses) - area(b.steps, b.losses))})"
         for (near, far), (a, b) in complete.items()
     )
     caveats = [
@@ -159,12 +170,21 @@ def _answer_order(pairs: list[tuple[Trial, Trial]]) -> Answer:
         *limits(found.by_area),
         *caveats,
     ]
-    return Answer(question, verdict_sentence(found), caveats, found, [timing_sentence(found)])
+    details = [timing_sentence(found)]
+    return Answer(question, verdict_sentence(found), caveats, found, details, sets=sets)
 
 
-def _by_seed(
-    complete: dict[tuple[Trial, Trial], tuple[TaskCurves, TaskCurves]],
-) -> list[tuple[TaskCurves, TaskCurves]]:
+def _complete(pairs: list[Pair], test_set: str) -> PairCurves:
+    """The pairs of which both finished with losses of a set, with these."""
+    complete: PairCurves = {}
+    for near, far in pairs:
+        curves = near.task_losses(test_set), far.task_losses(test_set)
+        if near.finished and far.finished and curves[0] is not None and curves[1] is not None:
+            complete[near, far] = curves[0], curves[1]
+    return complete
+
+
+def _by_seed(complete: PairCurves) -> list[tuple[TaskCurves, TaskCurves]]:
     """One pair for each seed: the mean of the pairs of that seed, whatever else they vary."""
     seeds: dict[tuple[str, ...], list[tuple[TaskCurves, TaskCurves]]] = {}
     for (near, _), curves in complete.items():
@@ -176,22 +196,29 @@ def _by_seed(
     return [(near, far) for near, far in means if near is not None and far is not None]
 
 
-def _answer_best(arms: list[Arm]) -> Answer:
+def answer_best(arms: list[Arm]) -> Answer:
+    """The arm with the lowest mean by area, set against the next."""
     question = "Which arm was best?"
-    measured = [(arm, query_curves(arm)) for arm in arms if arm.finished]
-    areas = {arm: area(curves) for arm, curves in measured if curves is not None}
-    ranked = sorted(areas, key=lambda arm: areas[arm])
-    if not ranked:
-        return Answer(question, "This study does not say: no trial finished.", [], None)
-    best = f"{ranked[0].name} had the lowest {AREA}, {number(areas[ranked[0]])}"
+    ground = common_ground(arms)
+    if ground is None:
+        some = any(arm.finished for arm in arms)
+        why = "the arms share no step or no query task" if some else "no trial finished"
+        return Answer(question, f"This study does not say: {why}.", [], None)
+    ranked = sorted(ground.arms, key=lambda arm: ground.areas[arm.name])
+    first = ranked[0]
+    by_area = area_words(ground.steps, ground.whole)
+    best = f"{first.name} had the lowest {by_area}, {number(ground.areas[first.name])}"
+    caveats = left_out_note(ground.left_out)
     if len(ranked) == 1:
-        return Answer(question, f"{best}; no other trial finished.", [], None)
+        only = "it is the study’s only arm" if len(arms) == 1 else "no other arm finished"
+        return Answer(question, f"{best}; {only}.", caveats, None)
 
-    first, second = ranked[:2]
-    found = contrast_arms(first, second)
+    second = ranked[1]
+    sets = over_sets(lambda key: contrast_arms(first, second, key, ground.steps))
+    found = sets.get(SETS["query"])
     if found is None:
         sentence = f"{best}; it shares no seed or no query task with the next."
-        return Answer(question, sentence, [], None)
+        return Answer(question, sentence, caveats, None)
     result = found.by_area
     clear = "" if result.verdict == "ahead" else ", which is no clear difference"
     sentence = (
@@ -200,5 +227,5 @@ def _answer_best(arms: list[Arm]) -> Answer:
         f"{result.tasks_ahead} of {result.tasks} tasks."
     )
     picked = "The two arms were picked by their result, so the interval flatters the first."
-    details = [timing_sentence(found)]
-    return Answer(question, sentence, [picked, *limits(result)], found, details)
+    caveats = [picked, *limits(result), *caveats]
+    return Answer(question, sentence, caveats, found, [timing_sentence(found)], sets=sets)

@@ -1,17 +1,19 @@
-"""Arms: the trials of a study grouped over their seeds, and two arms set against each other."""
+"""Arms: the trials of a study grouped over their seeds, and what they have in common."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
+from typing import TypeVar
 
 import numpy as np
 
 from orchestrator.core.analysis import Floats, Steps, TaskCurves, area_under_curve
-from orchestrator.core.comparison import Comparison, compare_arms
 from orchestrator.report.read import Trial
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity
@@ -98,65 +100,82 @@ def query_curves(arm: Arm) -> TaskCurves | None:
     return mean_curves([trial.task_losses("query") for trial in arm.trials])
 
 
-def area(curves: TaskCurves) -> float:
-    """Mean over tasks of the area under the curve."""
-    return float(area_under_curve(curves.steps, curves.losses).mean())
-
-
 @dataclass(frozen=True)
-class Contrast:
-    """Arm A against arm B on their common seeds, steps and tasks; `a` and `b` are the means."""
+class Ground:
+    """What finished arms have in common, so that their means can stand side by side.
 
-    a_name: str
-    b_name: str
-    a: TaskCurves
-    b: TaskCurves
-    by_step: dict[int, Comparison]
-    by_area: Comparison
+    Attributes:
+        arms: each with its trials of the seeds that all arms finished.
+        steps: (S,), at which all were evaluated.
+        areas: by name of the arm, under its mean curve over these steps and the common tasks.
+        whole: whether every arm ends at the last of these steps.
+        left_out: trials of other seeds; empty also where the arms have no seed in common.
+    """
 
-    @property
-    def half_way(self) -> int | None:
-        """The evaluated step nearest to half of training; None where that is one of the ends."""
-        steps = self.a.steps
-        step = int(steps[np.abs(steps - steps[-1] / 2).argmin()])
-        return None if step in (steps[0], steps[-1]) else step
-
-    @property
-    def end(self) -> int:
-        return int(self.a.steps[-1])
+    arms: list[Arm]
+    steps: Steps
+    areas: dict[str, float]
+    whole: bool
+    left_out: list[Trial]
 
 
-def contrast(
-    a_name: str, b_name: str, pairs: Sequence[tuple[TaskCurves, TaskCurves]]
-) -> Contrast | None:
-    """Compare two arms by their curves for each seed; None when these have nothing in common."""
-    stacked = stack([curves for pair in pairs for curves in pair])
+def common_ground(arms: Sequence[Arm]) -> Ground | None:
+    """The seeds, steps and tasks that all finished arms with query losses share.
+
+    Arms without a common seed keep their own. None where no step or no task is common.
+    """
+    found = {
+        arm: {trial: curves for trial in arm.trials if (curves := trial.task_losses("query"))}
+        for arm in arms
+        if arm.finished
+    }
+    found = {arm: by_trial for arm, by_trial in found.items() if by_trial}
+    common, left_out = share_seeds(found)
+    kept = common or found
+    stacked = stack([curves for by_trial in kept.values() for curves in by_trial.values()])
     if stacked is None:
         return None
-    steps, tasks, losses = stacked
-    a, b = losses[::2], losses[1::2]
-    by_step, by_area = compare_arms(steps, a, b)
-    return Contrast(
-        a_name,
-        b_name,
-        TaskCurves(steps, tasks, a.mean(axis=0)),
-        TaskCurves(steps, tasks, b.mean(axis=0)),
-        dict(zip(steps.tolist(), by_step, strict=True)),
-        by_area,
-    )
+    steps, _, losses = stacked
+    each = iter([area(steps, part) for part in losses])
+    areas = {
+        arm.name: float(np.mean([next(each) for _ in by_trial])) for arm, by_trial in kept.items()
+    }
+    ends = {int(curves.steps[-1]) for by_trial in kept.values() for curves in by_trial.values()}
+    same = [replace(arm, trials=[*by_trial]) for arm, by_trial in kept.items()]
+    return Ground(same, steps, areas, ends == {int(steps[-1])}, left_out)
 
 
-def contrast_arms(a: Arm, b: Arm) -> Contrast | None:
-    """Query losses of two finished arms, paired by seed; None when they cannot be compared."""
-    if not a.finished or not b.finished:
-        return None
-    return contrast(a.name, b.name, [curves for _, curves in paired(a, b)])
+def share_seeds(
+    found: Mapping[Arm, Mapping[Trial, Value]],
+) -> tuple[dict[Arm, dict[Trial, Value]], list[Trial]]:
+    """What was found of each trial, of the seeds that all arms have; and the trials left out.
+
+    Means over other seeds differ by more than the arms do. Both are empty without a common seed.
+    """
+    seeds = [{trial.seed for trial in by_trial} for by_trial in found.values()]
+    common = set.intersection(*seeds) if seeds else set()
+    if not common:
+        return {}, []
+    kept = {
+        arm: {trial: value for trial, value in by_trial.items() if trial.seed in common}
+        for arm, by_trial in found.items()
+    }
+    trials = [trial for by_trial in found.values() for trial in by_trial]
+    return kept, [trial for trial in trials if trial.seed not in common]
 
 
-def paired(a: Arm, b: Arm) -> list[tuple[tuple[Trial, Trial], tuple[TaskCurves, TaskCurves]]]:
-    """The trials of both arms that share a seed and have query losses, with these."""
-    others = {trial.seed: trial for trial in b.trials}
-    assert len(others) == len(b.trials), f"two trials of {b.name} share a seed"
-    both = [(trial, others[trial.seed]) for trial in a.trials if trial.seed in others]
-    curves = [(pair, tuple(trial.task_losses("query") for trial in pair)) for pair in both]
-    return [(pair, (x, y)) for pair, (x, y) in curves if x is not None and y is not None]
+def left_out_note(trials: list[Trial]) -> list[str]:
+    """A sentence on the trials that `share_seeds` left out, if any."""
+    names = ", ".join(trial.name for trial in trials)
+    return [f"Left out, because not every arm finished the same seed: {names}."] if names else []
+
+
+def area(steps: Steps, losses: Floats) -> float:
+    """Mean over tasks of the area under curves (S, T)."""
+    return float(area_under_curve(steps, losses).mean())
+
+
+def area_words(steps: Steps, whole: bool) -> str:
+    """What an area is of; `whole`: whether all curves end at the last of the steps."""
+    until = "" if whole else f" up to the last common step, {steps[-1]:,}"
+    return f"area under the query-loss curve{until}"

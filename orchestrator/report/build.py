@@ -11,11 +11,12 @@ from plotly.offline import get_plotlyjs
 from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.report.answer import answer_question
 from orchestrator.report.arms import Arm, group_arms
-from orchestrator.report.claim import answer_claim, neighbour_table
+from orchestrator.report.claim import answer_claim, neighbour_table, set_gap_table
 from orchestrator.report.data import describe_data
 from orchestrator.report.drawing import plotly_panel, save_png, style
 from orchestrator.report.early import early_table, set_table
 from orchestrator.report.figures import SETS, Panel, distance_panels, loss_panels, train_panel
+from orchestrator.report.generations import generation_panels
 from orchestrator.report.measures import SHOWN, correlation_table, measure_panels
 from orchestrator.report.picker import pick_task, save_task_png
 from orchestrator.report.prediction import predict
@@ -39,6 +40,7 @@ def build_report(study_dir: Path) -> Path:
     prediction = predict(arms)
     figures = {
         "loss_curves": loss_panels(arms),
+        "generations": generation_panels(arms),
         "measures": measure_panels(arms),
         "prediction": prediction.panels if prediction else [],
         "train_loss": [panel for panel in [train_panel(arms)] if panel.lines],
@@ -81,6 +83,7 @@ def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "study": record.name,
         "answer": answer,
         "neighbours": neighbour_table(answer.neighbours),
+        "set_gaps": set_gap_table(answer.sets),
         "checks": checks,
         "check_table": check_table(checks),
         "unfinished": [trial.label for trial in trials if not (trial.finished or trial.stopped)],
@@ -93,8 +96,11 @@ def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "early": early_table(arms),
         "sets": set_table(arms),
         "sudden": sudden_drops(trials),
+        "unlabelled": [
+            title for key, title in SETS.items() if any(trial.unlabelled(key) for trial in trials)
+        ],
         "without_loss": _without_loss(trials),
-        "correlations": correlation_table(trials),
+        "correlations": correlation_table(arms),
         "fewest_tasks": FEWEST_TASKS,
         "notes": _notes(trials),
         "data": describe_data(record.run, trials),

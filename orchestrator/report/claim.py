@@ -1,8 +1,10 @@
 """The answer to a study's claim: are its arms in the order that the paper expects?
 
-The headline sets the first arm of `claim.arms` against the last by the area under the query curve;
-then come the order of all means, and where each arm can be told from the next. Neighbours lie
-closer than the ends, so that a study may bear out the claim and still leave neighbours open.
+The headline sets the first arm of `claim.arms` against the last by the area under the query curve.
+"Yes" takes more: each arm clearly ahead of the next. Every one of these tests must hold, so that
+95% intervals need no correction for their number (Berger 1982, intersection-union tests). All arms
+are compared over the seeds and steps that they share. Claims of another kind than `order` are
+answered in `findings`.
 """
 
 from __future__ import annotations
@@ -10,66 +12,110 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 
 from orchestrator.config.claim import Claim
-from orchestrator.core.analysis import area_under_curve
+from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.report.answer import (
     Answer,
+    answer_best,
     limits,
+    over_sets,
     set_note,
     timing_sentence,
     verdict_sentence,
 )
-from orchestrator.report.arms import Arm, Contrast, contrast_arms, paired, query_curves, stack
+from orchestrator.report.arms import Arm, Ground, common_ground, left_out_note
+from orchestrator.report.contrast import Contrast, contrast_arms, paired
+from orchestrator.report.figures import SETS
+from orchestrator.report.findings import Finding, find
 from orchestrator.report.tables import Cell, Table
 from orchestrator.report.text import MISSING, interval, number, signed
 
 SHOWN_STRETCHES = 4  # of clear steps in a cell
+SHOWN_NAMES = 8  # of arms that a claim does not know
 
 
 def answer_claim(claim: Claim, arms: list[Arm]) -> Answer:
-    """The claim's question, answered by its first arm against its last."""
+    """The claim's question, answered by the order of its arms or by what its kind looks at."""
+    if claim.kind == "order":
+        names = {trial.arm for arm in arms for trial in arm.trials}
+        if names.isdisjoint(claim.arms):
+            return _beside(claim.question, Finding(_no_arms(claim, sorted(names))), arms)
+        return _answer_order(claim, arms)
+    finding = find(claim.kind, arms)
+    return _beside(claim.question, finding, arms)
+
+
+def _beside(question: str, finding: Finding, arms: list[Arm]) -> Answer:
+    """An answer that needs no order of arms; where there are several, the best is named too."""
+    best = answer_best(arms)
+    if best.contrast is None:
+        return Answer(question, finding.sentence, finding.caveats, None, finding.details)
+    details = [*finding.details, f"Of the arms {best.sentence}", *best.details]
+    caveats = list(dict.fromkeys([*finding.caveats, *best.caveats]))
+    return Answer(question, finding.sentence, caveats, best.contrast, details, sets=best.sets)
+
+
+def _no_arms(claim: Claim, names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN_NAMES]) + (", …" if len(names) > SHOWN_NAMES else "")
+    return (
+        f"This study does not say: the claim is of the arms {', '.join(claim.arms)}, and those "
+        f"here, of other settings, are {shown}."
+    )
+
+
+def _answer_order(claim: Claim, arms: list[Arm]) -> Answer:
     by_name = {arm.name: arm for arm in arms if arm.finished}
     missing = [name for name in claim.arms if name not in by_name]
     caveats = [f"No trial finished of: {', '.join(missing)}."] if missing else []
-    there = [by_name[name] for name in claim.arms if name not in missing]
-    neighbours = [found for a, b in pairwise(there) if (found := contrast_arms(a, b)) is not None]
-    in_order, order = order_of_means(there)
-    details = [order] if order else []
     first, last = claim.arms[0], claim.arms[-1]
-    if {first, last} & set(missing):
+    ground = common_ground([by_name[name] for name in claim.arms if name not in missing])
+    if ground is None:
+        sentence = "This study does not say: its arms share no step or no query task."
+        return Answer(claim.question, sentence, caveats, None)
+    there = {arm.name: arm for arm in ground.arms}
+    compared = [contrast_arms(a, b, steps=ground.steps) for a, b in pairwise(ground.arms)]
+    neighbours = [found for found in compared if found is not None]
+    caveats = [*left_out_note(ground.left_out), *caveats]
+    details = order_details(ground, neighbours)
+    if not {first, last} <= there.keys():
         sentence = f"This study does not say: {first} and {last} did not both finish."
         return Answer(claim.question, sentence, caveats, None, details, neighbours)
-    found = contrast_arms(there[0], there[-1])
+    ends = there[first], there[last]
+    sets = over_sets(lambda key: contrast_arms(*ends, key, ground.steps))
+    found = sets.get(SETS["query"])
     if found is None:
         sentence = f"This study does not say: {first} and {last} share no seed or no query task."
         return Answer(claim.question, sentence, caveats, None, details, neighbours)
-    caveats = [
-        *set_note([trials for trials, _ in paired(there[0], there[-1])]),
-        *limits(found.by_area),
-        *caveats,
-    ]
+    clear = [found.a_name for found in neighbours if found.by_area.verdict == "ahead"]
+    sentence = verdict_sentence(found, yes="Yes" if clear == claim.arms[:-1] else "In part")
+    same_set = set_note([trials for trials, _ in paired(*ends)])
+    caveats = [*same_set, *limits(found.by_area), *caveats]
     details = [timing_sentence(found), *details]
-    sentence = verdict_sentence(found, yes="Yes" if in_order else "In part")
-    return Answer(claim.question, sentence, caveats, found, details, neighbours)
+    return Answer(claim.question, sentence, caveats, found, details, neighbours, sets)
 
 
-def order_of_means(expected: list[Arm]) -> tuple[bool, str]:
-    """Whether the means of the arms by area stand in the expected order, and a sentence on it.
-
-    All arms are averaged over the steps and tasks that they share. The sentence is empty for fewer
-    than three arms, about which the headline says all, and where they share nothing.
-    """
-    curves = [query_curves(arm) for arm in expected]
-    stacked = stack([curve for curve in curves if curve is not None])
-    if len(expected) < 3 or stacked is None or any(curve is None for curve in curves):
-        return True, ""
-    steps, _, losses = stacked
-    areas = [float(area_under_curve(steps, part).mean()) for part in losses]
-    ranked = sorted(range(len(areas)), key=lambda index: areas[index])
-    found = ", ".join(f"{expected[index].name} {number(areas[index])}" for index in ranked)
-    if ranked == sorted(ranked):
-        return True, f"The means of all arms stand in the expected order: {found}."
-    names = ", ".join(arm.name for arm in expected)
-    return False, f"The means of the arms do not stand in the expected order ({names}): {found}."
+def order_details(ground: Ground, neighbours: list[Contrast]) -> list[str]:
+    """Of three arms or more: which are clear of the next, and the order of all means by area."""
+    if len(ground.arms) < 3:
+        return []
+    named = {
+        "ahead": "clearly ahead of the next",
+        "no clear difference": "not clear",
+        "behind": "clearly behind the next",
+    }
+    parts = []
+    for verdict, words in named.items():
+        pairs = [f"{n.a_name} and {n.b_name}" for n in neighbours if n.by_area.verdict == verdict]
+        parts += [f"{words}: {', '.join(pairs)}"] if pairs else []
+    expected = [arm.name for arm in ground.arms]
+    ranked = sorted(expected, key=ground.areas.__getitem__)
+    found = ", ".join(f"{name} {number(ground.areas[name])}" for name in ranked)
+    order = f"The means of all arms stand in the expected order: {found}."
+    if ranked != expected:
+        order = (
+            "The means of the arms do not stand in the expected order "
+            f"({', '.join(expected)}): {found}."
+        )
+    return [f"Each arm against the next: {'; '.join(parts)}.", order] if parts else [order]
 
 
 def neighbour_table(neighbours: list[Contrast]) -> Table | None:
@@ -83,7 +129,7 @@ def neighbour_table(neighbours: list[Contrast]) -> Table | None:
             "by area",
             "95% interval",
             "half-way",
-            "at the end",
+            _last_column(neighbours),
             "clear at step",
         ]
     )
@@ -101,6 +147,35 @@ def neighbour_table(neighbours: list[Contrast]) -> Table | None:
             ]
         )
     return table
+
+
+def set_gap_table(sets: dict[str, Contrast]) -> Table | None:
+    """The two compared arms on each test set: whether what helps one set helps the others."""
+    if not sets:
+        return None
+    columns = ["by area", "95% interval", "half-way", _last_column([*sets.values()])]
+    table = Table(["set", "tasks", *columns, "ahead by area"])
+    for title, found in sets.items():
+        result = found.by_area
+        half = found.by_step[found.half_way] if found.half_way is not None else None
+        leader = {"ahead": found.a_name, "behind": found.b_name}.get(result.verdict, "not clear")
+        few = f"never clear with fewer than {FEWEST_TASKS} tasks"
+        table.rows.append(
+            [
+                Cell(title),
+                Cell(f"{result.tasks:,}", "number"),
+                Cell(signed(result.difference), "number"),
+                Cell(interval(result), "number"),
+                Cell(signed(half.difference) if half else MISSING, "number"),
+                Cell(signed(found.by_step[found.end].difference), "number"),
+                Cell(few if result.tasks < FEWEST_TASKS else leader, "wrapped"),
+            ]
+        )
+    return table
+
+
+def _last_column(found: list[Contrast]) -> str:
+    return "at the end" if all(one.whole for one in found) else "at the last common step"
 
 
 def clear_steps(found: Contrast) -> str:

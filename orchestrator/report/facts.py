@@ -1,10 +1,11 @@
-"""What a study ran on: machine, packages, commit."""
+"""What a study ran on: machine, packages, commit; each is asked once a process."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ PACKAGES = (
 )  # fmt: skip
 
 
+@cache
 def versions() -> dict[str, str]:
     """Installed versions of the packages that results depend on."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
+@cache
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory in GiB and GPUs of the machine that drives the study."""
     import torch
@@ -32,12 +35,24 @@ def hardware() -> dict[str, Any]:
     }
 
 
+@cache
 def git_commit() -> str | None:
-    """The commit of the working folder, None outside a repository."""
+    """The commit of this package, `-dirty` after it where files were changed since.
+
+    None where it does not run from a clone: an installed one has its version.
+    """
+    # A virtual environment inside another repository is not part of that one.
+    return _git("ls-files", __file__) and _git(
+        "describe", "--always", "--exclude=*", "--dirty", "--abbrev=40"
+    )
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says in the folder of this package; None where it fails or says nothing."""
+    # Without locks: whoever works in the clone meanwhile may commit.
+    command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
         return None
     return found.stdout.strip() or None

@@ -8,16 +8,13 @@ them to the loss over test tasks. Neither shows a cause.
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from scipy.stats import spearmanr
 
-from orchestrator.core.analysis import Floats
+from orchestrator.core.analysis import TaskCurves
 from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.core.measures import MEASURES
-from orchestrator.report.arms import Arm
+from orchestrator.core.prediction import rank_correlation
+from orchestrator.report.arms import Arm, mean_curves, query_curves, stack
 from orchestrator.report.figures import STEP, Panel, mean_line, panel_of
-from orchestrator.report.read import Trial
 from orchestrator.report.tables import Cell, Table
 from orchestrator.report.text import MISSING, signed
 
@@ -66,51 +63,53 @@ def _words(measure: str) -> tuple[str, str]:
     return f"{STATISTICS[statistic]} ({measure})", SPACES[space]
 
 
-def correlation_table(trials: list[Trial]) -> Table | None:
+def measure_curves(arm: Arm, measure: str) -> TaskCurves | None:
+    """A measure of each query task as the mean over seeds; None without any."""
+    return mean_curves([trial.task_measure(measure) for trial in arm.trials])
+
+
+def drop_curves(arm: Arm) -> TaskCurves | None:
+    """Drop of each query task's loss since step 0, as the mean over seeds; None without any.
+
+    Counted from the untouched model, so that tasks which are easy from the start do not count as
+    learnt.
+    """
+    curves = query_curves(arm)
+    return curves and curves._replace(losses=curves.losses[0] - curves.losses)
+
+
+def correlation_table(arms: list[Arm]) -> Table | None:
     """Spearman's rank correlation over test tasks of each measure with the drop of the loss.
 
-    Both are taken at the last step with a loss; the drop is counted from the untouched model, so
-    that tasks which are easy from the start do not count as learnt. Trials with fewer than
-    `FEWEST_TASKS` tasks have no row; None if no trial has one.
+    A row for each finished arm with `FEWEST_TASKS` tasks or more that have both; None if there is
+    no such arm.
     """
-    table = Table(["trial", "step", "tasks", "by chance", *ORDER])
-    for trial in trials:
-        step, drops, measures = _drops_and_measures(trial)
-        if len(drops) < FEWEST_TASKS:
+    table = Table(["arm", "tasks", "by chance", *ORDER])
+    for arm in arms:
+        drops = drop_curves(arm) if arm.finished else None
+        if drops is None:
+            continue
+        found = [_correlation(measure_curves(arm, name), drops) for name in ORDER]
+        tasks = max(count for count, _ in found)
+        if tasks < FEWEST_TASKS:
             continue
         # The normal approximation of the 95% range of rho between unrelated rankings.
-        chance = 1.96 / (len(drops) - 1) ** 0.5
+        chance = 1.96 / (tasks - 1) ** 0.5
         table.rows.append(
             [
-                Cell(trial.label),
-                Cell(str(step), "number"),
-                Cell(str(len(drops)), "number"),
+                Cell(arm.name),
+                Cell(str(tasks), "number"),
                 Cell(f"±{chance:.3f}", "number"),
-                *(Cell(_correlation(column, drops), "number") for column in measures.T),
+                *(Cell(MISSING if np.isnan(rho) else signed(rho), "number") for _, rho in found),
             ]
         )
     return table if table.rows else None
 
 
-def _drops_and_measures(trial: Trial) -> tuple[int, Floats, Floats]:
-    """The last step with a loss; for each task (T,) the drop until then and the measures (T, 9).
-
-    No task where the trial has no losses or no measures.
-    """
-    curves = trial.task_losses("query")
-    if curves is None or "measures" not in trial.tables:
-        return 0, np.empty(0), np.empty((0, len(ORDER)))
-    drops = dict(zip(curves.tasks, curves.losses[0] - curves.losses[-1], strict=True))
-    step = int(curves.steps[-1])
-    table = trial.tables["measures"]
-    known = pc.is_in(table["task"], value_set=pa.array(drops, pa.string()))
-    table = table.filter(pc.and_(pc.equal(table["step"], step), known))
-    measures = np.column_stack([table[name].to_numpy() for name in ORDER])
-    return step, np.array([drops[task] for task in table["task"].to_pylist()]), measures
-
-
-def _correlation(measure: Floats, drops: Floats) -> str:
-    """Spearman's rho; nothing where a measure is missing or the same for every task."""
-    if np.isnan(measure).any() or np.ptp(measure) == 0 or np.ptp(drops) == 0:
-        return MISSING
-    return signed(float(spearmanr(measure, drops).statistic))
+def _correlation(measure: TaskCurves | None, drops: TaskCurves) -> tuple[int, float]:
+    """Tasks that have both, and rho; NaN where it is the same for every task or there is none."""
+    stacked = stack([measure, drops]) if measure is not None else None
+    if stacked is None:
+        return 0, np.nan
+    _, tasks, (near, fell) = stacked
+    return len(tasks), rank_correlation(near, fell)

@@ -20,11 +20,12 @@ from orchestrator.config.faults import explain
 from orchestrator.config.strict_yaml import parse
 from orchestrator.core.analysis import Floats, Steps, TaskCurves, set_curve, task_curves
 from orchestrator.data.dataset import TEST_SETS
+from orchestrator.data.instance import UNLABELLED
 from orchestrator.errors import DataError
 from orchestrator.training.record import read_journal
 
 FINISHED, STOPPED = "finished", "stopped"
-TABLES = ("losses", "train_log", "plan", "measures")
+TABLES = ("losses", "train_log", "plan", "measures", "generations")
 # Written before training: of a stopped trial all others would be another attempt's.
 EARLY_TABLES = ("plan", "measures")
 
@@ -94,15 +95,26 @@ class Trial:
         metadata = plan.schema.metadata if plan is not None else None
         return (metadata or {}).get(b"note", b"").decode()
 
+    def unlabelled(self, test_set: str) -> bool:
+        """Whether a set was measured and none of its instances has a task."""
+        if "losses" not in self.tables:
+            return False
+        table = self.tables["losses"]
+        tasks = table["task"].filter(pc.equal(table["set"], test_set)).unique().to_pylist()
+        return tasks == [UNLABELLED]
+
     def losses(self, test_set: str) -> tuple[Steps, list[str], Floats]:
-        """Step, task and loss of each measurement on a set; NaN where the answer was cut away."""
+        """Step, task and loss of each measurement on a set; NaN where the answer was cut away.
+
+        In a set without task labels each instance is a task, or all of it would be a single one.
+        """
         if "losses" not in self.tables:
             return np.array([], dtype=np.int64), [], np.array([])
         table = self.tables["losses"]
         table = table.filter(pc.equal(table["set"], test_set))
         return (
             table["step"].to_numpy().astype(np.int64),
-            table["task"].to_pylist(),
+            table["id" if self.unlabelled(test_set) else "task"].to_pylist(),
             table["loss"].to_numpy().astype(np.float64),
         )
 

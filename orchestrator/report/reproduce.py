@@ -1,23 +1,27 @@
 """A study set against the figures of the paper: is the order of the arms the same, and the losses?
 
 The figures stand in the study's claim, each with a test set, an optimizer step and a band for the
-loss of each arm. Bands are those of one model on one data set at one step: a study that never
-evaluated that step (a laptop's, say) is judged by the order of its arms at its own last step alone.
+loss of each arm. The order is that of the bands, since a figure may show some arms only and show
+them before others part; arms whose bands overlap stand in no order. Figures with fewer than two
+bands take the order of the claim's arms.
+
+Bands are those of one model on one data set at one step: a study that never evaluated that step (a
+laptop's, say) is judged by the order of its arms at its own last common step alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 
 from orchestrator.config.claim import Claim, Figure
-from orchestrator.core.analysis import set_curve
 from orchestrator.errors import DataError
-from orchestrator.report.arms import Arm, group_arms
-from orchestrator.report.read import read_study
+from orchestrator.report.arms import Arm, group_arms, left_out_note, share_seeds
+from orchestrator.report.read import Trial, read_study
 from orchestrator.report.tables import Cell, Table
 from orchestrator.report.text import MISSING, number
 
@@ -30,7 +34,8 @@ class FigureCheck:
         name: of the figure.
         ordering: whether the arms' mean losses stand in the expected order; None where an arm
             has no loss.
-        expected, found: the arms, lowest loss first; found has only those with a loss.
+        expected, found: the arms, lowest loss first, of the paper (by the middle of the bands)
+            and of the study; found has only those with a loss.
         ends: arm -> (loss, low, high, whether the loss lies inside); empty where the step of the
             figure was not evaluated.
         sentence: the same in words.
@@ -67,36 +72,60 @@ def claim_checks(claim: Claim, arms: list[Arm]) -> list[FigureCheck]:
     return [_check(figure, claim.arms, finished) for figure in claim.figures]
 
 
-def _check(figure: Figure, expected: list[str], arms: dict[str, Arm]) -> FigureCheck:
+def _check(figure: Figure, claimed: list[str], arms: dict[str, Arm]) -> FigureCheck:
+    expected, pairs = _expected_order(figure, claimed)
     names = [name for name in dict.fromkeys([*expected, *figure.bands]) if name in arms]
-    curves = {name: _mean_curve(arms[name], figure.set) for name in names}
-    curves = {name: curve for name, curve in curves.items() if curve}
+    curves, left_out = _mean_curves([arms[name] for name in names], figure.set)
     common = reduce(set.intersection, (set(curve) for curve in curves.values())) if curves else ()
     if not common:
-        sentence = f"{figure.name}: not answered, no arm has a loss on this set at a common step."
+        sentence = f"{figure.name}: not answered, its arms have no loss at a common step and seed."
         return FigureCheck(figure.name, None, expected, [], {}, sentence)
     step = figure.step if figure.step in common else max(common)
     losses = {name: curve[step] for name, curve in curves.items()}
     found = sorted((name for name in expected if name in losses), key=losses.__getitem__)
-    ordering = found == expected if len(found) == len(expected) else None
+    ordering = None
+    if len(found) == len(expected):
+        ordering = all(losses[lower] < losses[higher] for lower, higher in pairs)
     ends = {
         name: (losses[name], low, high, low <= losses[name] <= high)
         for name, (low, high) in figure.bands.items()
         if name in losses and figure.step in (None, step)
     }
     sentence = _sentence(figure, step, ordering, {name: losses[name] for name in found}, ends)
+    sentence = " ".join([sentence, *left_out])
     return FigureCheck(figure.name, ordering, expected, found, ends, sentence)
 
 
-def _mean_curve(arm: Arm, test_set: str) -> dict[int, float]:
-    """Step -> loss of the set, as the mean over the seeds that were all evaluated there."""
-    curves = []
-    for trial in arm.trials:
-        step, _, loss = trial.losses(test_set)
-        steps, losses = set_curve(step, loss)
-        curves.append(dict(zip(steps.tolist(), losses.tolist(), strict=True)))
-    common = set.intersection(*(set(curve) for curve in curves))
-    return {step: float(np.mean([curve[step] for curve in curves])) for step in common}
+def _expected_order(figure: Figure, claimed: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The arms, lowest loss first, and the pairs (lower, higher) that must stand in this order."""
+    bands = figure.bands
+    if len(bands) < 2:
+        return claimed, list(pairwise(claimed))
+    expected = sorted(bands, key=lambda arm: sum(bands[arm]))
+    pairs = [(a, b) for a, b in combinations(expected, 2) if bands[a][1] <= bands[b][0]]
+    return expected, pairs
+
+
+def _mean_curves(arms: list[Arm], test_set: str) -> tuple[dict[str, dict[int, float]], list[str]]:
+    """Arm -> step -> loss of the set, as the mean over the seeds that all arms finished.
+
+    Only arms with a loss, at the steps at which all their seeds were evaluated; and a sentence on
+    the trials left out, if any.
+    """
+    found: dict[Arm, dict[Trial, dict[int, float]]] = {}
+    for arm in arms:
+        for trial in arm.trials:
+            steps, losses = trial.mean_losses(test_set)
+            if len(steps):
+                curve = dict(zip(steps.tolist(), losses.tolist(), strict=True))
+                found.setdefault(arm, {})[trial] = curve
+    kept, left_out = share_seeds(found)
+    means = {}
+    for arm, by_trial in kept.items():
+        common = set.intersection(*(set(curve) for curve in by_trial.values()))
+        curves = by_trial.values()
+        means[arm.name] = {step: float(np.mean([c[step] for c in curves])) for step in common}
+    return means, left_out_note(left_out)
 
 
 def _sentence(

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.core.drops import Fall, coincidence, largest_fall, sudden_drop
+from orchestrator.core.drops import (
+    FEWEST_INTERVALS,
+    FEWEST_TASKS,
+    Fall,
+    coincidence,
+    largest_fall,
+)
+from orchestrator.core.drops import sudden_drops as find_drops
 from orchestrator.report.arms import stack
 from orchestrator.report.read import Trial
 from orchestrator.report.tables import Cell, Table
@@ -26,7 +33,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class SuddenDrops:
-    """Tables of the section; `matches` has a row for each trial that was looked at."""
+    """Tables of the section; `matches` has a row for each trial that finished."""
 
     matches: Table
     drops: Table
@@ -36,7 +43,7 @@ class SuddenDrops:
 def sudden_drops(trials: list[Trial]) -> SuddenDrops | None:
     """The section's tables; None where no drop is sudden and no trial trained in task blocks."""
     looked_at = {trial: _drops(trial) for trial in trials if trial.finished}
-    drops = [drop for found in looked_at.values() for drop in found]
+    drops = [drop for found in looked_at.values() if not isinstance(found, str) for drop in found]
     clustered = any(
         trial.config.get("arrangement", {}).get("method") == "cluster" for trial in looked_at
     )
@@ -46,7 +53,7 @@ def sudden_drops(trials: list[Trial]) -> SuddenDrops | None:
         ["trial", "sudden drops", "with near rows", "in the same interval", "by chance", "p"],
         [_match_row(trial, found) for trial, found in looked_at.items()],
     )
-    listed = Table(["trial", "task", "loss dropped", "by", "nearest row came"])
+    listed = Table(["trial", "task", "loss dropped", "more than the others by", "nearest row came"])
     for drop in sorted(drops, key=lambda drop: -drop.fall.size)[:SHOWN]:
         listed.rows.append(
             [
@@ -60,12 +67,18 @@ def sudden_drops(trials: list[Trial]) -> SuddenDrops | None:
     return SuddenDrops(matches, listed, len(drops))
 
 
-def _drops(trial: Trial) -> list[Drop]:
-    """Sudden drops of the trial's query tasks from the first evaluation after step 0 on."""
+def _drops(trial: Trial) -> list[Drop] | str:
+    """Sudden drops of the trial's query tasks after step 0, or why none can be told."""
     losses, distances = trial.task_losses("query"), trial.task_measure(MEASURE)
     if losses is None:
-        return []
+        return "no losses"
+    if trial.unlabelled("query"):
+        return "no task labels"
+    if len(losses.tasks) < FEWEST_TASKS:
+        return "too few tasks"
     later = losses._replace(steps=losses.steps[1:], losses=losses.losses[1:])
+    if len(later.steps) <= FEWEST_INTERVALS:
+        return "too few evaluations"
     nears: dict[str, Fall | None] = {}
     stacked = stack([later, distances]) if distances is not None else None
     if stacked is not None:
@@ -74,14 +87,17 @@ def _drops(trial: Trial) -> list[Drop]:
             task: largest_fall(steps, column)
             for task, column in zip(tasks, nearness.T, strict=True)
         }
+    falls = find_drops(later.steps, later.losses)
     return [
         Drop(trial, task, fall, nears.get(task))
-        for task, column in zip(later.tasks, later.losses.T, strict=True)
-        if (fall := sudden_drop(later.steps, column)) is not None
+        for task, fall in zip(later.tasks, falls, strict=True)
+        if fall is not None
     ]
 
 
-def _match_row(trial: Trial, drops: list[Drop]) -> list[Cell]:
+def _match_row(trial: Trial, drops: list[Drop] | str) -> list[Cell]:
+    if isinstance(drops, str):
+        return [Cell(trial.name), Cell(drops), *[Cell(MISSING, "number")] * 4]
     pairs = [(drop.fall.step, drop.near.step) for drop in drops if drop.near is not None]
     cells = [Cell(trial.name), Cell(str(len(drops)), "number"), Cell(str(len(pairs)), "number")]
     if not pairs:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from rich.table import Table
 
 from orchestrator.artifacts import write_text
 from orchestrator.core.analysis import area_under_curve, set_curve, steps_to_fraction
 from orchestrator.data.dataset import TEST_SETS
-from orchestrator.report.read import journal_curves
+from orchestrator.report.read import FINISHED, journal_curves
 
 
 def trial_metrics(folder: Path) -> dict[str, float]:
@@ -64,3 +65,32 @@ def write_summary(path: Path, rows: list[dict[str, Any]], swept: list[str]) -> N
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def screen_table(rows: list[dict[str, Any]]) -> Table:
+    """The final table of the screen."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = {
+        "trial": "trial",
+        "status": "status",
+        "steps": "steps",
+        "query_loss": "query",
+        "held_out_loss": "held-out",
+        "off_target_loss": "off-target",
+        "query_loss_auc": "query area",
+    }
+    shown = [name for name in columns if any(name in row for row in rows)]
+    if all(row["status"] == FINISHED for row in rows):
+        shown.remove("status")
+    for name in shown:
+        words = name in ("trial", "status")
+        table.add_column(
+            columns[name], justify="left" if words else "right", overflow="fold", no_wrap=not words
+        )
+    for row in rows:
+        table.add_row(*(_shown(row.get(name, "")) for name in shown))
+    return table
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

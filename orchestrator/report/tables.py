@@ -7,7 +7,8 @@ from typing import Any
 
 from orchestrator.core.analysis import area_under_curve
 from orchestrator.core.comparison import Comparison
-from orchestrator.report.arms import Arm, Contrast, area, query_curves
+from orchestrator.report.arms import Arm, common_ground, query_curves
+from orchestrator.report.contrast import Contrast
 from orchestrator.report.read import Trial
 from orchestrator.report.text import MISSING, interval, number, short_hash, signed
 
@@ -37,11 +38,14 @@ class Table:
 def step_table(arms: list[Arm], contrast: Contrast | None) -> Table | None:
     """Query loss of every arm and the two arms' difference, at each evaluated step and by area.
 
-    Losses are means over tasks, so that they and the difference add up. Arms without such a loss,
-    as those that were stopped early, have no column. None without any.
+    Losses are means over tasks and, of finished arms, over the seeds that all of them finished, so
+    that they and the difference add up; areas are those up to the last common step. Arms without
+    such a loss, as those that were stopped early, have no column. None without any.
     """
-    curves = {arm: query_curves(arm) for arm in arms}
-    measured = {arm: curve for arm, curve in curves.items() if curve is not None}
+    ground = common_ground(arms)
+    kept = {arm.index: arm for arm in ground.arms} if ground else {}
+    arms = [kept.get(arm.index, arm) for arm in arms]
+    measured = {arm: curve for arm in arms if (curve := query_curves(arm)) is not None}
     if not measured:
         return None
     arms = list(measured)
@@ -49,8 +53,6 @@ def step_table(arms: list[Arm], contrast: Contrast | None) -> Table | None:
         arm: dict(zip(curve.steps.tolist(), curve.losses.mean(axis=1).tolist(), strict=True))
         for arm, curve in measured.items()
     }
-    # The area of a run that broke off covers other steps: it cannot stand beside the others.
-    areas = {arm: area(curve) for arm, curve in measured.items() if arm.finished}
 
     compared = ["ahead", "difference", "95% interval", "tasks"] if contrast else []
     table = Table(["step", *compared, *(arm.label for arm in arms)])
@@ -62,7 +64,13 @@ def step_table(arms: list[Arm], contrast: Contrast | None) -> Table | None:
     for step in sorted(set().union(*losses.values())):
         values = {arm: losses[arm][step] for arm in measured if step in losses[arm]}
         add(str(step), contrast.by_step.get(step) if contrast else None, values)
-    add("by area", contrast.by_area if contrast else None, areas)
+    if ground is not None:
+        # The area of a run that broke off covers other steps: it cannot stand beside the others.
+        areas = {arm: ground.areas[arm.name] for arm in ground.arms}
+        last = int(ground.steps[-1])
+        label = "by area" if ground.whole else f"by area to step {last:,}"
+        same = contrast is not None and contrast.end == last
+        add(label, contrast.by_area if contrast and same else None, areas)
     return table
 
 
@@ -176,7 +184,7 @@ def _describe(key: str, value: Any) -> str:
             return ", ".join(parts) or "none"
         case list():
             return "; ".join(_describe(key, entry) for entry in value) or "none"
-    digest = key.endswith("sha256") or key in {"fingerprint", "git_commit"}
+    digest = key.endswith("sha256") or key == "fingerprint"
     return short_hash(str(value)) if digest else str(value)
 
 

@@ -23,7 +23,8 @@ from orchestrator.training.job import Job
 from orchestrator.training.record import ERROR, JournalTail
 
 POLL_SECONDS = 0.2
-DRIVER_CPUS = 0.01  # the process that drives a gang waits
+# The process that drives a gang waits: beside the study's driver, not on a node that computes.
+HEAD = {"node:__internal_head__": 0.001}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Placement:
     @property
     def resources(self) -> tune.PlacementGroupFactory:
         """What Ray Tune reserves for the trial's process; a gang reserves its own."""
-        return tune.PlacementGroupFactory([{"CPU": self.cpus if self.alone else DRIVER_CPUS}])
+        return tune.PlacementGroupFactory([{"CPU": self.cpus} if self.alone else HEAD])
 
 
 def tune_trial(job: Job, placement: Placement) -> None:
@@ -141,6 +142,8 @@ def _gang_trainer(job: Job, placement: Placement) -> TorchTrainer:
                 "CPU": placement.cpus,
                 **({"GPU": training.gpus_per_worker} if training.gpus_per_worker else {}),
             },
+            # The class that mypy sees is that of Ray Train's first version.
+            label_selector=training.node_labels or None,  # type: ignore[call-arg]
         ),
         run_config=ray.train.RunConfig(
             name=f"train-{job.trial}", storage_path=str(placement.storage)

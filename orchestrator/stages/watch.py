@@ -28,8 +28,9 @@ class Watch(tune.Callback):
         stopped: names of the trials that the scheduler ended early.
     """
 
-    def __init__(self, count: int, screen: Screen) -> None:
+    def __init__(self, count: int, scheduler: dict[str, Any], screen: Screen) -> None:
         self._screen = screen
+        self._scheduler = scheduler
         self._all = screen.line("trials", count)
         self._views: dict[str, View] = {}
         self.errors: dict[str, str] = {}
@@ -66,7 +67,7 @@ class Watch(tune.Callback):
         elif (job.folder / ERROR).is_file():
             self._fail(job)
         else:
-            step = mark_stopped(job.folder, job.key)
+            step = mark_stopped(job.folder, job.key, self._scheduler)
             self.stopped.append(job.trial)
             self._end(job, f"stopped early, after step {step}")
 

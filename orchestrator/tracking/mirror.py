@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import os
 import threading
-import uuid
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,7 +20,8 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from orchestrator.artifacts import file_digest, key_digest
-from orchestrator.tracking.record import PARENT, Record, RunRecord
+from orchestrator.tracking.experiment import connect
+from orchestrator.tracking.record import PARENT, SETTING, SUPERSEDED, Record, RunRecord
 from orchestrator.tracking.registry import register
 from orchestrator.tracking.state import State
 from orchestrator.tracking.task_losses import draw_task_losses
@@ -33,13 +32,7 @@ RUN_TAG = "orchestrator.run"  # key of the run within it
 LOSSES = "losses.parquet"
 FILES_TAG = "orchestrator.files"  # digest of all files, set when the last one is there
 BATCH = 500  # metrics in one request; the server takes 1,000
-PARAMETERS = 100  # as many as it takes
-# Patience with a server belongs to the sender, which tries again; a request fails soon.
-SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
+TEXTS = 100  # parameters, and tags, in one request: as many as it takes
 
 
 class Mirror:
@@ -62,6 +55,8 @@ class Mirror:
             for run in [parent, *(run for run in children if run in due)]:
                 self._open(client, record, run)
                 self._send_points(client, self._states[run.key])
+            if record.complete:
+                self._supersede(client, record)
             # Files after all points: they are slow. The parent last: it says that all is there.
             for run in [*children, parent]:
                 if run in due and self._states[run.key].ended:
@@ -97,21 +92,7 @@ class Mirror:
     def _connect(self, record: Record) -> MlflowClient:
         if self._client is not None:
             return self._client
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)
-        if record.uri is None:
-            _make_database(self._folder.parent / "mlflow.db")
-        client = MlflowClient(record.address(self._folder))
-        found = client.get_experiment_by_name(record.experiment)
-        if found is None:
-            beside = (self._folder.parent / "mlartifacts" / record.experiment).as_uri()
-            # Without this tag the UI takes the experiment for one of prompts and traces.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            self._experiment = client.create_experiment(
-                record.experiment, None if record.uri else beside, kind
-            )
-        else:
-            self._experiment = found.experiment_id
+        client, self._experiment = connect(record, self._folder)
         self._find_runs(client, record)
         self._client = client
         return client
@@ -148,11 +129,12 @@ class Mirror:
             state.run = self._runs[run.key] = client.create_run(self._experiment, began, tags)
         else:
             self._recall(client, state, state.run)
-        known = state.run.data.params  # immutable: only new ones are sent
+        for name in state.run.data.tags.keys() - run.tags.keys():
+            if name.startswith(SETTING):  # of an earlier study file
+                client.delete_tag(state.run_id, name)
+        known = state.run.data.params  # only what a killed sender did not send
         new = [Param(key, value) for key, value in run.params.items() if key not in known]
-        client.log_batch(state.run_id, tags=_tags(run), params=new[:PARAMETERS])
-        for start in range(PARAMETERS, len(new), PARAMETERS):
-            client.log_batch(state.run_id, params=new[start : start + PARAMETERS])
+        _send_texts(client, state.run_id, _tags(run), new)
         if run.dataset:
             source = json.dumps({"uri": f"dataset/{run.dataset}"})
             entity = Dataset("instances", run.dataset[:36], "local", source)
@@ -176,6 +158,17 @@ class Mirror:
         with self._lock:
             state.confirm(there)
 
+    def _supersede(self, client: MlflowClient, record: Record) -> None:
+        """Mark the runs of trials that the study no longer has: the UI can filter them."""
+        for key in self._runs.keys() - {run.key for run in record.runs}:
+            run = self._runs[key]
+            if run.data.tags.get(SUPERSEDED) == "true":
+                continue
+            if run.info.status == "RUNNING":  # its driver was killed
+                client.set_terminated(run.info.run_id, "KILLED")
+            client.set_tag(run.info.run_id, SUPERSEDED, "true")
+            self._runs[key] = client.get_run(run.info.run_id)
+
     def _send_points(self, client: MlflowClient, state: State) -> None:
         while state.pending:
             batch = dict(itertools.islice(state.pending.items(), BATCH))
@@ -193,7 +186,8 @@ class Mirror:
             register(client, record.register_model, run, state.run_id, folder / MODEL)
         # Step and time 0: the same value again is the same point.
         metrics = [Metric(key, value, 0, 0) for key, value in run.metrics.items()]
-        client.log_batch(state.run_id, metrics=metrics, tags=tags)
+        client.log_batch(state.run_id, metrics=metrics)
+        _send_texts(client, state.run_id, tags, [])
         counted = self._states.values() if run.key == PARENT else [state]
         last = max((each.times[1] for each in counted if each.times), default=record.started)
         client.set_terminated(state.run_id, state.ended, last)
@@ -211,17 +205,10 @@ class Mirror:
         return digest
 
 
-def _make_database(path: Path) -> None:
-    """Make MLflow's tables whole or not at all: half-made ones would never open again."""
-    if path.exists():
-        return
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # MLflow remembers what it opened
-    MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
-    try:
-        os.link(fresh, path)  # unlike a rename, never over the one that another study made
-    except OSError as error:
-        logging.info("%s is made in place: %s", path, error)  # or it is there, or no links here
-    fresh.unlink()
+def _send_texts(client: MlflowClient, run_id: str, tags: list[RunTag], params: list[Param]) -> None:
+    for start in range(0, max(len(tags), len(params)), TEXTS):
+        part = slice(start, start + TEXTS)
+        client.log_batch(run_id, tags=tags[part], params=params[part])
 
 
 def _tags(run: RunRecord) -> list[RunTag]:

@@ -7,10 +7,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.config import TrialConfig
+from orchestrator.config.trials import WITHOUT_EFFECT
 
 MAX_CHARS = 500  # of a value
-# Holds whatever DeepSpeed reads, the keys of its monitors' accounts among it.
-PRIVATE = {"training": {"deepspeed"}}
+# MLflow never changes a parameter, so what may change under a trial's key is none. The section of
+# DeepSpeed may hold whatever that reads, the keys of its monitors' accounts among it.
+LEFT_OUT = WITHOUT_EFFECT | {"training": WITHOUT_EFFECT["training"] | {"deepspeed"}}
 
 
 def parameters(config: TrialConfig) -> dict[str, str]:
@@ -21,7 +23,7 @@ def parameters(config: TrialConfig) -> dict[str, str]:
     """
     # The sections of a trial alone: a study also knows its output and its tracking server.
     sections = config.model_dump(
-        mode="json", include=set(TrialConfig.model_fields), exclude=PRIVATE
+        mode="json", include=set(TrialConfig.model_fields), exclude=LEFT_OUT
     )
     return {key: _shown(value) for key, value in flat_params(sections).items()}
 

@@ -26,6 +26,8 @@ from orchestrator.training.record import GENERATIONS_FILE, JOURNAL, RESULT, STOP
 
 RECORD_FILE = "tracking.json"
 PARENT = "study"  # key of the parent run
+SUPERSEDED = "superseded"  # tag: "true" of a trial that the study no longer has
+SETTING = "config."  # begins each tag that holds a present setting of the study
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Record:
         started: of the study's first run, in milliseconds since the epoch.
         register_model: name in the model registry for the trials' models; None for none.
         runs: the parent, then the trials.
+        complete: `runs` names all trials; a search names them one after the other.
     """
 
     id: str
@@ -86,6 +89,7 @@ class Record:
     started: int
     register_model: str | None
     runs: list[RunRecord]
+    complete: bool = True
 
     def address(self, study_folder: Path) -> str:
         """Where MLflow is."""
@@ -113,27 +117,31 @@ def read_record(study_folder: Path) -> Record:
 
 def describe(
     study: Study, trials: list[Trial], jobs: list[Job], tags: dict[str, str], files: list[str],
-    study_folder: Path,
+    study_folder: Path, *, certificates: Mapping[str, dict[str, str]],
 ) -> Record:  # fmt: skip
     """The record of a study that begins, or goes on: then under the identity it has.
 
     Args:
         tags: of the parent, what it runs on.
         files: of every trial that is sent, finished or not, beside its tables.
+        certificates: `certificate` of each job, by its key.
     """
     known = (study_folder / RECORD_FILE).is_file()
     before = read_record(study_folder) if known else None
     tracking = study.tracking
     if study.claim:
         tags = tags | {MLFLOW_RUN_NOTE: study.claim.question}  # the run's description in the UI
-    parent = RunRecord(study.study, PARENT, ".", parameters(study), tags, [], {})
+    # Tags, not parameters, which MLflow never changes: the next run of a study may have others.
+    tags = tags | {SETTING + key: text for key, text in parameters(study).items()}
+    parent = RunRecord(study.study, PARENT, ".", {}, tags, [], {})
     children = [
         RunRecord(
             name=trial.name,
             key=job.key,
             folder=str(job.folder.relative_to(study_folder)),
             params=parameters(trial.config),
-            tags={"trial": trial.name, "arm": trial.arm} | _digests(job),
+            tags={"trial": trial.name, "arm": trial.arm, SUPERSEDED: "false"}
+            | certificates[job.key],
             files=files,
             metrics={},
             dataset=job.dataset.name,
@@ -147,7 +155,16 @@ def describe(
         started=before.started if before else int(time.time() * 1000),
         register_model=tracking.register_model,
         runs=[parent, *children],
+        complete=study.sweep.search is None,
     )
+
+
+def certificate(job: Job) -> dict[str, str]:
+    """The certificate that the trial is to earn: of the rows that its plan has it trained on."""
+    ids = pq.read_table(job.folder / "plan.parquet", columns=["id"])["id"].to_pylist()
+    batch = job.config.training.global_batch
+    steps = range(planned_steps(job.config, len(ids)))
+    return digests([ids[step * batch : (step + 1) * batch] for step in steps])
 
 
 def finished(
@@ -180,7 +197,7 @@ def finished(
         tags=parent.tags | counts,
         files=files,
     )
-    return replace(record, runs=[parent, *ended])
+    return replace(record, runs=[parent, *ended], complete=True)
 
 
 def stopped(record: Record, study_folder: Path) -> Record:
@@ -191,11 +208,3 @@ def stopped(record: Record, study_folder: Path) -> Record:
         return run.ended(study_folder) or ("KILLED" if began else None)
 
     return replace(record, runs=[replace(run, status=status(run)) for run in record.runs])
-
-
-def _digests(job: Job) -> dict[str, str]:
-    """The certificate that the trial is to earn: of the rows that its plan has it trained on."""
-    ids = pq.read_table(job.folder / "plan.parquet", columns=["id"])["id"].to_pylist()
-    batch = job.config.training.global_batch
-    steps = range(planned_steps(job.config, len(ids)))
-    return digests([ids[step * batch : (step + 1) * batch] for step in steps])

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from mlflow import MlflowException
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
 
@@ -21,10 +22,19 @@ def register(client: MlflowClient, name: str, run: RunRecord, run_id: str, folde
     """Log a model's files, make them a version of `name`, and point the arm's alias at it.
 
     Of several trials of one arm, such as seeds, the alias names the last that was registered.
+    Also for a version that is there: its sender may have died before it set the alias.
     """
     found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    if found:
-        return
+    version = found[0] if found else _new_version(client, name, run, run_id, folder)
+    short = alias(run.tags["arm"])
+    named = client.get_registered_model(name).aliases.get(short, 0)
+    if int(named) < int(version.version):
+        client.set_registered_model_alias(name, short, version.version)
+
+
+def _new_version(
+    client: MlflowClient, name: str, run: RunRecord, run_id: str, folder: Path
+) -> ModelVersion:
     before = os.environ[TIMEOUT]
     os.environ[TIMEOUT] = UPLOAD_SECONDS
     try:
@@ -37,8 +47,7 @@ def register(client: MlflowClient, name: str, run: RunRecord, run_id: str, folde
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
     source = f"{client.get_run(run_id).info.artifact_uri}/{folder.name}"
-    version = client.create_model_version(name, source, run_id, {"trial": run.name})
-    client.set_registered_model_alias(name, alias(run.tags["arm"]), version.version)
+    return client.create_model_version(name, source, run_id, {"trial": run.name})
 
 
 def alias(arm: str) -> str:

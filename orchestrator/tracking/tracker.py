@@ -108,7 +108,9 @@ class Tracker:
 
 
 def sync(study_folder: Path) -> Unsent | None:
-    """Send what MLflow lacks of a study; returns what it did not take. Not while the study runs.
+    """Send what MLflow lacks of a study; returns what it did not take.
+
+    The caller holds the lock of the study: two senders would make each run twice.
 
     Raises:
         DataError: the folder is not one of a study that ran.

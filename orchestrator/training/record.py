@@ -221,15 +221,22 @@ def read_result(folder: Path, key: str) -> dict[str, Any] | None:
     return result if sound else None
 
 
-def mark_stopped(folder: Path, key: str) -> int:
-    """Record that a scheduler ended a trial, which is then not run again.
+def mark_stopped(folder: Path, key: str, scheduler: dict[str, Any]) -> int:
+    """Record that a scheduler ended a trial, which is then not run again under this scheduler.
 
     Returns:
         The last step that the trial measured.
     """
     step = max(event["step"] for event in read_journal(folder) if event["event"] == "measure")
-    write_json(folder / STOPPED, {"key": key, "step": step})
+    write_json(folder / STOPPED, {"key": key, "step": step, "scheduler": scheduler})
     return step
+
+
+def forget_stops(trials: Path, scheduler: dict[str, Any]) -> None:
+    """Let the trials in a folder go on that another scheduler than this one ended."""
+    for mark in trials.glob(f"*/{STOPPED}"):
+        if json.loads(mark.read_bytes())["scheduler"] != scheduler:
+            mark.unlink()
 
 
 def stopped_after(folder: Path, key: str) -> int | None:

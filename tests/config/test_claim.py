@@ -33,6 +33,21 @@ def test_every_name_that_is_no_arm_is_a_fault_with_the_nearest_one(faults):
     ]
 
 
+def test_a_claim_of_which_no_name_is_an_arm_is_left_open_since_an_axis_renamed_them(study):
+    """Its arms are then instance_learning_rate-1e-06 and so on: none is misspelt."""
+    axis = "sweep:\n  parameters:\n    training.learning_rate: {grid: [0.000001, 0.000002]}"
+    loaded = study(CLAIM.replace("sweep:\n  parameters:", axis))
+    assert not {trial.arm for trial in expand(loaded)} & set(loaded.claim.arms)
+
+
+@pytest.mark.parametrize("kind", ["early", "drops", "measures", "prediction"])
+def test_a_claim_about_a_section_needs_no_arms_and_takes_none(study, faults, kind):
+    claim = f"claim: {{question: 'Why?', kind: {kind}}}\n"
+    assert study(claim).claim.arms == []
+    (fault,) = faults(CLAIM.replace("  arms:", f"  kind: {kind}\n  arms:"))
+    assert f"kind {kind} orders no arms: leave out arms and figures" in fault
+
+
 def test_a_figure_of_a_test_set_that_is_not_measured_is_a_fault(faults):
     (fault,) = faults(CLAIM.replace("step: 1090", "set: held_out"))
     assert "claim.figures.0.set is held_out, and data.held_out is not given" in fault
@@ -42,6 +57,8 @@ def test_a_figure_of_a_test_set_that_is_not_measured_is_a_fault(faults):
     ("changed", "said"),
     [
         (("arms: [instance, task]", "arms: [instance]"), "give a list of 2 or more"),
+        (("  arms: [instance, task]\n", ""), "arms: give a list of 2 or more"),
+        (("  arms:", "  kind: late\n  arms:"), "give order, early, drops, measures or prediction"),
         (("arms: [instance, task]", "arms: [task, task]"), "arms names task twice"),
         (("[1, 2]", "[2, 1]"), "the band of task runs from 2.0 to 1.0"),
         (("[1, 2]", "1"), "give a list of 2, each a number"),

@@ -343,3 +343,20 @@ def test_arms_are_as_many_as_the_settings_besides_the_seed_and_their_names_are_s
     assert len(set(found)) == len(labels) * len(clips)
     assert all(found.count(arm) == len(seeds) for arm in found)
     assert_safe([f"{arm[:70]}-{number:08x}" for number, arm in enumerate(dict.fromkeys(found))])
+
+
+def test_a_list_in_a_constraint_is_one_value_or_several():
+    windows = grid(arrangement__turn_window=[[0, 5], [5, 10], [10, 15]])
+    base = {"selection": "nearest", "turn_window": [0, 1]}
+    for constraint, left in (([0, 5], 2), ([[0, 5], [5, 10]], 1), ([0, 99], 3)):
+        sweep = windows | {"constraints": [{"arrangement.turn_window": constraint}]}
+        assert len(expand(demo(sweep, arrangement=base))) == left
+
+
+def test_a_label_names_nothing_that_the_method_does_not_read():
+    windows = [{"label": "0-5", "arrangement.turn_window": [0, 5]}]
+    sweep = grid(arrangement__method=["tma", "random"]) | {"paired": [windows]}
+    tma, random = expand(demo(sweep, arrangement={"selection": "nearest", "turn_window": [0, 1]}))
+    assert "0-5" in tma.name
+    assert "0-5" not in random.name
+    assert "0-5" not in random.arm

@@ -5,9 +5,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.drops import Fall, coincidence, largest_fall, sudden_drop
+from orchestrator.core.drops import (
+    FEWEST_INTERVALS,
+    FEWEST_TASKS,
+    Fall,
+    coincidence,
+    largest_fall,
+    sudden_drops,
+)
 
 STEPS = np.array([10, 20, 30, 40, 50, 60])
+LONG = np.arange(10, 1810, 10)
+SMOOTH = {
+    "exponential": 0.5 + 2 * np.exp(-LONG / 100),
+    "power": (LONG / 10) ** -0.5,
+    "straight": 3 - LONG / 1000,
+}
 
 
 def test_a_fall_is_named_by_the_evaluations_around_it():
@@ -15,35 +28,74 @@ def test_a_fall_is_named_by_the_evaluations_around_it():
     assert largest_fall(STEPS, np.arange(6.0)) is None
 
 
-@given(st.integers(1, 5), st.integers(0, 2**31))
-def test_a_planted_drop_is_found_where_it_is(place, seed):
-    losses = 3 - 0.01 * np.arange(6) + np.random.default_rng(seed).uniform(0, 0.005, 6)
-    losses[place:] -= 1
-    drop = sudden_drop(STEPS, losses)
-    assert drop.step == STEPS[place]
-    assert drop.size == pytest.approx(1.01, abs=0.006)
+def smooth_tasks(rng, course, noise=0.0):
+    """Eight tasks on one course, each by a factor and from a level of its own."""
+    factors, levels = rng.uniform(0.5, 2, 8), rng.uniform(0, 1, 8)
+    return levels + factors * course[:, None] + rng.normal(0, noise, (len(course), 8))
 
 
-def test_an_even_fall_has_no_sudden_drop():
-    assert sudden_drop(STEPS, np.linspace(3, 1, 6)) is None
-    assert sudden_drop(STEPS, 2 * np.exp(-np.arange(6) / 3)) is None
+@pytest.mark.parametrize("course", SMOOTH.values(), ids=SMOOTH)
+@pytest.mark.parametrize("seed", range(5))
+def test_smooth_decay_has_no_sudden_drop_whatever_the_tasks_pace(course, seed):
+    assert sudden_drops(LONG, np.tile(course[:, None], 8)) == [None] * 8
+    assert sudden_drops(LONG, smooth_tasks(np.random.default_rng(seed), course)) == [None] * 8
 
 
-def test_a_sudden_rise_is_no_drop():
-    assert sudden_drop(STEPS, np.array([1, 0.99, 0.98, 2.0, 1.99, 1.98])) is None
+@pytest.mark.parametrize("course", SMOOTH.values(), ids=SMOOTH)
+@given(task=st.integers(0, 7), place=st.integers(1, len(LONG) - 1), seed=st.integers(0, 2**31))
+def test_a_planted_drop_of_one_task_is_found_at_its_step_and_nothing_of_its_size_elsewhere(
+    course, task, place, seed
+):
+    losses = smooth_tasks(np.random.default_rng(seed), course)
+    # Ten times what the curve does anywhere.
+    losses[place:, task] -= 10 * np.abs(np.diff(losses, axis=0)).max()
+    found = sudden_drops(LONG, losses)
+    assert found[task].step == LONG[place]
+    assert found[task].before == LONG[place - 1]
+    others = [drop.size for drop in found if drop is not None and drop is not found[task]]
+    assert max(others, default=0) < found[task].size / 10
+
+
+def test_the_size_of_a_drop_is_what_the_other_tasks_did_not_fall_by():
+    losses = np.tile(SMOOTH["straight"][:, None], 8)
+    losses[50:, 2] -= 0.7
+    assert sudden_drops(LONG, losses)[2].size == pytest.approx(0.7)
+
+
+def test_a_drop_of_all_tasks_at_once_is_no_ones():
+    losses = smooth_tasks(np.random.default_rng(0), SMOOTH["straight"])
+    losses[50:] -= 1
+    assert sudden_drops(LONG, losses) == [None] * 8
+
+
+def test_a_sudden_rise_is_no_drop_neither_of_the_task_nor_of_those_that_stay():
+    losses = smooth_tasks(np.random.default_rng(0), 1 + LONG / 1e5)
+    losses[50:, 2] += 1
+    losses[90:, 1:] += 1
+    assert sudden_drops(LONG, losses) == [None] * 8
 
 
 def test_noise_seldom_has_a_drop():
     rng = np.random.default_rng(0)
-    steps = np.arange(20)
-    found = sum(sudden_drop(steps, np.cumsum(rng.normal(0, 1, 20))) is not None for _ in range(300))
-    assert found / 300 < 0.1
+    found = [
+        drop is not None
+        for _ in range(50)
+        for drop in (
+            *sudden_drops(LONG[:60], np.cumsum(rng.normal(0, 1, (60, 8)), axis=0)),
+            *sudden_drops(LONG, smooth_tasks(rng, SMOOTH["exponential"], noise=0.01)),
+        )
+    ]
+    assert np.mean(found) < 0.03
 
 
-def test_three_intervals_are_needed():
-    losses = np.array([3.0, 2.99, 1.0, 0.99])
-    assert sudden_drop(STEPS[:4], losses).step == 30
-    assert sudden_drop(STEPS[:3], losses[:3]) is None
+def test_too_few_evaluations_or_tasks_are_refused():
+    enough = np.zeros((FEWEST_INTERVALS + 1, FEWEST_TASKS))
+    steps = LONG[: len(enough)]
+    assert sudden_drops(steps, enough) == [None] * FEWEST_TASKS
+    with pytest.raises(ValueError, match="11 steps or more"):
+        sudden_drops(steps[1:], enough[1:])
+    with pytest.raises(ValueError, match="6 tasks or more"):
+        sudden_drops(steps, enough[:, 1:])
 
 
 def test_drops_that_come_with_their_near_rows_beat_chance():

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mlflow.tracking import MlflowClient
 
 from orchestrator.core.plan import Plan
 from orchestrator.estimate import disk
@@ -13,6 +14,7 @@ from orchestrator.estimate.amounts import Amount, trial_amounts
 from orchestrator.estimate.stored import Store
 from orchestrator.models.presets import PRESETS
 from orchestrator.stages.arrange import plan_table
+from orchestrator.tracking.points import points
 from orchestrator.training.record import LOSSES, REALISED
 from orchestrator.training.sizes import llama_sizes
 from tests.estimate.base import config
@@ -46,9 +48,9 @@ def test_the_bytes_a_row_are_those_of_the_files_of_a_long_trial(tmp_path):
         )
 
 
-def parts(store: Path, **sections: dict) -> dict[str, Amount | None]:
+def parts(store: Path, *, registers: bool = False, **sections: dict) -> dict[str, Amount | None]:
     loaded, found = config(**sections), Store(store)
-    return disk.trial_disk(loaded, trial_amounts(loaded, found), found)
+    return disk.trial_disk(loaded, trial_amounts(loaded, found), found, registers=registers)
 
 
 def test_checkpoints_and_trained_models_count_only_where_they_are_kept(store):
@@ -65,12 +67,37 @@ def test_checkpoints_and_trained_models_count_only_where_they_are_kept(store):
     assert 0 < parts(store, **lora)["trained models"].count < 4 * size / 10
 
 
+def test_mlflow_takes_a_copy_of_every_file_and_the_points_of_every_step(tmp_path, store):
+    trained = {"training": {"global_batch": 1, "max_steps": 20}, "evaluation": {"every": 5}}
+    found = parts(store, **trained)
+    files = sum(found[part].count for part in ("plans", "losses", "logs"))
+    assert found["MLflow"] == Amount(files + 20 * disk.POINTS, "~")
+    database, steps = tmp_path / "mlflow.db", 300
+    client = MlflowClient(f"sqlite:///{database}")
+    run_id = client.create_run(client.create_experiment("one", tmp_path.as_uri())).info.run_id
+    before = database.stat().st_size
+    step = {"loss": 1.5, "lr": 1e-3, "grad_norm": 1.0, "seconds": 0.5, "tokens": 30}
+    for number in range(steps):
+        event = step | {"event": "step", "time": 1.7e9, "step": number, "padded_tokens": 40}
+        client.log_batch(run_id, metrics=points(event))
+    added = database.stat().st_size - before
+    assert added / steps == pytest.approx(disk.POINTS, rel=0.4)
+
+
+def test_a_model_that_is_registered_counts_twice(store):
+    kept = {"training": {"save_model": True}}
+    once, twice = (parts(store, registers=registers, **kept) for registers in (False, True))
+    assert twice["MLflow"].count - once["MLflow"].count == twice["trained models"].count > 0
+    assert twice["trained models"] == once["trained models"]
+
+
 def test_what_is_not_known_yet_is_not_counted_as_nothing(tmp_path, store):
     unread = parts(tmp_path, model={"name": "owner/model"}, training={"save_model": True})
     assert unread == {
         "plans": None,
         "losses": None,
         "logs": None,
+        "MLflow": None,
         "checkpoints": Amount(0),
         "trained models": None,
     }

@@ -109,3 +109,14 @@ def test_a_trial_that_broke_off_is_never_best_and_has_no_area(study_of):
 )
 def test_numbers_have_three_decimals_and_no_negative_zero(value, plain, with_sign):
     assert (number(value), signed(value)) == (plain, with_sign)
+
+
+def test_several_seeds_of_the_only_arm_are_all_finished(study_of):
+    trials = read_study(study_of({}, arms={"random": ARMS["random"]}, seeds=2)).trials
+    assert answer_question(trials).sentence.endswith("; it is the study’s only arm.")
+
+
+def test_an_arm_that_alone_finished_is_not_called_the_only_one(study_of):
+    arms = {"shuffled": ARMS["random"], "near": NEAR}
+    trials = read_study(study_of({}, arms=arms, failed=("near",))).trials
+    assert answer_question(trials).sentence.endswith("; no other arm finished.")

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.core.analysis import TaskCurves
-from orchestrator.report.arms import contrast, contrast_arms, group_arms, query_curves, stack
+from orchestrator.report.arms import group_arms, query_curves, stack
+from orchestrator.report.contrast import contrast, contrast_arms
 from orchestrator.report.figures import loss_panels
 from orchestrator.report.read import Trial, read_study
 from tests.report.conftest import ARMS, STEPS

@@ -133,6 +133,21 @@ def test_without_the_two_orders_the_best_arm_is_named(study_of):
     assert "shuffled had the lowest area" in words
 
 
+def test_the_two_arms_are_set_against_each_other_on_every_test_set(study_of):
+    words = words_of(build(study_of({"nearest_first": -0.2})))
+    _, section = words.split("nearest-first against farthest-first on each test set")
+    rows = re.findall(r"(Query|Held-out|Off-target) set 10 −0\.1[67]\d .*? nearest-first", section)
+    assert rows == ["Query", "Held-out", "Off-target"]
+
+
+def test_a_claim_about_a_section_is_the_question_of_the_page(study_of):
+    claim = {"question": "Is it early?", "kind": "early"}
+    words = words_of(build(study_of({}, claim=claim)))
+    assert "Is it early?" in words
+    assert "nearest_first made " in words
+    assert "Did nearest-first beat" not in words
+
+
 def test_what_was_run_is_shown_with_digests_cut(page):
     words = words_of(page)
     assert "orchestrator run experiments/quickstart.yaml" in words

@@ -1,14 +1,24 @@
 """A claim is answered by its ends, its order and its neighbours, whatever the data say."""
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from orchestrator.config.claim import Claim
 from orchestrator.core.analysis import TaskCurves
+from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.errors import DataError
-from orchestrator.report.arms import contrast, group_arms
-from orchestrator.report.claim import answer_claim, clear_steps, neighbour_table
+from orchestrator.report.answer import answer_best
+from orchestrator.report.arms import group_arms
+from orchestrator.report.claim import answer_claim, clear_steps, neighbour_table, set_gap_table
+from orchestrator.report.contrast import contrast
 from orchestrator.report.read import read_study
+from orchestrator.report.tables import step_table
+from orchestrator.report.text import signed
 
 QUESTION = "Is nearest-first best?"
 EXPECTED = ["nearest_first", "nearest_first_tasks", "random"]
@@ -50,7 +60,87 @@ def test_the_answer_is_no_where_the_last_arm_is_ahead(study_of):
 def test_the_whole_order_of_the_means_is_stated_and_counts(study_of, shifts, verdict, words):
     found = answer(study_of, shifts)
     assert found.sentence.startswith(f"{verdict}: ")
-    assert words in found.details[1]
+    assert words in found.details[2]
+
+
+def test_yes_takes_each_arm_to_be_clear_of_the_next(study_of):
+    """In order, and the first clear of the last, but the first two are the same."""
+    study = study_of({**IN_ORDER, "nearest_first_tasks": -0.3}, seeds=1)
+    for name in ("losses", "measures"):
+        path = study / "trials" / "nearest_first_tasks-0" / f"{name}.parquet"
+        path.write_bytes((study / "trials" / "nearest_first-0" / f"{name}.parquet").read_bytes())
+    claim = Claim(question=QUESTION, arms=EXPECTED)
+    found = answer_claim(claim, group_arms(read_study(study).trials))
+    assert found.sentence.startswith("In part: ")
+    assert "clearly ahead of the next: nearest_first_tasks and random" in found.details[1]
+    assert "not clear: nearest_first and nearest_first_tasks" in found.details[1]
+    assert "stand in the expected order" in found.details[2]
+
+
+def test_a_lost_trial_takes_its_seed_from_all_arms_and_is_named(study_of):
+    """Seed 1 is far worse; without the last arm's the others must not be blamed for theirs."""
+    study = study_of(IN_ORDER, seeds=2, failed=("random-1",))
+    for arm in EXPECTED[:2]:
+        path = study / "trials" / f"{arm}-1" / "losses.parquet"
+        table = pq.read_table(path)
+        worse = pc.add(table["loss"], 5.0)
+        pq.write_table(table.set_column(table.schema.get_field_index("loss"), "loss", worse), path)
+    arms = group_arms(read_study(study).trials)
+    found = answer_claim(Claim(question=QUESTION, arms=EXPECTED), arms)
+    assert found.sentence.startswith("Yes: ")
+    assert found.contrast.by_area.seeds == 1
+    assert "stand in the expected order: nearest_first 2" in found.details[2]
+    (note,) = (caveat for caveat in found.caveats if caveat.startswith("Left out"))
+    assert note.endswith(": nearest_first-1, nearest_first_tasks-1.")
+    table = step_table(arms, found.contrast)
+    area = dict(zip(table.headers, (cell.text for cell in table.rows[-1]), strict=True))
+    gap = float(area["nearest_first"]) - float(area["random"])
+    assert gap == pytest.approx(found.contrast.by_area.difference, abs=0.002)
+
+
+def test_arms_of_other_lengths_are_compared_up_to_their_last_common_step(study_of):
+    """Losses fall from step to step: a shorter arm must not look worse for it."""
+    study = study_of({}, seeds=1)
+    for arm in (path for path in (study / "trials").iterdir() if path.name != "random-0"):
+        (arm / "losses.parquet").write_bytes(
+            (study / "trials" / "random-0" / "losses.parquet").read_bytes()
+        )
+    path = study / "trials" / "nearest_first-0" / "losses.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.filter(pc.field("step") <= 16), path)
+    arms = group_arms(read_study(study).trials)
+    found = answer_claim(Claim(question=QUESTION, arms=EXPECTED), arms)
+    assert found.contrast.by_area.difference == 0
+    assert "up to the last common step, 16" in found.sentence
+    assert "at the last common step (step 16)" in found.details[0]
+    assert "at the last common step" in neighbour_table(found.neighbours).headers
+    table = step_table(arms, found.contrast)
+    assert [row[0].text for row in table.rows][-2:] == ["24", "by area to step 16"]
+    areas = {cell.text for cell in table.rows[-1][-len(arms) :]}
+    assert len(areas) == 1
+    best = answer_best(arms)
+    assert "up to the last common step, 16" in best.sentence
+
+
+def test_the_ends_are_compared_on_every_test_set_and_few_tasks_are_never_clear(study_of):
+    found = answer(study_of, IN_ORDER)
+    table = set_gap_table(found.sets)
+    rows = {row[0].text: [cell.text for cell in row] for row in table.rows}
+    assert list(rows) == ["Query set", "Held-out set", "Off-target set"]
+    assert {row[-1] for row in rows.values()} == {"nearest_first"}
+    assert rows["Query set"][2] == signed(found.contrast.by_area.difference)
+    assert rows["Held-out set"][2] != rows["Off-target set"][2] != rows["Query set"][2]
+    few = replace(found.contrast, by_area=replace(found.contrast.by_area, tasks=FEWEST_TASKS - 1))
+    (row,) = set_gap_table({"Query set": few}).rows
+    assert row[-1].text == f"never clear with fewer than {FEWEST_TASKS} tasks"
+    assert set_gap_table({}) is None
+
+
+def test_where_another_axis_renamed_the_arms_the_claim_stays_open_and_says_why(study_of):
+    found = answer(study_of, IN_ORDER, ["min", "max"])
+    assert found.sentence.startswith("This study does not say: the claim is of the arms min, max")
+    assert "nearest_first_tasks" in found.sentence
+    assert any("had the lowest area" in detail for detail in found.details)
 
 
 def test_half_way_and_the_end_are_both_stated(study_of):
@@ -85,7 +175,7 @@ def test_an_end_that_did_not_finish_leaves_the_question_open(study_of):
 
 def test_an_arm_in_the_middle_that_did_not_finish_is_named_and_skipped(study_of):
     found = answer(study_of, IN_ORDER, failed=("nearest_first_tasks",))
-    assert found.sentence.startswith("Yes")
+    assert found.sentence.startswith("In part")  # what was claimed of it is open
     assert "No trial finished of: nearest_first_tasks." in found.caveats
     assert [(n.a_name, n.b_name) for n in found.neighbours] == [("nearest_first", "random")]
 

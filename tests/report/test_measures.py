@@ -15,7 +15,7 @@ from orchestrator.report.read import Trial
 DROPS = [0.3, 0.1, 0.5, 0.2, 0.7, 0.6, 0.4]
 
 
-def trial_of(drops, measures, step=8):
+def trial_of(drops, measures, step=8, name="a"):
     """A finished trial whose task t drops by drops[t] from a level of its own until `step`."""
     tasks = [f"task {index}" for index in range(len(drops))]
     losses = [
@@ -24,7 +24,7 @@ def trial_of(drops, measures, step=8):
         for index, (task, drop) in enumerate(zip(tasks, drops, strict=True))
     ]
     rows = [
-        # A step before the last, and the whole set: neither may count.
+        # A step without losses, and the whole set: neither may count.
         *({"step": 4, "task": task, **dict.fromkeys(MEASURES, 0.0)} for task in tasks),
         {"step": step, "task": None, **dict.fromkeys(MEASURES, 99.0)},
         *(
@@ -33,7 +33,7 @@ def trial_of(drops, measures, step=8):
         ),
     ]
     tables = {"losses": pa.Table.from_pylist(losses), "measures": pa.Table.from_pylist(rows)}
-    return Trial({"trial": "a", "status": "finished"}, {}, tables, [])
+    return Trial({"trial": name, "arm": "a", "status": "finished"}, {}, tables, [])
 
 
 def test_a_panel_draws_the_mean_over_tasks_and_not_the_whole_set():
@@ -46,7 +46,7 @@ def test_a_panel_draws_the_mean_over_tasks_and_not_the_whole_set():
 
 
 def cells(trial):
-    (row,) = correlation_table([trial]).rows
+    (row,) = correlation_table(group_arms([trial])).rows
     return [cell.text for cell in row]
 
 
@@ -54,7 +54,7 @@ def cells(trial):
 def test_nearer_tasks_that_drop_more_correlate_negatively(sign, expected):
     measures = [sign * drop**3 for drop in DROPS]  # ranks alone count
     row = cells(trial_of(DROPS, measures))
-    assert row == ["a", "8", "7", "±0.800", *[expected] * len(MEASURES)]
+    assert row == ["a", "7", "±0.800", *[expected] * len(MEASURES)]
 
 
 @given(st.permutations(range(len(DROPS))))
@@ -62,23 +62,29 @@ def test_correlation_is_that_of_the_squared_rank_differences(ranks):
     count = len(DROPS)
     differences = np.argsort(np.argsort(DROPS)) - np.array(ranks)
     expected = 1 - 6 * (differences**2).sum() / (count * (count**2 - 1))
-    text = cells(trial_of(DROPS, [float(rank) for rank in ranks]))[4]
+    text = cells(trial_of(DROPS, [float(rank) for rank in ranks]))[3]
     assert float(text.replace("−", "-")) == pytest.approx(expected, abs=5e-4)
 
 
 def test_a_measure_that_is_the_same_for_every_task_has_no_correlation():
-    assert cells(trial_of(DROPS, [0.5] * len(DROPS)))[4:] == ["–"] * len(MEASURES)
+    assert cells(trial_of(DROPS, [0.5] * len(DROPS)))[3:] == ["–"] * len(MEASURES)
+
+
+def test_an_arm_is_the_mean_of_its_seeds():
+    halves = [trial_of(np.array(DROPS) + sign * np.arange(7), DROPS, name=str(sign))
+              for sign in (-1, 1)]  # fmt: skip
+    (row,) = correlation_table(group_arms(halves)).rows
+    assert [cell.text for cell in row][3:] == ["+1.000"] * len(MEASURES)
 
 
 def test_few_tasks_make_no_row():
     few = FEWEST_TASKS - 1
-    assert correlation_table([trial_of(DROPS[:few], DROPS[:few])]) is None
-    enough = trial_of(DROPS[: few + 1], DROPS[: few + 1])
-    assert len(correlation_table([enough, trial_of(DROPS[:few], DROPS[:few])]).rows) == 1
+    assert correlation_table(group_arms([trial_of(DROPS[:few], DROPS[:few])])) is None
+    assert correlation_table(group_arms([trial_of(DROPS[: few + 1], DROPS[: few + 1])])) is not None
 
 
 @pytest.mark.parametrize("table", ["losses", "measures"])
 def test_a_trial_that_lacks_a_table_makes_no_row(table):
     trial = trial_of(DROPS, DROPS)
     del trial.tables[table]
-    assert correlation_table([trial]) is None
+    assert correlation_table(group_arms([trial])) is None

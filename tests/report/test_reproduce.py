@@ -1,9 +1,21 @@
 """A figure of the paper is reproduced where the order and the losses say so, and only there."""
 
-import pytest
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from orchestrator.config import load_study
 from orchestrator.errors import DataError
-from orchestrator.report.reproduce import check_figures
+from orchestrator.report.arms import group_arms
+from orchestrator.report.read import Trial
+from orchestrator.report.reproduce import check_figures, claim_checks
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+STUDIES = [path for path in EXPERIMENTS.glob("*.yaml") if "\nstudy:" in path.read_text()]
 
 ARMS = ["nearest_first", "random"]
 WIDE = {"nearest_first": [2.0, 2.6], "random": [2.6, 3.0]}  # about 2.47 and 2.67 at step 16
@@ -70,3 +82,75 @@ def test_a_study_of_which_nothing_finished_answers_nothing(study_of):
 def test_a_study_without_figures_is_refused(study_of):
     with pytest.raises(DataError, match="names no figure"):
         check_figures(study_of({}))
+
+
+# The losses of arXiv 2406.11721. At step 890 min has trained on the rows of nft, and max on fft's.
+PAPER = {
+    "similarity": {1080: {"nft": 0.62, "rt": 0.66, "fft": 0.70}},
+    "granularity": {1090: {"instance": 0.945, "task": 1.06}},
+    "tma_flan_mini": {
+        890: {"min": 0.50, "nft": 0.50, "rt": 0.61, "fft": 0.84, "max": 0.84},
+        1790: {"min": 0.51, "nft": 0.52, "rt": 0.58, "fft": 0.60, "max": 0.84},
+    },
+    "tma_sharegpt": {300: {"nft": 0.738, "rt": 0.756, "fft": 0.760}},
+    "tma_no_robots": {350: {"nft": 1.298, "rt": 1.304, "fft": 1.309}},
+    "turn_windows": {
+        308: {
+            "0-5": 0.61, "5-10": 0.62, "10-15": 0.65, "15-20": 0.67, "20-25": 0.69, "25-30": 0.68,
+        }
+    },
+}  # fmt: skip
+
+
+def paper_checks(study, losses):
+    """The figures of a study of which each arm is a trial with one loss a step."""
+    claim = load_study(EXPERIMENTS / f"{study}.yaml").claim
+    arms = {arm: None for of_step in losses.values() for arm in of_step}
+    trials = []
+    for arm in arms:
+        rows = [
+            {"step": step, "set": "query", "id": "one", "task": "one", "loss": of_step[arm]}
+            for step, of_step in losses.items()
+        ]
+        summary = {"trial": arm, "arm": arm, "status": "finished"}
+        trials.append(Trial(summary, {"seed": 0}, {"losses": pa.Table.from_pylist(rows)}, []))
+    return claim_checks(claim, group_arms(trials))
+
+
+@pytest.mark.parametrize("study", PAPER)
+def test_the_papers_own_losses_reproduce_every_figure_of_the_paper(study):
+    checks = paper_checks(study, PAPER[study])
+    assert len(checks) == len(PAPER[study])
+    for check in checks:
+        assert check.ordering is True, check.sentence
+        assert check.ends
+        assert all(inside for *_, inside in check.ends.values()), check.sentence
+
+
+def test_every_study_with_bands_is_held_against_the_papers_losses():
+    claims = {path.stem: yaml.safe_load(path.read_text()).get("claim") for path in STUDIES}
+    figures = {name: claim.get("figures", []) for name, claim in claims.items() if claim}
+    assert set(PAPER) == {
+        name for name, found in figures.items() if any("bands" in one for one in found)
+    }
+
+
+@pytest.mark.parametrize("study", PAPER)
+def test_losses_in_reverse_reproduce_no_figure(study):
+    reverse = {
+        step: dict(zip(of_step, reversed(of_step.values()), strict=True))
+        for step, of_step in PAPER[study].items()
+    }
+    assert not any(check.ordering for check in paper_checks(study, reverse))
+
+
+def test_only_seeds_that_every_arm_finished_are_averaged_and_the_others_named(study_of):
+    claim = {"question": "Why?", "arms": ARMS, "figures": [{"name": "Figure 3", "bands": WIDE}]}
+    study = study_of({}, claim=claim, seeds=2, failed=("random-1",))
+    path = study / "trials" / "nearest_first-1" / "losses.parquet"
+    table = pq.read_table(path)
+    worse = pc.add(table["loss"], 5.0)
+    pq.write_table(table.set_column(table.schema.get_field_index("loss"), "loss", worse), path)
+    (found,) = check_figures(study)
+    assert found.ends["nearest_first"][0] == pytest.approx(2.54, abs=0.05)
+    assert found.sentence.endswith("not every arm finished the same seed: nearest_first-1.")

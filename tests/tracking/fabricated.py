@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from orchestrator.config import dump_yaml, expand, load_study
-from orchestrator.tracking import describe, finished
+from orchestrator.tracking import certificate, describe, finished
 from orchestrator.training.job import Job
 from orchestrator.training.record import LOSSES, REALISED, TRAIN_LOG, Journal, finish
 
@@ -48,7 +48,7 @@ class Fabricated:
         self.folder = output / "tiny"
         self.trials = expand(self.study)
         self.jobs = [self._job(trial) for trial in self.trials]
-        (self.folder / "report" / "figures").mkdir(parents=True)
+        (self.folder / "report" / "figures").mkdir(parents=True, exist_ok=True)
         (self.folder / "study.yaml").write_text(dump_yaml(self.study))
         for name in ("summary.csv", "report/index.html", "report/figures/loss.png"):
             (self.folder / name).write_text(name)
@@ -56,7 +56,7 @@ class Fabricated:
 
     def _job(self, trial):
         folder = self.folder / "trials" / trial.name
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(dump_yaml(trial.config))
         rows = np.random.default_rng(trial.config.seed).permutation(ROWS)
         plan = pa.table({"row": rows, "id": [f"item-{row}" for row in rows]})
@@ -70,7 +70,7 @@ class Fabricated:
     def record(self, tags=None):
         return describe(
             self.study, self.trials, self.jobs, tags or {}, ["config.yaml", "plan.parquet"],
-            self.folder,
+            self.folder, certificates={job.key: certificate(job) for job in self.jobs},
         )  # fmt: skip
 
     def ended(self, record):

@@ -1,10 +1,13 @@
 """Settings under which MLflow cannot get the record, or its models, are refused at once."""
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from orchestrator.errors import ConfigError
 from orchestrator.study import run_study
-from tests.tracking.fabricated import study_in
+from orchestrator.tracking import sync
+from tests.tracking.fabricated import Fabricated, study_in
+from tests.tracking.held import held
 
 
 @pytest.mark.parametrize(
@@ -15,12 +18,31 @@ from tests.tracking.fabricated import study_in
         ({"uri": "http://hunter2@127.0.0.1:5000"}, "MLFLOW_TRACKING_USERNAME"),
         ({"uri": "postgresql://me:hunter2@host/mlflow"}, "PGPASSWORD"),
         ({"register_model": "a/b"}, "tracking.register_model"),
+        ({"register_model": "it's"}, "tracking.register_model"),
+        ({"register_model": "back\\"}, "tracking.register_model"),
     ],
 )
 def test_an_address_that_cannot_work_or_holds_a_password_is_refused(tracking, sentence, tmp_path):
     with pytest.raises(ConfigError, match=sentence) as refused:
         study_in(tmp_path / "out", tracking=tracking)
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_deleted_experiment_is_told_with_its_remedy_and_taken_up_once_restored(tmp_path):
+    fabricated = Fabricated(tmp_path / "out")
+    fabricated.train_all()
+    record = fabricated.record()
+    record.write(fabricated.folder)
+    client = MlflowClient(record.address(fabricated.folder))
+    experiment = client.create_experiment("tiny", tmp_path.as_uri())
+    client.delete_experiment(experiment)
+    unsent = sync(fabricated.folder)
+    assert unsent.runs == len(record.runs)
+    assert f"mlflow experiments restore -x {experiment}" in unsent.reason
+    assert "tracking.experiment" in unsent.reason
+    client.restore_experiment(experiment)
+    assert sync(fabricated.folder) is None
+    assert len(held(record.address(fabricated.folder))) == len(record.runs)
 
 
 def test_models_that_nobody_keeps_are_not_registered(tmp_path):

@@ -1,5 +1,6 @@
 """Models that are kept are registered once, under the alias of their arm."""
 
+import pytest
 from mlflow.tracking import MlflowClient
 
 from orchestrator.tracking.mirror import Mirror
@@ -9,15 +10,20 @@ from tests.tracking.fabricated import BATCH, Fabricated
 from tests.tracking.held import held
 
 
-def test_models_are_registered_once_under_the_alias_of_their_arm(tmp_path):
+def study_with_models(output):
     fabricated = Fabricated(
-        tmp_path / "out", tracking={"register_model": "arranged"},
+        output, tracking={"register_model": "arranged"},
         training={"global_batch": BATCH, "save_model": True},
     )  # fmt: skip
     fabricated.train_all()
     for job in fabricated.jobs:
         (job.folder / MODEL).mkdir()
         (job.folder / MODEL / "model.safetensors").write_text(job.trial)
+    return fabricated
+
+
+def test_models_are_registered_once_under_the_alias_of_their_arm(tmp_path):
+    fabricated = study_with_models(tmp_path / "out")
     record = fabricated.record()
     for _ in range(2):
         Mirror(fabricated.folder).send(record)
@@ -31,6 +37,32 @@ def test_models_are_registered_once_under_the_alias_of_their_arm(tmp_path):
         chosen = next(each for each in fabricated.trials if each.name == version.tags["trial"])
         assert chosen.arm == trial.arm
         assert f"{MODEL}/model.safetensors" in dict(run[trial.key]["files"])
+
+
+def test_a_sender_that_dies_before_an_alias_leaves_it_to_the_next_one(tmp_path, monkeypatch):
+    fabricated = study_with_models(tmp_path / "out")
+    record = fabricated.record()
+    client = MlflowClient(record.address(fabricated.folder))
+    arms = {alias(trial.arm) for trial in fabricated.trials}
+
+    def killed(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "set_registered_model_alias", killed)
+        for _ in fabricated.jobs:  # each sender dies between one version and its alias
+            with pytest.raises(KeyboardInterrupt):
+                Mirror(fabricated.folder).send(record)
+    assert client.get_registered_model("arranged").aliases == {}
+    for _ in range(2):
+        Mirror(fabricated.folder).send(record)
+        versions = client.search_model_versions("name = 'arranged'")
+        newest = {}
+        for version in sorted(versions, key=lambda version: int(version.version)):
+            trial = next(t for t in fabricated.trials if t.name == version.tags["trial"])
+            newest[alias(trial.arm)] = version.version
+        assert set(newest) == arms
+        assert client.get_registered_model("arranged").aliases == newest
 
 
 def test_the_registry_takes_every_arm_as_an_alias(empty_database):

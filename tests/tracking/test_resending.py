@@ -54,7 +54,7 @@ def test_a_trial_that_a_search_names_late_goes_on_in_the_run_that_it_had(tmp_pat
     Mirror(fabricated.folder).send(record)
     again = Mirror(fabricated.folder)  # of the study when it is run again
     for known in range(1, len(record.runs) + 1):
-        again.send(replace(record, runs=record.runs[:known]))
+        again.send(replace(record, runs=record.runs[:known], complete=False))
     ended = fabricated.ended(record)
     ended.write(fabricated.folder)
     again.send(ended)

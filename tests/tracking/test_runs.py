@@ -1,12 +1,18 @@
 """What the runs of a study say: the contract's names, and nothing that is private or endless."""
 
+import io
 import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from rich.console import Console
 
-from orchestrator.tracking import SystemSampler
+from orchestrator.config import expansion
+from orchestrator.layout import Layout
+from orchestrator.screen import Screen
+from orchestrator.study import Run
+from orchestrator.tracking import SystemSampler, certificate
 from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.parameters import parameters
 from orchestrator.tracking.points import points
@@ -122,3 +128,18 @@ def test_task_losses_name_every_task_and_leave_room_for_hundreds():
             assert labels == tasks[:count][::-1], "lowest loss first"
         figure.canvas.draw()
         assert figure.get_size_inches()[1] < 20
+
+
+def test_a_study_reads_each_plan_once_however_often_a_search_names_its_trials(tmp_path):
+    fabricated = Fabricated(tmp_path / "out")
+    layout, screen = Layout.of(fabricated.study), Screen(Console(file=io.StringIO()))
+    run = Run(fabricated.study, expansion(fabricated.study), layout, screen)
+    expected = [certificate(job) for job in fabricated.jobs]
+    run.trials = fabricated.trials[:1]
+    run._record(fabricated.jobs[:1])
+    (fabricated.jobs[0].folder / "plan.parquet").unlink()  # a second look at it would fail
+    run.trials = fabricated.trials
+    record = run._record(fabricated.jobs)
+    assert [child.tags | each for child, each in zip(record.runs[1:], expected, strict=True)] == [
+        child.tags for child in record.runs[1:]
+    ]

@@ -1,0 +1,143 @@
+"""Studies as jobs of a cluster: `orchestrator submit` and `orchestrator jobs`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.cli.options import Output, Overlays, Settings, StudyFile, load
+from orchestrator.errors import JobError
+
+if TYPE_CHECKING:
+    from orchestrator.jobs.client import Jobs
+
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="The cluster's dashboard; or RAY_API_SERVER_ADDRESS."),
+]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id, as `jobs list` shows it.")]
+
+jobs = typer.Typer(help="Jobs that were submitted to a cluster.", no_args_is_help=True)
+
+
+def submit(
+    study: StudyFile,
+    overlays: Overlays = None,
+    settings: Settings = None,
+    output: Output = None,
+    address: Address = None,
+    wait: Annotated[bool, typer.Option(help="Follow the job to its end.")] = True,
+) -> None:
+    """Run a study as a job of a Ray cluster, from the files of this folder."""
+    from orchestrator.config import expand
+    from orchestrator.jobs.client import Jobs
+    from orchestrator.jobs.package import pack, place_in_package
+
+    loaded = load(study, overlays, settings, output)
+    expand(loaded)
+    if not Path(loaded.output).is_absolute():
+        raise JobError(
+            f"output is {loaded.output}, a folder of the job, which ends with it: give --output a "
+            "folder that all nodes share, as in --output /shared/outputs"
+        )
+    found, here = Jobs(address), Path.cwd()
+    files = [study, *(overlays or [])]
+    words = ["orchestrator", "run", place_in_package(study, here)]
+    words += [f"--with={place_in_package(overlay, here)}" for overlay in overlays or []]
+    words += [f"--set={setting}" for setting in settings or []]
+    words += [f"--output={output}"] if output is not None else []
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "working_folder.zip"
+        pack(here, files, package)
+        job = found.submit(shlex.join(words), package, loaded.study)
+    print(f"{job} on {found.address}", flush=True)
+    if wait:
+        _follow(found, job)
+    else:
+        print(f"orchestrator jobs logs {job} --follow --address {found.address}")
+
+
+@jobs.command("list")
+def list_jobs(address: Address = None) -> None:
+    """What was submitted, the newest first."""
+    from orchestrator.jobs.client import Jobs
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("job", "study", "status", "started", "ended"):
+        table.add_column(name, no_wrap=True)
+    for job in Jobs(address).list():
+        study = (job.metadata or {}).get("study", "")
+        table.add_row(
+            job.submission_id, study, str(job.status), _time(job.start_time), _time(job.end_time)
+        )
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@jobs.command()
+def logs(
+    job: JobId,
+    address: Address = None,
+    follow: Annotated[bool, typer.Option(help="Go on until the job ends.")] = False,
+) -> None:
+    """What a job has printed."""
+    from orchestrator.jobs.client import Jobs
+
+    found = Jobs(address)
+    if follow:
+        _follow(found, job)
+    else:
+        print(found.logs(job), end="")
+
+
+@jobs.command()
+def stop(job: JobId, address: Address = None) -> None:
+    """End a job: it keeps its checkpoints, and the same submission goes on from there."""
+    from orchestrator.jobs.client import ENDED, Jobs
+
+    found = Jobs(address).stop(job)
+    print(f"{job}: {found.status}")
+    if found.status not in ENDED:
+        raise typer.Exit(1)
+
+
+def _follow(found: Jobs, job: str) -> None:
+    """Show a job until it ends, and exit as it did; Ctrl-C asks what is to become of it."""
+    from orchestrator.jobs.client import exit_code
+
+    def show(text: str) -> None:
+        print(text, end="", flush=True)
+
+    try:
+        ended = found.follow(job, show)
+    except KeyboardInterrupt:
+        if not _asked_to_stop():
+            print(f"\nit goes on: orchestrator jobs logs {job} --follow --address {found.address}")
+            raise typer.Exit(130) from None
+        ended = found.stop(job)
+    print(f"{job}: {ended.status}")
+    if code := exit_code(ended):
+        raise typer.Exit(code)
+
+
+def _asked_to_stop() -> bool:
+    """Ctrl-C once more, or no terminal to ask at, leaves the job alone."""
+    if not sys.stdin.isatty():
+        return False
+    try:
+        return typer.confirm("\nStop the job? Otherwise it goes on without this command")
+    except (KeyboardInterrupt, typer.Abort):
+        return False
+
+
+def _time(milliseconds: int | None) -> str:
+    if not milliseconds:
+        return ""
+    return datetime.fromtimestamp(milliseconds / 1000).isoformat(" ", "seconds")

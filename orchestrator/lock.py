@@ -1,0 +1,48 @@
+"""One process at a time writes into the folder of a study.
+
+An advisory lock of the operating system on a file in that folder. It ends with the process that
+holds it, so whatever is killed leaves none. Between machines it holds on NFS, unless mounted with
+`nolock` or `local_lock`, and on Lustre mounted with `flock`; with Lustre's `localflock` it holds
+within one machine; where the file system has no locks at all, a warning says so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.errors import UserError
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def locked(study_folder: Path) -> Iterator[None]:
+    """Hold the lock of a study's folder, which is made if it is not there.
+
+    Raises:
+        UserError: another process holds it; names that process, its machine and since when.
+    """
+    study_folder.mkdir(parents=True, exist_ok=True)
+    with (study_folder / LOCK_FILE).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f"{study_folder} is in use by {file.read() or 'another process'}: wait for its "
+                "end or end it, or choose another study or --output"
+            ) from error
+        except OSError as error:
+            logging.warning("%s cannot be locked: %s", study_folder, error)
+        file.truncate(0)
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
+        file.flush()
+        yield

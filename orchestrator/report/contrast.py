@@ -1,0 +1,106 @@
+"""Two arms set against each other, on the seeds, steps and tasks that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.core.analysis import Steps, TaskCurves
+from orchestrator.core.comparison import Comparison, compare_arms
+from orchestrator.report.arms import Arm, stack
+from orchestrator.report.read import Trial
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Arm A against arm B on their common seeds, steps and tasks.
+
+    Attributes:
+        a, b: the means over seeds.
+        whole: whether all trials of both end at the last of these steps.
+    """
+
+    a_name: str
+    b_name: str
+    a: TaskCurves
+    b: TaskCurves
+    by_step: dict[int, Comparison]
+    by_area: Comparison
+    whole: bool
+
+    @property
+    def half_way(self) -> int | None:
+        """The evaluated step nearest to half of training; None where that is one of the ends."""
+        steps = self.a.steps
+        step = int(steps[np.abs(steps - steps[-1] / 2).argmin()])
+        return None if step in (steps[0], steps[-1]) else step
+
+    @property
+    def end(self) -> int:
+        return int(self.a.steps[-1])
+
+
+def contrast(
+    a_name: str,
+    b_name: str,
+    pairs: Sequence[tuple[TaskCurves, TaskCurves]],
+    steps: Steps | None = None,
+) -> Contrast | None:
+    """Compare two arms by their curves for each seed.
+
+    Args:
+        pairs: curves of A and of B, a pair for each seed.
+        steps: those at which the arms are compared, of the steps they share; None: all of these.
+
+    Returns:
+        None where the curves have nothing in common.
+    """
+    curves = [curve for pair in pairs for curve in pair]
+    stacked = stack([curve if steps is None else at_steps(curve, steps) for curve in curves])
+    if stacked is None:
+        return None
+    shared, tasks, losses = stacked
+    a, b = losses[::2], losses[1::2]
+    by_step, by_area = compare_arms(shared, a, b)
+    return Contrast(
+        a_name,
+        b_name,
+        TaskCurves(shared, tasks, a.mean(axis=0)),
+        TaskCurves(shared, tasks, b.mean(axis=0)),
+        dict(zip(shared.tolist(), by_step, strict=True)),
+        by_area,
+        all(curve.steps[-1] == shared[-1] for curve in curves),
+    )
+
+
+def at_steps(curves: TaskCurves, steps: Steps) -> TaskCurves:
+    """The curves at those of the steps that they have."""
+    kept = np.isin(curves.steps, steps)
+    return curves._replace(steps=curves.steps[kept], losses=curves.losses[kept])
+
+
+def contrast_arms(
+    a: Arm, b: Arm, test_set: str = "query", steps: Steps | None = None
+) -> Contrast | None:
+    """Losses of two finished arms, paired by seed; None when they cannot be compared.
+
+    Args:
+        test_set: whose losses.
+        steps: as for `contrast`.
+    """
+    if not a.finished or not b.finished:
+        return None
+    return contrast(a.name, b.name, [curves for _, curves in paired(a, b, test_set)], steps)
+
+
+def paired(
+    a: Arm, b: Arm, test_set: str = "query"
+) -> list[tuple[tuple[Trial, Trial], tuple[TaskCurves, TaskCurves]]]:
+    """The trials of both arms that share a seed and have losses of the set, with these."""
+    others = {trial.seed: trial for trial in b.trials}
+    assert len(others) == len(b.trials), f"two trials of {b.name} share a seed"
+    both = [(trial, others[trial.seed]) for trial in a.trials if trial.seed in others]
+    curves = [(pair, tuple(trial.task_losses(test_set) for trial in pair)) for pair in both]
+    return [(pair, (x, y)) for pair, (x, y) in curves if x is not None and y is not None]

@@ -1,0 +1,60 @@
+"""The experiment that takes a study's runs, and the database of a study that has no server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from pathlib import Path
+
+from mlflow.entities import LifecycleStage
+from mlflow.tracking import MlflowClient
+
+from orchestrator.errors import UserError
+from orchestrator.tracking.record import Record
+
+# Patience with a server belongs to the sender, which tries again; a request fails soon.
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def connect(record: Record, study_folder: Path) -> tuple[MlflowClient, str]:
+    """A client and the id of the experiment, which is made if MLflow has none of its name.
+
+    Raises:
+        UserError: somebody deleted it; MLflow keeps the name, and takes no run.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if record.uri is None:
+        _make_database(study_folder.parent / "mlflow.db")
+    client = MlflowClient(record.address(study_folder))
+    found = client.get_experiment_by_name(record.experiment)
+    if found is None:
+        beside = (study_folder.parent / "mlartifacts" / record.experiment).as_uri()
+        # Without this tag the UI takes the experiment for one of prompts and traces.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        made = client.create_experiment(record.experiment, None if record.uri else beside, kind)
+        return client, made
+    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise UserError(
+            f"experiment {record.experiment} is deleted there: restore it with `mlflow "
+            f"experiments restore -x {found.experiment_id}`, or set tracking.experiment"
+        )
+    return client, found.experiment_id
+
+
+def _make_database(path: Path) -> None:
+    """Make MLflow's tables whole or not at all: half-made ones would never open again."""
+    if path.exists():
+        return
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # MLflow remembers what it opened
+    MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+    try:
+        os.link(fresh, path)  # unlike a rename, never over the one that another study made
+    except OSError as error:
+        logging.info("%s is made in place: %s", path, error)  # or it is there, or no links here
+    fresh.unlink()

@@ -1,0 +1,50 @@
+"""How the tests of this folder read the files of cluster/ and the commands in them."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+FOLDER = Path("cluster")
+COMMENT = re.compile(r"(^|\s)#.*")
+PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    """The documents of a YAML file, each placeholder filled in with `given`."""
+    text = path.read_text()
+    filled = Template(text).safe_substitute(dict.fromkeys(PLACEHOLDER.findall(text), "given"))
+    return list(yaml.safe_load_all(filled))
+
+
+def commands(text: str, programs: set[str]) -> Iterator[list[str]]:
+    """The calls of these programs in lines of shell, each as the list of its words."""
+    for line in text.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(COMMENT.sub("", line), posix=True, punctuation_chars=True)
+        lexer.whitespace_split, lexer.commenters = True, ""
+        words: list[str] = []
+        for word in [*lexer, ";"]:
+            if set(word) <= set("();<>|&"):
+                if words and Path(words[0]).name in programs:
+                    yield words
+                words = []
+            else:
+                words.append(word)
+
+
+def parsed(group: Any, words: list[str]) -> dict[str, Any]:
+    """What a click program reads from a call, which is not carried out.
+
+    Raises:
+        click.UsageError: for a command, an option or a value that the program does not know.
+    """
+    context = group.make_context(words[0], words[1:])
+    while hasattr(context.command, "resolve_command"):
+        words = context._protected_args + context.args  # click keeps a group's first word apart
+        name, command, rest = context.command.resolve_command(context, words)
+        context = command.make_context(name, rest, parent=context)
+    return dict(context.params)

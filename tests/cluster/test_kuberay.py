@@ -1,0 +1,130 @@
+"""The manifests of Ray on Kubernetes, judged by the fields that KubeRay's definitions have."""
+
+import copy
+import json
+import shlex
+from pathlib import Path
+
+import jsonschema
+import pytest
+import ray
+import typer
+import yaml
+
+from orchestrator.cli import app
+from tests.cluster.reading import FOLDER, documents, parsed
+
+KUBERAY = FOLDER / "kuberay"
+SCHEMA = json.loads((Path(__file__).parent / "kuberay_schema.json").read_text())
+
+
+@pytest.fixture
+def cluster():
+    (manifest,) = documents(KUBERAY / "raycluster.yaml")
+    return manifest
+
+
+@pytest.fixture
+def job():
+    (manifest,) = documents(KUBERAY / "rayjob.yaml")
+    return manifest
+
+
+def pods(spec):
+    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+    return [group["template"]["spec"] for group in groups]
+
+
+@pytest.mark.parametrize("name", ["raycluster.yaml", "rayjob.yaml"])
+def test_kuberay_knows_every_field_of_a_manifest(name):
+    (manifest,) = documents(KUBERAY / name)
+    jsonschema.validate(manifest, SCHEMA)
+    wrong = copy.deepcopy(manifest)
+    spec = wrong["spec"].get("rayClusterSpec", wrong["spec"])
+    spec["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMount"] = []
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, SCHEMA)
+
+
+def test_a_job_runs_on_the_same_cluster_as_the_one_that_stays(cluster, job):
+    assert job["spec"]["rayClusterSpec"] == cluster["spec"]
+
+
+def test_ray_asks_for_a_token_and_is_of_the_version_in_the_image(cluster):
+    assert cluster["spec"]["authOptions"] == {"mode": "token"}
+    assert cluster["spec"]["rayVersion"] == ray.__version__
+
+
+def test_the_dashboard_is_reached_inside_the_cluster_alone(cluster):
+    head = cluster["spec"]["headGroupSpec"]
+    assert head["serviceType"] == "ClusterIP"
+    assert "dashboard-host" not in head["rayStartParams"]
+    (policy,) = documents(KUBERAY / "network.yaml")
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"ray.io/is-ray-node": "yes"}
+    assert all(rule["from"] for rule in policy["spec"]["ingress"])
+
+
+def test_no_task_is_placed_on_the_head_which_has_no_gpu(cluster):
+    head = cluster["spec"]["headGroupSpec"]
+    assert head["rayStartParams"]["num-cpus"] == "0"
+    (container,) = head["template"]["spec"]["containers"]
+    assert "nvidia.com/gpu" not in container["resources"]["limits"]
+
+
+def test_every_worker_has_a_gpu_and_time_to_write_a_checkpoint(cluster):
+    for group in cluster["spec"]["workerGroupSpecs"]:
+        spec = group["template"]["spec"]
+        assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        assert spec["terminationGracePeriodSeconds"] >= 120
+
+
+def test_every_container_is_guaranteed_what_it_may_use(cluster, job):
+    templates = [*pods(cluster["spec"]), job["spec"]["submitterPodTemplate"]["spec"]]
+    asked = [container["resources"] for spec in templates for container in spec["containers"]]
+    for resources in [*asked, cluster["spec"]["autoscalerOptions"]["resources"]]:
+        assert resources["requests"] == resources["limits"]
+
+
+def test_no_container_is_root_or_can_become_it(cluster, job):
+    for spec in [*pods(cluster["spec"]), job["spec"]["submitterPodTemplate"]["spec"]]:
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert spec["securityContext"]["runAsUser"] == 1000
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def test_all_nodes_mount_the_claim_of_storage_at_one_path(cluster):
+    (claim,) = documents(KUBERAY / "storage.yaml")
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    for spec in pods(cluster["spec"]):
+        (volume,) = spec["volumes"]
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        (mount,) = spec["containers"][0]["volumeMounts"]
+        assert mount == {"name": volume["name"], "mountPath": "/shared"}
+
+
+def test_secrets_are_named_and_given_to_the_head_alone(cluster):
+    head, *workers = pods(cluster["spec"])
+    assert all("secretKeyRef" in value["valueFrom"] for value in head["containers"][0]["env"])
+    assert all("env" not in spec["containers"][0] for spec in workers)
+
+
+def test_the_autoscaler_is_the_second_and_spot_pods_are_not_started_unasked(cluster):
+    assert cluster["spec"]["enableInTreeAutoscaling"]
+    assert cluster["spec"]["autoscalerOptions"]["version"] == "v2"
+    gpu, spot = cluster["spec"]["workerGroupSpecs"]
+    assert gpu["minReplicas"] >= 1
+    assert (spot["minReplicas"], spot["maxReplicas"]) == (0, 0)
+    assert spot["template"]["spec"]["nodeSelector"]
+
+
+def test_a_job_writes_to_the_shared_storage_and_its_cluster_ends_with_it(job):
+    call = parsed(typer.main.get_command(app), shlex.split(job["spec"]["entrypoint"]))
+    assert str(call["output"]).startswith("/shared/")
+    assert job["spec"]["shutdownAfterJobFinishes"]
+    assert job["spec"]["backoffLimit"] > 0
+    environment = yaml.safe_load(job["spec"]["runtimeEnvYAML"])["env_vars"]
+    assert environment["RAY_JOB_STOP_SIGNAL"] == "SIGINT"

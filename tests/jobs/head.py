@@ -1,0 +1,92 @@
+"""A Ray head of its own: token authentication, dashboard on the loopback address."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+BIN = Path(sys.executable).parent
+START_SECONDS = 90
+
+
+class Head:
+    """`ray start --head`, ended with all its processes by `stop`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # Ray's sockets lie below it, and their paths may have 107 characters.
+        self._session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+        self.token = folder / "token"
+        self.token.write_text(secrets.token_hex(32))
+        self.token.chmod(0o600)
+        port, dashboard, client, agent = free_ports(4)
+        self.address = f"http://127.0.0.1:{dashboard}"
+        command = [
+            BIN / "ray", "start", "--head", "--block", "--num-cpus=3", f"--port={port}",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+            f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
+            f"--temp-dir={self._session}", "--object-store-memory=200000000",
+        ]  # fmt: skip
+        with (folder / "head.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self.environment(), start_new_session=True
+            )
+        self._wait()
+
+    def environment(self, token: Path | None = None) -> dict[str, str]:
+        """Of a program that uses this cluster."""
+        kept = {name: text for name, text in os.environ.items() if not name.startswith("RAY_")}
+        return kept | {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token or self.token),
+            "RAY_API_SERVER_ADDRESS": self.address,
+        }
+
+    def stop(self) -> None:
+        """End what was started, and nothing else."""
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        _, alive = psutil.wait_procs(children, timeout=10)
+        for process in alive:
+            process.kill()
+        shutil.rmtree(self._session, ignore_errors=True)
+
+    def _wait(self) -> None:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            listed = subprocess.run(
+                [BIN / "ray", "job", "list"], env=self.environment(), capture_output=True,
+                check=False, timeout=START_SECONDS,
+            )  # fmt: skip
+            if listed.returncode == 0:
+                return
+            if self._process.poll() is not None:
+                break
+            time.sleep(1)
+        raise AssertionError((self.folder / "head.log").read_text())
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

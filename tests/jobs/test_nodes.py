@@ -1,0 +1,119 @@
+"""A cluster of several nodes on one machine: trials over two of them, and one that is lost."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.test_study import COMMAND, orchestrate, write_study
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+STEPS = 60
+STUDY = {
+    "arrangement": {"method": "random", "rows": 4 * STEPS},
+    "data": {
+        "pool": {"reader": "builtin", "split": "pool", "max_per_task": 6},
+        "query": {"reader": "builtin", "split": "query", "max_per_task": 1},
+    },
+    "training": {
+        "global_batch": 4, "learning_rate": 1e-3, "workers": 2, "zero_stage": 2,
+        "checkpoint": {"every": 5},
+    },
+    "evaluation": {"every": 20, "measures": False},
+    "sweep": {"failure_retries": 2},
+}  # fmt: skip
+
+
+class Nodes:
+    """`nodes.py`, and how to use its cluster."""
+
+    def __init__(self, folder):
+        token = folder / "token"
+        token.write_text(secrets.token_hex(32))
+        # Ray's sockets lie below it, and their paths may have 107 characters.
+        self.session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+        settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        with (folder / "nodes.log").open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.jobs.nodes", self.session],
+                env=os.environ | settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=log, text=True,
+            )  # fmt: skip
+        address = self.process.stdout.readline().strip()
+        assert address, (folder / "nodes.log").read_text()
+        self.environment = os.environ | settings | {"RAY_ADDRESS": address}
+
+    def remove(self):
+        """Remove a node that trains; on how many nodes there were ranks."""
+        self.process.stdin.write("remove\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def stop(self):
+        self.process.communicate(timeout=60)
+        shutil.rmtree(self.session, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    started = Nodes(tmp_path_factory.mktemp("nodes"))
+    yield started
+    started.stop()
+
+
+def losses(study):
+    (path,) = study.glob("trials/*/losses.parquet")
+    return pq.read_table(path)
+
+
+def test_a_trial_over_two_nodes_that_loses_one_ends_as_if_it_had_not(nodes, tmp_path):
+    path = write_study(tmp_path, **STUDY)
+    alone = orchestrate("run", path, "--output", tmp_path / "alone", env=nodes.environment)
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert "4 nodes, 3 CPUs" in alone.stdout
+
+    output = tmp_path / "disturbed"
+    with (tmp_path / "run.log").open("w") as log:
+        process = subprocess.Popen(
+            [*COMMAND, "run", str(path), "--output", str(output)],
+            env=nodes.environment, stdout=log, stderr=log,
+        )  # fmt: skip
+    trials = output / "tiny" / "trials"
+    end = time.monotonic() + 300
+    while not list(trials.glob("*/checkpoints/*")):
+        assert process.poll() is None, (tmp_path / "run.log").read_text()
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert nodes.remove() == 2, "the ranks are on two nodes"
+    assert process.wait(400) == 0, (tmp_path / "run.log").read_text()
+
+    (journal,) = trials.glob("*/journal.jsonl")
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert "resume" in {event["event"] for event in events}
+    assert losses(output / "tiny").equals(losses(tmp_path / "alone" / "tiny"))
+    assert orchestrate("verify", output / "tiny").returncode == 0
+
+
+def test_results_that_another_node_cannot_see_are_refused_before_anything_starts(nodes, tmp_path):
+    """The driver has a file system of its own where the results are to be, as on two machines."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    apart = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(hidden)]
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("a private mount needs root")
+    path = write_study(tmp_path, **STUDY)
+    refused = subprocess.run(
+        [*apart, *COMMAND, "run", str(path), "--output", str(hidden)],
+        env=nodes.environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert f"does not see {hidden}" in refused.stderr
+    assert not list(hidden.iterdir())

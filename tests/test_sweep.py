@@ -1,0 +1,60 @@
+"""What Ray Tune's schedulers are told of trials that an earlier run of the study ended."""
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from orchestrator.config import expand
+from orchestrator.config.sweep import Scheduler
+from orchestrator.sweep import Past, _scheduler
+from orchestrator.training.job import Job
+from orchestrator.training.record import STOPPED, Journal, ended, forget_stops, mark_stopped
+from tests.config.test_trials import demo, grid
+
+STEPS = (0, 4, 8)
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """Trials of an earlier run that a scheduler ended, with losses 1, 2, 3 and 4 throughout."""
+    found = []
+    for trial in expand(demo(grid(seed=[1, 2, 3, 4]))):
+        folder = tmp_path / trial.name
+        folder.mkdir()
+        job = Job(
+            trial.name, trial.key, trial.config, tmp_path, "", tmp_path, tmp_path, "", folder,
+            tmp_path,
+        )  # fmt: skip
+        journal = Journal(folder, None)
+        for step in STEPS:
+            journal.write("measure", step, query_loss=float(trial.config.seed))
+        mark_stopped(folder, trial.key, {"type": "asha"})
+        found.append(job)
+    return found
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"type": "asha", "reduction_factor": 2}, {"type": "median"}], ids=["asha", "median"]
+)
+def test_a_new_trial_is_judged_by_those_of_an_earlier_run(jobs, chosen):
+    for loss, before, decision in (
+        (9.0, jobs, TrialScheduler.STOP),
+        (0.5, jobs, TrialScheduler.CONTINUE),
+        (9.0, [], TrialScheduler.CONTINUE),
+    ):
+        scheduler, new = _scheduler(Scheduler(grace_steps=4, **chosen), before), Past("new")
+
+        class Alone:
+            def get_live_trials(self):
+                return []
+
+        scheduler.on_trial_add(Alone(), new)
+        told = {"step": 4, "query_loss": loss, "training_iteration": 1}
+        assert scheduler.on_trial_result(Alone(), new, told) == decision
+
+
+def test_trials_that_another_scheduler_ended_go_on(jobs, tmp_path):
+    forget_stops(tmp_path, {"type": "asha"})
+    assert all(ended(job.folder, job.key) for job in jobs)
+    forget_stops(tmp_path, {"type": "fifo"})
+    assert not any(ended(job.folder, job.key) for job in jobs)
+    assert not list(tmp_path.glob(f"*/{STOPPED}"))
