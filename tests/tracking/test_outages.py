@@ -2,13 +2,9 @@
 
 import io
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from contextlib import contextmanager
 
-import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
@@ -17,6 +13,7 @@ from orchestrator.screen import Screen
 from orchestrator.tracking import Tracker, sync
 from tests.tracking.fabricated import STEPS, Fabricated
 from tests.tracking.held import held, undisturbed
+from tests.tracking.server import free_port, start_server, stop_server
 
 
 @contextmanager
@@ -27,42 +24,6 @@ def tracking(fabricated, screen=None):
         yield tracker
     finally:
         tracker.close(0)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def start_server(folder, port):
-    """`mlflow server` on loopback; returns once it answers."""
-    folder.mkdir(exist_ok=True)
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
-             "--port", str(port), "--workers", "1", "--backend-store-uri",
-             f"sqlite:///{folder / 'server.db'}", "--artifacts-destination",
-             str(folder / "artifacts")],
-            cwd=folder, stdout=log, stderr=log,
-        )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-            return process
-        except OSError:
-            assert process.poll() is None, (folder / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
-
-def stop_server(process):
-    every = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for each in every:
-        each.kill()
-    psutil.wait_procs(every, timeout=30)
-    process.wait()
 
 
 def wait_for(condition, seconds=60):

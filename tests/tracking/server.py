@@ -1,0 +1,49 @@
+"""An MLflow server of its own for a test."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import psutil
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start_server(folder, port, store=None):
+    """`mlflow server` on loopback; returns once it answers.
+
+    Args:
+        store: address of its database; None for SQLite in the folder.
+    """
+    folder.mkdir(exist_ok=True)
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
+             "--port", str(port), "--workers", "1", "--backend-store-uri",
+             store or f"sqlite:///{folder / 'server.db'}", "--artifacts-destination",
+             str(folder / "artifacts")],
+            cwd=folder, stdout=log, stderr=log,
+        )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+            return process
+        except OSError:
+            assert process.poll() is None, (folder / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def stop_server(process):
+    every = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for each in every:
+        each.kill()
+    psutil.wait_procs(every, timeout=30)
+    process.wait()
