@@ -43,6 +43,7 @@ class Comparison:
     Attributes:
         difference: mean over tasks and seeds of loss A minus loss B; negative: A is ahead.
         low, high: 95% paired bootstrap interval of it.
+        low_tasks, high_tasks: the same over tasks alone: what holds of these very seeds.
         tasks_ahead: tasks in which A's loss, as the mean over seeds, is strictly lower.
         tasks, seeds: how many were compared.
         verdict: of A: "ahead" or "behind" if the interval excludes 0 and there are at least
@@ -52,6 +53,8 @@ class Comparison:
     difference: float
     low: float
     high: float
+    low_tasks: float
+    high_tasks: float
     tasks_ahead: int
     tasks: int
     seeds: int
@@ -120,7 +123,10 @@ def _compare(gap: Floats) -> Comparison:
     if clear:
         verdict = "ahead" if high < 0 else "behind"
     ahead = int((by_task < 0).sum())
-    return Comparison(float(mean), float(low), float(high), ahead, tasks, seeds, verdict)
+    return Comparison(
+        float(mean), float(low), float(high), float(mean - low_tasks), float(mean + high_tasks),
+        ahead, tasks, seeds, verdict,
+    )  # fmt: skip
 
 
 def _deviations(means: Floats) -> tuple[float, float]:

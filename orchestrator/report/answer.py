@@ -107,6 +107,12 @@ def limits(result: Comparison) -> list[str]:
         ]
     else:
         limits = [f"{result.seeds} seeds on {result.tasks} tasks: {covers}."]
+        if result.low <= 0 <= result.high and not result.low_tasks <= 0 <= result.high_tasks:
+            limits.append(
+                f"Over tasks alone, with these {result.seeds} seeds, it is "
+                f"{signed(result.low_tasks)} to {signed(result.high_tasks)}: more seeds would tell "
+                "whether that holds of others."
+            )
     if result.tasks < FEWEST_TASKS:
         limits.append(f"With fewer than {FEWEST_TASKS} tasks no difference is called clear.")
     return limits

@@ -165,3 +165,12 @@ def test_training_is_compared_with_the_untouched_model():
     fallen = compare_with_start(curve)
     assert (fallen.difference, fallen.verdict) == (pytest.approx(-0.5), "ahead")
     assert compare_with_start(curve[:, ::-1]).verdict == "behind"
+
+
+def test_the_interval_over_tasks_alone_lies_inside_and_is_it_with_one_seed():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(2, 3, 20)) + rng.normal(size=(2, 1, 1))
+    _, both = compare_arms(np.arange(3), a, np.zeros_like(a))
+    assert both.low < both.low_tasks < both.difference < both.high_tasks < both.high
+    _, one = compare_arms(np.arange(3), a[:1], np.zeros_like(a[:1]))
+    assert (one.low_tasks, one.high_tasks) == (one.low, one.high)
