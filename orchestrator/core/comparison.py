@@ -69,7 +69,8 @@ class Comparison:
 def compare_arms(steps: Steps, a: Floats, b: Floats) -> tuple[list[Comparison], Comparison]:
     """Compare two arms over tasks and seeds, at each evaluated step and by area under the curve.
 
-    A task without a loss at any step or seed of either arm is left out altogether.
+    A task without a loss at any step or seed of either arm is left out altogether. Seeds with equal
+    losses throughout are one: of arms that draw nothing, another seed is no repetition.
 
     Args:
         steps: (S,), strictly ascending.
@@ -90,7 +91,9 @@ def compare_arms(steps: Steps, a: Floats, b: Floats) -> tuple[list[Comparison], 
     common = ~np.isnan(a + b).any(axis=(0, 1))
     if not common.any():
         raise ValueError("no task has a loss in both arms at every step and seed")
-    gaps = np.swapaxes(a - b, 0, 1)[..., common]  # (S, K, T)
+    both = np.concatenate([a, b], axis=1)[..., common].reshape(len(a), -1)
+    seeds = np.sort(np.unique(both, axis=0, return_index=True)[1])
+    gaps = np.swapaxes((a - b)[seeds], 0, 1)[..., common]  # (S, K, T)
     area = area_under_curve(steps, gaps.reshape(len(steps), -1)).reshape(gaps.shape[1:])
 
     rows = [_compare(part) for part in [*gaps, area]]

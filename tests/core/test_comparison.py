@@ -174,3 +174,13 @@ def test_the_interval_over_tasks_alone_lies_inside_and_is_it_with_one_seed():
     assert both.low < both.low_tasks < both.difference < both.high_tasks < both.high
     _, one = compare_arms(np.arange(3), a[:1], np.zeros_like(a[:1]))
     assert (one.low_tasks, one.high_tasks) == (one.low, one.high)
+
+
+def test_a_seed_that_changed_nothing_is_no_repetition():
+    a = np.random.default_rng(0).normal(size=(1, 3, 20))
+    steps, zero = np.arange(3), np.zeros_like(a)
+    _, once = compare_arms(steps, a, zero)
+    _, repeated = compare_arms(steps, np.concatenate([a, a]), np.concatenate([zero, zero]))
+    assert repeated == once
+    _, twice = compare_arms(steps, np.concatenate([a, a + 1e-9]), np.concatenate([zero, zero]))
+    assert twice.seeds == 2
