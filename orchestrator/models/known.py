@@ -14,7 +14,8 @@ def accepted() -> str:
     """What can be typed instead."""
     return (
         f"  Accepted are {', '.join(NAMES)} (a seed may follow: random:tiny-llama:1); the path of "
-        "a folder with config.json, *.safetensors and a tokenizer, such as ./my-model; or, where "
+        "a folder with config.json, *.safetensors and a tokenizer, such as ./my-model, or its "
+        "address in a bucket, such as s3://bucket/my-model; or, where "
         "the Hugging Face hub can be reached, an id such as owner/model"
     )
 

@@ -10,6 +10,12 @@ from pathlib import Path
 
 from orchestrator.artifacts import commit, key_digest
 from orchestrator.errors import ModelError
+from orchestrator.models.bucket import (
+    ADDRESS,
+    check_bucket_access,
+    is_bucket,
+    save_bucket_model,
+)
 from orchestrator.models.folder import check_folder, complete
 from orchestrator.models.hub import check_hub_access, save_hub_model
 from orchestrator.models.known import accepted, suggestion
@@ -28,7 +34,8 @@ def resolve(name: str, store: Path) -> Path:
     into place serves all.
 
     Args:
-        name: an alias, `random:<preset>[:<seed>]`, the path of a folder or a Hugging Face id.
+        name: an alias, `random:<preset>[:<seed>]`, the path of a folder, the address of one in a
+            bucket, or a Hugging Face id.
         store: where shared artifacts are kept; created when missing.
 
     Raises:
@@ -44,6 +51,8 @@ def resolve(name: str, store: Path) -> Path:
         preset, seed = _parse_random(name)
         name = f"random:{preset}:{seed}"
         key, save = {"random": PRESETS[preset], "seed": seed}, partial(save_random, preset, seed)
+    elif is_bucket(name):
+        key, save = {"bucket": name}, partial(save_bucket_model, name)
     elif _is_path(name):
         return Path(name).expanduser().resolve()
     else:
@@ -70,6 +79,10 @@ def check_access(name: str, store: Path) -> None:
             to read it.
     """
     validate_name(name)
+    if is_bucket(name):
+        if not complete(_stored(name, {"bucket": name}, store)):
+            check_bucket_access(name)
+        return
     if name in ALIASES or name.startswith("random:") or _is_path(name):
         return
     if not complete(_stored(name, {"hub": name}, store)):
@@ -87,6 +100,11 @@ def validate_name(name: str) -> None:
         return
     if name.startswith("random:"):
         _parse_random(name)
+    elif is_bucket(name):
+        if not ADDRESS.fullmatch(name):
+            raise ModelError(
+                f"{name!r} is no folder of a bucket: type s3://bucket/folder or gs://bucket/folder"
+            )
     elif _is_path(name):
         check_folder(Path(name).expanduser(), f"the model folder {name}")
     elif not HUB_ID.fullmatch(name) or ("/" not in name and suggestion(name)):
