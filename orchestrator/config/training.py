@@ -31,6 +31,7 @@ class Lora(Section):
 
 class Model(Section):
     name: str = "smollm2-135m"  # Hugging Face id, local path, alias or random:<preset>
+    cache: str | None = None  # folder on each node's own disk for a copy; null: read where it is
     adapter: Literal["none"] | Lora = "none"  # none: all weights are trained
     # user_assistant: "User: {prompt}\nAssistant: {answer}", the authors'; chat: the tokenizer's
     # own; or a text with {prompt} and {answer}. An end-of-text token follows each answer

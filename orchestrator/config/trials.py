@@ -36,6 +36,7 @@ WITHOUT_EFFECT: Any = {
     "data": {"near_duplicate"},
     "embedding": {"batch_tokens", "workers", "gpus_per_worker"},
     "neighbours": True,
+    "model": {"cache"},
     "evaluation": {"measures"},
     "training": {"checkpoint", "node_labels"},
 }

@@ -21,6 +21,7 @@ import torch.distributed as dist
 from orchestrator.core.order import check_order
 from orchestrator.core.plan import digests
 from orchestrator.errors import TrainingError
+from orchestrator.models.cache import on_this_node
 from orchestrator.training import tokens as token_table
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.checkpoint import (
@@ -142,7 +143,8 @@ class Trial:
         self.tokens = token_table.load(job.tokens)
         times.append(time.monotonic())
         config = deepspeed_config(job.config.training, device)
-        model = load_model(job.model, job.config.model, device, config)
+        local = on_this_node(job.model, job.model_digest, job.config.model.cache)
+        model = load_model(local, job.config.model, device, config)
         times.append(time.monotonic())
         self.engine = build_engine(model, job.config.training, device)
         times.append(time.monotonic())

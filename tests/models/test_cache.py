@@ -1,0 +1,36 @@
+"""A copy of a model on each node's own disk."""
+
+import multiprocessing
+import shutil
+
+import pytest
+
+from orchestrator import models
+from orchestrator.models.cache import on_this_node
+
+
+@pytest.fixture
+def model(tmp_path):
+    return models.resolve("random:tiny-llama", tmp_path / "store")
+
+
+def test_without_a_cache_the_model_is_read_where_it_is(model):
+    assert on_this_node(model, "0" * 64, None) == model
+
+
+def test_processes_at_once_share_one_whole_copy(model, tmp_path):
+    digest, cache = models.fingerprint(model), str(tmp_path / "disk")
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        copies = pool.starmap(on_this_node, [(model, digest, cache)] * 8)
+    assert len(set(copies)) == 1
+    assert models.fingerprint(copies[0]) == digest
+    assert [path.name for path in (tmp_path / "disk").iterdir() if path.is_dir()] == [digest[:32]]
+
+
+def test_the_copy_serves_when_the_storage_is_gone_and_no_other_model(model, tmp_path):
+    digest, cache = models.fingerprint(model), str(tmp_path / "disk")
+    copy = on_this_node(model, digest, cache)
+    shutil.rmtree(model)
+    assert on_this_node(model, digest, cache) == copy
+    other = models.resolve("random:tiny-llama:1", tmp_path / "store")
+    assert on_this_node(other, models.fingerprint(other), cache) != copy
