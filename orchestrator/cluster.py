@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,6 +49,9 @@ def cluster(threads: int) -> Iterator[None]:
     """
     settings = SETTINGS | {"OMP_NUM_THREADS": str(threads)}
     if os.environ.get("RAY_ADDRESS"):
+        if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
+            # A head that was started in the background hands down that SIGINT is ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         ray.init(runtime_env={"env_vars": settings})
     else:
         # Nobody takes this machine away, and the watcher's process delays each trial's start.

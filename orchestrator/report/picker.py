@@ -24,7 +24,7 @@ MEASURE = "cosine_min"
 POINTS = 60  # of a line at most: every task of every arm is in the page
 DIGITS = 4
 # Of the PNG: more panels, or more lines of names below them, are not read.
-PANELS, COLUMNS, NAME_LINES = 24, 4, 50
+PANELS, COLUMNS, NAME_LINES = 12, 4, 50
 TITLE_CHARS, LINE_CHARS = 30, 240
 
 

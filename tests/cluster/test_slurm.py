@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,9 @@ def test_the_driver_hears_of_the_time_limit_before_it_comes():
     child = "import sys, time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: sys.exit(3)"
     script = f"(sleep 2; kill -USR1 $$) &\n{ending}"
     ran = subprocess.run(
-        ["bash", "-c", script, "slurm.sh", sys.executable, "-c", child], timeout=50, check=False
-    )
+        ["bash", "-c", script, "slurm.sh", sys.executable, "-c", child],
+        timeout=50, check=False,
+        # As Slurm starts it; tests that run in the background hand down that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert ran.returncode == 3
