@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceCl
 
 from orchestrator.data import dataset
 from orchestrator.training import tokens as token_table
-from orchestrator.training.device import init_distributed, pick_device
+from orchestrator.training.device import init_distributed, leave_distributed, pick_device
 from orchestrator.training.engine import build_engine
 from orchestrator.training.generate import SCORED, generated_scores, generation_steps
 from orchestrator.training.job import evaluation_steps
@@ -45,6 +45,7 @@ def _generate(rank, job, ranks, port):
     )
     assert engine.module.training
     pq.write_table(table, job.folder / f"{rank}.parquet")
+    leave_distributed()  # gloo's threads may outlive the interpreter, and abort it
 
 
 def generate(job, ranks, reward_model=None):
