@@ -89,23 +89,25 @@ class Pipeline:
 
     def prepare(self, trials: list[Trial]) -> list[Job]:
         """Shared artifacts and one job a trial."""
-        for trial in trials:
-            self._job(trial)  # first what is shared, each with a line of its own
-        line = self._screen.line("plans", len(trials))
-        jobs = []
-        for trial in trials:
-            jobs.append(self.ready(trial))
-            line.update(len(jobs), trial.name)
+        jobs = [self._job(trial) for trial in trials]
+        line = self._screen.line("plans", len(jobs))
+        for done, (trial, job) in enumerate(zip(trials, jobs, strict=True)):
+            self._plan(trial, job)
+            line.update(done + 1, trial.name)
         line.done("; ".join([f"{len(jobs)} plans", *self.notes]))
         return jobs
 
     def ready(self, trial: Trial) -> Job:
         """The job of a trial whose folder holds its plan; one that ended is left as it is."""
         job = self._job(trial)
+        self._plan(trial, job)
+        return job
+
+    def _plan(self, trial: Trial, job: Job) -> None:
         if ended(job.folder, job.key):
             remove_checkpoints(job.folder)  # what a kill at its very end left
             self._add_measures(trial.config, job.folder)
-            return job
+            return
         # What an earlier attempt or another configuration left, unless it continues.
         continues = keep_checkpoints_of(job.folder, job.key)
         stale_files = (RESULT, ERROR, STOPPED, *(() if continues else (JOURNAL,)))
@@ -114,7 +116,6 @@ class Pipeline:
         plan = self.write_plan(trial.config, job.folder)
         if plan.note:
             self.notes.append(f"{trial.name}: {plan.note}")
-        return job
 
     def write_plan(self, config: TrialConfig, folder: Path) -> Plan:
         """The configuration, the plan and its measures, as files of a trial's folder."""
