@@ -59,6 +59,7 @@ def cluster(threads: int) -> Iterator[None]:
         # One CPU more than there are: drivers and shard tasks hardly compute, but a trial
         # must never wait for them. The dashboard is what frees a stopped trial's resources.
         ray.init(
+            address="local",  # Ray would join what `ray start` left on this machine
             num_cpus=(os.cpu_count() or 1) + 1,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=True,

@@ -1,18 +1,11 @@
 """An MLflow server of its own for a test."""
 
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
 import psutil
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def start_server(folder, port, store=None):

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from orchestrator.screen import Screen
 from orchestrator.tracking import Tracker, sync
+from tests.ports import free_ports
 from tests.tracking.fabricated import STEPS, Fabricated
 from tests.tracking.held import held, undisturbed
-from tests.tracking.server import free_port, start_server, stop_server
+from tests.tracking.server import start_server, stop_server
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def wait_for(condition, seconds=60):
 
 @pytest.mark.slow
 def test_a_server_killed_in_the_middle_ends_with_the_record_of_an_undisturbed_one(tmp_path):
-    port = free_port()
+    (port,) = free_ports(1)
     uri = f"http://127.0.0.1:{port}"
     orders = {"arrangement.order": {"grid": ["nearest_first", "random"]}}
     fabricated = Fabricated(tmp_path / "out", tracking={"uri": uri}, sweep={"parameters": orders})

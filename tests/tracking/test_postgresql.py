@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from tests.ports import free_ports
 from tests.test_study import orchestrate, write_study
-from tests.tracking.server import free_port, start_server, stop_server
+from tests.tracking.server import start_server, stop_server
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -63,7 +64,7 @@ def test_a_study_is_tracked_by_a_server_on_postgresql(tmp_path):
     sweep = {"parameters": {"seed": {"grid": [0, 1]}}}
     path = write_study(tmp_path, arrangement={"method": "random", "rows": 16}, sweep=sweep)
     with postgresql() as store:
-        port = free_port()
+        (port,) = free_ports(1)
         server = start_server(tmp_path / "server", port, store)
         try:
             address = f"http://127.0.0.1:{port}"
