@@ -131,16 +131,19 @@ class Suggestions:
         Args:
             died: its process did; it is not told, the next run of the study repeats it.
         """
+        keys = enumerate(self._keys)
+        untold = [number for number, key in keys if key == job.key and number not in self._told]
+        if not untold:
+            return
         losses = [event[self._metric] for event in read_journal(job.folder)
                   if event["event"] == "measure"]  # fmt: skip
         if not ended(job.folder, job.key):
             if died or not losses or not (job.folder / ERROR).is_file():
                 return
             losses = losses[:1]
-        for number in range(len(self._keys)):
-            if self._job(number) == job and number not in self._told:
-                self._write({"number": number, "key": job.key, "value": losses[-1]})
-                self._complete(number, losses[-1])
+        for number in untold:
+            self._write({"number": number, "key": job.key, "value": losses[-1]})
+            self._complete(number, losses[-1])
 
     def _suggest(self) -> dict[str, Any]:
         """What the next suggestion draws for each axis; its trial is planned if it is new."""
