@@ -1,24 +1,25 @@
-"""Ray's cluster for the time of a study, and whether it has room for its trials."""
+"""Ray's cluster for the time of a study, and whether its nodes share the storage."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
-from ray._private.state import state
+from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.config import Study, Trial
 from orchestrator.errors import ResourceError
 
 OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
-MANY_NODES = 10**6  # where the autoscaler has no limit
+KNOCK_SECONDS = 10.0
 STORAGE_SECONDS = 120.0  # for a node to answer; it may have to start a process first
 SETTINGS = {
     # Seconds until Ray Train's controller sees that a worker ended.
@@ -39,6 +40,11 @@ def threads(study: Study, trials: list[Trial]) -> int:
     return max(1, int(reserved or (os.cpu_count() or 1) // at_once))
 
 
+def joins() -> bool:
+    """Whether a study joins a cluster that is there, instead of starting one for its time."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 @contextmanager
 def cluster(threads: int) -> Iterator[None]:
     """Ray for the time of a study: the cluster that RAY_ADDRESS or a job names, or a local one.
@@ -46,13 +52,13 @@ def cluster(threads: int) -> Iterator[None]:
     Args:
         threads: of a rank. Ray would set OMP_NUM_THREADS to the CPUs a process reserves, and
             oneDNN keeps to that number whatever torch is told later.
+
+    Raises:
+        ResourceError: no cluster answers where RAY_ADDRESS says, or not to this token.
     """
     settings = SETTINGS | {"OMP_NUM_THREADS": str(threads)}
-    if os.environ.get("RAY_ADDRESS"):
-        if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
-            # A head that was started in the background hands down that SIGINT is ignored.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        ray.init(runtime_env={"env_vars": settings})
+    if joins():
+        _join({"env_vars": settings})
     else:
         # Nobody takes this machine away, and the watcher's process delays each trial's start.
         os.environ.update(settings | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"})
@@ -71,41 +77,23 @@ def cluster(threads: int) -> Iterator[None]:
         ray.shutdown()
 
 
-@dataclass(frozen=True)
-class Machines:
-    """Nodes of one kind.
-
-    Attributes:
-        resources: of each, by Ray's name of it.
-        labels: of each; None where Ray does not tell, of nodes that are not there yet.
-        count: how many there are, or may be.
-    """
-
-    resources: Mapping[str, float]
-    labels: Mapping[str, str] | None
-    count: int
-
-    def has_labels(self, wanted: Mapping[str, str]) -> bool:
-        """Whether these may be nodes that a selector wants; one with operators may always."""
-        return self.labels is None or all(
-            self.labels.get(key) == value or not value.replace("-", "").replace("_", "").isalnum()
-            for key, value in wanted.items()
-        )
-
-
-def machines() -> list[Machines]:
-    """The nodes that are there, and those that the cluster's autoscaler may add."""
-    there = [
-        Machines(node["Resources"], node["Labels"], 1) for node in ray.nodes() if node["Alive"]
-    ]
-    limits = state.get_cluster_config()
-    groups = [] if limits is None else limits.node_group_configs
-    return there + [
-        Machines(
-            dict(group.resources), None, MANY_NODES if group.max_count < 0 else group.max_count
-        )
-        for group in groups
-    ]
+def _join(runtime_env: dict[str, Any]) -> None:
+    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
+        # A head that was started in the background hands down that SIGINT is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    address = os.environ["RAY_ADDRESS"]
+    try:
+        if address != "auto":
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), KNOCK_SECONDS).close()  # Ray tries minutes
+        ray.init(runtime_env=runtime_env)
+    except (OSError, ValueError, AuthenticationError) as error:
+        raise ResourceError(
+            f"no cluster can be joined at RAY_ADDRESS={address} ({str(error).splitlines()[0]}): "
+            "on its head set RAY_ADDRESS=auto, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to its "
+            "token; from elsewhere use orchestrator submit; without RAY_ADDRESS the study runs on "
+            "this machine"
+        ) from None
 
 
 def describe_cluster() -> str:
@@ -115,70 +103,12 @@ def describe_cluster() -> str:
     return text if nodes == 1 else f"{nodes} nodes, {text}"
 
 
-def check_resources(study: Study, trials: list[Trial], found: list[Machines]) -> None:
-    """Refuse a study that would wait forever.
-
-    Args:
-        found: what there is, and may be.
-
-    Raises:
-        ResourceError: if the trials that run at once, or the embedding, need more than the
-            cluster has, or if no node has room for one worker.
-    """
-    for trial in trials:
-        training, embedding = trial.config.training, trial.config.embedding
-        gpus = embedding.workers * embedding.gpus_per_worker
-        if gpus > (there := _total(found, "GPU")):
-            raise ResourceError(
-                f"the embedding of trial {trial.name} needs {gpus:g} GPU, the cluster has "
-                f"{there:g}. Lower embedding.workers or embedding.gpus_per_worker"
-            )
-        fitting = [kind for kind in found if kind.has_labels(training.node_labels)]
-        if not fitting:
-            raise ResourceError(
-                f"no node has the labels {training.node_labels} that trial {trial.name} asks for: "
-                "`ray list nodes --detail` shows them; change training.node_labels"
-            )
-        worker = {
-            "CPU": reserved_cpus(training.cpus_per_worker),
-            "GPU": float(training.gpus_per_worker),
-        }
-        if not any(_holds(kind, worker) for kind in fitting):
-            raise ResourceError(
-                f"a worker of trial {trial.name} needs {worker['CPU']:g} CPU and "
-                f"{worker['GPU']:g} GPU on one node, no node has that. Lower "
-                "training.cpus_per_worker or training.gpus_per_worker"
-            )
-        for resource, each in worker.items():
-            per_trial = training.workers * each
-            needed = per_trial * min(study.sweep.max_concurrent, len(trials))
-            if needed > (there := _total(fitting, resource)):
-                raise ResourceError(
-                    f"trial {trial.name} needs {per_trial:g} {resource}, "
-                    f"{study.sweep.max_concurrent} trials at once {needed:g}; the cluster has "
-                    f"{there:g}. Lower training.workers, "
-                    f"training.{resource.lower()}s_per_worker or sweep.max_concurrent"
-                )
-
-
-def _holds(kind: Machines, needed: Mapping[str, float]) -> bool:
-    return kind.count > 0 and all(kind.resources.get(key, 0) >= n for key, n in needed.items())
-
-
-def _total(found: list[Machines], resource: str) -> float:
-    """What there is, or what there may be if that is more: a group counts the nodes it has."""
-    there = sum(kind.resources.get(resource, 0) for kind in found if kind.labels is not None)
-    limit = sum(
-        kind.count * kind.resources.get(resource, 0) for kind in found if kind.labels is None
-    )
-    return max(there, limit)
-
-
-def check_storage(folders: Iterable[Path]) -> None:
+def check_storage(written: Iterable[Path], read: Iterable[Path] = ()) -> None:
     """Refuse folders that a node of the cluster does not share.
 
     Args:
-        folders: of results, artifacts and models; made if they are missing.
+        written: folders of results, artifacts and models; made if they are missing.
+        read: folders of models that the study names by their path.
 
     Raises:
         ResourceError: naming the node and the folder.
@@ -187,21 +117,32 @@ def check_storage(folders: Iterable[Path]) -> None:
     if len(nodes) == 1:
         return
     marks = []
-    for folder in folders:
+    for folder in written:
         folder.mkdir(parents=True, exist_ok=True)
         marks.append(folder / f".shared-{uuid.uuid4().hex}")
         marks[-1].touch()
+    # What a folder of a model holds was checked on this node.
+    looked_for = {mark: mark.parent for mark in marks} | {path: path for path in read}
     try:
         on = NodeAffinitySchedulingStrategy
         asked = {
-            _missing.options(scheduling_strategy=on(node["NodeID"], soft=False)).remote(marks): node
+            _missing.options(scheduling_strategy=on(node["NodeID"], soft=False)).remote(
+                list(looked_for)
+            ): node["NodeManagerAddress"]
             for node in nodes
         }
         for answer, node in asked.items():
-            if missing := ray.get(answer, timeout=STORAGE_SECONDS):
+            try:
+                missing = ray.get(answer, timeout=STORAGE_SECONDS)
+            except RayError as error:
                 raise ResourceError(
-                    f"node {node['NodeManagerAddress']} does not see {missing[0].parent}: give "
-                    "--output and store folders that all nodes share, at the same path"
+                    f"node {node} did not tell whether it shares {looked_for[marks[0]]}: "
+                    f"{str(error).strip().splitlines()[-1]}. `ray status` shows whether it is well"
+                ) from None
+            if missing:
+                raise ResourceError(
+                    f"node {node} does not see {looked_for[missing[0]]}, or may not read it: give "
+                    "--output, store and model folders that all nodes share, at the same path"
                 )
     finally:
         for mark in marks:
@@ -210,12 +151,13 @@ def check_storage(folders: Iterable[Path]) -> None:
 
 @ray.remote(num_cpus=0)
 def _missing(paths: list[Path]) -> list[Path]:
-    for folder in {path.parent for path in paths}:
-        if folder.is_dir():
-            next(folder.iterdir(), None)  # a network file system looks again
-    return [path for path in paths if not path.exists()]
+    """Those that this node does not see."""
+    return [path for path in paths if not _sees(path)]
 
 
-def reserved_cpus(cpus_per_worker: float | None) -> float:
-    """Cores that Ray reserves for a rank."""
-    return 1.0 if cpus_per_worker is None else cpus_per_worker
+def _sees(path: Path) -> bool:
+    try:
+        next(path.parent.iterdir(), None)  # a network file system looks again
+        return path.exists()
+    except OSError:
+        return False

@@ -10,17 +10,22 @@ from orchestrator.config import Study
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders of one study; absolute, because Ray changes the working folder of its processes."""
+    """Folders of one study; absolute, because Ray changes the working folder of its processes.
+
+    Attributes:
+        remote_store: address in object storage, or None.
+    """
 
     output: Path
     study: str
     store: Path
+    remote_store: str | None
 
     @classmethod
     def of(cls, study: Study) -> Layout:
         output = Path(study.output).resolve()
         store = Path(study.store).resolve() if study.store else output / "store"
-        return cls(output, study.study, store)
+        return cls(output, study.study, store, study.remote_store)
 
     @property
     def folder(self) -> Path:

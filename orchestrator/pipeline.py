@@ -39,6 +39,7 @@ from orchestrator.stages.measures import MEASURES_FILE, load_bigrams, write_meas
 from orchestrator.stages.near_duplicates import build_near_duplicates
 from orchestrator.stages.neighbours import End, build_neighbours, load_space
 from orchestrator.stages.pool import Pool, build_clusters, load_pool
+from orchestrator.store import ArtifactStore, RemoteStore
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.job import Job
 from orchestrator.training.record import ERROR, JOURNAL, RESULT, STOPPED, TRAIN_VERSION, ended
@@ -50,14 +51,13 @@ class Pipeline:
     Attributes:
         shared: what the trials share; tells what was made, reused and fetched.
         datasets: the distinct datasets (one, unless data is swept).
-        near_duplicates: what was found between each embedded pool and its test sets.
         notes: what the methods had to say of the plans that were written.
     """
 
     def __init__(self, layout: Layout, screen: Screen) -> None:
-        self.shared = Shared(layout.store, screen)
+        remote = RemoteStore(layout.remote_store, screen) if layout.remote_store else None
+        self.shared = Shared(ArtifactStore(layout.store, remote), screen)
         self.datasets: dict[str, Artifact] = {}
-        self.near_duplicates: dict[str, Artifact] = {}
         self.notes: list[str] = []
         self._layout = layout
         self._screen = screen
@@ -158,6 +158,7 @@ class Pipeline:
     def _job(self, trial: Trial) -> Job:
         config = trial.config
         dataset, embeddings = self.dataset(config), self._embeddings(config)
+        self.near_duplicates(config)
         path, digest = self.shared.model(config.model.name)
         scoring = config.evaluation.generate.reward_model
         reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
@@ -187,7 +188,7 @@ class Pipeline:
             tokens=tokens.path,
             tokens_digest=tokens.digest,
             folder=self._layout.trial(trial.name),
-            store=self.shared.store,
+            store=self.shared.store.path,
             reward_model=reward_model,
         )
 
@@ -197,15 +198,21 @@ class Pipeline:
             return None
         dataset, store = self.dataset(config), self.shared.store
         path, digest = self.shared.model(config.embedding.model)
-        embeddings = self.shared.artifact(
+        return self.shared.artifact(
             "embeddings",
             [dataset.digest, config.embedding.model_dump(mode="json")],
             lambda line: build_embeddings(dataset, config.embedding, path, digest, store, line),
             describe_embeddings,
             total=sum(embedded_rows(dataset).values()),
         )
-        threshold = config.data.near_duplicate
-        self.near_duplicates[f"{embeddings.digest} {threshold}"] = self.shared.artifact(
+
+    def near_duplicates(self, config: TrialConfig) -> Artifact | None:
+        """What was found between pool and test sets; None where nothing is embedded."""
+        dataset, embeddings = self.dataset(config), self._embeddings(config)
+        if embeddings is None:
+            return None
+        store, threshold = self.shared.store, config.data.near_duplicate
+        return self.shared.artifact(
             "near duplicates",
             [embeddings.digest, threshold],
             lambda line: build_near_duplicates(
@@ -213,7 +220,6 @@ class Pipeline:
             ),
             lambda info: f"{sum(info['counts'].values()):,} pool rows",
         )
-        return embeddings
 
     def _pool(self, config: TrialConfig) -> Pool:
         dataset, embeddings = self.dataset(config), self._embeddings(config)

@@ -14,6 +14,7 @@ from orchestrator.layout import Layout
 from orchestrator.pipeline import Pipeline
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE, write_order
+from orchestrator.store import check_remote_store
 
 
 def arrange_study(study: Study, out: Path, form: str | None) -> None:
@@ -28,6 +29,8 @@ def arrange_study(study: Study, out: Path, form: str | None) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: give a folder for the plans of a study")
     trials = expand(study)
+    if study.remote_store:
+        check_remote_store(study.remote_store)
     configs = [trial.config for trial in trials]
     with quiet_streams(out / "arrange.log") as console, Screen(console) as screen:
         pipeline = Pipeline(Layout.of(study), screen)

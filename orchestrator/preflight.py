@@ -10,6 +10,7 @@ from orchestrator import models
 from orchestrator.config import Trial, TrialConfig
 from orchestrator.errors import ConfigError, ModelError, ResourceError
 from orchestrator.screen import Screen
+from orchestrator.store import check_remote_store
 from orchestrator.training.available import check_available
 from orchestrator.training.device import pick_precision
 from orchestrator.training.memory import memory_plan
@@ -18,11 +19,12 @@ from orchestrator.training.room import check_memory, find_room
 from orchestrator.training.sizes import ModelSizes, model_sizes
 
 
-def check_settings(trials: list[Trial], store: Path) -> None:
-    """Models that cannot be had, and packages or GPUs that are missing, all at once.
+def check_settings(trials: list[Trial], store: Path, remote_store: str | None) -> None:
+    """What cannot be fetched from elsewhere, and packages or GPUs that are missing, all at once.
 
     Raises:
-        ConfigError: every model name that is wrong or that must not be read.
+        ConfigError: every model name that is wrong or that must not be read, and a remote store
+            that cannot be listed.
         ResourceError: every setting that this machine cannot run.
     """
     names = {pair for trial in trials for pair in _models(trial.config).items() if pair[1]}
@@ -32,6 +34,11 @@ def check_settings(trials: list[Trial], store: Path) -> None:
             models.check_access(name, store)
         except ModelError as error:
             faults.append(f"{key}: {error}")
+    if remote_store:
+        try:
+            check_remote_store(remote_store)
+        except ConfigError as error:
+            faults += error.faults
     if faults:
         raise ConfigError(faults)
     for trial in trials:
@@ -41,6 +48,12 @@ def check_settings(trials: list[Trial], store: Path) -> None:
             missing.append(str(error))
     if missing:
         raise ResourceError("\n".join(dict.fromkeys(missing)))
+
+
+def model_folders(trials: list[Trial]) -> set[Path]:
+    """Folders of the models that trials name by their path."""
+    names = {name for trial in trials for name in _models(trial.config).values() if name}
+    return {Path(name).expanduser().resolve() for name in names if models.is_path(name)}
 
 
 def check_models(

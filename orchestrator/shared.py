@@ -15,18 +15,19 @@ from orchestrator import models
 from orchestrator.artifacts import Artifact, key_digest
 from orchestrator.errors import ModelError
 from orchestrator.screen import Line, Screen
+from orchestrator.store import ArtifactStore
 
 
 class Shared:
     """Artifacts and models by what determines them, each with a line on the screen.
 
     Attributes:
-        store: folder of all shared artifacts and models.
+        store: all shared artifacts and, in its folder, models.
         models: digest of each resolved model by name.
         stages: name, seconds and reuse of what was made or fetched, for the report.
     """
 
-    def __init__(self, store: Path, screen: Screen) -> None:
+    def __init__(self, store: ArtifactStore, screen: Screen) -> None:
         self.store = store
         self.models: dict[str, str] = {}
         self.stages: list[dict[str, Any]] = []
@@ -40,7 +41,7 @@ class Shared:
         """Resolve models beside the other stages, in a process that takes its memory along."""
         process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         self._fetching |= {
-            name: process.submit(_resolve, name, self.store) for name in dict.fromkeys(names)
+            name: process.submit(_resolve, name, self.store.path) for name in dict.fromkeys(names)
         }
         try:
             yield

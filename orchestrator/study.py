@@ -6,6 +6,7 @@ import math
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,20 +14,14 @@ from typing import Any
 
 from rich.markup import escape
 
-from orchestrator.artifacts import write_json, write_text
-from orchestrator.cluster import (
-    check_resources,
-    check_storage,
-    cluster,
-    describe_cluster,
-    machines,
-    threads,
-)
-from orchestrator.config import Expansion, Study, Trial, dump_yaml, expansion
+from orchestrator.artifacts import Artifact, write_json, write_text
+from orchestrator.cluster import check_storage, cluster, describe_cluster, joins, threads
+from orchestrator.config import Expansion, Study, Trial, TrialConfig, dump_yaml, expansion
 from orchestrator.layout import Layout
 from orchestrator.lock import locked
+from orchestrator.machines import check_resources, machines
 from orchestrator.pipeline import Pipeline
-from orchestrator.preflight import check_models, check_settings
+from orchestrator.preflight import check_models, check_settings, model_folders
 from orchestrator.report import facts
 from orchestrator.report.build import build_report
 from orchestrator.report.read import FINISHED, STOPPED
@@ -40,7 +35,7 @@ from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE
 from orchestrator.stages.measures import MEASURES_FILE
 from orchestrator.suggestions import Suggestions, check_search
-from orchestrator.sweep import AllAtOnce, run_trials
+from orchestrator.sweep import INTERRUPTED, AllAtOnce, run_trials
 from orchestrator.tracking import (
     Record,
     SystemSampler,
@@ -72,7 +67,7 @@ def run_study(study: Study) -> bool:
     expanded = expansion(study)
     check_search(study)
     layout = Layout.of(study)
-    check_settings(expanded.trials, layout.store)
+    check_settings(expanded.trials, layout.store, study.remote_store)
     log = layout.folder / "logs" / "run.log"
     with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:
         run = Run(study, expanded, layout, screen)
@@ -102,12 +97,14 @@ class Run:
             + (f" ({escape(self.left_out)})" if self.left_out and not by else "")
         )
         pipeline = Pipeline(layout, screen)
-        pipeline.read_data(self.trials)
+        if not joins():
+            pipeline.read_data(self.trials)  # what is wrong with it is told before Ray starts
         line = screen.line("ray")
         with cluster(threads(study, self.trials)):
             check_resources(study, self.trials, machines())
-            check_storage([layout.output, layout.store])
+            check_storage([layout.output, layout.store], model_folders(self.trials))
             line.done(describe_cluster())
+            pipeline.read_data(self.trials)
             write_text(layout.folder / "study.yaml", dump_yaml(study))
             forget_stops(layout.folder / "trials", study.sweep.scheduler.model_dump())
             configs = [trial.config for trial in self.trials]
@@ -165,7 +162,8 @@ class Run:
         line.done(_shown(report))
         endings = {row["trial"]: row["status"] for row in rows}
         metrics = {row["trial"]: self._metrics(row) for row in rows}
-        tracker.update(finished(tracker.record, STUDY_FILES, self.errors, endings, metrics))
+        killed = [name for name, error in self.errors.items() if error == INTERRUPTED]
+        tracker.update(finished(tracker.record, STUDY_FILES, self.errors, endings, metrics, killed))
         line = self.screen.line("mlflow")
         unsent = tracker.close(self.study.tracking.flush_seconds)
         line.done(_shown(tracker.address), mark="later" if unsent else "done")
@@ -212,11 +210,6 @@ class Run:
         }
 
     def _facts(self, pipeline: Pipeline) -> dict[str, Any]:
-        data_sets: dict[str, dict[str, Any]] = {}
-        for trial in self.trials:
-            data_set = pipeline.dataset(trial.config)
-            known = data_sets.setdefault(data_set.digest, {"trials": [], **data_set.info})
-            known["trials"].append(trial.name)
         return {
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             "seconds": time.time() - self.started,
@@ -224,13 +217,25 @@ class Run:
             "hardware": facts.hardware(),
             "versions": facts.versions(),
             "git_commit": facts.git_commit(),
-            "data": list(data_sets.values()),
-            "near_duplicates": [found.info for found in pipeline.near_duplicates.values()],
+            "data": self._told_of(pipeline.dataset),
+            "near_duplicates": self._told_of(pipeline.near_duplicates),
             "models": {
                 name: {"fingerprint": digest} for name, digest in pipeline.shared.models.items()
             },
             "stages": pipeline.shared.stages,
         }
+
+    def _told_of(
+        self, artifact_of: Callable[[TrialConfig], Artifact | None]
+    ) -> list[dict[str, Any]]:
+        """What shared artifacts tell of themselves, each with the trials that use it."""
+        told: dict[str, dict[str, Any]] = {}
+        for trial in self.trials:
+            found = artifact_of(trial.config)
+            if found is not None:
+                entry = told.setdefault(found.digest, {"trials": [], **found.info})
+                entry["trials"].append(trial.name)
+        return list(told.values())
 
 
 def _cell(value: Any) -> str:

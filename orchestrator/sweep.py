@@ -11,9 +11,9 @@ from ray import tune
 from ray.tune import schedulers
 from ray.tune.search import Searcher
 
-from orchestrator.cluster import reserved_cpus
 from orchestrator.config import Study, TrialConfig
 from orchestrator.config.sweep import Scheduler
+from orchestrator.machines import reserved_cpus
 from orchestrator.screen import Screen
 from orchestrator.stages.train import Placement, tune_trial
 from orchestrator.stages.watch import Watch

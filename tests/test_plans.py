@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.config import Study, expand
-from orchestrator.errors import UserError
+from orchestrator.errors import ConfigError, UserError
 from orchestrator.layout import Layout
 from orchestrator.pipeline import Pipeline
 from orchestrator.plans import arrange_study
@@ -83,3 +83,10 @@ def test_a_file_in_the_place_of_the_folder_is_refused_and_kept(tmp_path):
     with pytest.raises(UserError, match=r"plan\.parquet is a file: give a folder"):
         arrange_study(Study.model_validate(STUDY), out, None)
     assert out.read_text() == "mine"
+
+
+def test_a_remote_store_that_is_not_there_is_refused_before_anything_is_written(s3, tmp_path):
+    places = {"output": str(tmp_path / "out"), "remote_store": "s3://none/shared"}
+    with pytest.raises(ConfigError, match="remote_store: s3://none/shared cannot be read"):
+        arrange_study(Study.model_validate(STUDY | places), tmp_path / "plans", None)
+    assert not list(tmp_path.iterdir())

@@ -107,15 +107,24 @@ def test_a_reward_model_is_counted_and_what_is_none_is_refused(tiny, tmp_path):
 def test_every_wrong_model_name_is_said_at_once_and_once(tmp_path):
     names = {"model": {"name": "random:no"}, "embedding": {"model": "random:none"}}
     with pytest.raises(ConfigError) as caught:
-        check_settings([trial(config(**names))] * 2, tmp_path)
+        check_settings([trial(config(**names))] * 2, tmp_path, None)
     assert [fault.split(":")[0] for fault in caught.value.faults] == [
         "embedding.model", "model.name",
     ]  # fmt: skip
+
+
+def test_a_remote_store_that_is_not_there_is_said_beside_the_wrong_model_names(s3, tmp_path):
+    names = {"model": {"name": "random:tiny-llama"}, "embedding": {"model": "random:tiny-bert"}}
+    wrong = trial(config(**{**names, "model": {"name": "random:no"}}))
+    check_settings([trial(config(**names))], tmp_path, "s3://team/not-written-yet")
+    with pytest.raises(ConfigError, match="2 faults") as caught:
+        check_settings([wrong], tmp_path, "s3://none/x")
+    assert caught.value.faults[1].startswith("remote_store: s3://none/x cannot be read")
 
 
 def test_what_this_machine_lacks_is_said_once(tmp_path):
     names = {"name": "random:tiny-llama", "liger": True}
     needy = config(model=names, embedding={"model": "random:tiny-bert"})
     with pytest.raises(ResourceError) as caught:
-        check_settings([trial(needy)] * 2, tmp_path)
+        check_settings([trial(needy)] * 2, tmp_path, None)
     assert str(caught.value).count("model.liger: true") == 1

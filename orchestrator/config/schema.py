@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveInt, field_validator
 
+from orchestrator.bucket import ADDRESS
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.claim import Claim
 from orchestrator.config.evaluation import Evaluation
@@ -98,6 +99,17 @@ class Study(TrialConfig):
     ]
     output: str = "outputs"
     store: str | None = None  # null: <output>/store
+    remote_store: str | None = None  # folder in object storage for artifacts that clusters share
     tracking: Tracking = Tracking()
     sweep: Sweep = Sweep()
     claim: Claim | None = None
+
+    @field_validator("remote_store")
+    @classmethod
+    def _is_in_a_bucket(cls, address: str | None) -> str | None:
+        if address is not None and not ADDRESS.fullmatch(address):
+            raise ValueError(
+                "type s3://bucket/folder or gs://bucket/folder, and nothing more: who may use it "
+                "the environment says, as in AWS_PROFILE or GOOGLE_APPLICATION_CREDENTIALS"
+            )
+        return address

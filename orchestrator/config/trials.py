@@ -51,8 +51,8 @@ class Trial:
         config: the full configuration.
         settings: dotted key -> value, as far as the sweep set it.
         key: SHA-256 of what determines the result, defaults included; settings of the study
-            around it (study, output, store, tracking, sweep) and those that change speed or the
-            report alone leave it as it is.
+            around it (study, output, store, remote_store, tracking, sweep) and those that change
+            speed or the report alone leave it as it is.
         arm: what the trial is compared as; trials that differ in seeds alone share it.
         merged: how many later combinations came to this same configuration and were left out.
     """

@@ -1,7 +1,8 @@
 """What the store of a study holds already.
 
 An artifact is found by those parts of its key that a study determines. The version of the stage
-that made it is not compared: after an upgrade, one may be shown as stored that is made anew.
+that made it is not compared: after an upgrade, one may be shown as stored that is made anew. What a
+remote store holds is not known here, where no network is used: it counts as to be made.
 """
 
 from __future__ import annotations

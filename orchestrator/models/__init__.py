@@ -5,6 +5,6 @@ path of a folder, or a Hugging Face id (`hub`). No code that comes with a model 
 """
 
 from orchestrator.models.folder import check_folder, fingerprint
-from orchestrator.models.names import check_access, resolve, validate_name
+from orchestrator.models.names import check_access, is_path, resolve, validate_name
 
-__all__ = ["check_access", "check_folder", "fingerprint", "resolve", "validate_name"]
+__all__ = ["check_access", "check_folder", "fingerprint", "is_path", "resolve", "validate_name"]

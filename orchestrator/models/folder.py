@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
 from typing import Any
 
 from orchestrator.artifacts import MANIFEST, file_digest, key_digest, read_manifest
@@ -14,16 +15,23 @@ from orchestrator.models.known import accepted, suggestion
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
-def model_files(folder: Path) -> list[Path]:
-    """The files that a model is loaded from, sorted; not the manifest."""
+def is_model_file(path: PurePath) -> bool:
+    """Whether a model is loaded from a file; not the manifest.
+
+    Args:
+        path: relative to the model's folder.
+    """
     # Besides the top level only the folders of sentence-transformers modules, as 1_Pooling: a
     # training output folder may hold many other models.
-    found = [
-        path
-        for pattern in MODEL_FILES
-        for path in [*folder.glob(pattern), *folder.glob(f"[0-9]_*/{pattern}")]
-    ]
-    return sorted(path for path in found if path.name != MANIFEST and path.is_file())
+    *folders, name = path.parts
+    inside = not folders or (len(folders) == 1 and fnmatchcase(folders[0], "[0-9]_*"))
+    return inside and name != MANIFEST and any(fnmatchcase(name, kind) for kind in MODEL_FILES)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files that a model is loaded from, sorted."""
+    found = [*folder.glob("*"), *folder.glob("*/*")]
+    return sorted(p for p in found if is_model_file(p.relative_to(folder)) and p.is_file())
 
 
 def complete(folder: Path) -> bool:

@@ -9,13 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.artifacts import commit, key_digest
+from orchestrator.bucket import ADDRESS
 from orchestrator.errors import ModelError
-from orchestrator.models.bucket import (
-    ADDRESS,
-    check_bucket_access,
-    is_bucket,
-    save_bucket_model,
-)
+from orchestrator.models.bucket import check_bucket_access, is_bucket, save_bucket_model
 from orchestrator.models.folder import check_folder, complete
 from orchestrator.models.hub import check_hub_access, save_hub_model
 from orchestrator.models.known import accepted, suggestion
@@ -53,7 +49,7 @@ def resolve(name: str, store: Path) -> Path:
         key, save = {"random": PRESETS[preset], "seed": seed}, partial(save_random, preset, seed)
     elif is_bucket(name):
         key, save = {"bucket": name}, partial(save_bucket_model, name)
-    elif _is_path(name):
+    elif is_path(name):
         return Path(name).expanduser().resolve()
     else:
         key, save = {"hub": name}, partial(save_hub_model, name)
@@ -83,7 +79,7 @@ def check_access(name: str, store: Path) -> None:
         if not complete(_stored(name, {"bucket": name}, store)):
             check_bucket_access(name)
         return
-    if name in ALIASES or name.startswith("random:") or _is_path(name):
+    if name in ALIASES or name.startswith("random:") or is_path(name):
         return
     if not complete(_stored(name, {"hub": name}, store)):
         check_hub_access(name)
@@ -105,11 +101,22 @@ def validate_name(name: str) -> None:
             raise ModelError(
                 f"{name!r} is no folder of a bucket: type s3://bucket/folder or gs://bucket/folder"
             )
-    elif _is_path(name):
+    elif is_path(name):
         check_folder(Path(name).expanduser(), f"the model folder {name}")
     elif not HUB_ID.fullmatch(name) or ("/" not in name and suggestion(name)):
         # An id without an owner that looks like a name from here is a slip of the finger.
         raise ModelError(f"{name!r} is not a model name.{suggestion(name)}\n{accepted()}")
+
+
+def is_path(name: str) -> bool:
+    """Whether a model is named by the path of its folder."""
+    # owner/model may be a folder or a Hugging Face id: it is a path where that folder exists.
+    return not is_bucket(name) and (
+        name.startswith(("/", "./", "../", "~"))
+        or "\\" in name
+        or name.count("/") > 1
+        or (name != "" and Path(name).is_dir())
+    )
 
 
 def _stored(name: str, key: dict[str, object], store: Path) -> Path:
@@ -129,13 +136,3 @@ def _parse_random(name: str) -> tuple[str, int]:
     if len(rest) > 1 or not re.fullmatch(r"[0-9]{1,9}", rest[0]):
         raise ModelError(f"the seed in {name!r} is not a whole number: type random:{preset}:1")
     return preset, int(rest[0])
-
-
-def _is_path(name: str) -> bool:
-    # owner/model may be a folder or a Hugging Face id: it is a path where that folder exists.
-    return (
-        name.startswith(("/", "./", "../", "~"))
-        or "\\" in name
-        or name.count("/") > 1
-        or (name != "" and Path(name).is_dir())
-    )

@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts import Artifact, build
+from orchestrator.artifacts import Artifact
 from orchestrator.config import TrialConfig
 from orchestrator.config.sources import Data
 from orchestrator.config.training import Model
 from orchestrator.data import dataset, readers
 from orchestrator.errors import DataError
+from orchestrator.store import ArtifactStore
 from orchestrator.training import tokens
 
 DATASET_VERSION = 2
 TOKENS_VERSION = 1
 
 
-def build_dataset(data: Data, store: Path) -> Artifact:
+def build_dataset(data: Data, store: ArtifactStore) -> Artifact:
     """`instances.parquet` of all splits."""
     sources = {
         split: readers.fingerprint(source)
@@ -26,11 +27,11 @@ def build_dataset(data: Data, store: Path) -> Artifact:
         if (source := getattr(data, split)) is not None
     }
     key = {"version": DATASET_VERSION, "sources": sources, "leakage": data.leakage}
-    return build(store, "dataset", key, lambda folder: dataset.write(data, folder))
+    return store.build("dataset", key, lambda folder: dataset.write(data, folder))
 
 
 def build_tokens(
-    instances: Artifact, model: Model, model_path: Path, model_digest: str, store: Path
+    instances: Artifact, model: Model, model_path: Path, model_digest: str, store: ArtifactStore
 ) -> Artifact:
     """The token table of all instances under the model's tokenizer and template."""
 
@@ -48,7 +49,7 @@ def build_tokens(
         "template": model.template,
         "max_length": model.max_length,
     }
-    return build(store, "tokens", key, make)
+    return store.build("tokens", key, make)
 
 
 def check_sizes(config: TrialConfig, pool: int) -> None:

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import Artifact, build
+from orchestrator.artifacts import Artifact
 from orchestrator.config.schema import Embedding
 from orchestrator.data.dataset import embedding_text, load_messages
 from orchestrator.screen import Line
 from orchestrator.stages.encoder import Encoder, Texts
 from orchestrator.stages.vector_cache import Vectors, text_digests
+from orchestrator.store import ArtifactStore
 
 EMBED_VERSION = 2
 EMBEDDED = ("pool", "query", "held_out")  # the first splits of a dataset, as its rows go on
@@ -33,7 +34,7 @@ def build_embeddings(
     embedding: Embedding,
     model_path: Path,
     model_digest: str,
-    store: Path,
+    store: ArtifactStore,
     line: Line,
 ) -> Artifact:
     """`vectors.npy`: (pool + query + held-out, d) float32 unit vectors, in row order.
@@ -45,7 +46,7 @@ def build_embeddings(
     """
     splits = embedded_rows(instances)
     count = sum(splits.values())
-    encoder = Encoder(model_path, model_digest, embedding, store)
+    encoder = Encoder(model_path, model_digest, embedding, store.path)
 
     def texts() -> Iterator[str]:
         return map(embedding_text, itertools.islice(load_messages(instances.path), count))
@@ -66,8 +67,7 @@ def build_embeddings(
             info |= agreement(exact, rounded, len(pool))
         return info
 
-    return build(
-        store,
+    return store.build(
         "embeddings",
         {"version": EMBED_VERSION, "dataset": instances.digest, "vectors": encoder.key},
         make,

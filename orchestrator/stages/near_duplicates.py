@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.artifacts import Artifact, build
+from orchestrator.artifacts import Artifact
 from orchestrator.config.schema import Neighbours
 from orchestrator.screen import Line
 from orchestrator.search import nearest_of
@@ -23,6 +23,7 @@ from orchestrator.stages.embed import embedded_rows
 from orchestrator.stages.measures import load_texts
 from orchestrator.stages.pool import load_array
 from orchestrator.stages.shards import map_shards
+from orchestrator.store import ArtifactStore
 
 NEAR_DUPLICATES_VERSION = 2
 LISTED = 20  # pairs that are shown
@@ -34,7 +35,7 @@ def build_near_duplicates(
     embeddings: Artifact,
     threshold: float,
     neighbours: Neighbours,
-    store: Path,
+    store: ArtifactStore,
     line: Line,
 ) -> Artifact:
     """`pairs.parquet`: row, test_row, cosine of every pool row at the threshold or above, with
@@ -79,7 +80,7 @@ def build_near_duplicates(
         "embeddings": embeddings.digest,
         "threshold": threshold,
     }
-    return build(store, "near_duplicates", key, make)
+    return store.build("near_duplicates", key, make)
 
 
 def _counts(pairs: pa.Table, tests: dict[str, tuple[int, int]]) -> dict[str, int]:

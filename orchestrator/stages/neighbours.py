@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.artifacts import Artifact, build
+from orchestrator.artifacts import Artifact
 from orchestrator.config.schema import Neighbours
 from orchestrator.core.ranking import Candidates, merge
 from orchestrator.core.units import units_digest
@@ -16,6 +16,7 @@ from orchestrator.screen import Line
 from orchestrator.search import PoolSpace, search
 from orchestrator.stages.pool import Granularity, Pool, load_array
 from orchestrator.stages.shards import map_shards
+from orchestrator.store import ArtifactStore
 
 NEIGHBOURS_VERSION = 3
 FIELDS = ("units", "distances", "bound")
@@ -30,7 +31,7 @@ def build_neighbours(
     end: End,
     *,
     neighbours: Neighbours,
-    store: Path,
+    store: ArtifactStore,
     line: Line,
 ) -> Artifact:
     """Ranked lists of the query set over the pool's units, from one end of the pool."""
@@ -78,7 +79,7 @@ def build_neighbours(
         "end": end,
         "depth": neighbours.depth,
     }
-    return build(store, "neighbours", key, make)
+    return store.build("neighbours", key, make)
 
 
 def load_space(pool: Pool, artifact: Artifact, end: End) -> PoolSpace:

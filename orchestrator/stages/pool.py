@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import Artifact, build
+from orchestrator.artifacts import Artifact
 from orchestrator.config.arrangement import Clusters
 from orchestrator.core.ranking import Floats
 from orchestrator.core.units import Units, groups, instances, unit_vectors
 from orchestrator.search import kmeans_labels
+from orchestrator.store import ArtifactStore
 
 CLUSTERS_VERSION = 1
 
@@ -80,7 +81,7 @@ def load_pool(
 
 
 def build_clusters(
-    dataset: Artifact, embeddings: Artifact, clusters: Clusters, store: Path
+    dataset: Artifact, embeddings: Artifact, clusters: Clusters, store: ArtifactStore
 ) -> Artifact:
     """`labels.npy`: (pool,) int64, the k-means cluster of each row."""
     pool = dataset.info["splits"]["pool"]["instances"]
@@ -95,7 +96,7 @@ def build_clusters(
         "embeddings": embeddings.digest,
         **clusters.model_dump(mode="json"),
     }
-    return build(store, "clusters", key, make)
+    return store.build("clusters", key, make)
 
 
 def load_vectors(embeddings: Artifact) -> Floats:

@@ -182,6 +182,18 @@ def test_the_fault_of_an_override_does_not_repeat_a_password(faults):
     assert "hunter2" not in "".join(faults("", "tracking.url=http://me:hunter2@host"))
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["s3://team", "team/shared", "s3://key:hunter2@team/shared", "s3://team/shared?key=hunter2",
+     "https://team/shared", "s3://téam/shared"],
+)  # fmt: skip
+def test_a_remote_store_is_a_folder_in_a_bucket_and_holds_no_secret(faults, study, address):
+    (fault,) = faults(f"remote_store: {address}\n")
+    assert "remote_store: type s3://bucket/folder or gs://bucket/folder" in fault
+    assert "hunter2" not in fault
+    assert study("remote_store: gs://team/shared/\n").remote_store == "gs://team/shared/"
+
+
 SWEPT = """
 arrangement: {selection: both_ends, order: farthest_first, rows: 5}
 training: {learning_rate: 1e-5}

@@ -99,6 +99,7 @@ def test_the_key_tells_configurations_apart_and_nothing_else():
     assert re.fullmatch("[0-9a-f]{64}", key())
     assert key() == key(seed=0) == key(training={}, evaluation={"every": 10})
     assert key() == key(study="other", output="o", store="s", tracking={"uri": "sqlite:///u.db"})
+    assert key() == key(remote_store="s3://team/shared")
     changed = [
         key(),
         key(seed=1),
@@ -214,6 +215,7 @@ def test_keys_written_beside_method_random_are_refused(faults):
         ("parameters: {sweep.paired: {grid: [a]}}", "sweep.paired is not part of a trial"),
         ("parameters: {output: {grid: [a]}}", "output is not part of a trial"),
         ("parameters: {store: {grid: [a]}}", "store is not part of a trial"),
+        ("parameters: {remote_store: {grid: [a]}}", "remote_store is not part of a trial"),
         ("parameters: {label: {grid: [a]}}", "label is not a key"),
         ("parameters: {seed.x: {grid: [1]}}", "seed is 0, which has no key x"),
         ("parameters: {data.pool.path: {grid: [1]}}", "data.pool.path is 1: give text, in quotes"),

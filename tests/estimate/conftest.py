@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator import models
-from orchestrator.artifacts import build
 from orchestrator.stages.dataset import build_dataset, build_tokens
 from orchestrator.stages.embed import EMBED_VERSION
 from orchestrator.stages.encoder import Encoder
+from orchestrator.store import ArtifactStore
 from tests.estimate.base import POOL, QUERIES, config
 
 
@@ -16,11 +16,12 @@ from tests.estimate.base import POOL, QUERIES, config
 def store(tmp_path_factory) -> Path:
     """A store with the data, the two models, the tokens and the vectors of the base."""
     root, base = tmp_path_factory.mktemp("store"), config()
-    dataset = build_dataset(base.data, root)
+    artifacts = ArtifactStore(root)
+    dataset = build_dataset(base.data, artifacts)
     folder = models.resolve(base.model.name, root)
-    build_tokens(dataset, base.model, folder, models.fingerprint(folder), root)
+    build_tokens(dataset, base.model, folder, models.fingerprint(folder), artifacts)
     embedder = models.resolve(base.embedding.model, root)
     key = Encoder(embedder, models.fingerprint(embedder), base.embedding, root).key
     key = {"version": EMBED_VERSION, "dataset": dataset.digest, "vectors": key}
-    build(root, "embeddings", key, lambda _: {"texts": POOL + QUERIES})
+    artifacts.build("embeddings", key, lambda _: {"texts": POOL + QUERIES})
     return root

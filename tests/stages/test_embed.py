@@ -8,13 +8,14 @@ import pytest
 import ray
 from sentence_transformers import SentenceTransformer
 
-from orchestrator import artifacts, models
+from orchestrator import models
 from orchestrator.config.schema import Embedding
 from orchestrator.data import dataset
 from orchestrator.errors import ModelError
 from orchestrator.stages import vector_cache
 from orchestrator.stages.embed import agreement, build_embeddings, describe_embeddings
 from orchestrator.stages.encoder import Encoder
+from orchestrator.store import ArtifactStore
 
 POOL = [f"question {number} " + "and more " * (number % 7) + "answer" for number in range(40)]
 POOL += POOL[3:6]  # exact duplicates
@@ -58,7 +59,8 @@ def cluster():
 def embed(cluster, bert):
     """Embed a pool and the test sets in a store: the artifact and its vectors."""
 
-    def run(store, pool=POOL, line=None, **settings):
+    def run(folder, pool=POOL, line=None, **settings):
+        store = ArtifactStore(folder)
         instances = make_dataset({"pool": pool, **TESTS}, store)
         # A chunk has 16 texts.
         embedding = Embedding.model_validate({"batch_tokens": 64} | settings)
@@ -104,7 +106,7 @@ def make_dataset(splits, store):
         )
         return {"splits": {name: {"instances": len(texts)} for name, texts in splits.items()}}
 
-    return artifacts.build(store, "dataset", splits, make)
+    return store.build("dataset", splits, make)
 
 
 def encode(folder, texts):

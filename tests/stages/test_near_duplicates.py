@@ -6,11 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from orchestrator import artifacts
+from orchestrator.artifacts import MANIFEST
 from orchestrator.config.schema import Neighbours
 from orchestrator.data import dataset
 from orchestrator.screen import Screen
 from orchestrator.stages.near_duplicates import SHOWN_CHARS, build_near_duplicates
+from orchestrator.store import ArtifactStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -30,7 +31,7 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return tmp_path_factory.mktemp("store")
+    return ArtifactStore(tmp_path_factory.mktemp("store"))
 
 
 def make_dataset(folder):
@@ -60,8 +61,8 @@ def write_vectors(folder):
 
 @pytest.fixture(scope="module")
 def find(store):
-    instances = artifacts.build(store, "dataset", 1, make_dataset)
-    vectors = artifacts.build(store, "embeddings", 1, write_vectors)
+    instances = store.build("dataset", 1, make_dataset)
+    vectors = store.build("embeddings", 1, write_vectors)
 
     def run(threshold, **settings):
         with Screen() as screen:
@@ -107,7 +108,7 @@ def test_the_threshold_decides_and_rows_below_it_are_not_counted(find):
 def test_the_shards_do_not_change_what_is_found(find, store):
     whole = find(0.9)
     pairs = pq.read_table(whole.path / "pairs.parquet")
-    (whole.path / artifacts.MANIFEST).unlink()
+    (whole.path / MANIFEST).unlink()
     sharded = find(0.9, shard_rows=2, workers=2)
     assert not sharded.reused
     assert pq.read_table(sharded.path / "pairs.parquet").equals(pairs)

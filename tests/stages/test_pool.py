@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import artifacts
 from orchestrator.config.arrangement import Clusters
 from orchestrator.core.units import groups, unit_vectors
 from orchestrator.search import kmeans_labels
 from orchestrator.stages.pool import build_clusters, load_array, load_pool, make_pool
+from orchestrator.store import ArtifactStore
 from tests.core.pools import blocks_of, unit_rows
 
 TASKS = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1])
@@ -56,7 +56,12 @@ def test_instances_keep_their_vectors_and_are_grouped_by_task():
 
 
 @pytest.fixture
-def stored(tmp_path):
+def store(tmp_path):
+    return ArtifactStore(tmp_path)
+
+
+@pytest.fixture
+def stored(store):
     """A data set of nine pool rows, two queries and a held-out row, and its vectors."""
 
     def write_dataset(folder):
@@ -69,8 +74,8 @@ def stored(tmp_path):
         np.save(folder / "vectors.npy", VECTORS)
 
     return (
-        artifacts.build(tmp_path, "dataset", 1, write_dataset),
-        artifacts.build(tmp_path, "embeddings", 1, write_vectors),
+        store.build("dataset", 1, write_dataset),
+        store.build("embeddings", 1, write_vectors),
     )
 
 
@@ -82,15 +87,15 @@ def test_a_loaded_pool_has_the_tasks_and_vectors_of_its_own_rows_alone(stored):
     np.testing.assert_array_equal(pool.queries, QUERIES)
 
 
-def test_clusters_are_made_of_the_pool_alone_and_once(stored, tmp_path):
+def test_clusters_are_made_of_the_pool_alone_and_once(stored, store):
     dataset, embeddings = stored
     section = Clusters(clusters=3, seed=4)
-    made = build_clusters(dataset, embeddings, section, tmp_path)
+    made = build_clusters(dataset, embeddings, section, store)
     labels = load_array(made.path / "labels.npy")
     assert np.array_equal(labels, kmeans_labels(POOL, 3, seed=4))
     assert made.info == {"clusters": len(np.unique(labels))}
-    assert build_clusters(dataset, embeddings, section, tmp_path).reused
-    other = build_clusters(dataset, embeddings, Clusters(clusters=3, seed=5), tmp_path)
+    assert build_clusters(dataset, embeddings, section, store).reused
+    other = build_clusters(dataset, embeddings, Clusters(clusters=3, seed=5), store)
     assert other.digest != made.digest
     pool = load_pool(section, dataset, embeddings, made)
     assert blocks_of(pool.units) == blocks_of(groups(labels))
