@@ -35,6 +35,9 @@ trap clean_up EXIT
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$private/auth_token"
 (umask 077 && python -c 'import secrets; print(secrets.token_hex(32))' > "$RAY_AUTH_TOKEN_PATH")
 
+# How the head asks a job to stop that `ray job submit` sends to it, as in the Dockerfile.
+export RAY_JOB_STOP_SIGNAL=SIGINT RAY_JOB_STOP_WAIT_TIME_S=120
+
 head_ip=$(python -c 'import ray; print(ray.util.get_node_ip_address())')
 address="$head_ip:$PORT"
 on_each=(srun --overlap --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_ON_NODE")

@@ -12,6 +12,15 @@ import yaml
 FOLDER = Path("cluster")
 COMMENT = re.compile(r"(^|\s)#.*")
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
+# What may stand before a program: a keyword of the shell, a variable for this call.
+BEFORE = re.compile(r"(do|if|then|until|while|\w+=.*)$")
+
+
+def node_labels_of_the_readme() -> list[tuple[str, str]]:
+    """The examples that the README of cluster/ gives for training.node_labels."""
+    found = re.findall(r"`\{(ray\.io/[\w-]+): ([\w-]+)\}`", (FOLDER / "README.md").read_text())
+    assert len(found) > 1
+    return found
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -29,6 +38,8 @@ def commands(text: str, programs: set[str]) -> Iterator[list[str]]:
         words: list[str] = []
         for word in [*lexer, ";"]:
             if set(word) <= set("();<>|&"):
+                while words and BEFORE.match(words[0]):
+                    words.pop(0)
                 if words and Path(words[0]).name in programs:
                     yield words
                 words = []

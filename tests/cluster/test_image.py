@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.jobs.client import ENVIRONMENT
 from tests.cluster.reading import FOLDER
 
 DOCKERFILE = FOLDER / "Dockerfile"
+SLURM = FOLDER / "slurm.sh"
 TEXT = DOCKERFILE.read_text().replace("\\\n", " ")
 LINES = [line for line in TEXT.splitlines() if line and not line.startswith("#")]
 
@@ -44,6 +46,15 @@ def test_the_base_is_pinned_and_has_the_cuda_that_torch_is_built_for():
 def test_it_ends_as_a_user_that_is_not_root():
     users = [line.split()[1] for line in LINES if line.startswith("USER")]
     assert users == ["1000:1000"]
+
+
+def test_a_plain_ray_job_is_stopped_as_one_of_orchestrator_submit():
+    asked = {f"{name}={ENVIRONMENT[name]}" for name in ENVIRONMENT if "JOB_STOP" in name}
+    assert len(asked) == 2
+    (declared,) = [line.split() for line in LINES if line.startswith("ENV")]
+    assert asked <= set(declared)
+    (exported,) = re.findall("^export (RAY_JOB.*)$", SLURM.read_text(), re.MULTILINE)
+    assert set(exported.split()) == asked
 
 
 def test_nothing_is_added_from_an_address_and_no_secret_is_named():

@@ -9,10 +9,12 @@ import jsonschema
 import pytest
 import ray
 import typer
-import yaml
+from ray.autoscaler._private.kuberay.autoscaling_config import (
+    _derive_autoscaling_config_from_ray_cr as autoscaling_config,
+)
 
 from orchestrator.cli import app
-from tests.cluster.reading import FOLDER, documents, parsed
+from tests.cluster.reading import FOLDER, documents, node_labels_of_the_readme, parsed
 
 KUBERAY = FOLDER / "kuberay"
 SCHEMA = json.loads((Path(__file__).parent / "kuberay_schema.json").read_text())
@@ -112,6 +114,47 @@ def test_secrets_are_named_and_given_to_the_head_alone(cluster):
     assert all("env" not in spec["containers"][0] for spec in workers)
 
 
+@pytest.fixture
+def groups(cluster):
+    """What Ray's autoscaler reads from the cluster's own object, which KubeRay lets it ask for."""
+    cluster["metadata"]["namespace"] = "orchestrator"
+    groups = autoscaling_config(cluster)["available_node_types"]
+    del groups["headgroup"]
+    return groups
+
+
+def test_the_autoscaler_starts_pods_with_the_labels_that_the_readme_chooses_by(groups):
+    startable = [group["labels"] for group in groups.values() if group["max_workers"]]
+    for key, value in node_labels_of_the_readme():
+        given = "given" if key == "ray.io/accelerator-type" else value  # the reader's own
+        assert any(labels.get(key) == given for labels in startable)
+
+
+def test_the_autoscaler_knows_how_many_gpus_it_may_add(groups):
+    assert {name: group["resources"]["GPU"] for name, group in groups.items()} == {
+        "gpu": 1, "gpu-spot": 1,
+    }  # fmt: skip
+    assert groups["gpu"]["max_workers"] > groups["gpu-spot"]["max_workers"] == 0
+
+
+def test_pods_are_on_the_kind_of_node_that_their_label_says(cluster):
+    gpu, spot = cluster["spec"]["workerGroupSpecs"]
+    assert gpu["labels"]["ray.io/market-type"] == "on-demand"
+    assert spot["labels"]["ray.io/market-type"] == "spot"
+    (key,) = spot["template"]["spec"]["nodeSelector"]
+    affinity = gpu["template"]["spec"]["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert {"key": key, "operator": "DoesNotExist"} in term["matchExpressions"]
+    assert spot["template"]["spec"]["affinity"] == {}
+
+
+def test_the_head_may_ask_for_the_limits_of_the_autoscaler_and_workers_may_not(cluster):
+    head, *workers = pods(cluster["spec"])
+    assert "automountServiceAccountToken" not in head
+    assert "serviceAccountName" not in head  # KubeRay's own, which may read the cluster's object
+    assert all(spec["automountServiceAccountToken"] is False for spec in workers)
+
+
 def test_the_autoscaler_is_the_second_and_spot_pods_are_not_started_unasked(cluster):
     assert cluster["spec"]["enableInTreeAutoscaling"]
     assert cluster["spec"]["autoscalerOptions"]["version"] == "v2"
@@ -125,6 +168,7 @@ def test_a_job_writes_to_the_shared_storage_and_its_cluster_ends_with_it(job):
     call = parsed(typer.main.get_command(app), shlex.split(job["spec"]["entrypoint"]))
     assert str(call["output"]).startswith("/shared/")
     assert job["spec"]["shutdownAfterJobFinishes"]
-    assert job["spec"]["backoffLimit"] > 0
-    environment = yaml.safe_load(job["spec"]["runtimeEnvYAML"])["env_vars"]
-    assert environment["RAY_JOB_STOP_SIGNAL"] == "SIGINT"
+
+
+def test_a_mistake_in_a_study_is_not_paid_for_twice(job):
+    assert job["spec"]["backoffLimit"] == 0

@@ -1,13 +1,19 @@
 """The files of Ray's cluster launcher, judged by Ray."""
 
 import copy
+import re
+import subprocess
+from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
+from ray._private.label_utils import validate_node_label_syntax
+from ray.autoscaler._private.docker import docker_start_cmds
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray
 
-from tests.cluster.reading import FOLDER, commands, documents, parsed
+from tests.cluster.reading import FOLDER, commands, documents, node_labels_of_the_readme, parsed
 
 CLOUDS = ["aws", "gcp"]
 
@@ -53,6 +59,39 @@ def test_every_container_asks_for_the_token_that_is_copied_to_it(config):
     assert f"{config['file_mounts'][folder]}/{name}" in (FOLDER / "README.md").read_text()
 
 
+def test_what_is_copied_is_there_and_where_the_head_and_the_readme_look_for_it(config):
+    for folder in config["file_mounts"].values():
+        assert folder.startswith("~") or Path(folder).is_dir()
+    started = docker_start_cmds(
+        "ubuntu", "image", config["file_mounts"], "name", [], config["cluster_name"], "/", "docker"
+    )
+    (option,) = config["docker"]["head_run_options"]
+    secrets, name = option.removeprefix("--env-file ").rsplit("/", 1)
+    assert f"-v {secrets}:/run/orchestrator" in started.replace("//", "/")
+    assert f"/{name}" in (FOLDER / "secrets.sh").read_text()
+    script = f"{secrets.removesuffix('orchestrator')}mlflow/on_head.sh"
+    assert (FOLDER / "README.md").read_text().count(f"--run-env=host 'bash {script}'") == 2
+
+
+def test_a_type_that_may_be_started_has_each_label_that_the_readme_chooses_by():
+    startable = [
+        node["labels"]
+        for cloud in CLOUDS
+        for node in documents(FOLDER / f"{cloud}.yaml")[0]["available_node_types"].values()
+        if node.get("max_workers")
+    ]
+    for key, value in node_labels_of_the_readme():
+        assert any(labels[key] == value for labels in startable)
+
+
+def test_labels_are_true_and_ray_can_read_them(config):
+    types = config["available_node_types"]
+    gpu, spot = types["gpu"]["labels"], types["gpu_spot"]["labels"]
+    validate_node_label_syntax(gpu)
+    assert gpu["ray.io/market-type"] == "on-demand"
+    assert spot == gpu | {"ray.io/market-type": "spot"}
+
+
 def test_every_node_mounts_the_shared_storage_before_its_container_starts(config):
     assert "--volume /shared:/shared" in config["docker"]["run_options"]
     assert any("mount -t nfs" in line for line in config["initialization_commands"])
@@ -83,6 +122,41 @@ def test_on_aws_no_node_is_left_to_rays_security_group_which_lets_everybody_try_
     for node in config["available_node_types"].values():
         assert node["node_config"]["SecurityGroupIds"]
         assert node["node_config"]["MetadataOptions"] == {"HttpTokens": "required"}
+
+
+def test_on_aws_workers_cannot_start_machines_and_every_role_is_made_by_the_readme():
+    (config,) = documents(FOLDER / "aws.yaml")
+    readme = (FOLDER / "README.md").read_text()
+    (made,) = re.findall(r"^for role in (.*); do$", readme, re.MULTILINE)
+    types = config["available_node_types"]
+    roles = {
+        name: node["node_config"]["IamInstanceProfile"]["Name"] for name, node in types.items()
+    }
+    assert set(roles.values()) == set(made.split())
+    assert roles["gpu"] == roles["gpu_spot"] != roles["head"]
+    (allowed,) = re.findall(r"--role-name (\S+) --policy-arn \S+/AmazonEC2FullAccess", readme)
+    assert allowed == roles["head"]
+
+
+@pytest.mark.parametrize(
+    ("image", "registry"),
+    [("1.dkr.ecr.us-west-2.amazonaws.com/a/b:1", "1.dkr.ecr.us-west-2.amazonaws.com"),
+     ("registry.example.org/team/orchestrator:0.1.0", None)],
+)  # fmt: skip
+def test_on_aws_docker_logs_in_to_amazons_registry_alone(image, registry, tmp_path):
+    (config,) = yaml.safe_load_all((FOLDER / "aws.yaml").read_text().replace("${IMAGE}", image))
+    (line,) = [line for line in config["initialization_commands"] if "docker login" in line]
+    for program in ("aws", "docker"):
+        (tmp_path / program).write_text('#!/bin/sh\necho "$(basename "$0") $*" >> calls\n')
+        (tmp_path / program).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "AWS_REGION": "us-west-2"}
+    subprocess.run(["bash", "-ec", line], cwd=tmp_path, env=environment, check=True)
+    calls = tmp_path / "calls"
+    made = sorted(calls.read_text().splitlines()) if calls.exists() else []
+    assert made == ([] if registry is None else [
+        "aws ecr get-login-password --region us-west-2",
+        f"docker login --username AWS --password-stdin {registry}",
+    ])  # fmt: skip
 
 
 def test_on_google_cloud_every_node_is_behind_the_firewall_rules_of_the_readme():

@@ -1,16 +1,21 @@
 """The MLflow servers: Docker Compose on one machine, and on Kubernetes."""
 
 import re
+import shutil
+import stat
+import subprocess
+import sys
 from configparser import ConfigParser
+from pathlib import Path
 
 import pytest
 from mlflow.cli import cli as mlflow
+from mlflow.environment_variables import MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_USERNAME
 from mlflow.version import VERSION
 
 from tests.cluster.reading import FOLDER, documents, parsed
 
 COMPOSE = FOLDER / "mlflow" / "compose.yaml"
-EXAMPLE = FOLDER / "mlflow" / ".env.example"
 README = (FOLDER / "README.md").read_text()
 
 
@@ -30,28 +35,79 @@ def pod(objects, kind, name):
     return objects[kind, name]["spec"]["template"]["spec"]
 
 
-def test_compose_refuses_to_start_while_a_value_of_the_example_is_unset():
+@pytest.fixture
+def secrets(tmp_path):
+    """What cluster/secrets.sh leaves in an empty home."""
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+
+    def made():
+        subprocess.run(["bash", FOLDER / "secrets.sh"], env=environment, check=True)
+        folder = tmp_path / ".ray" / "orchestrator"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+        return {path.name: path.read_text() for path in folder.iterdir()}
+
+    return made
+
+
+def variables(text):
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def test_secrets_are_random_and_are_made_once(secrets):
+    made = secrets()
+    user, *passwords = variables(made["mlflow.env"]).values()
+    assert user == "orchestrator"
+    every = [*passwords, made["auth_token"].strip()]
+    assert all(re.fullmatch("[0-9a-f]{64}", secret) for secret in every)
+    assert len(set(every)) == len(every)
+    assert secrets() == made
+
+
+def test_compose_refuses_to_start_without_each_of_the_secrets_and_a_place_for_artifacts(secrets):
     used = re.findall(r"\$\{(\w+)(:?[?-]?)", COMPOSE.read_text())
     refused = {name for name, operator in used if operator == ":?"}
-    defaults = {name for name, operator in used if operator != ":?"}
-    example = dict(line.split("=", 1) for line in EXAMPLE.read_text().splitlines()[1:])
-    assert refused == set(example)
-    assert set(example.values()) == {""}
-    assert defaults == {"ALLOWED_HOSTS"}
+    assert refused == {"ARTIFACTS", *variables(secrets()["mlflow.env"])}
+    assert {name for name, operator in used if operator != ":?"} == {"LISTEN"}
 
 
-def test_the_readme_fills_in_every_value_of_the_example():
-    for line in EXAMPLE.read_text().splitlines()[1:]:
-        assert re.search(rf"\b{line.rstrip('=')}\b", README)
-    assert ".env" in (FOLDER / "mlflow" / ".gitignore").read_text().splitlines()
+def test_studies_find_their_user_and_password_among_the_secrets(secrets):
+    names = {MLFLOW_TRACKING_USERNAME.name, MLFLOW_TRACKING_PASSWORD.name}
+    assert names <= set(variables(secrets()["mlflow.env"]))
 
 
-def test_only_mlflow_is_published_and_only_on_loopback(services):
-    assert services["mlflow"]["ports"] == ["127.0.0.1:5000:5000"]
+def test_each_way_to_run_a_study_on_a_cluster_sends_it_to_a_server():
+    sections = re.split("^## ", README, flags=re.MULTILINE)
+    for name in ("AWS", "Google Cloud", "Kubernetes", "Slurm", "An MLflow server"):
+        (section,) = [section for section in sections if section.startswith(f"{name}\n")]
+        assert "--set tracking.uri=http://" in section, name
+
+
+def test_only_mlflow_is_published_and_on_loopback_unless_an_address_is_given(services):
+    assert services["mlflow"]["ports"] == ["${LISTEN:-127.0.0.1}:5000:5000"]
     assert "ports" not in services["postgres"]
     (compose,) = documents(COMPOSE)
     assert services["postgres"]["networks"] == ["database"]
     assert compose["networks"]["database"] == {"internal": True}
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "shared.yaml"])
+def test_compose_knows_every_field(name):
+    program = shutil.which("check-jsonschema", path=str(Path(sys.executable).parent))
+    if program is None:
+        pytest.skip("check-jsonschema is not installed: pip install check-jsonschema")
+    call = [program, "--builtin-schema", "vendor.compose-spec", COMPOSE.with_name(name)]
+    found = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+
+
+def test_on_a_head_artifacts_go_to_the_folder_that_the_container_sees():
+    (overlay,) = documents(COMPOSE.with_name("shared.yaml"))
+    (volume,) = overlay["services"]["mlflow"]["volumes"]
+    (folder,) = set(volume.split(":"))
+    script = COMPOSE.with_name("on_head.sh").read_text()
+    assert f"export ARTIFACTS={folder}\n" in script
+    assert all(f'--file "$here/{name}"' in script for name in ("compose.yaml", "shared.yaml"))
 
 
 def calls(services, objects):
@@ -84,15 +140,13 @@ def test_no_password_is_an_argument_or_part_of_an_address(services, objects):
 
 def test_users_are_kept_in_the_database_and_may_only_read_by_default(objects):
     (compose,) = documents(COMPOSE)
-    for text in (
-        compose["configs"]["users"]["content"],
-        objects["ConfigMap", "mlflow"]["data"]["basic_auth.ini"],
-    ):
-        users = ConfigParser()
-        users.read_string(text)
-        assert users["mlflow"]["default_permission"] == "READ"
-        assert users["mlflow"]["database_uri"].startswith("postgresql://mlflow@postgres")
-        assert "admin_password" not in users["mlflow"]
+    text = COMPOSE.with_name(compose["configs"]["users"]["file"]).read_text()
+    assert objects["ConfigMap", "mlflow"]["data"]["basic_auth.ini"] == text
+    users = ConfigParser()
+    users.read_string(text)
+    assert users["mlflow"]["default_permission"] == "READ"
+    assert users["mlflow"]["database_uri"].startswith("postgresql://mlflow@postgres")
+    assert "admin_password" not in users["mlflow"]
 
 
 def test_the_readme_makes_every_key_of_the_secret_that_is_read(objects):

