@@ -23,6 +23,10 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="URL", help="The cluster's dashboard; or RAY_API_SERVER_ADDRESS."),
 ]
+PlainHttp = Annotated[
+    bool,
+    typer.Option("--plain-http", help="Another machine may get the token unencrypted."),
+]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id, as `jobs list` shows it.")]
 
 jobs = typer.Typer(help="Jobs that were submitted to a cluster.", no_args_is_help=True)
@@ -33,22 +37,28 @@ def submit(
     overlays: Overlays = None,
     settings: Settings = None,
     output: Output = None,
+    *,
     address: Address = None,
+    plain_http: PlainHttp = False,
     wait: Annotated[bool, typer.Option(help="Follow the job to its end.")] = True,
 ) -> None:
     """Run a study as a job of a Ray cluster, from the files of this folder."""
     from orchestrator.config import expand
     from orchestrator.jobs.client import Jobs
     from orchestrator.jobs.package import pack, place_in_package
+    from orchestrator.report.facts import commit_of
 
     loaded = load(study, overlays, settings, output)
     expand(loaded)
-    if not Path(loaded.output).is_absolute():
-        raise JobError(
-            f"output is {loaded.output}, a folder of the job, which ends with it: give --output a "
-            "folder that all nodes share, as in --output /shared/outputs"
-        )
-    found, here = Jobs(address), Path.cwd()
+    shared = {"output": "--output /shared/outputs", "store": "--set store=/shared/store"}
+    for key, advice in shared.items():
+        given = getattr(loaded, key)
+        if given is not None and not Path(given).is_absolute():
+            raise JobError(
+                f"{key} is {given}, a folder of the job, which ends with it: give one that all "
+                f"nodes share, as in {advice}"
+            )
+    found, here = Jobs(address, plain_http), Path.cwd()
     files = [study, *(overlays or [])]
     words = ["orchestrator", "run", place_in_package(study, here)]
     words += [f"--with={place_in_package(overlay, here)}" for overlay in overlays or []]
@@ -57,23 +67,25 @@ def submit(
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "working_folder.zip"
         pack(here, files, package)
-        job = found.submit(shlex.join(words), package, loaded.study)
+        # A job runs the working folder's orchestrator/, where there is one.
+        commit = commit_of(here / "orchestrator" / "__init__.py")
+        job = found.submit(shlex.join(words), package, loaded.study, commit)
     print(f"{job} on {found.address}", flush=True)
     if wait:
         _follow(found, job)
     else:
-        print(f"orchestrator jobs logs {job} --follow --address {found.address}")
+        print(f"orchestrator jobs logs {job} --follow {found.options}")
 
 
 @jobs.command("list")
-def list_jobs(address: Address = None) -> None:
+def list_jobs(address: Address = None, plain_http: PlainHttp = False) -> None:
     """What was submitted, the newest first."""
     from orchestrator.jobs.client import Jobs
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("job", "study", "status", "started", "ended"):
         table.add_column(name, no_wrap=True)
-    for job in Jobs(address).list():
+    for job in Jobs(address, plain_http).list():
         study = (job.metadata or {}).get("study", "")
         table.add_row(
             job.submission_id, study, str(job.status), _time(job.start_time), _time(job.end_time)
@@ -85,12 +97,13 @@ def list_jobs(address: Address = None) -> None:
 def logs(
     job: JobId,
     address: Address = None,
+    plain_http: PlainHttp = False,
     follow: Annotated[bool, typer.Option(help="Go on until the job ends.")] = False,
 ) -> None:
     """What a job has printed."""
     from orchestrator.jobs.client import Jobs
 
-    found = Jobs(address)
+    found = Jobs(address, plain_http)
     if follow:
         _follow(found, job)
     else:
@@ -98,11 +111,11 @@ def logs(
 
 
 @jobs.command()
-def stop(job: JobId, address: Address = None) -> None:
+def stop(job: JobId, address: Address = None, plain_http: PlainHttp = False) -> None:
     """End a job: it keeps its checkpoints, and the same submission goes on from there."""
     from orchestrator.jobs.client import ENDED, Jobs
 
-    found = Jobs(address).stop(job)
+    found = Jobs(address, plain_http).stop(job)
     print(f"{job}: {found.status}")
     if found.status not in ENDED:
         raise typer.Exit(1)
@@ -119,7 +132,7 @@ def _follow(found: Jobs, job: str) -> None:
         ended = found.follow(job, show)
     except KeyboardInterrupt:
         if not _asked_to_stop():
-            print(f"\nit goes on: orchestrator jobs logs {job} --follow --address {found.address}")
+            print(f"\nit goes on: orchestrator jobs logs {job} --follow {found.options}")
             raise typer.Exit(130) from None
         ended = found.stop(job)
     print(f"{job}: {ended.status}")

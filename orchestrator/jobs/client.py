@@ -6,8 +6,9 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import requests
@@ -15,8 +16,11 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from orchestrator.errors import JobError, JobLost
+from orchestrator.jobs.address import check_address
+from orchestrator.report.facts import COMMIT_VARIABLE
 
 POLL_SECONDS = 1.0
+ANSWER_SECONDS = 60.0  # without a byte from the job server, then it is asked anew
 PATIENCE = 300.0  # seconds that a job server may be out of reach before a job counts as lost
 STOP_SECONDS = 120  # for a stopped job to write what it has, before it is killed
 # Of the submitting machine: settings of how a job reaches the hub. No secrets: whoever may look at
@@ -29,6 +33,11 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 ENDED = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
+# What Ray's client raises if there is no answer, or none that it understands. Not OSError: that may
+# also be the screen's.
+UNANSWERED = (
+    TimeoutError, RuntimeError, AuthenticationError, aiohttp.ClientError, requests.RequestException,
+)  # fmt: skip
 
 
 class Jobs:
@@ -36,30 +45,36 @@ class Jobs:
 
     Args:
         address: of its dashboard, as http://127.0.0.1:8265; None for RAY_API_SERVER_ADDRESS.
+        plain_http: another machine may be sent the token without encryption.
+
+    Attributes:
+        options: of the command line, with which another command reaches the same cluster.
 
     Raises:
-        JobError: nobody answers there, or not to this token.
+        JobError: nobody answers there, or not to this token, or the token is not safe there.
     """
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, plain_http: bool = False) -> None:
         self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS", "")
-        if not self.address.startswith(("http://", "https://")):
-            raise JobError(
-                f"{self.address or 'no address'} is not the address of a cluster's dashboard: give "
-                "--address http://127.0.0.1:8265, or set RAY_API_SERVER_ADDRESS"
-            )
+        check_address(self.address, plain_http)
+        self.options = f"--address {self.address}" + " --plain-http" * plain_http
         # Ray's client prefers the variable to the address that it is given.
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address
         with self._told():
-            self._client = JobSubmissionClient(self.address)
+            self._client = Client(self.address)
 
-    def submit(self, entrypoint: str, package: Path, study: str) -> str:
-        """Start a job from a packed working folder; returns its id."""
-        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    def submit(self, entrypoint: str, package: Path, study: str, commit: str | None) -> str:
+        """Start a job from a packed working folder; returns its id.
+
+        Args:
+            commit: of the `orchestrator/` in the package; None where it has none.
+        """
+        variables = ENVIRONMENT | ({} if commit is None else {COMMIT_VARIABLE: commit})
+        variables |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         with self._told():
             job: str = self._client.submit_job(
                 entrypoint=entrypoint,
-                runtime_env={"working_dir": str(package), "env_vars": ENVIRONMENT | passed},
+                runtime_env={"working_dir": str(package), "env_vars": variables},
                 metadata={"study": study},
             )
         return job
@@ -94,50 +109,76 @@ class Jobs:
         """Show what a job prints until it ends; a connection that is cut is made anew.
 
         Raises:
-            JobLost: the job server was out of reach for `PATIENCE` seconds.
+            JobLost: the job server was out of reach for `PATIENCE` seconds, or is not the one
+                that the job was submitted to.
         """
         printed, heard = Printed(show), time.monotonic()
-        found = self.details(job)
-        while found.status not in ENDED:
+        while True:
             try:
-                asyncio.run(self._tail(job, printed))
                 found = self._client.get_job_info(job)
+                if found.status in ENDED:
+                    # Also what was printed between the last look and the end.
+                    printed.begin()
+                    printed.hear(self._client.get_job_logs(job))
+                    return found
+                asyncio.run(self._tail(job, printed))
                 heard = time.monotonic()
-            except (OSError, RuntimeError, aiohttp.ClientError, requests.RequestException) as error:
-                if time.monotonic() - heard > PATIENCE:
+            except UNANSWERED as error:
+                # A cluster that was made anew has other jobs, and another token.
+                if f"{job} does not exist" in str(error):
                     raise JobLost(
-                        f"{self.address} has not answered for {PATIENCE:g} seconds "
-                        f"({_line(error)}). The job may go on: orchestrator jobs logs {job} "
-                        f"--follow --address {self.address}"
+                        f"{self.address} has no job {job}: orchestrator jobs list {self.options}"
+                    ) from None
+                refused = isinstance(error, AuthenticationError)
+                if refused or time.monotonic() - heard > PATIENCE:
+                    raise JobLost(
+                        f"{self._sentence(error)}. The job may go on: orchestrator jobs logs {job} "
+                        f"--follow {self.options}"
                     ) from None
             time.sleep(POLL_SECONDS)
-        # Also what was printed between the last look and the end.
-        printed.begin()
-        printed.hear(self.logs(job))
-        return found
 
     async def _tail(self, job: str, printed: Printed) -> None:
+        """Show the log from its beginning, until it ends, falls silent or cannot be read."""
+        now = asyncio.get_running_loop().time
         printed.begin()
-        async for text in self._client.tail_job_logs(job):
-            printed.hear(text)
+        # A cut is no news of the job: whoever calls asks next.
+        with suppress(*UNANSWERED):
+            # Ray's client would wait for ever on a connection that died without a word.
+            async with asyncio.timeout(ANSWER_SECONDS) as silence:
+                async for text in self._client.tail_job_logs(job):
+                    printed.hear(text)
+                    silence.reschedule(now() + ANSWER_SECONDS)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         """Errors of the job server as sentences."""
         try:
             yield
-        except (ConnectionError, requests.ConnectionError):
-            raise JobError(
+        except (ConnectionError, ValueError, *UNANSWERED) as error:
+            raise JobError(self._sentence(error)) from None
+
+    def _sentence(self, error: Exception) -> str:
+        if isinstance(error, ConnectionError | requests.ConnectionError | requests.Timeout):
+            return (
                 f"nobody answers at {self.address}: is the cluster up, and the tunnel to its "
                 "dashboard open?"
-            ) from None
-        except AuthenticationError:
-            raise JobError(
+            )
+        if isinstance(error, AuthenticationError):
+            return (
                 f"{self.address} does not know this token: set RAY_AUTH_MODE=token and "
                 "RAY_AUTH_TOKEN_PATH to the file that holds the cluster's"
-            ) from None
-        except (RuntimeError, ValueError, requests.RequestException) as error:
-            raise JobError(f"{self.address}: {_line(error)}") from None
+            )
+        text = str(error).strip() or type(error).__name__
+        return f"{self.address}: {text.splitlines()[-1][:300]}"
+
+
+class Client(JobSubmissionClient):
+    """Ray's client, which would wait for ever for an answer."""
+
+    def _do_request(self, method: str, endpoint: str, **rest: Any) -> requests.Response:
+        # Of PUT, which sends a package, the limit would be one of the whole way there.
+        seconds = None if method == "PUT" else ANSWER_SECONDS
+        return super()._do_request(method, endpoint, timeout=seconds, **rest)
 
 
 class Printed:
@@ -167,7 +208,3 @@ def exit_code(found: JobDetails) -> int:
     if found.status == JobStatus.STOPPED:
         return 3
     return found.driver_exit_code or 1
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[-1][:300]

@@ -5,31 +5,38 @@ Ray would pack the folder itself, and would leave out what git ignores: also a s
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
+
+from ray._private.runtime_env.packaging import get_excludes_from_ignore_files
 
 from orchestrator.errors import JobError
 
 LARGEST = 200 * 2**20  # bytes before compression; Ray takes half a gigabyte, each node keeps a copy
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file, so that equal folders are equal packages
-OUTSIDE = "submitted"  # folder in the package for studies that lie outside the working folder
+# Folder in the package, above the whole path of each study from outside the working folder: two
+# overlays may have one name.
+OUTSIDE = "submitted"
 
 
 def place_in_package(file: Path, folder: Path) -> str:
     """Path of a study or an overlay in the package of a working folder."""
     file, folder = file.resolve(), folder.resolve()
     inside = file.is_relative_to(folder)
-    return str(file.relative_to(folder)) if inside else f"{OUTSIDE}/{file.name}"
+    return str(file.relative_to(folder)) if inside else f"{OUTSIDE}{file}"
 
 
 def pack(folder: Path, wanted: Iterable[Path], package: Path) -> None:
     """Write the files of a working folder as a zip file.
 
-    In a git repository these are the files that git tracks, or would; elsewhere all that are not
-    hidden. Of both, none that `.rayignore` names.
+    In a git repository these are the files that git tracks, or would; elsewhere, or without git's
+    program, all that are neither hidden nor named by a `.gitignore`. Of both, none that a
+    `.rayignore` names. Ray reads either file, by git's rules.
 
     Args:
         wanted: files that are packed whether or not they are ignored.
@@ -60,30 +67,43 @@ def _entry(name: str, path: Path) -> zipfile.ZipInfo:
     return entry
 
 
-def _files(folder: Path) -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=folder, capture_output=True, check=False,
-    ) if _in_repository(folder) else None  # fmt: skip
-    if listed is not None and listed.returncode == 0:
-        names = {os.fsdecode(name) for name in listed.stdout.split(b"\0") if name}
-        found = [folder / name for name in names]
-    else:
-        found = [path for path in folder.rglob("*") if not _hidden(path.relative_to(folder))]
-    ignored = folder / ".rayignore"
-    patterns = ignored.read_text(encoding="utf-8").split() if ignored.is_file() else []
-    return [path for path in found if path.is_file() and not _matches(path, folder, patterns)]
+def _files(folder: Path) -> Iterator[Path]:
+    tracked = _tracked(folder)
+    found = folder.rglob("*") if tracked is None else tracked
+    quiet = logging.getLogger(__name__)
+
+    @cache
+    def patterns(above: Path) -> list[Callable[[Path], bool]]:
+        # Files that git tracks although it ignores them are sent.
+        return get_excludes_from_ignore_files(
+            above, include_gitignore=tracked is None, logger=quiet
+        )
+
+    @cache
+    def ignored(path: Path) -> bool:
+        if path == folder:
+            return False
+        above = [parent for parent in path.parents if parent.is_relative_to(folder)]
+        return (
+            ignored(path.parent)
+            or (tracked is None and _hidden(path))
+            or any(named(path) for parent in above for named in patterns(parent))
+        )
+
+    return (path for path in found if path.is_file() and not ignored(path))
 
 
-def _in_repository(folder: Path) -> bool:
-    return any((parent / ".git").exists() for parent in (folder, *folder.parents))
+def _tracked(folder: Path) -> list[Path] | None:
+    """Files that git tracks, or would; None outside a repository, or without git's program."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    except OSError:
+        return None
+    if listed.returncode:
+        return None
+    return [folder / os.fsdecode(name) for name in set(listed.stdout.split(b"\0")) if name]
 
 
 def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
-
-
-def _matches(path: Path, folder: Path, patterns: list[str]) -> bool:
-    relative = path.relative_to(folder)
-    parents = [relative, *relative.parents]
-    return any(part.match(pattern.rstrip("/")) for pattern in patterns for part in parents)
+    return path.name.startswith(".") or path.name == "__pycache__"

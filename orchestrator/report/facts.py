@@ -14,6 +14,7 @@ PACKAGES = (
     "arrangement-orchestrator", "ray", "torch", "transformers", "deepspeed", "peft",
     "sentence-transformers", "mlflow", "numpy", "pyarrow",
 )  # fmt: skip
+COMMIT_VARIABLE = "ORCHESTRATOR_GIT_COMMIT"
 
 
 @cache
@@ -39,18 +40,24 @@ def hardware() -> dict[str, Any]:
 def git_commit() -> str | None:
     """The commit of this package, `-dirty` after it where files were changed since.
 
-    None where it does not run from a clone: an installed one has its version.
+    Of a job, whose package was sent without its repository, it is what `COMMIT_VARIABLE` says.
+    None where the package came neither way from a clone: an installed one has its version.
     """
+    return commit_of(Path(__file__)) or os.environ.get(COMMIT_VARIABLE)
+
+
+def commit_of(file: Path) -> str | None:
+    """The commit of the clone that tracks a file, as `git_commit`; None where none does."""
     # A virtual environment inside another repository is not part of that one.
-    return _git("ls-files", __file__) and _git(
-        "describe", "--always", "--exclude=*", "--dirty", "--abbrev=40"
+    return _git(file.parent, "ls-files", file.name) and _git(
+        file.parent, "describe", "--always", "--exclude=*", "--dirty", "--abbrev=40"
     )
 
 
-def _git(*arguments: str) -> str | None:
-    """What git says in the folder of this package; None where it fails or says nothing."""
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says in a folder; None where it fails or says nothing."""
     # Without locks: whoever works in the clone meanwhile may commit.
-    command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:

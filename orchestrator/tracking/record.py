@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -169,7 +169,7 @@ def certificate(job: Job) -> dict[str, str]:
 
 def finished(
     record: Record, files: list[str], errors: Mapping[str, str], endings: Mapping[str, str],
-    metrics: Mapping[str, dict[str, float]],
+    metrics: Mapping[str, dict[str, float]], interrupted: Container[str] = (),
 ) -> Record:  # fmt: skip
     """The record of a study that came to its end.
 
@@ -179,13 +179,19 @@ def finished(
         endings: the word of the summary for how each trial ended, by name; MLflow has none for
             one that a scheduler stopped.
         metrics: results of each trial, by name.
+        interrupted: those of `errors` that did not fail: Ctrl-C or a stopped job ended them.
     """
+
+    def status(name: str) -> str:
+        return "FINISHED" if name not in errors else "KILLED" if name in interrupted else "FAILED"
+
     parent, *children = record.runs
-    counts = {"trials": str(len(children)), "failed_trials": str(len(errors))}
+    statuses = [status(name) for name in errors]
+    counts = {"trials": str(len(children)), "failed_trials": str(statuses.count("FAILED"))}
     ended = [
         replace(
             run,
-            status="FAILED" if run.name in errors else "FINISHED",
+            status=status(run.name),
             tags=run.tags | {"ended": endings[run.name]},
             metrics=metrics[run.name],
         )
@@ -193,7 +199,7 @@ def finished(
     ]
     parent = replace(
         parent,
-        status="FAILED" if errors else "FINISHED",
+        status="KILLED" if "KILLED" in statuses else "FAILED" if errors else "FINISHED",
         tags=parent.tags | counts,
         files=files,
     )

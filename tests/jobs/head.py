@@ -5,24 +5,37 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
+from tests.ports import free_ports
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 90
 
 
 class Head:
-    """`ray start --head`, ended with all its processes by `stop`."""
+    """`ray start --head`, ended with all its processes by `stop`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of its token and log.
+        options: further ones of `ray start`.
+        variables: further ones of its environment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: Sequence[str] = ("--num-cpus=3",),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         # Ray's sockets lie below it, and their paths may have 107 characters.
         self._session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
@@ -32,15 +45,16 @@ class Head:
         port, dashboard, client, agent = free_ports(4)
         self.address = f"http://127.0.0.1:{dashboard}"
         command = [
-            BIN / "ray", "start", "--head", "--block", "--num-cpus=3", f"--port={port}",
+            BIN / "ray", "start", "--head", "--block", *options, f"--port={port}",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
             f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
             f"--temp-dir={self._session}", "--object-store-memory=200000000",
         ]  # fmt: skip
         with (folder / "head.log").open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=self.environment(), start_new_session=True
-            )
+                command, stdout=log, stderr=log, env=self.environment() | dict(variables or {}),
+                start_new_session=True,
+            )  # fmt: skip
         self._wait()
 
     def environment(self, token: Path | None = None) -> dict[str, str]:
@@ -55,15 +69,13 @@ class Head:
 
     def stop(self) -> None:
         """End what was started, and nothing else."""
-        children = psutil.Process(self._process.pid).children(recursive=True)
-        os.killpg(self._process.pid, signal.SIGTERM)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        _, alive = psutil.wait_procs(children, timeout=10)
-        for process in alive:
-            process.kill()
+        every = [psutil.Process(self._process.pid)]
+        every += every[0].children(recursive=True)
+        for process in every:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(every, timeout=10)
+        self._process.wait()
         shutil.rmtree(self._session, ignore_errors=True)
 
     def _wait(self) -> None:
@@ -79,14 +91,3 @@ class Head:
                 break
             time.sleep(1)
         raise AssertionError((self.folder / "head.log").read_text())
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

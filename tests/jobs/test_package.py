@@ -45,9 +45,43 @@ def test_a_study_outside_the_folder_has_its_place_in_the_package(folder, tmp_pat
     assert place_in_package(folder / "src" / "code.py", folder) == "src/code.py"
 
 
-def test_rayignore_keeps_files_and_folders_back(folder):
-    (folder / ".rayignore").write_text("data.bin\nsrc/\n")
-    assert set(packed(folder)) == {".gitignore", ".rayignore", "study.yaml"}
+def test_overlays_of_one_name_from_two_folders_are_two_files(folder, tmp_path):
+    overlays = [tmp_path / "one" / "over.yaml", tmp_path / "two" / "over.yaml"]
+    for overlay in overlays:
+        overlay.parent.mkdir()
+        overlay.write_text(str(overlay))
+    found = packed(folder, *overlays)
+    for overlay in overlays:
+        assert found[place_in_package(overlay, folder)] == str(overlay)
+
+
+def test_rayignore_is_read_by_the_rules_of_gitignore(folder):
+    for name in ("data/a.csv", "src/data/kept.csv", "src/deep/b.log", "c.log", "kept.log"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    before = set(packed(folder))
+    rules = "# not study.yaml or src/\n/data\n*.bin\n**/*.log\n!kept.log\n"
+    (folder / ".rayignore").write_text(rules)
+    left_out = {"data/a.csv", "data.bin", "src/deep/b.log", "c.log"}
+    assert left_out < before
+    assert set(packed(folder)) == before - left_out | {".rayignore"}
+    (folder / "src" / ".rayignore").write_text("/data/\n")
+    assert set(packed(folder)) == (
+        before - left_out - {"src/data/kept.csv"} | {".rayignore", "src/.rayignore"}
+    )
+
+
+def test_nothing_below_an_ignored_folder_is_sent_whatever_its_own_rules_say(folder):
+    (folder / ".rayignore").write_text("src\n!src/code.py\n")
+    (folder / "src" / ".rayignore").write_text("!code.py\n")
+    assert "src/code.py" not in packed(folder)
+
+
+def test_a_repository_without_the_program_of_git_is_packed_by_its_gitignore(folder, monkeypatch):
+    monkeypatch.setenv("PATH", str(folder))
+    files = {"study.yaml", "src/code.py", "data.bin"}
+    assert set(packed(folder)) == files
+    assert set(packed(folder, folder / "mine.private.yaml")) == files | {"mine.private.yaml"}
 
 
 def test_a_folder_that_git_does_not_know_is_packed_without_hidden_files(folder):
