@@ -60,11 +60,6 @@ class Comparison:
     seeds: int
     verdict: Verdict
 
-    @property
-    def covers(self) -> str:
-        """What the interval allows for."""
-        return "the choice of tasks" if self.seeds == 1 else "the choice of tasks and of seeds"
-
 
 def compare_arms(steps: Steps, a: Floats, b: Floats) -> tuple[list[Comparison], Comparison]:
     """Compare two arms over tasks and seeds, at each evaluated step and by area under the curve.

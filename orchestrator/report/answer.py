@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.schema import TrialConfig
@@ -18,6 +19,7 @@ from orchestrator.report.arms import (
     group_arms,
     left_out_note,
     mean_curves,
+    unit_of,
 )
 from orchestrator.report.contrast import Contrast, contrast, contrast_arms
 from orchestrator.report.figures import SETS
@@ -57,18 +59,18 @@ def verdict_sentence(found: Contrast, yes: str = "Yes") -> str:
     """Was arm A ahead by the area under the curve? If so, the sentence begins with `yes`."""
     result, a, b = found.by_area, found.a_name, found.b_name
     by_area = f"by the {area_words(found.a.steps, found.whole)}"
-    tasks = f"ahead on {result.tasks_ahead} of {result.tasks} tasks"
+    ahead_on = f"ahead on {result.tasks_ahead} of {result.tasks} {found.unit}s"
     if result.verdict == "no clear difference":
         return (
             f"No clear difference: {by_area}, {a} minus {b} is "
-            f"{signed(result.difference)} (95% interval {interval(result)}), with {a} {tasks}."
+            f"{signed(result.difference)} (95% interval {interval(result)}), with {a} {ahead_on}."
         )
     head, sign = (yes, -1) if result.verdict == "ahead" else ("No", 1)
     low, high = sorted((sign * result.low, sign * result.high))
     return (
         f"{head}: {by_area}, {a} was {result.verdict} {'of ' if sign < 0 else ''}{b} by "
         f"{number(sign * result.difference)} (95% interval {number(low)} to {number(high)}), "
-        f"{tasks}."
+        f"{ahead_on}."
     )
 
 
@@ -97,24 +99,26 @@ def set_note(pairs: list[tuple[Trial, Trial]]) -> list[str]:
     return []
 
 
-def limits(result: Comparison) -> list[str]:
-    """What the interval covers and what it does not."""
-    covers = f"the interval covers {result.covers}"
+def limits(result: Comparison, unit: str) -> list[str]:
+    """What the interval covers and what it does not; the unit is "task" or "instance"."""
     if result.seeds == 1:
         limits = [
-            f"One seed on {result.tasks} tasks says little: {covers}, not what another seed "
-            "would change."
+            f"One seed on {result.tasks} {unit}s says little: the interval covers the choice of "
+            f"{unit}s, not what another seed would change."
         ]
     else:
-        limits = [f"{result.seeds} seeds on {result.tasks} tasks: {covers}."]
+        limits = [
+            f"{result.seeds} seeds on {result.tasks} {unit}s: the interval covers the choice of "
+            f"{unit}s and of seeds."
+        ]
         if result.low <= 0 <= result.high and not result.low_tasks <= 0 <= result.high_tasks:
             limits.append(
-                f"Over tasks alone, with these {result.seeds} seeds, it is "
+                f"Over {unit}s alone, with these {result.seeds} seeds, it is "
                 f"{signed(result.low_tasks)} to {signed(result.high_tasks)}: more seeds would tell "
                 "whether that holds of others."
             )
     if result.tasks < FEWEST_TASKS:
-        limits.append(f"With fewer than {FEWEST_TASKS} tasks no difference is called clear.")
+        limits.append(f"With fewer than {FEWEST_TASKS} {unit}s no difference is called clear.")
     return limits
 
 
@@ -160,11 +164,17 @@ def _answer_order(pairs: list[Pair]) -> Answer:
         return Answer(question, f"{sentence}counterpart both finished.", caveats, None)
 
     sets = over_sets(
-        lambda key: contrast("nearest-first", "farthest-first", _by_seed(_complete(pairs, key)))
+        lambda key: contrast(
+            "nearest-first",
+            "farthest-first",
+            _by_seed(_complete(pairs, key)),
+            unit=unit_of(chain.from_iterable(pairs), key),
+        )
     )
     found = sets.get(SETS["query"])
     if found is None:
-        sentence = "This study does not say: its pairs of trials share no query task."
+        unit = unit_of(chain.from_iterable(pairs))
+        sentence = f"This study does not say: its pairs of trials share no query {unit}."
         return Answer(question, sentence, caveats, None)
     named = ", ".join(
         f"{near.name} with {far.name} ({signed(area(a.steps, a.losses) - area(b.steps, b.losses))})"
@@ -173,7 +183,7 @@ def _answer_order(pairs: list[Pair]) -> Answer:
     caveats = [
         f"Trials compared (difference by area): {named}.",
         *set_note(list(complete)),
-        *limits(found.by_area),
+        *limits(found.by_area, found.unit),
         *caveats,
     ]
     details = [timing_sentence(found)]
@@ -208,7 +218,8 @@ def answer_best(arms: list[Arm]) -> Answer:
     ground = common_ground(arms)
     if ground is None:
         some = any(arm.finished for arm in arms)
-        why = "the arms share no step or no query task" if some else "no trial finished"
+        unit = unit_of(trial for arm in arms for trial in arm.trials)
+        why = f"the arms share no step or no query {unit}" if some else "no trial finished"
         return Answer(question, f"This study does not say: {why}.", [], None)
     ranked = sorted(ground.arms, key=lambda arm: ground.areas[arm.name])
     first = ranked[0]
@@ -223,15 +234,16 @@ def answer_best(arms: list[Arm]) -> Answer:
     sets = over_sets(lambda key: contrast_arms(first, second, key, ground.steps))
     found = sets.get(SETS["query"])
     if found is None:
-        sentence = f"{best}; it shares no seed or no query task with the next."
+        unit = unit_of([*first.trials, *second.trials])
+        sentence = f"{best}; it shares no seed or no query {unit} with the next."
         return Answer(question, sentence, caveats, None)
     result = found.by_area
     clear = "" if result.verdict == "ahead" else ", which is no clear difference"
     sentence = (
         f"{best}; {first.name} minus the next best, {second.name}, is "
         f"{signed(result.difference)} (95% interval {interval(result)}){clear}, ahead on "
-        f"{result.tasks_ahead} of {result.tasks} tasks."
+        f"{result.tasks_ahead} of {result.tasks} {found.unit}s."
     )
     picked = "The two arms were picked by their result, so the interval flatters the first."
-    caveats = [picked, *limits(result), *caveats]
+    caveats = [picked, *limits(result, found.unit), *caveats]
     return Answer(question, sentence, caveats, found, [timing_sentence(found)], sets=sets)

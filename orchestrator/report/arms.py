@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import compress
 from typing import TypeVar
 
 import numpy as np
@@ -47,6 +48,12 @@ class Arm:
     def seeds(self) -> list[tuple[str, ...]]:
         return [trial.seed for trial in self.trials]
 
+    @property
+    def seed_words(self) -> list[str]:
+        """What tells each of several trials from the others: the seeds in which they differ."""
+        differ = [len(set(values)) > 1 for values in zip(*self.seeds, strict=True)]
+        return [f"seed {', '.join(compress(seed, differ))}" for seed in self.seeds]
+
 
 def group_arms(trials: list[Trial]) -> list[Arm]:
     """The arms in the order of summary.csv.
@@ -63,6 +70,11 @@ def group_arms(trials: list[Trial]) -> list[Arm]:
         Arm(index, name, [trial for trial in group if trial.finished] or group)
         for index, (name, group) in enumerate(groups.items())
     ]
+
+
+def unit_of(trials: Iterable[Trial], test_set: str = "query") -> str:
+    """What a set is compared over: "task", or "instance" where its instances have none."""
+    return "instance" if any(trial.unlabelled(test_set) for trial in trials) else "task"
 
 
 def stack(curves: Sequence[TaskCurves]) -> tuple[Steps, list[str], Floats] | None:

@@ -10,12 +10,19 @@ from plotly.offline import get_plotlyjs
 
 from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.report.answer import answer_question
-from orchestrator.report.arms import Arm, group_arms
+from orchestrator.report.arms import Arm, group_arms, unit_of
 from orchestrator.report.claim import answer_claim, neighbour_table, set_gap_table
 from orchestrator.report.data import describe_data
 from orchestrator.report.drawing import plotly_panel, save_png, style
 from orchestrator.report.early import early_table, set_table
-from orchestrator.report.figures import SETS, Panel, distance_panels, loss_panels, train_panel
+from orchestrator.report.figures import (
+    SETS,
+    Line,
+    Panel,
+    distance_panels,
+    loss_panels,
+    train_panel,
+)
 from orchestrator.report.generations import generation_panels
 from orchestrator.report.measures import SHOWN, correlation_table, measure_panels
 from orchestrator.report.picker import pick_task, save_task_png
@@ -63,6 +70,7 @@ def build_report(study_dir: Path) -> Path:
         without_measures=_not_drawn(arms, figures["measures"]),
         without_distance=_not_drawn(arms, figures["plan_distance"]),
         legend=[(arm, style(arm)) for arm in arms],
+        foldable={line.arm for line in _lines(figures["loss_curves"]) if line.trials},
         figures=figures,
         drawn={panel.key: plotly_panel(panel) for panels in figures.values() for panel in panels},
         library=get_plotlyjs(),
@@ -96,9 +104,8 @@ def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "early": early_table(arms),
         "sets": set_table(arms),
         "sudden": sudden_drops(trials),
-        "unlabelled": [
-            title for key, title in SETS.items() if any(trial.unlabelled(key) for trial in trials)
-        ],
+        "unit": unit_of(trials),
+        "unlabelled": [title for key, title in SETS.items() if unit_of(trials, key) == "instance"],
         "without_loss": _without_loss(trials),
         "correlations": correlation_table(arms),
         "fewest_tasks": FEWEST_TASKS,
@@ -111,9 +118,13 @@ def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
     }
 
 
+def _lines(panels: list[Panel]) -> list[Line]:
+    return [line for panel in panels for line in panel.lines]
+
+
 def _not_drawn(arms: list[Arm], panels: list[Panel]) -> list[str]:
     """Arms that have a plan but no line in a figure of plans."""
-    drawn = {line.arm for panel in panels for line in panel.lines}
+    drawn = {line.arm for line in _lines(panels)}
     return [arm.label for arm in arms if "plan" in arm.trials[0].tables and arm not in drawn]
 
 

@@ -22,7 +22,7 @@ from orchestrator.report.answer import (
     timing_sentence,
     verdict_sentence,
 )
-from orchestrator.report.arms import Arm, Ground, common_ground, left_out_note
+from orchestrator.report.arms import Arm, Ground, common_ground, left_out_note, unit_of
 from orchestrator.report.contrast import Contrast, contrast_arms, paired
 from orchestrator.report.figures import SETS
 from orchestrator.report.findings import Finding, find
@@ -68,8 +68,9 @@ def _answer_order(claim: Claim, arms: list[Arm]) -> Answer:
     caveats = [f"No trial finished of: {', '.join(missing)}."] if missing else []
     first, last = claim.arms[0], claim.arms[-1]
     ground = common_ground([by_name[name] for name in claim.arms if name not in missing])
+    unit = unit_of(trial for arm in by_name.values() for trial in arm.trials)
     if ground is None:
-        sentence = "This study does not say: its arms share no step or no query task."
+        sentence = f"This study does not say: its arms share no step or no query {unit}."
         return Answer(claim.question, sentence, caveats, None)
     there = {arm.name: arm for arm in ground.arms}
     compared = [contrast_arms(a, b, steps=ground.steps) for a, b in pairwise(ground.arms)]
@@ -83,12 +84,12 @@ def _answer_order(claim: Claim, arms: list[Arm]) -> Answer:
     sets = over_sets(lambda key: contrast_arms(*ends, key, ground.steps))
     found = sets.get(SETS["query"])
     if found is None:
-        sentence = f"This study does not say: {first} and {last} share no seed or no query task."
+        sentence = f"This study does not say: {first} and {last} share no seed or no query {unit}."
         return Answer(claim.question, sentence, caveats, None, details, neighbours)
     clear = [found.a_name for found in neighbours if found.by_area.verdict == "ahead"]
     sentence = verdict_sentence(found, yes="Yes" if clear == claim.arms[:-1] else "In part")
     same_set = set_note([trials for trials, _ in paired(*ends)])
-    caveats = [*same_set, *limits(found.by_area), *caveats]
+    caveats = [*same_set, *limits(found.by_area, unit), *caveats]
     details = [timing_sentence(found), *details]
     return Answer(claim.question, sentence, caveats, found, details, neighbours, sets)
 
@@ -154,16 +155,16 @@ def set_gap_table(sets: dict[str, Contrast]) -> Table | None:
     if not sets:
         return None
     columns = ["by area", "95% interval", "half-way", _last_column([*sets.values()])]
-    table = Table(["set", "tasks", *columns, "ahead by area"])
+    table = Table(["set", "compared on", *columns, "ahead by area"])
     for title, found in sets.items():
         result = found.by_area
         half = found.by_step[found.half_way] if found.half_way is not None else None
         leader = {"ahead": found.a_name, "behind": found.b_name}.get(result.verdict, "not clear")
-        few = f"never clear with fewer than {FEWEST_TASKS} tasks"
+        few = f"never clear with fewer than {FEWEST_TASKS} {found.unit}s"
         table.rows.append(
             [
                 Cell(title),
-                Cell(f"{result.tasks:,}", "number"),
+                Cell(f"{result.tasks:,} {found.unit}s", "number"),
                 Cell(signed(result.difference), "number"),
                 Cell(interval(result), "number"),
                 Cell(signed(half.difference) if half else MISSING, "number"),

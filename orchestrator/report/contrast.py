@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.core.analysis import Steps, TaskCurves
 from orchestrator.core.comparison import Comparison, compare_arms
-from orchestrator.report.arms import Arm, stack
+from orchestrator.report.arms import Arm, stack, unit_of
 from orchestrator.report.read import Trial
 
 
@@ -20,6 +20,7 @@ class Contrast:
     Attributes:
         a, b: the means over seeds.
         whole: whether all trials of both end at the last of these steps.
+        unit: "task" or "instance", whichever the curves are of.
     """
 
     a_name: str
@@ -29,6 +30,7 @@ class Contrast:
     by_step: dict[int, Comparison]
     by_area: Comparison
     whole: bool
+    unit: str
 
     @property
     def half_way(self) -> int | None:
@@ -47,12 +49,14 @@ def contrast(
     b_name: str,
     pairs: Sequence[tuple[TaskCurves, TaskCurves]],
     steps: Steps | None = None,
+    unit: str = "task",
 ) -> Contrast | None:
     """Compare two arms by their curves for each seed.
 
     Args:
         pairs: curves of A and of B, a pair for each seed.
         steps: those at which the arms are compared, of the steps they share; None: all of these.
+        unit: what a curve is of, "task" or "instance".
 
     Returns:
         None where the curves have nothing in common.
@@ -72,6 +76,7 @@ def contrast(
         dict(zip(shared.tolist(), by_step, strict=True)),
         by_area,
         all(curve.steps[-1] == shared[-1] for curve in curves),
+        unit,
     )
 
 
@@ -92,7 +97,8 @@ def contrast_arms(
     """
     if not a.finished or not b.finished:
         return None
-    return contrast(a.name, b.name, [curves for _, curves in paired(a, b, test_set)], steps)
+    pairs = [curves for _, curves in paired(a, b, test_set)]
+    return contrast(a.name, b.name, pairs, steps, unit_of([*a.trials, *b.trials], test_set))
 
 
 def paired(

@@ -6,7 +6,6 @@ were drawn: a line that is the same in several of them is written once, with the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from orchestrator.data.dataset import SPLITS
@@ -18,24 +17,24 @@ from orchestrator.report.text import shortened
 TITLES = {"pool": "Training pool", **SETS}
 SHOWN_CHARS = 160  # of each text of a pair
 
-DataSet = dict[str, Any]  # an entry of section `data` of run.json
-Named = list[tuple[str, DataSet]]
+Entry = dict[str, Any]  # of section `data` or `near_duplicates` of run.json
+Named = list[tuple[str, Entry]]  # each with the name of its data set
 
 
 def describe_data(run: dict[str, Any], trials: list[Trial]) -> dict[str, Any]:
     """The section on data; a part is None, or empty, where run.json does not know of it."""
     named = name_data_sets(run.get("data", []), trials)
-    near = run.get("near_duplicates")
+    near = name_near_duplicates(run.get("near_duplicates", []), named)
     return {
         "names": [f"{name} (trials: {len(found['trials']):,})" for name, found in named],
         "splits": split_table(named) if named else None,
         "leakage": leakage_table(named) if named else None,
-        "near": near_duplicate_table(near) if near else None,
-        "pairs": pair_table(near) if near else None,
+        "near": near_duplicate_table(near, len(named)) if near else None,
+        "pairs": pair_table(near, len(named)) if near else None,
     }
 
 
-def name_data_sets(data_sets: list[DataSet], trials: list[Trial]) -> Named:
+def name_data_sets(data_sets: list[Entry], trials: list[Trial]) -> Named:
     """Each data set with a name: the swept settings of data by which its trials chose it.
 
     A setting of which one data set has several values, as `data.near_duplicate` may have, is no
@@ -52,89 +51,102 @@ def name_data_sets(data_sets: list[DataSet], trials: list[Trial]) -> Named:
     return list(zip(names, data_sets, strict=True))
 
 
+def name_near_duplicates(found: list[Entry], named: Named) -> Named:
+    """Each entry with the name of the data set that its trials share."""
+    names = {trial: name for name, data_set in named for trial in data_set["trials"]}
+    return [(names[entry["trials"][0]], entry) for entry in found]
+
+
 def split_table(named: Named) -> Table:
     """What was kept, left out and changed of each split."""
-
-    def lines(found: DataSet) -> list[list[Cell]]:
-        splits = found["splits"]
-        return [
+    lines = [
+        (
+            name,
             [
                 Cell(TITLES[split]),
-                _count(splits[split]["instances"]),
-                _count(splits[split]["tasks"]),
-                _reasons(splits[split]["dropped"]),
-                _reasons(splits[split]["notes"]),
-            ]
-            for split in SPLITS
-            if split in splits
-        ]
-
-    return _merged(["split", "instances", "tasks", "dropped", "notes"], lines, named)
+                _count(found["splits"][split]["instances"]),
+                _count(found["splits"][split]["tasks"]),
+                _reasons(found["splits"][split]["dropped"]),
+                _reasons(found["splits"][split]["notes"]),
+            ],
+        )
+        for name, found in named
+        for split in SPLITS
+        if split in found["splits"]
+    ]
+    return _merged(["split", "instances", "tasks", "dropped", "notes"], lines, len(named))
 
 
 def leakage_table(named: Named) -> Table:
     """Rows of the pool by kind of leakage."""
+    lines = [
+        (name, [Cell(kind), _count(count)])
+        for name, found in named
+        for kind, count in found["leakage"].items()
+    ]
+    return _merged(["leakage", "rows of the pool"], lines, len(named))
 
-    def lines(found: DataSet) -> list[list[Cell]]:
-        return [[Cell(kind), _count(count)] for kind, count in found["leakage"].items()]
 
-    return _merged(["leakage", "rows of the pool"], lines, named)
+def near_duplicate_table(near: Named, data_sets: int) -> Table:
+    """Section `near_duplicates` of run.json: rows of the pool by the test set they are near."""
+    sets = [key for key in SETS if any(key in entry["counts"] for _, entry in near)]
+    lines = [
+        (
+            name,
+            [
+                Cell(f"{entry['threshold']:g}", "number"),
+                *(_count(entry["counts"].get(key, 0)) for key in sets),
+            ],
+        )
+        for name, entry in near
+    ]
+    headers = ["cosine at least", *(f"near the {TITLES[key].lower()}" for key in sets)]
+    return _merged(headers, lines, data_sets)
 
 
-def _merged(
-    headers: list[str], lines: Callable[[DataSet], list[list[Cell]]], named: Named
-) -> Table:
+def pair_table(near: Named, data_sets: int) -> Table:
+    """The nearest pairs that run.json lists, with the beginnings of their texts."""
+    pairs = [(name, pair) for name, entry in near for pair in entry["pairs"]]
+    lines = [
+        (
+            name,
+            [
+                Cell(f"{pair['cosine']:.4f}", "number"),
+                Cell(pair["pool_id"]),
+                Cell(shortened(pair["pool_text"], SHOWN_CHARS), "wrapped"),
+                Cell(pair["test_id"]),
+                Cell(shortened(pair["test_text"], SHOWN_CHARS), "wrapped"),
+            ],
+        )
+        for name, pair in sorted(pairs, key=lambda named: -named[1]["cosine"])
+    ]
+    headers = ["cosine", "pool item", "its text", "test item", "its text"]
+    return _merged(headers, lines, data_sets)
+
+
+def _merged(headers: list[str], lines: list[tuple[str, list[Cell]]], data_sets: int) -> Table:
     """The lines of all data sets, those of one subject (their first cell) below each other.
 
-    Equal lines are one, with the data sets they are of where there are several.
+    Equal lines are one, with the data sets they are of where the study has several.
+
+    Args:
+        lines: each with the name of its data set.
+        data_sets: how many the study has.
     """
     owners: dict[tuple[Cell, ...], list[str]] = {}
-    for name, found in named:
-        for line in lines(found):
-            owners.setdefault(tuple(line), []).append(name)
-    if len(named) == 1:
+    for name, line in lines:
+        names = owners.setdefault(tuple(line), [])
+        if name not in names:
+            names.append(name)
+    if data_sets < 2:
         return Table(headers, [list(line) for line in owners])
     subjects = list(dict.fromkeys(subject for subject, *_ in owners))
     table = Table([headers[0], "data set", *headers[1:]])
     for subject, *rest in sorted(owners, key=lambda line: subjects.index(line[0])):
         names = owners[subject, *rest]
-        text = f"all {len(named)}" if len(names) == len(named) else "; ".join(names)
+        text = f"all {data_sets}" if len(names) == data_sets else "; ".join(names)
         table.rows.append([subject, Cell(text, "wrapped"), *rest])
     return table
-
-
-def near_duplicate_table(found: list[dict[str, Any]]) -> Table:
-    """Section `near_duplicates` of run.json: rows of the pool by the test set they are near."""
-    sets = [name for name in SETS if any(name in entry["counts"] for entry in found)]
-    lines = [
-        (
-            Cell(f"{entry['threshold']:g}", "number"),
-            *(_count(entry["counts"].get(name, 0)) for name in sets),
-        )
-        for entry in found
-    ]
-    headers = ["cosine at least", *(f"near the {TITLES[name].lower()}" for name in sets)]
-    return Table(headers, _distinct(lines))
-
-
-def pair_table(found: list[dict[str, Any]]) -> Table:
-    """The nearest pairs that run.json lists, with the beginnings of their texts."""
-    lines = [
-        (
-            Cell(f"{pair['cosine']:.4f}", "number"),
-            Cell(pair["pool_id"]),
-            Cell(shortened(pair["pool_text"], SHOWN_CHARS), "wrapped"),
-            Cell(pair["test_id"]),
-            Cell(shortened(pair["test_text"], SHOWN_CHARS), "wrapped"),
-        )
-        for entry in found
-        for pair in entry["pairs"]
-    ]
-    return Table(["cosine", "pool item", "its text", "test item", "its text"], _distinct(lines))
-
-
-def _distinct(lines: Iterable[tuple[Cell, ...]]) -> list[list[Cell]]:
-    return [list(line) for line in dict.fromkeys(lines)]
 
 
 def _count(number: int) -> Cell:

@@ -14,10 +14,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from orchestrator.core.analysis import Floats, Steps
 from orchestrator.report.arms import Arm
 from orchestrator.report.figures import Line, Panel
 
-BAND_OPACITY = 0.18
+BAND_OPACITY, TRIAL_OPACITY = 0.18, 0.6
+TRIAL_DIGITS = 6  # more would only make the page larger
 NOTE_POINTS, NOTE_INCHES = 7, 0.12  # size and height of a line of small print
 
 # Okabe and Ito's palette, which survives the common kinds of colour blindness, without black and
@@ -63,10 +65,9 @@ def plotly_panel(panel: Panel) -> str:
     Text and grid get their colours from the page's style sheet, which knows light from dark.
     """
     figure = go.Figure()
-    for line in panel.lines:
-        if line.band is not None:
-            figure.add_scatter(**_band(line))
-        figure.add_scatter(**_trace(line))
+    spreads = [spread for line in panel.lines for spread in _spread(line)]
+    for drawn in [*spreads, *map(_trace, panel.lines)]:
+        figure.add_scatter(**drawn)
     lay_out(figure)
     figure.update_xaxes(title=panel.x_label)
     figure.update_yaxes(title=panel.y_label)
@@ -101,7 +102,7 @@ def trace(arm: Arm, x: Any, y: Any) -> dict[str, Any]:
         "x": x,
         "y": y,
         "name": html.escape(arm.label),  # plotly reads names as HTML
-        "meta": arm.index,  # by which the legend of the page finds the line
+        "meta": {"arm": arm.index},  # by which the legend of the page finds the line
         "mode": "lines+markers",
         "cliponaxis": False,
         "line": {"color": drawn.colour, "dash": drawn.dash[0]},
@@ -119,14 +120,35 @@ def _trace(line: Line) -> dict[str, Any]:
     return drawn
 
 
-def _band(line: Line) -> dict[str, Any]:
+def _spread(line: Line) -> list[dict[str, Any]]:
+    """What lies below a mean over seeds: its trials as thin lines, or else their range."""
+    if line.trials:
+        return [_trial(line.arm, place, *curve) for place, curve in line.trials.items()]
+    return [_band(line, *line.band)] if line.band is not None else []
+
+
+def _trial(arm: Arm, place: int, x: Steps, y: Floats) -> dict[str, Any]:
+    """A thin line without hover, which it has once the page's legend is unfolded at its arm."""
+    return {
+        "x": x.tolist(),
+        "y": y.round(TRIAL_DIGITS).tolist(),
+        "name": html.escape(f"{arm.label}, {arm.seed_words[place]}"),
+        "meta": {"arm": arm.index, "trial": place},
+        "mode": "lines",
+        "line": {"color": style(arm).colour, "width": 1},
+        "opacity": TRIAL_OPACITY,
+        "hoverinfo": "skip",  # which a template would override
+        "yhoverformat": ".4g",
+        "hoverlabel": {"namelength": -1},
+    }
+
+
+def _band(line: Line, low: Floats, high: Floats) -> dict[str, Any]:
     """The range over seeds, as an area around the line."""
-    assert line.band is not None
-    low, high = line.band
     return {
         "x": [*line.x, *line.x[::-1]],
         "y": [*high, *low[::-1]],
-        "meta": line.arm.index,
+        "meta": {"arm": line.arm.index},
         "mode": "lines",
         "line": {"width": 0},
         "fill": "toself",

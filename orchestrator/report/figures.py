@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -27,6 +27,8 @@ class Line:
         x, y: of equal length, NaN-free.
         band: lowest and highest of the seeds at each x; None with one seed.
         predicted: whether it was foretold, not measured.
+        trials: x and y of those trials, of several, that can be seen one by one, by their place in
+            the arm.
     """
 
     arm: Arm
@@ -34,6 +36,7 @@ class Line:
     y: Floats
     band: tuple[Floats, Floats] | None = None
     predicted: bool = False
+    trials: Mapping[int, tuple[Steps, Floats]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,17 @@ def loss_panels(arms: list[Arm]) -> list[Panel]:
     """A panel for each test set that any arm was measured on."""
     panels = []
     for key, title in SETS.items():
-        lines = [mean_line(arm, (trial.mean_losses(key) for trial in arm.trials)) for arm in arms]
+        lines = [_loss_line(arm, key) for arm in arms]
         panels.append(panel_of(f"loss-{key}", title, STEP, "Loss", lines))
     return [panel for panel in panels if panel.lines]
+
+
+def _loss_line(arm: Arm, test_set: str) -> Line | None:
+    curves = [trial.mean_losses(test_set) for trial in arm.trials]
+    line = mean_line(arm, curves)
+    if line is None or len(curves) == 1:
+        return line
+    return replace(line, trials={at: curve for at, curve in enumerate(curves) if len(curve[0])})
 
 
 def train_panel(arms: list[Arm]) -> Panel:

@@ -15,7 +15,7 @@ from orchestrator.core.analysis import steps_to_fraction
 from orchestrator.core.comparison import compare_arms, compare_with_start
 from orchestrator.core.measures import MEASURES
 from orchestrator.report.answer import limits
-from orchestrator.report.arms import Arm, stack
+from orchestrator.report.arms import Arm, stack, unit_of
 from orchestrator.report.measures import correlation_table
 from orchestrator.report.prediction import predict
 from orchestrator.report.sudden import sudden_drops
@@ -81,7 +81,7 @@ def early_finding(arms: list[Arm]) -> Finding:
             f"step {steps[at]:,} of {steps[-1]:,}, 90% by step {steps_to_fraction(steps, mean):,}"
         )
         verdicts.append(found.verdict == "ahead")
-        caveats += limits(found)
+        caveats += limits(found, unit_of(arm.trials))
         if steps[at] > 2 * EARLY * steps[-1]:
             part = steps[at] / steps[-1]
             caveats.append(f"The first evaluation of {arm.name} is {part:.0%} into training.")

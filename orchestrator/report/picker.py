@@ -14,7 +14,7 @@ import numpy as np
 from plotly.subplots import make_subplots
 
 from orchestrator.core.analysis import Floats, Steps, TaskCurves
-from orchestrator.report.arms import Arm, mean_curves, query_curves
+from orchestrator.report.arms import Arm, mean_curves, query_curves, unit_of
 from orchestrator.report.drawing import lay_out, save_png, to_html, trace
 from orchestrator.report.figures import STEP, Panel, mean_line, panel_of
 from orchestrator.report.text import shortened
@@ -54,6 +54,8 @@ def pick_task(arms: list[Arm]) -> Picker | None:
     tasks = sorted({task for row, _, curves in lines if row == 1 for task in curves.tasks})
     if not tasks:
         return None
+    # Distances are of tasks: where instances are compared they have no place.
+    lines = [line for line in lines if not set(tasks).isdisjoint(line[2].tasks)]
     rows = max(row for row, _, _ in lines)
     figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     series = []
@@ -112,7 +114,8 @@ def save_task_png(arms: list[Arm], path: Path) -> None:
         for at, task in enumerate(shown)
     ]
     count = f"All {len(tasks)}" if len(shown) == len(tasks) else f"{len(shown)} of {len(tasks):,}"
-    heading = f"{count} query tasks, by how far their loss fell (mean over trials); axes differ"
+    unit = unit_of(trial for arm in arms for trial in arm.trials)
+    heading = f"{count} query {unit}s, by how far their loss fell (mean over trials); axes differ"
     note = _not_drawn([task for task in tasks if task not in shown])
     save_png(panels, path, columns=COLUMNS, panel_size=(3.5, 2.5), heading=heading, note=note)
 

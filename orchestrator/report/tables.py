@@ -54,7 +54,7 @@ def step_table(arms: list[Arm], contrast: Contrast | None) -> Table | None:
         for arm, curve in measured.items()
     }
 
-    compared = ["ahead", "difference", "95% interval", "tasks"] if contrast else []
+    compared = ["ahead", "difference", "95% interval", f"{contrast.unit}s"] if contrast else []
     table = Table(["step", *compared, *(arm.label for arm in arms)])
 
     def add(label: str, result: Comparison | None, values: dict[Arm, float]) -> None:
@@ -104,10 +104,10 @@ def _comparison_cells(contrast: Contrast, result: Comparison | None) -> list[Cel
 
 
 def task_table(contrast: Contrast) -> Table:
-    """Area under the curve of both arms for each task, the largest advantage first."""
+    """Area under the curve of both arms for each task or instance, the largest advantage first."""
     areas_a = area_under_curve(contrast.a.steps, contrast.a.losses)
     areas_b = area_under_curve(contrast.b.steps, contrast.b.losses)
-    table = Table(["task", contrast.a_name, contrast.b_name, "difference"])
+    table = Table([contrast.unit, contrast.a_name, contrast.b_name, "difference"])
     for index in (areas_a - areas_b).argsort(kind="stable"):
         a, b = float(areas_a[index]), float(areas_b[index])
         values = [Cell(number(a), "number"), Cell(number(b), "number")]

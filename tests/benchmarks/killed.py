@@ -4,8 +4,8 @@
     python tests/benchmarks/killed.py --kills 10 --search
 
 Runs a sweep of random tiny models once undisturbed, and once in another folder, where SIGKILL ends
-the driver and all processes that it started (Ray's and the gangs' too) at moments drawn over the
-whole of what is left, until the kills are used up; then compares what the two left behind, in
+the driver and all processes that it started (Ray's and the gangs' too) at moments drawn evenly over
+the whole sweep, until the kills are used up; then compares what the two left behind, in
 their folders and in MLflow. Not for a kill at one certain line: `tests/training/test_resume.py`
 and `tests/tracking` place those.
 """
@@ -156,13 +156,15 @@ def disturb(
 
     Args:
         whole: seconds of the undisturbed run.
-        shares: draws the part of what is left, by time, after which the next kill comes.
+        shares: draws the moments.
     """
     before, pace = disturbed.with_name("before"), 1.0
     while kills:
         left = pace * seconds_left(whole, undisturbed, disturbed)
         _copy(disturbed, before)
-        killed, seconds, line = orchestrate(path, disturbed, shares.random() * left)
+        # The first of so many moments drawn evenly over what is left.
+        share = 1 - shares.random() ** (1 / kills)
+        killed, seconds, line = orchestrate(path, disturbed, share * left)
         how = "killed" if killed else "undone, it ended before its kill"
         print(f"{how} after {seconds:.1f} of {left:.1f} s: {line}", flush=True)
         if killed:

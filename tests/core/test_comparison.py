@@ -1,4 +1,4 @@
-"""The interval of a gap between two arms says what it covers, and covers it."""
+"""The interval of a gap between two arms covers it as often as it says."""
 
 import numpy as np
 import pytest
@@ -141,14 +141,6 @@ def test_tasks_alone_would_claim_too_much_where_seeds_differ():
             covered[name] += result.low < 1 < result.high
     assert covered["one seed"] < 100
     assert covered["three"] > 180
-
-
-def test_the_interval_says_what_it_covers():
-    a = gaps(np.random.default_rng(0), 2, 8, 0.1, 0.1, 0.1)
-    both = compare_arms(np.array([0]), a, np.zeros_like(a))[1]
-    one = compare_arms(np.array([0]), a[:1], np.zeros_like(a[:1]))[1]
-    assert (both.seeds, both.covers) == (2, "the choice of tasks and of seeds")
-    assert (one.seeds, one.covers) == (1, "the choice of tasks")
 
 
 def test_seeds_are_paired_so_that_what_they_share_cancels():

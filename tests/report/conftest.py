@@ -51,6 +51,7 @@ RUN = {
     ],
     "near_duplicates": [
         {
+            "trials": list(ARMS),
             "threshold": 0.95,
             "counts": {"query": 1041, "held_out": 0},
             "pairs": [

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -37,8 +38,46 @@ def test_an_arm_is_the_mean_of_its_finished_trials_with_their_range_as_band(stud
     np.testing.assert_allclose(line.band, [np.min(single, axis=0), np.max(single, axis=0)])
 
 
-def test_an_arm_of_one_seed_has_no_band(study_of):
-    assert all(line.band is None for line in loss_panels(arms_of(study_of({})))[0].lines)
+def test_an_arm_of_one_seed_has_no_band_and_no_single_trials(study_of):
+    lines = loss_panels(arms_of(study_of({})))[0].lines
+    assert all(line.band is None and not line.trials for line in lines)
+
+
+def test_single_trials_keep_their_place_in_the_arm_where_another_has_no_loss(study_of):
+    study = study_of({}, seeds=3)
+    path = study / "trials" / "random-0" / "losses.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.filter(pc.not_equal(table["set"], "held_out")), path)
+    query, held_out, _ = loss_panels(arms_of(study))
+    places = [
+        [*line.trials] for panel in (query, held_out) for line in panel.lines
+        if line.arm.name == "random"
+    ]  # fmt: skip
+    assert places == [[0, 1, 2], [1, 2]]
+    for line in query.lines:
+        ys = [y for _, y in line.trials.values()]
+        np.testing.assert_allclose(np.mean(ys, axis=0), line.y)
+        np.testing.assert_allclose(np.max(ys, axis=0), line.band[1])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ([(0, 7), (0, 8)], ["seed 7", "seed 8"]),
+        ([(0, 7), (1, 7)], ["seed 0", "seed 1"]),
+        ([(0, 7), (1, 8)], ["seed 0, 7", "seed 1, 8"]),
+    ],
+)
+def test_trials_of_an_arm_are_told_apart_by_the_seeds_that_differ(seeds, words):
+    trials = [
+        Trial(
+            {"trial": str(seed), "arm": "a", "status": "finished", "data.pool.seed": str(pool)},
+            {"seed": seed}, {}, [],
+        )
+        for seed, pool in seeds
+    ]  # fmt: skip
+    (arm,) = group_arms(trials)
+    assert arm.seed_words == words
 
 
 def test_an_arm_of_which_nothing_finished_is_shown_with_its_status(study_of):

@@ -1,4 +1,4 @@
-"""The page in a browser: no error, and every figure drawn and in sight, wide and narrow."""
+"""The page in a browser: every figure drawn and in sight, and drawn as its legend says."""
 
 import json
 import re
@@ -6,9 +6,13 @@ import shutil
 import subprocess
 from html import unescape
 
+import numpy as np
 import pytest
 
+from orchestrator.report.arms import group_arms
 from orchestrator.report.build import build_report
+from orchestrator.report.figures import loss_panels
+from orchestrator.report.read import read_study
 from tests.report.conftest import make_study
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -27,9 +31,10 @@ addEventListener("error", (event) => errors.push(String(event.message)), true);
 addEventListener("unhandledrejection", (event) => errors.push(String(event.reason)));
 console.error = (...words) => errors.push(words.join(" "));
 </script>"""
-# Runs last: opens all that is folded, picks the last task, hides the first arm, and measures.
-LOOK = """<script>
-const pause = () => new Promise((resolve) => setTimeout(resolve, 1000));
+PAUSE = "const pause = () => new Promise((resolve) => setTimeout(resolve, 1000));"
+# Runs last, as one of two: opens all that is folded, picks the last task, hides the first arm, and
+# measures.
+LOOK = """
 addEventListener("load", async () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
   await pause();
@@ -47,14 +52,42 @@ addEventListener("load", async () => {
   document.querySelector(".legend button").click();
   await pause();
   const after = JSON.stringify(document.querySelector("#task-picker").data.map((line) => line.y));
-  const shown = plots.flatMap((plot) => plot.data.filter((line) => line.meta === 0))
+  const shown = plots.flatMap((plot) => plot.data.filter((line) => line.meta.arm === 0))
     .filter((line) => line.visible !== false).length;
   parent.postMessage({
     errors, figures, shown, picked: before !== after,
     overflow: document.documentElement.scrollWidth - innerWidth,
   }, "*");
 });
-</script>"""
+"""
+# Unfolds the first arm, hides its first trial and shows it again, hides both, and the arm; at the
+# beginning and after each, what the legend and a hover at step 8 say of the arm, and its lines in
+# the three panels of losses.
+HIDE = """
+addEventListener("load", async () => {
+  const part = document.querySelector(".legend > *");
+  const fold = part.querySelector("summary");
+  const [arm, first, second] = part.querySelectorAll("button");
+  const look = () => ["query", "held_out", "off_target"].map((set) => {
+    const plot = document.querySelector(`#loss-${set}`);
+    Plotly.Fx.hover(plot, { xval: 8 }, "xy");
+    const texts = [...plot.querySelectorAll(".hoverlayer text")].map((text) => text.textContent);
+    const ofArm = plot.calcdata.filter((points, at) => plot.data[at].meta.arm === 0);
+    const lines = ofArm.map((points) => (
+      points[0].trace.visible ? points.map(({ x, y }) => [x, y]) : null
+    ));
+    const hovered = texts.filter((text) => /^nearest_first[, ]/.test(text));
+    return { said: fold.textContent, hovered, lines };
+  });
+  const seen = [look()];
+  for (const button of [fold, first, first, first, second, arm]) {
+    button.click();
+    await pause();
+    seen.push(look());
+  }
+  parent.postMessage({ errors, seen }, "*");
+});
+"""
 # A frame is as wide as it is told to be; a window of the browser is not.
 FRAME = """<!DOCTYPE html><pre id="found"></pre><script>
 addEventListener("message", (event) => {
@@ -75,9 +108,10 @@ def study(tmp_path_factory):
     return make_study(tmp_path_factory.mktemp("browser"), shifts, seeds=2, claim=claim)
 
 
-def look(study, tmp_path, width):
+def look(study, tmp_path, width, script):
     page = build_report(study).read_text(encoding="utf-8")
-    page = page.replace("<head>", f"<head>{LISTEN}", 1).replace("</body>", f"{LOOK}</body>", 1)
+    last = f"<script>{PAUSE}{script}</script></body>"
+    page = page.replace("<head>", f"<head>{LISTEN}", 1).replace("</body>", last, 1)
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
     (tmp_path / "frame.html").write_text(FRAME % width, encoding="utf-8")
     command = [CHROMIUM, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
@@ -93,7 +127,7 @@ def look(study, tmp_path, width):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_figure_is_in_sight_without_an_error(study, tmp_path, width):
-    found = look(study, tmp_path, width)
+    found = look(study, tmp_path, width, LOOK)
     assert found["errors"] == []
     wanted = {"loss-query", "loss-off_target", "train", "task-picker", "prediction-arms"}
     assert wanted <= found["figures"].keys()
@@ -105,3 +139,31 @@ def test_every_figure_is_in_sight_without_an_error(study, tmp_path, width):
     assert found["overflow"] <= 0  # no scrolling sideways
     assert found["picked"]
     assert found["shown"] == 0  # the first arm, which was hidden
+
+
+@pytest.mark.slow
+def test_a_hidden_trial_leaves_the_mean_of_its_arm_and_comes_back(study, tmp_path):
+    found = look(study, tmp_path, 1280, HIDE)
+    assert found["errors"] == []
+    panels = loss_panels(group_arms(read_study(study).trials))
+    for states, panel in zip(zip(*found["seen"], strict=True), panels, strict=True):
+        folded, unfolded, one, both, other, none, no_arm = states
+        assert [state["said"] for state in states] == [
+            f"mean of {count} of 2" for count in (2, 2, 1, 2, 1, 0, 0)
+        ]
+        line = panel.lines[0]
+        drawn = [*(y for _, y in line.trials.values()), line.y]
+        for state in (folded, unfolded, both):
+            expected = [np.column_stack([line.x, y]) for y in drawn]
+            np.testing.assert_allclose(state["lines"], expected, atol=1e-6)
+        _, second, _ = both["lines"]
+        assert one["lines"] == [None, second, second]  # the mean of one is that one
+        assert other["lines"] == [None, second, second]
+        assert none["lines"] == no_arm["lines"] == [None] * 3
+
+        values = [f"{y[1]:.3f}" for y in drawn]
+        names = ["nearest_first, seed 0", "nearest_first, seed 1", "nearest_first"]
+        rows = [f"{name} : {value}" for name, value in zip(names, values, strict=True)]
+        assert folded["hovered"] == rows[2:]
+        assert unfolded["hovered"] == both["hovered"] == rows
+        assert one["hovered"] == [rows[1], f"{names[2]} : {values[1]} (mean of 1 of 2)"]

@@ -136,7 +136,9 @@ def test_without_the_two_orders_the_best_arm_is_named(study_of):
 def test_the_two_arms_are_set_against_each_other_on_every_test_set(study_of):
     words = words_of(build(study_of({"nearest_first": -0.2})))
     _, section = words.split("nearest-first against farthest-first on each test set")
-    rows = re.findall(r"(Query|Held-out|Off-target) set 10 −0\.1[67]\d .*? nearest-first", section)
+    rows = re.findall(
+        r"(Query|Held-out|Off-target) set 10 tasks −0\.1[67]\d .*? nearest-first", section
+    )
     assert rows == ["Query", "Held-out", "Off-target"]
 
 

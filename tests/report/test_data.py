@@ -27,9 +27,11 @@ TRIALS = [
 @pytest.fixture
 def run():
     """Three data sets of which nothing differs but the trials that use them."""
-    entry = RUN["data"][0]
-    data = [copy.deepcopy(entry) | {"trials": names} for names in (["a", "b"], ["c"], ["d"])]
-    return {"data": data, "near_duplicates": RUN["near_duplicates"] * 3}
+    trials = [["a", "b"], ["c"], ["d"]]
+    return {
+        section: [copy.deepcopy(RUN[section][0]) | {"trials": names} for names in trials]
+        for section in ("data", "near_duplicates")
+    }
 
 
 def texts(table):
@@ -51,7 +53,8 @@ def test_lines_that_all_data_sets_share_stand_once(run):
         ["Query set", "all 3", "30"],
     ]
     assert texts(found["leakage"]) == [["task shared with query", "all 3", "3"]]
-    assert len(found["near"].rows) == len(found["pairs"].rows) == 1
+    assert [row[:3] for row in texts(found["near"])] == [["0.95", "all 3", "1,041"]]
+    assert [row[:3] for row in texts(found["pairs"])] == [["0.9987", "all 3", "pool/17"]]
 
 
 def test_a_line_of_its_own_names_its_data_set_and_stands_by_its_split(run):
@@ -67,8 +70,31 @@ def test_a_line_of_its_own_names_its_data_set_and_stands_by_its_split(run):
     assert texts(found["leakage"]) == [["task shared with query", both, "3"]]
 
 
+def test_near_duplicates_name_their_data_set_the_nearest_pair_first(run):
+    nearer = run["near_duplicates"][2]
+    nearer["counts"]["query"], nearer["pairs"][0]["cosine"] = 7, 1.0
+    found = describe_data(run, TRIALS)
+    both = "data.pool.seed 0; data.pool.seed 1"
+    assert [row[:3] for row in texts(found["near"])] == [
+        ["0.95", both, "1,041"],
+        ["0.95", "data.pool.seed 2", "7"],
+    ]
+    assert [row[:2] for row in texts(found["pairs"])] == [
+        ["1.0000", "data.pool.seed 2"],
+        ["0.9987", both],
+    ]
+
+
+def test_a_data_set_without_vectors_is_not_among_those_with_near_duplicates(run):
+    found = describe_data(run | {"near_duplicates": run["near_duplicates"][1:2]}, TRIALS)
+    assert [row[:2] for row in texts(found["near"])] == [["0.95", "data.pool.seed 1"]]
+
+
 def test_a_single_data_set_needs_no_name(run):
     found = describe_data({"data": run["data"][:1]}, TRIALS)
     assert found["splits"].headers[:2] == ["split", "instances"]
     assert texts(found["leakage"]) == [["task shared with query", "3"]]
     assert found["near"] is None
+    twice = [run["near_duplicates"][0], run["near_duplicates"][0] | {"threshold": 0.9}]
+    found = describe_data({"data": run["data"][:1], "near_duplicates": twice}, TRIALS)
+    assert [row[:2] for row in texts(found["near"])] == [["0.95", "1,041"], ["0.9", "1,041"]]

@@ -172,12 +172,16 @@ def test_the_page_carries_the_picker_as_data_and_never_as_tags(study_of):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;</option>" in page
 
 
-def test_a_study_of_one_seed_has_no_bands_and_one_of_two_has(study_of):
+def test_several_seeds_have_lines_of_their_own_among_the_losses_and_bands_elsewhere(study_of):
     from orchestrator.report.drawing import plotly_panel
-    from orchestrator.report.figures import loss_panels
+    from orchestrator.report.figures import loss_panels, train_panel
 
-    arms = group_arms(read_study(study_of({}, seeds=2)).trials)
-    assert '"fill":"toself"' in plotly_panel(loss_panels(arms)[0])
-    single = [*arms]
-    single[0].trials[:] = single[0].trials[:1]
-    assert '"fill":"toself"' not in plotly_panel(loss_panels(single[:1])[0])
+    def drawn(arms):
+        """Thin lines and bands of a panel of losses and of another."""
+        pages = [plotly_panel(panel) for panel in (loss_panels(arms)[0], train_panel(arms))]
+        return [(page.count('"trial":'), page.count('"fill":"toself"')) for page in pages]
+
+    arms = group_arms(read_study(study_of({}, seeds=3)).trials)
+    assert drawn(arms) == [(3 * len(arms), 0), (0, len(arms))]
+    arms[0].trials[:] = arms[0].trials[:1]
+    assert drawn(arms[:1]) == [(0, 0), (0, 0)]

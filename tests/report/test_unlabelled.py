@@ -4,13 +4,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.config.claim import Claim
 from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.data.instance import UNLABELLED
 from orchestrator.report.answer import answer_question
+from orchestrator.report.arms import group_arms
 from orchestrator.report.build import build_report
+from orchestrator.report.claim import answer_claim
+from orchestrator.report.findings import find
+from orchestrator.report.picker import pick_task
 from orchestrator.report.read import read_study
 from orchestrator.report.sudden import sudden_drops
 from tests.report.conftest import ARMS
+from tests.report.test_build import words_of
 
 
 @pytest.fixture
@@ -41,13 +47,44 @@ def test_such_a_set_can_be_answered(unlabelled):
     assert result.verdict == "ahead"
 
 
-def test_the_page_says_what_counts_as_a_task(unlabelled):
-    page = build_report(unlabelled).read_text(encoding="utf-8")
-    assert "Without task labels: Query set. There each instance" in page
+def test_the_answer_speaks_of_instances_and_never_of_tasks(unlabelled):
+    record = read_study(unlabelled)
+    claim = Claim(question="Is it best?", arms=["nearest_first", "random"])
+    arms = group_arms(record.trials)
+    for answer in (
+        answer_question(record.trials), answer_claim(claim, arms), find("early", arms)
+    ):  # fmt: skip
+        words = " ".join([answer.sentence, *answer.details, *answer.caveats])
+        assert "29 instances" in words
+        assert "task" not in words.replace("nearest_first_tasks", "")
 
 
-def test_labelled_sets_have_no_such_note(study_of):
-    assert "Without task labels" not in build_report(study_of({})).read_text(encoding="utf-8")
+def test_the_page_speaks_of_instances_where_a_set_has_no_tasks(unlabelled):
+    words = words_of(build_report(unlabelled).read_text(encoding="utf-8"))
+    for instances in (
+        "Without task labels, so compared by instances: Query set.",
+        "Query loss, mean over instances",
+        "95% interval instances nearest_first",  # headers of the table of steps
+        "Area of each instance instance nearest-first",
+        "Query set 29 instances",
+        "Held-out set 10 tasks",
+        "against the whole query set",
+        "One instance at a time Query instance",
+    ):
+        assert instances in words
+
+
+def test_a_labelled_set_is_never_said_to_be_compared_by_instances(study_of):
+    words = words_of(build_report(study_of({})).read_text(encoding="utf-8"))
+    assert "Without task labels" not in words
+    assert "by instances" not in words
+    assert "Query set 10 tasks" in words
+
+
+def test_the_picker_has_no_distances_of_tasks_where_it_picks_instances(unlabelled):
+    picker = pick_task(group_arms(read_study(unlabelled).trials))
+    assert len(picker.tasks) == 29
+    assert {len(lines) for lines in picker.values} == {len(ARMS)}  # the losses alone
 
 
 def test_no_sudden_drop_of_a_task_is_looked_for(unlabelled):
