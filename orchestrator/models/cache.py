@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import tempfile
 from pathlib import Path
 
 from orchestrator.models.folder import model_files
@@ -29,11 +28,12 @@ def on_this_node(folder: Path, digest: str, cache: str | None) -> Path:
     with (root / f".{copy.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the operating system lets go of a killed process's
         if not copy.is_dir():
-            with tempfile.TemporaryDirectory(prefix=f".{copy.name}-", dir=root) as scratch:
-                made = Path(scratch) / "model"
-                for path in model_files(folder):
-                    target = made / path.relative_to(folder)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(path, target)
-                made.rename(copy)
+            # Of one name, so that what a killed process left takes no room for ever.
+            made = root / f".{copy.name}.part"
+            shutil.rmtree(made, ignore_errors=True)
+            for path in model_files(folder):
+                target = made / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+            made.rename(copy)
     return copy

@@ -127,6 +127,7 @@ class Encoder:
     def _vectors(self, path: Path, batch_tokens: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Position in the file, vector and seconds of its chunk for each text, as they come."""
         workers, gpus = self.embedding.workers, self.embedding.gpus_per_worker
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         chunks = pq.ParquetFile(path).metadata.num_row_groups
         dataset = ray.data.from_items(
             [{"chunk": number} for number in range(chunks)], override_num_blocks=chunks
@@ -139,7 +140,7 @@ class Encoder:
                 "embedding": self.embedding,
                 "batch_tokens": batch_tokens,
                 # Actors that share a node share its cores.
-                "share": -(-workers // len(ray.nodes())),
+                "share": -(-workers // max(1, len(nodes))),
             },
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),

@@ -34,3 +34,14 @@ def test_the_copy_serves_when_the_storage_is_gone_and_no_other_model(model, tmp_
     assert on_this_node(model, digest, cache) == copy
     other = models.resolve("random:tiny-llama:1", tmp_path / "store")
     assert on_this_node(other, models.fingerprint(other), cache) != copy
+
+
+def test_what_a_killed_copy_left_is_no_part_of_the_next_and_takes_no_room(model, tmp_path):
+    digest, disk = models.fingerprint(model), tmp_path / "disk"
+    left = disk / f".{digest[:32]}.part"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    (left / "model-00002.safetensors").write_bytes(b"of another layout")
+    copy = on_this_node(model, digest, str(disk))
+    assert models.fingerprint(copy) == digest
+    assert [path for path in disk.iterdir() if path.is_dir()] == [copy]
