@@ -102,7 +102,7 @@ def test_a_fault_is_named_before_anything_slow_starts(run, tmp_path, setting, sa
 def test_more_resources_than_the_cluster_has_are_refused_instead_of_waited_for(run, tmp_path):
     failed = run("training.workers=500")
     assert failed.returncode == 2, failed.stdout + failed.stderr
-    assert "needs 500 CPU" in failed.stderr
+    assert "needs 500 workers of 1 CPU; the cluster has room for" in failed.stderr
     assert "training.workers" in failed.stderr
     assert not (tmp_path / "out" / "small" / "trials").exists()
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,17 +25,11 @@ class Head:
     """`ray start --head`, ended with all its processes by `stop`.
 
     Args:
-        folder: of its token and log.
-        options: further ones of `ray start`.
+        folder: of its token and log, and the home of its jobs.
         variables: further ones of its environment.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        options: Sequence[str] = ("--num-cpus=3",),
-        variables: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         # Ray's sockets lie below it, and their paths may have 107 characters.
         self._session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
@@ -45,16 +39,16 @@ class Head:
         port, dashboard, client, agent = free_ports(4)
         self.address = f"http://127.0.0.1:{dashboard}"
         command = [
-            BIN / "ray", "start", "--head", "--block", *options, f"--port={port}",
+            BIN / "ray", "start", "--head", "--block", "--num-cpus=3", f"--port={port}",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
             f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
             f"--temp-dir={self._session}", "--object-store-memory=200000000",
         ]  # fmt: skip
+        environment = self.environment() | {"HOME": str(folder)} | dict(variables or {})
         with (folder / "head.log").open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=self.environment() | dict(variables or {}),
-                start_new_session=True,
-            )  # fmt: skip
+                command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
         self._wait()
 
     def environment(self, token: Path | None = None) -> dict[str, str]:

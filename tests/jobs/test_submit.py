@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 import orchestrator
 from orchestrator.jobs.client import STOP_SECONDS
@@ -279,6 +280,25 @@ def test_a_stopped_job_keeps_its_checkpoint_and_the_same_submission_finishes_it(
     _, runs = runs_of(tmp_path / "shared")
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
     assert "STOPPED" in line_of(job, head)
+
+
+def test_nodes_that_the_autoscaler_may_add_count_and_no_more(submit, head):
+    """As `ray up` leaves its configuration on the head; the head itself has three cores."""
+    groups = {"small": {"resources": {"CPU": 1}, "max_workers": 5}}
+    training = {"global_batch": 12, "learning_rate": 1e-3, "zero_stage": 2}
+    file = head.folder / "ray_bootstrap_config.yaml"
+    file.write_text(yaml.safe_dump({"available_node_types": groups}))
+    try:
+        refused = submit(training=training | {"workers": 6})
+        waits = job_of(submit("--no-wait", training=training | {"workers": 5}))
+        end = time.monotonic() + 200
+        while "done ray" not in orchestrate("jobs", "logs", waits, env=head.environment()).stdout:
+            assert time.monotonic() < end
+    finally:
+        file.unlink()
+    assert orchestrate("jobs", "stop", waits, env=head.environment()).returncode == 0
+    assert refused.returncode == 2
+    assert "needs 6 workers of 1 CPU; the cluster has room for 5" in refused.stdout
 
 
 def test_a_wrong_token_and_an_absent_cluster_are_told_and_nothing_is_submitted(head, tmp_path):
