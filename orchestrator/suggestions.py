@@ -131,8 +131,8 @@ class Suggestions:
         Args:
             died: its process did; it is not told, the next run of the study repeats it.
         """
-        keys = enumerate(self._keys)
-        untold = [number for number, key in keys if key == job.key and number not in self._told]
+        numbers = range(len(self._keys))
+        untold = [n for n in numbers if n not in self._told and self._job(n) == job]
         if not untold:
             return
         losses = [event[self._metric] for event in read_journal(job.folder)
