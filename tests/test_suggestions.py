@@ -56,7 +56,7 @@ def begin(tmp_path: Path) -> Callable[..., Suggestions]:
             nowhere = tmp_path / "none"
             return Job(
                 trial.name,
-                trial.key,
+                f"job-{trial.key}",  # a job has a key of its own
                 trial.config,
                 nowhere,
                 "",
