@@ -88,7 +88,7 @@ def test_a_trial_over_two_nodes_that_loses_one_ends_as_if_it_had_not(nodes, tmp_
         )  # fmt: skip
     trials = output / "tiny" / "trials"
     end = time.monotonic() + 300
-    while not list(trials.glob("*/checkpoints/*")):
+    while not list(trials.glob("*/checkpoints/step-*")):
         assert process.poll() is None, (tmp_path / "run.log").read_text()
         assert time.monotonic() < end
         time.sleep(0.1)
