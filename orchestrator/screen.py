@@ -73,6 +73,9 @@ class Screen:
                 TextColumn("{task.fields[note]}", markup=False),
                 console=self.console,
                 transient=True,
+                # It would show here what libraries print, which goes to the log file.
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
 
     def __enter__(self) -> Screen:
