@@ -3,8 +3,9 @@
 #
 #   bash cluster/secrets.sh
 #
-# ~/.ray/orchestrator/auth_token  Ray's
-# ~/.ray/orchestrator/mlflow.env  what studies log in to MLflow with, and what its server starts with
+# ~/.ray/orchestrator/auth_token         Ray's
+# ~/.ray/orchestrator/mlflow.env         what studies log in to MLflow with
+# ~/.ray/orchestrator/mlflow-server.env  what its server starts with, besides
 #
 # aws.yaml and gcp.yaml copy the folder to their nodes. On Kubernetes they are made in the cluster.
 set -euo pipefail
@@ -20,8 +21,12 @@ fi
 if [[ ! -e "$folder/mlflow.env" ]]; then
     {
         echo "MLFLOW_TRACKING_USERNAME=orchestrator"
-        for name in MLFLOW_TRACKING_PASSWORD MLFLOW_SECRET_KEY POSTGRES_PASSWORD; do
-            echo "$name=$(openssl rand -hex 32)"
-        done
+        echo "MLFLOW_TRACKING_PASSWORD=$(openssl rand -hex 32)"
     } > "$folder/mlflow.env"
+fi
+if [[ ! -e "$folder/mlflow-server.env" ]]; then
+    {
+        echo "MLFLOW_SECRET_KEY=$(openssl rand -hex 32)"
+        echo "POSTGRES_PASSWORD=$(openssl rand -hex 32)"
+    } > "$folder/mlflow-server.env"
 fi

@@ -6,5 +6,6 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 export ARTIFACTS=/shared/mlflow
 mkdir -p "$ARTIFACTS" # by Docker it would be root's
-docker compose --env-file "$here/../orchestrator/mlflow.env" --file "$here/compose.yaml" \
-    --file "$here/shared.yaml" up --detach --wait
+secrets="$here/../orchestrator"
+docker compose --env-file "$secrets/mlflow.env" --env-file "$secrets/mlflow-server.env" \
+    --file "$here/compose.yaml" --file "$here/shared.yaml" up --detach --wait

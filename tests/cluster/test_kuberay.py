@@ -98,6 +98,21 @@ def test_no_container_is_root_or_can_become_it(cluster, job):
             }
 
 
+def test_the_pod_that_hands_out_results_may_only_read_them():
+    ((claim,), (pod,)) = (documents(KUBERAY / f"{name}.yaml") for name in ("storage", "results"))
+    spec = pod["spec"]
+    assert spec["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    (container,) = spec["containers"]
+    assert container["volumeMounts"] == [
+        {"name": "shared", "mountPath": "/shared", "readOnly": True}
+    ]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
 def test_all_nodes_mount_the_claim_of_storage_at_one_path(cluster):
     (claim,) = documents(KUBERAY / "storage.yaml")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]

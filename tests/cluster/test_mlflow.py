@@ -1,5 +1,6 @@
 """The MLflow servers: Docker Compose on one machine, and on Kubernetes."""
 
+import json
 import re
 import shutil
 import stat
@@ -56,9 +57,10 @@ def variables(text):
 
 def test_secrets_are_random_and_are_made_once(secrets):
     made = secrets()
-    user, *passwords = variables(made["mlflow.env"]).values()
+    user, password = variables(made["mlflow.env"]).values()
     assert user == "orchestrator"
-    every = [*passwords, made["auth_token"].strip()]
+    server = variables(made["mlflow-server.env"]).values()
+    every = [password, *server, made["auth_token"].strip()]
     assert all(re.fullmatch("[0-9a-f]{64}", secret) for secret in every)
     assert len(set(every)) == len(every)
     assert secrets() == made
@@ -67,13 +69,24 @@ def test_secrets_are_random_and_are_made_once(secrets):
 def test_compose_refuses_to_start_without_each_of_the_secrets_and_a_place_for_artifacts(secrets):
     used = re.findall(r"\$\{(\w+)(:?[?-]?)", COMPOSE.read_text())
     refused = {name for name, operator in used if operator == ":?"}
-    assert refused == {"ARTIFACTS", *variables(secrets()["mlflow.env"])}
+    made = secrets()
+    known = variables(made["mlflow.env"]) | variables(made["mlflow-server.env"])
+    assert refused == {"ARTIFACTS", *known}
     assert {name for name, operator in used if operator != ":?"} == {"LISTEN"}
 
 
-def test_studies_find_their_user_and_password_among_the_secrets(secrets):
+def test_studies_are_given_their_user_and_password_and_no_secret_of_the_server(secrets):
     names = {MLFLOW_TRACKING_USERNAME.name, MLFLOW_TRACKING_PASSWORD.name}
-    assert names <= set(variables(secrets()["mlflow.env"]))
+    assert set(variables(secrets()["mlflow.env"])) == names
+    for name in ("aws.yaml", "gcp.yaml", "slurm.sh"):
+        assert "mlflow-server.env" not in (FOLDER / name).read_text()
+
+
+def test_every_command_that_starts_the_server_gives_it_both_files(services):
+    script = COMPOSE.with_name("on_head.sh").read_text().replace("\\\n", "")
+    calls = [line for line in f"{README}\n{script}".splitlines() if "compose --env-file" in line]
+    assert len(calls) == 2
+    assert all("/mlflow.env" in call and "/mlflow-server.env" in call for call in calls)
 
 
 def test_each_way_to_run_a_study_on_a_cluster_sends_it_to_a_server():
@@ -151,7 +164,12 @@ def test_users_are_kept_in_the_database_and_may_only_read_by_default(objects):
 
 def test_the_readme_makes_every_key_of_the_secret_that_is_read(objects):
     (line,) = [line for line in README.splitlines() if "secret generic mlflow" in line]
-    made = set(re.findall(r"--from-literal=([\w-]+)=", line))
+    assert "--from-literal" not in line, "other processes read arguments"
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    asked = f"{line} --dry-run=client --output=json"
+    found = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    made = set(json.loads(found.stdout)["data"])
     read = {
         entry["valueFrom"]["secretKeyRef"]["key"]
         for kind, name in (("Deployment", "mlflow"), ("StatefulSet", "postgres"))

@@ -121,8 +121,12 @@ def test_the_commands_set_and_substitute_every_placeholder_of_a_launcher_file(na
          "until aws efs describe-mount-targets", "delete-file-system", "delete-security-group"],
         ["service-accounts create ray-autoscaler-sa-v1", "--role=roles/artifactregistry.reader",
          "ray up --yes my-gcp.yaml"],
+        ["< cluster/kuberay/rayjob.yaml", "until kubectl wait", "kubectl logs --follow",
+         "< cluster/kuberay/results.yaml", "kubectl wait", "kubectl cp results:"],
+        ["< cluster/kuberay/raycluster.yaml", "until kubectl wait", "kubectl port-forward",
+         "kubectl get secret orchestrator", "orchestrator submit"],
     ],
-    ids=["AWS", "teardown on AWS", "Google Cloud"],
+    ids=["AWS", "teardown on AWS", "Google Cloud", "a RayJob", "a RayCluster"],
 )  # fmt: skip
 def test_the_commands_wait_for_what_the_next_one_needs(in_order):
     place = SHELL.index(in_order[0])
