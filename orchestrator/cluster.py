@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
@@ -58,7 +58,10 @@ def cluster(threads: int) -> Iterator[None]:
     """
     settings = SETTINGS | {"OMP_NUM_THREADS": str(threads)}
     if joins():
-        _join({"env_vars": settings})
+        # Of a job's environment Ray will not be told again, not even the same.
+        job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+        told = (job.get("runtime_env") or {}).get("env_vars") or {}
+        _join({"env_vars": {name: settings[name] for name in settings.keys() - told.keys()}})
     else:
         # Nobody takes this machine away, and the watcher's process delays each trial's start.
         os.environ.update(settings | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"})
@@ -77,23 +80,43 @@ def cluster(threads: int) -> Iterator[None]:
         ray.shutdown()
 
 
+def check_kept(folder: Path, advice: str) -> None:
+    """Refuse results in the working folder of a job, where Ray unpacks and later removes it.
+
+    Args:
+        advice: what to type instead.
+
+    Raises:
+        ResourceError: naming the folder.
+    """
+    if "working_dir_files" in folder.parts:
+        raise ResourceError(
+            f"{folder} is a folder of the job, which ends with it: give one that all nodes share, "
+            f"as in {advice}"
+        )
+
+
 def _join(runtime_env: dict[str, Any]) -> None:
-    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
-        # A head that was started in the background hands down that SIGINT is ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     address = os.environ["RAY_ADDRESS"]
     try:
         if address != "auto":
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), KNOCK_SECONDS).close()  # Ray tries minutes
+            _knock(address)  # Ray tries for minutes
         ray.init(runtime_env=runtime_env)
-    except (OSError, ValueError, AuthenticationError) as error:
+    except (OSError, AuthenticationError) as error:
         raise ResourceError(
             f"no cluster can be joined at RAY_ADDRESS={address} ({str(error).splitlines()[0]}): "
             "on its head set RAY_ADDRESS=auto, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to its "
             "token; from elsewhere use orchestrator submit; without RAY_ADDRESS the study runs on "
             "this machine"
         ) from None
+
+
+def _knock(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
+    except ValueError:
+        raise ConnectionError("it is no host:port") from None
 
 
 def describe_cluster() -> str:
@@ -104,7 +127,7 @@ def describe_cluster() -> str:
 
 
 def check_storage(written: Iterable[Path], read: Iterable[Path] = ()) -> None:
-    """Refuse folders that a node of the cluster does not share.
+    """Refuse folders that a node of the cluster does not share, or may not write to.
 
     Args:
         written: folders of results, artifacts and models; made if they are missing.
@@ -127,7 +150,7 @@ def check_storage(written: Iterable[Path], read: Iterable[Path] = ()) -> None:
         on = NodeAffinitySchedulingStrategy
         asked = {
             _missing.options(scheduling_strategy=on(node["NodeID"], soft=False)).remote(
-                list(looked_for)
+                marks, list(read)
             ): node["NodeManagerAddress"]
             for node in nodes
         }
@@ -141,8 +164,9 @@ def check_storage(written: Iterable[Path], read: Iterable[Path] = ()) -> None:
                 ) from None
             if missing:
                 raise ResourceError(
-                    f"node {node} does not see {looked_for[missing[0]]}, or may not read it: give "
-                    "--output, store and model folders that all nodes share, at the same path"
+                    f"node {node} does not see {looked_for[missing[0]]}, or may not read and write "
+                    "there: give --output, store and model folders that all nodes share, at the "
+                    "same path"
                 )
     finally:
         for mark in marks:
@@ -150,9 +174,11 @@ def check_storage(written: Iterable[Path], read: Iterable[Path] = ()) -> None:
 
 
 @ray.remote(num_cpus=0)
-def _missing(paths: list[Path]) -> list[Path]:
-    """Those that this node does not see."""
-    return [path for path in paths if not _sees(path)]
+def _missing(marks: list[Path], read: list[Path]) -> list[Path]:
+    """Those that this node does not see, and marks beside which it may not write."""
+    return [mark for mark in marks if not (_sees(mark) and _may_write(mark))] + [
+        path for path in read if not _sees(path)
+    ]
 
 
 def _sees(path: Path) -> bool:
@@ -161,3 +187,13 @@ def _sees(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
+
+
+def _may_write(mark: Path) -> bool:
+    own = mark.with_name(f"{mark.name}-{uuid.uuid4().hex}")
+    try:
+        own.touch()
+        own.unlink()
+    except OSError:
+        return False
+    return True

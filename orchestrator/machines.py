@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,12 @@ class Machines:
     Attributes:
         resources: of each, by Ray's name of it.
         labels: of each.
-        count: how many there are, or may be; infinity without a limit.
-        there: whether they are, or the autoscaler may add them.
+        count: how many there are, or may be.
     """
 
     resources: Mapping[str, float]
     labels: Mapping[str, str]
     count: float = 1
-    there: bool = True
 
     def has_labels(self, selectors: Mapping[str, str]) -> bool:
         """Whether Ray would place on these what asks for labels."""
@@ -50,33 +48,74 @@ class Machines:
                 return False
         return True
 
-    def places(self, worker: Mapping[str, float]) -> float:
-        """How many workers have room: each has all of its resources on one node."""
+    def holds(self, worker: Mapping[str, float]) -> int:
+        """How many workers have room on one of them; a worker is some of some resource."""
         each = [self.resources.get(name, 0) / n for name, n in worker.items() if n > 0]
-        return self.count * math.floor(min(each) + 1e-9) if each else math.inf
+        return math.floor(min(each) + 1e-9)
 
 
-def machines() -> list[Machines]:
+@dataclass(frozen=True)
+class Fleet:
+    """The nodes of a cluster, when it is as large as it may become.
+
+    Attributes:
+        nodes: those that stay, whatever the autoscaler does.
+        groups: those that it starts and ends.
+        most: how many nodes the groups may have together.
+    """
+
+    nodes: list[Machines]
+    groups: list[Machines] = field(default_factory=list)
+    most: float = math.inf
+
+    def with_labels(self, selectors: Mapping[str, str]) -> Fleet:
+        """Those that have the labels that are asked for."""
+        nodes, groups = (
+            [kind for kind in kinds if kind.has_labels(selectors)]
+            for kinds in (self.nodes, self.groups)
+        )
+        return Fleet(nodes, groups, self.most)
+
+    def room(self, worker: Mapping[str, float]) -> float:
+        """How many workers have room at once."""
+        found, left = sum(kind.holds(worker) * kind.count for kind in self.nodes), self.most
+        for kind in sorted(self.groups, key=lambda kind: -kind.holds(worker)):
+            started = min(kind.count, left)
+            found, left = found + kind.holds(worker) * started, left - started
+        return found
+
+
+def fleet() -> Fleet | None:
     """The nodes that are there, and those that the cluster's autoscaler may add.
 
     Ray does not tell an autoscaler's limits. They are read on the head, where the drivers of jobs
     run; a driver elsewhere knows of the nodes that are there only.
+
+    Returns:
+        None where there is an autoscaler, and this account may not read its limits.
     """
     there = [Machines(node["Resources"], node["Labels"]) for node in ray.nodes() if node["Alive"]]
-    return there + groups(_autoscaling())
+    autoscaling = _autoscaling()
+    return None if autoscaling is None else grown(there, autoscaling)
 
 
-def groups(autoscaling: Mapping[str, Any]) -> list[Machines]:
-    """What an autoscaler may add, by its configuration."""
-    return [
-        Machines(kind["resources"], kind.get("labels", {}), kind["max_workers"], there=False)
-        for kind in autoscaling.get("available_node_types", {}).values()
+def grown(there: list[Machines], autoscaling: Mapping[str, Any]) -> Fleet:
+    """What an autoscaler may make of the nodes that are there, by its configuration."""
+    kinds = {
+        name: kind
+        for name, kind in autoscaling.get("available_node_types", {}).items()
         if kind.get("max_workers")
+    }
+    groups = [
+        Machines(kind["resources"], kind.get("labels", {}), kind["max_workers"])
+        for kind in kinds.values()
     ]
+    stay = [node for node in there if node.labels.get("ray.io/node-group") not in kinds]
+    return Fleet(stay, groups, autoscaling.get("max_workers", math.inf))
 
 
-def _autoscaling() -> Mapping[str, Any]:
-    """Configuration of the autoscaler of this head; empty where there is none, or not the head."""
+def _autoscaling() -> Mapping[str, Any] | None:
+    """Configuration of this head's autoscaler; empty where there is none, None if out of sight."""
     launched = LAUNCHED.expanduser()
     if launched.is_file():
         config: Mapping[str, Any] = yaml.safe_load(launched.read_text(encoding="utf-8"))
@@ -90,17 +129,15 @@ def _autoscaling() -> Mapping[str, Any]:
         namespace = (SERVICE_ACCOUNT / "namespace").read_text()
         config = AutoscalingConfigProducer(os.environ["RAY_CLUSTER_NAME"], namespace)()
     except (OSError, requests.RequestException):
-        # An autoscaler whose limits this account may not read: nothing is too much for it.
-        unknown = {"resources": {"CPU": math.inf, "GPU": math.inf}, "max_workers": math.inf}
-        return {"available_node_types": {"unknown": unknown}}
+        return None
     return config
 
 
-def check_resources(study: Study, trials: list[Trial], found: list[Machines]) -> None:
+def check_resources(study: Study, trials: list[Trial], found: Fleet) -> None:
     """Refuse a study that would wait forever.
 
     Args:
-        found: what there is, and may be.
+        found: of the cluster.
 
     Raises:
         ResourceError: if the trials that run at once, or the embedding, need more than the
@@ -109,14 +146,14 @@ def check_resources(study: Study, trials: list[Trial], found: list[Machines]) ->
     for trial in trials:
         training, embedding = trial.config.training, trial.config.embedding
         one = {"GPU": float(embedding.gpus_per_worker)}
-        if embedding.workers > (room := _room(found, one)):
+        if embedding.gpus_per_worker and embedding.workers > (room := found.room(one)):
             raise ResourceError(
                 f"the embedding of trial {trial.name} needs {embedding.workers} workers of "
                 f"{_named(one)}, the cluster has room for {room:g}. Lower embedding.workers or "
                 "embedding.gpus_per_worker"
             )
-        fitting = [kind for kind in found if kind.has_labels(training.node_labels)]
-        if not fitting:
+        fitting = found.with_labels(training.node_labels)
+        if not (fitting.nodes or fitting.groups):
             raise ResourceError(
                 f"no node has the labels {training.node_labels} that trial {trial.name} asks for: "
                 "`ray list nodes --detail` shows them; change training.node_labels"
@@ -126,21 +163,13 @@ def check_resources(study: Study, trials: list[Trial], found: list[Machines]) ->
             "GPU": float(training.gpus_per_worker),
         }
         at_once = min(study.sweep.max_concurrent, len(trials))
-        if training.workers * at_once > (room := _room(fitting, one)):
+        if training.workers * at_once > (room := fitting.room(one)):
             several = f", {at_once} trials at once" if at_once > 1 else ""
             raise ResourceError(
                 f"trial {trial.name} needs {training.workers} workers of {_named(one)}{several}; "
                 f"the cluster has room for {room:g} of them. Lower training.workers, "
                 "training.gpus_per_worker, training.cpus_per_worker or sweep.max_concurrent"
             )
-
-
-def _room(found: Iterable[Machines], worker: Mapping[str, float]) -> float:
-    """Workers that have room, now or later if that is more: a group counts the nodes it has."""
-    places = {True: 0.0, False: 0.0}
-    for kind in found:
-        places[kind.there] += kind.places(worker)
-    return max(places.values())
 
 
 def _named(worker: Mapping[str, float]) -> str:

@@ -15,11 +15,18 @@ from typing import Any
 from rich.markup import escape
 
 from orchestrator.artifacts import Artifact, write_json, write_text
-from orchestrator.cluster import check_storage, cluster, describe_cluster, joins, threads
+from orchestrator.cluster import (
+    check_kept,
+    check_storage,
+    cluster,
+    describe_cluster,
+    joins,
+    threads,
+)
 from orchestrator.config import Expansion, Study, Trial, TrialConfig, dump_yaml, expansion
 from orchestrator.layout import Layout
 from orchestrator.lock import locked
-from orchestrator.machines import check_resources, machines
+from orchestrator.machines import check_resources, fleet
 from orchestrator.pipeline import Pipeline
 from orchestrator.preflight import check_models, check_settings, model_folders
 from orchestrator.report import facts
@@ -67,6 +74,8 @@ def run_study(study: Study) -> bool:
     expanded = expansion(study)
     check_search(study)
     layout = Layout.of(study)
+    check_kept(layout.output, "--output /shared/outputs")
+    check_kept(layout.store, "--set store=/shared/store")
     check_settings(expanded.trials, layout.store, study.remote_store)
     log = layout.folder / "logs" / "run.log"
     with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:
@@ -101,7 +110,8 @@ class Run:
             pipeline.read_data(self.trials)  # what is wrong with it is told before Ray starts
         line = screen.line("ray")
         with cluster(threads(study, self.trials)):
-            check_resources(study, self.trials, machines())
+            if found := fleet():
+                check_resources(study, self.trials, found)
             check_storage([layout.output, layout.store], model_folders(self.trials))
             line.done(describe_cluster())
             pipeline.read_data(self.trials)

@@ -1,5 +1,7 @@
 """The cluster that a study joins."""
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -18,3 +20,22 @@ def test_an_address_where_no_cluster_is_joined_is_told_soon(address, monkeypatch
     with pytest.raises(ResourceError, match=told), cluster(1):
         pytest.fail("it was joined")
     assert time.monotonic() - began < 30  # Ray's own attempts take minutes
+
+
+def test_storage_that_a_node_may_only_read_is_not_shared(tmp_path):
+    mark, other = tmp_path / "mark", tmp_path / "other"
+    mark.touch()
+    script = (
+        "import sys; from pathlib import Path; from orchestrator.cluster import _missing; "
+        "mark, other = map(Path, sys.argv[1:]); "
+        "print(*(path.name for path in _missing._function([mark], [mark, other])))"
+    )
+    asked = [sys.executable, "-c", script, mark, other]
+    mounts = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && "$@"'
+    apart = ["unshare", "--mount", "sh", "-c", mounts, tmp_path]
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("a private mount needs root")
+    for command, missing in ((asked, "other"), ([*apart, *asked], "mark other")):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == missing
+    assert list(tmp_path.iterdir()) == [mark]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -195,6 +196,9 @@ def ui(
 
 def main() -> None:
     """Entry point: a user's error is a message and exit code 2, never a traceback."""
+    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
+        # A head that was started in the background hands down that SIGINT is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     except UserError as error:

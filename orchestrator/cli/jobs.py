@@ -136,6 +136,8 @@ def _follow(found: Jobs, job: str) -> None:
             raise typer.Exit(130) from None
         ended = found.stop(job)
     print(f"{job}: {ended.status}")
+    if ended.status == "FAILED" and ended.driver_exit_code is None:
+        print(ended.message, file=sys.stderr)  # it never came to print anything itself
     if code := exit_code(ended):
         raise typer.Exit(code)
 

@@ -42,6 +42,14 @@ def check_address(address: str, plain_http: bool) -> None:
         )
 
 
+def bypass_proxy(address: str) -> None:
+    """Keep a token that goes unencrypted from the proxy that the environment names."""
+    if address.startswith("http://"):
+        others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        host = urlsplit(address).hostname or ""
+        os.environ["no_proxy"] = f"{others},{host}" if others else host
+
+
 def _is_loopback(address: str) -> bool:
     try:
         host = urlsplit(address).hostname or ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from orchestrator.errors import JobError, JobLost
-from orchestrator.jobs.address import check_address
+from orchestrator.jobs.address import bypass_proxy, check_address
 from orchestrator.report.facts import COMMIT_VARIABLE
 
 POLL_SECONDS = 1.0
@@ -33,6 +34,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 ENDED = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
+NO_JOB = "{} does not exist"  # Ray's answer
 # What Ray's client raises if there is no answer, or none that it understands. Not OSError: that may
 # also be the screen's.
 UNANSWERED = (
@@ -57,6 +59,7 @@ class Jobs:
     def __init__(self, address: str | None, plain_http: bool = False) -> None:
         self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS", "")
         check_address(self.address, plain_http)
+        bypass_proxy(self.address)
         self.options = f"--address {self.address}" + " --plain-http" * plain_http
         # Ray's client prefers the variable to the address that it is given.
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address
@@ -68,27 +71,46 @@ class Jobs:
 
         Args:
             commit: of the `orchestrator/` in the package; None where it has none.
+
+        Raises:
+            JobError: the job server took no job.
+            JobLost: it fell silent for `PATIENCE` seconds, and may have taken it.
         """
         variables = ENVIRONMENT | ({} if commit is None else {COMMIT_VARIABLE: commit})
         variables |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        with self._told():
-            job: str = self._client.submit_job(
+        # Named here, so that it can be asked for if the answer is lost.
+        job = f"raysubmit_{secrets.token_hex(8)}"
+        asked = time.monotonic()
+        try:
+            self._client.submit_job(
                 entrypoint=entrypoint,
                 runtime_env={"working_dir": str(package), "env_vars": variables},
                 metadata={"study": study},
+                submission_id=job,
             )
+        except (ConnectionError, ValueError, *UNANSWERED) as error:
+            if not self._has(job, asked + PATIENCE):
+                raise JobError(self._sentence(error)) from None
         return job
+
+    def _has(self, job: str, end: float) -> bool:
+        """Whether the job server has a job, asked until it answers or the time is over."""
+        while True:
+            try:
+                self._client.get_job_info(job)
+                return True
+            except UNANSWERED as error:
+                if NO_JOB.format(job) in str(error) or isinstance(error, AuthenticationError):
+                    return False
+                if time.monotonic() > end:
+                    raise self._lost(job, error) from None
+            time.sleep(POLL_SECONDS)
 
     def list(self) -> list[JobDetails]:
         """All jobs that were submitted, the newest first."""
         with self._told():
             found = [job for job in self._client.list_jobs() if job.submission_id]
         return sorted(found, key=lambda job: job.start_time or 0, reverse=True)
-
-    def details(self, job: str) -> JobDetails:
-        """What the cluster knows of a job."""
-        with self._told():
-            return self._client.get_job_info(job)
 
     def logs(self, job: str) -> str:
         """All that a job has printed."""
@@ -101,9 +123,15 @@ class Jobs:
         with self._told():
             self._client.stop_job(job)
         end = time.monotonic() + STOP_SECONDS + 30
-        while (found := self.details(job)).status not in ENDED and time.monotonic() < end:
+        while True:
+            try:
+                found = self._client.get_job_info(job)
+                if found.status in ENDED or time.monotonic() > end:
+                    return found
+            except UNANSWERED as error:
+                if time.monotonic() > end:
+                    raise self._lost(job, error) from None
             time.sleep(POLL_SECONDS)
-        return found
 
     def follow(self, job: str, show: Callable[[str], None]) -> JobDetails:
         """Show what a job prints until it ends; a connection that is cut is made anew.
@@ -125,17 +153,20 @@ class Jobs:
                 heard = time.monotonic()
             except UNANSWERED as error:
                 # A cluster that was made anew has other jobs, and another token.
-                if f"{job} does not exist" in str(error):
+                if NO_JOB.format(job) in str(error):
                     raise JobLost(
                         f"{self.address} has no job {job}: orchestrator jobs list {self.options}"
                     ) from None
                 refused = isinstance(error, AuthenticationError)
                 if refused or time.monotonic() - heard > PATIENCE:
-                    raise JobLost(
-                        f"{self._sentence(error)}. The job may go on: orchestrator jobs logs {job} "
-                        f"--follow {self.options}"
-                    ) from None
+                    raise self._lost(job, error) from None
             time.sleep(POLL_SECONDS)
+
+    def _lost(self, job: str, error: Exception) -> JobLost:
+        return JobLost(
+            f"{self._sentence(error)}. The job may go on: orchestrator jobs logs {job} --follow "
+            f"{self.options}"
+        )
 
     async def _tail(self, job: str, printed: Printed) -> None:
         """Show the log from its beginning, until it ends, falls silent or cannot be read."""

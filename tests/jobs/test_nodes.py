@@ -12,6 +12,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
+from tests.jobs.nodes import LABELS
 from tests.test_study import COMMAND, orchestrate, write_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -25,7 +26,7 @@ STUDY = {
     },
     "training": {
         "global_batch": 4, "learning_rate": 1e-3, "workers": 2, "zero_stage": 2,
-        "checkpoint": {"every": 5},
+        "checkpoint": {"every": 5}, "node_labels": {"use": "train"},
     },
     "evaluation": {"every": 20, "measures": False},
     "sweep": {"failure_retries": 2},
@@ -52,10 +53,11 @@ class Nodes:
         self.environment = os.environ | settings | {"RAY_ADDRESS": address}
 
     def remove(self):
-        """Remove a node that trains; on how many nodes there were ranks."""
+        """Remove a node that trains; the nodes of the ranks, and of what drives them."""
         self.process.stdin.write("remove\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        found = json.loads(self.process.stdout.readline())
+        return found["ranks"], found["driving"]
 
     def stop(self):
         self.process.communicate(timeout=60)
@@ -78,7 +80,7 @@ def test_a_trial_over_two_nodes_that_loses_one_ends_as_if_it_had_not(nodes, tmp_
     path = write_study(tmp_path, **STUDY)
     alone = orchestrate("run", path, "--output", tmp_path / "alone", env=nodes.environment)
     assert alone.returncode == 0, alone.stdout + alone.stderr
-    assert "4 nodes, 3 CPUs" in alone.stdout
+    assert "5 nodes, 4 CPUs" in alone.stdout
 
     output = tmp_path / "disturbed"
     with (tmp_path / "run.log").open("w") as log:
@@ -92,7 +94,10 @@ def test_a_trial_over_two_nodes_that_loses_one_ends_as_if_it_had_not(nodes, tmp_
         assert process.poll() is None, (tmp_path / "run.log").read_text()
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert nodes.remove() == 2, "the ranks are on two nodes"
+    ranks, driving = nodes.remove()
+    assert len(ranks) == 2
+    assert all(LABELS[node] == {"use": "train"} for node in ranks), "the nodes that it asks for"
+    assert driving == ["head"], "no node that computes holds what waits"
     assert process.wait(400) == 0, (tmp_path / "run.log").read_text()
 
     (journal,) = trials.glob("*/journal.jsonl")

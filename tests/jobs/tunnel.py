@@ -10,14 +10,17 @@ class Tunnel:
 
     By turns both ends are told, and neither is: the connection stays, and nothing passes.
 
+    Args:
+        lost: the beginning of requests that reach the server, and whose answers are lost.
+
     Attributes:
         port: where it listens, on loopback, until it is closed.
         cuts: connections that were cut before one of their ends closed them.
     """
 
-    def __init__(self, to_port: int, seconds: float) -> None:
+    def __init__(self, to_port: int, seconds: float, lost: bytes | None = None) -> None:
         self.port = self.cuts = 0
-        self._to_port, self._seconds = to_port, seconds
+        self._to_port, self._seconds, self._lost = to_port, seconds, lost
         listening = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=[self._listen(listening)])
         self._thread.start()
@@ -40,6 +43,10 @@ class Tunnel:
         there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
         try:
             async with asyncio.timeout(self._seconds):
+                back.write(asked := await reader.read(65536))
+                if self._lost and asked.startswith(self._lost):
+                    await there.read(1)
+                    return
                 await asyncio.gather(_copy(reader, back), _copy(there, writer))
         except TimeoutError:
             self.cuts += 1
