@@ -1,9 +1,17 @@
-"""A server that speaks S3, for whatever goes through object storage."""
+"""Servers that speak S3 and Google's protocol, for whatever goes through object storage."""
 
+import json
+import threading
 import urllib.request
+from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from pyarrow import fs
+
+from tests.ports import free_ports
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +42,69 @@ def s3(s3_server, monkeypatch):
     )  # fmt: skip
     storage.create_dir("team")
     return storage
+
+
+@contextmanager
+def answering(status, body=b""):
+    """A server that answers all requests alike; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def gs_server(tmp_path_factory):
+    """The storage, its address, and a file of credentials for it."""
+    from gcp_storage_emulator.server import create_server
+
+    token = {"access_token": "any", "token_type": "Bearer", "expires_in": 3600}
+    with answering(200, json.dumps(token).encode()) as tokens:
+        user = {"type": "authorized_user", "client_id": "a", "client_secret": "b",
+                "refresh_token": "c", "token_uri": tokens}  # fmt: skip
+        credentials = tmp_path_factory.mktemp("google") / "credentials.json"
+        credentials.write_text(json.dumps(user))
+        (port,) = free_ports(1)
+        started = create_server("127.0.0.1", port, in_memory=True)
+        started.start()
+        yield started, f"127.0.0.1:{port}", credentials
+        started.stop()
+
+
+@pytest.fixture
+def gs(gs_server, monkeypatch):
+    """As `s3`, of Google."""
+    server, host, credentials = gs_server
+    server.wipe()
+    monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", f"http://{host}")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+    storage = fs.GcsFileSystem(
+        anonymous=True,
+        scheme="http",
+        endpoint_override=host,
+        project_id="tests",
+        retry_time_limit=timedelta(seconds=5),
+    )
+    storage.create_dir("team")
+    return storage
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bucket(request):
+    """Storage of each kind: its `files`, and the `scheme` of its addresses."""
+    return SimpleNamespace(files=request.getfixturevalue(request.param), scheme=request.param)

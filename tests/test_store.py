@@ -2,9 +2,7 @@
 
 import io
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pyarrow import fs
@@ -14,6 +12,7 @@ from orchestrator.artifacts import build, key_digest, sound
 from orchestrator.errors import ConfigError
 from orchestrator.screen import Screen
 from orchestrator.store import ArtifactStore, RemoteStore, check_remote_store
+from tests.conftest import answering
 
 ADDRESS = "s3://team/shared"
 FILES = {"data.npy": b"data", "lists/units.npy": b"lists" * 10_000, "empty": b""}
@@ -23,10 +22,10 @@ PLACE = f"team/shared/kind/{key_digest(1)[:16]}"
 class Cluster:
     """A store of its own, and what its user was told."""
 
-    def __init__(self, path):
+    def __init__(self, path, address=ADDRESS):
         self.told = io.StringIO()
         screen = Screen(Console(file=self.told, width=1000))
-        self.remote = RemoteStore(ADDRESS, screen)
+        self.remote = RemoteStore(address, screen)
         self.store = ArtifactStore(path, self.remote)
         self.made = 0
 
@@ -40,9 +39,14 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(s3, tmp_path):
+def address(bucket):
+    return f"{bucket.scheme}://team/shared"
+
+
+@pytest.fixture
+def cluster(address, tmp_path):
     """Clusters by name."""
-    return lambda name: Cluster(tmp_path / name)
+    return lambda name: Cluster(tmp_path / name, address)
 
 
 def write(folder, files):
@@ -60,14 +64,14 @@ def content(artifact):
     return found
 
 
-def objects(s3):
+def objects(bucket):
     """Every object of the remote store, by path."""
-    listed = s3.get_file_info(fs.FileSelector("team", recursive=True))
+    listed = bucket.files.get_file_info(fs.FileSelector("team", recursive=True))
     return [file.path for file in listed if file.type == fs.FileType.File]
 
 
-def replace_object(s3, path, text):
-    with s3.open_output_stream(path) as stream:
+def replace_object(bucket, path, text):
+    with bucket.files.open_output_stream(path) as stream:
         stream.write(text)
 
 
@@ -93,15 +97,15 @@ def test_a_second_cluster_fetches_instead_of_building(cluster):
     assert not second.build(key=2).reused, "another key is another artifact"
 
 
-def test_what_a_store_holds_is_used_where_it_is_and_is_shared_from_then_on(cluster, s3):
+def test_what_a_store_holds_is_used_where_it_is_and_is_shared_from_then_on(cluster, bucket):
     first = cluster("first")
     build(first.store.path, "kind", 1, lambda folder: write(folder, FILES))
     assert first.build().reused
     assert (first.made, cluster("second").build().reused) == (0, True)
-    copied = objects(s3)
-    s3.delete_file(copied.pop(0))
+    copied = objects(bucket)
+    bucket.files.delete_file(copied.pop(0))
     assert first.build().reused
-    assert objects(s3) == copied, "it was copied again"
+    assert objects(bucket) == copied, "it was copied again"
 
 
 def test_an_artifact_that_was_damaged_in_the_store_is_fetched_again(cluster):
@@ -113,29 +117,31 @@ def test_an_artifact_that_was_damaged_in_the_store_is_fetched_again(cluster):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "no manifest", "half", "foreign"])
-def test_a_damaged_remote_artifact_is_built_anew_and_replaced(cluster, s3, damage):
+def test_a_damaged_remote_artifact_is_built_anew_and_replaced(cluster, bucket, damage):
     first, second = cluster("first"), cluster("second")
     artifact = first.build()
     manifest = (artifact.path / "manifest.json").read_bytes()
     damaged = f"{PLACE}/{json.loads(manifest)['files']['data.npy']['sha256']}"
     if damage in ("flip", "truncate"):
-        replace_object(s3, damaged, b"dada" if damage == "flip" else b"da")
+        replace_object(bucket, damaged, b"dada" if damage == "flip" else b"da")
     elif damage in ("delete", "no manifest"):
-        s3.delete_file(damaged if damage == "delete" else f"{PLACE}/manifest.json")
+        bucket.files.delete_file(damaged if damage == "delete" else f"{PLACE}/manifest.json")
     else:
         other = json.dumps({"digest": key_digest(1), "files": {"data.npy": 1}}).encode()
-        replace_object(s3, f"{PLACE}/manifest.json", manifest[:-9] if damage == "half" else other)
+        replace_object(
+            bucket, f"{PLACE}/manifest.json", manifest[:-9] if damage == "half" else other
+        )
     built = second.build()
     assert (content(built), built.reused, second.made) == (FILES, False, 1)
     assert cluster("third").build().reused
     assert second.told.getvalue() == ""
 
 
-def test_a_copy_that_was_interrupted_is_no_artifact(cluster, s3, tmp_path):
+def test_a_copy_that_was_interrupted_is_no_artifact(cluster, bucket, tmp_path):
     first, second = cluster("first"), cluster("second")
     with interrupted(tmp_path, FILES) as artifact:
         first.remote.keep(artifact)
-    assert len(objects(s3)) == 2, "the files before the one that failed"
+    assert len(objects(bucket)) == 2, "the files before the one that failed"
     assert not second.build().reused
     assert cluster("third").build().reused
 
@@ -151,24 +157,24 @@ def test_writers_with_different_bytes_never_mix(cluster, tmp_path):
     assert content(cluster("fourth").build()) == second
 
 
-def test_a_manifest_that_names_a_file_elsewhere_is_no_artifact(cluster, s3, tmp_path):
+def test_a_manifest_that_names_a_file_elsewhere_is_no_artifact(cluster, bucket, tmp_path):
     cluster("first").build()
-    with s3.open_input_stream(f"{PLACE}/manifest.json") as stream:
+    with bucket.files.open_input_stream(f"{PLACE}/manifest.json") as stream:
         manifest = json.loads(stream.read())
     manifest["files"]["../../escaped"] = manifest["files"].pop("data.npy")
-    replace_object(s3, f"{PLACE}/manifest.json", json.dumps(manifest).encode())
+    replace_object(bucket, f"{PLACE}/manifest.json", json.dumps(manifest).encode())
     assert not cluster("second").build().reused
     assert not list(tmp_path.rglob("escaped"))
 
 
-def test_a_bucket_that_goes_away_is_told_once_and_the_next_run_catches_up(cluster, s3):
+def test_a_bucket_that_goes_away_is_told_once_and_the_next_run_catches_up(cluster, bucket, address):
     first = cluster("first")
     first.build()
-    s3.delete_dir("team")
+    bucket.files.delete_dir("team")
     assert [content(first.build(key=key)) for key in (2, 3)] == [FILES, FILES]
     (told,) = first.told.getvalue().splitlines()
-    assert f"{ADDRESS} cannot be written" in told
-    s3.create_dir("team")
+    assert f"{address} cannot be written" in told
+    bucket.files.create_dir("team")
     again = cluster("first")
     assert all(again.build(key=key).reused for key in (1, 2, 3))
     assert all(cluster("second").build(key=key).reused for key in (1, 2, 3))
@@ -178,41 +184,28 @@ def test_a_bucket_that_goes_away_is_told_once_and_the_next_run_catches_up(cluste
 @pytest.fixture
 def refusing(s3, monkeypatch):
     """Storage that lets this user do nothing."""
-
-    class Refuse(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(403)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_HEAD = do_PUT = do_POST = do_GET
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-    yield
-    server.shutdown()
+    with answering(403) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        yield
 
 
-def test_a_run_that_may_not_read_builds_and_says_so_once(refusing, cluster):
-    first = cluster("first")
+def test_a_run_that_may_not_read_builds_and_says_so_once(refusing, tmp_path):
+    first = Cluster(tmp_path)
     assert [first.build(key=key).reused for key in (1, 2, 1)] == [False, False, True]
     assert first.made == 2
     lines = first.told.getvalue().splitlines()
     assert [ADDRESS in line for line in lines] == [True, True], "once to read, once to write"
 
 
-def test_a_remote_store_without_a_folder_yet_is_accepted(s3):
-    check_remote_store(ADDRESS)
-    check_remote_store(ADDRESS + "/")
+def test_a_remote_store_without_a_folder_yet_is_accepted(address):
+    check_remote_store(address)
+    check_remote_store(address + "/")
 
 
-def test_a_bucket_that_is_not_there_is_refused_with_its_address(s3):
-    with pytest.raises(ConfigError, match=r"remote_store: s3://none/x .*give a folder of a bucket"):
-        check_remote_store("s3://none/x")
+def test_a_bucket_that_is_not_there_is_refused_with_its_address(bucket):
+    none = f"{bucket.scheme}://none/x"
+    with pytest.raises(ConfigError, match=f"remote_store: {none} .*give a folder of a bucket"):
+        check_remote_store(none)
 
 
 def test_a_bucket_that_refuses_is_refused_with_its_address(refusing):

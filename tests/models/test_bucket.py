@@ -1,4 +1,4 @@
-"""Models in object storage, against a server that speaks S3."""
+"""Models in object storage, against servers that speak S3 and Google's protocol."""
 
 import pytest
 from pyarrow import fs
@@ -9,32 +9,39 @@ from orchestrator.models.names import check_access
 
 
 @pytest.fixture
-def bucket(s3, tmp_path):
-    """A bucket with a tiny model, and things beside it that are none; its address."""
-    folder = models.resolve("random:tiny-bert", tmp_path / "made")
-    fs.copy_files(str(folder), "team/tiny", destination_filesystem=s3)
+def original(tmp_path):
+    return models.resolve("random:tiny-bert", tmp_path / "made")
+
+
+@pytest.fixture
+def address(bucket, original):
+    """Of a tiny model, with things beside it that are none."""
+    fs.copy_files(str(original), "team/tiny", destination_filesystem=bucket.files)
     for name in ("pytorch_model.bin", "checkpoint-1/config.json"):
-        with s3.open_output_stream(f"team/tiny/{name}") as stream:
+        with bucket.files.open_output_stream(f"team/tiny/{name}") as stream:
             stream.write(b"{}")
-    return "s3://team/tiny", folder
+    return f"{bucket.scheme}://team/tiny"
 
 
-def test_a_model_in_a_bucket_is_copied_once_and_is_the_same_model(bucket, tmp_path, monkeypatch):
-    address, original = bucket
+def test_a_model_in_a_bucket_is_copied_once_and_is_the_same_model(
+    address, original, tmp_path, monkeypatch
+):
     check_access(address, tmp_path / "store")
     found = models.resolve(address, tmp_path / "store")
     assert models.fingerprint(found) == models.fingerprint(original)
     assert (found / "1_Pooling" / "config.json").is_file()
     assert not list(found.rglob("*.bin"))
     assert not (found / "checkpoint-1").exists()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for variable in ("AWS_ENDPOINT_URL", "CLOUD_STORAGE_EMULATOR_ENDPOINT"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
     assert models.resolve(address, tmp_path / "store") == found
     check_access(address, tmp_path / "store")
 
 
 def test_a_folder_without_a_model_is_refused_before_anything_slow_starts(bucket, tmp_path):
-    with pytest.raises(ModelError, match=r"s3://team/other (holds no model|cannot be read)"):
-        check_access("s3://team/other", tmp_path)
+    other = f"{bucket.scheme}://team/other"
+    with pytest.raises(ModelError, match=f"{other} (holds no model|cannot be read)"):
+        check_access(other, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["s3://bucket", "s3://key:secret@bucket/model", "gs:///model"])
