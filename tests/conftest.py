@@ -1,4 +1,4 @@
-"""Servers that speak S3 and Google's protocol, for whatever goes through object storage."""
+"""Storage: one that studies share, and servers that speak S3 and Google's protocol."""
 
 import json
 import threading
@@ -12,6 +12,12 @@ import pytest
 from pyarrow import fs
 
 from tests.ports import free_ports
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """What studies share whose artifacts are not what is tested: models, vectors, tokens."""
+    return str(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="session")

@@ -230,33 +230,49 @@ def test_the_report_and_the_record_tell_what_was_run(finished):
     assert "random:tiny-llama" in facts["models"]
 
 
-def test_a_trial_that_fails_is_named_and_leaves_the_others_running(tmp_path):
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory, store):
+    """A study of two data sets, whose second trial fails; its output, and how it ended."""
+    folder = tmp_path_factory.mktemp("uneven")
     sweep = {
         "paired": [
             [
-                {"label": "good", "training.learning_rate": 1e-3},
+                {"label": "good", "data.pool.max_per_task": 3},
                 {"label": "bad", "training.learning_rate": 1e30, "training.clip": None},
             ]
         ]
     }
-    path = write_study(tmp_path, sweep=sweep)
-    done = orchestrate("run", path, "--output", tmp_path / "out")
+    path = write_study(folder, sweep=sweep, store=store)
+    return folder / "out", orchestrate("run", path, "--output", folder / "out")
+
+
+def test_a_trial_that_fails_is_named_and_leaves_the_others_running(uneven):
+    output, done = uneven
     assert done.returncode == 1
     assert re.search(r"bad-\w{8} failed: step \d: the training loss is", done.stdout)
-    rows = list(csv.DictReader((tmp_path / "out" / "tiny" / "summary.csv").open()))
+    rows = list(csv.DictReader((output / "tiny" / "summary.csv").open()))
     assert [row["status"] for row in rows] == ["finished", "failed"]
-    statuses = sorted(run.info.status for run in runs_of(tmp_path / "out")[1])
+    statuses = sorted(run.info.status for run in runs_of(output)[1])
     assert statuses == ["FAILED", "FAILED", "FINISHED"]
-    tune = tmp_path / "out" / "tiny" / "ray" / "tune"
+    tune = output / "tiny" / "ray" / "tune"
     assert not list(tune.rglob("error.pkl")), "what would fail again is not tried again"
 
 
-def test_a_trial_that_the_scheduler_stopped_keeps_its_losses_and_is_not_called_wrong(tmp_path):
+def test_the_record_keeps_the_counts_of_every_data_set_apart(uneven):
+    facts = json.loads((uneven[0] / "tiny" / "run.json").read_text())
+    pools = [data_set["splits"]["pool"]["instances"] for data_set in facts["data"]]
+    assert pools == [150, 200]
+    assert [len(data_set["trials"]) for data_set in facts["data"]] == [1, 1]
+
+
+def test_a_trial_that_the_scheduler_stopped_keeps_its_losses_and_is_not_called_wrong(
+    tmp_path, store
+):
     sweep = {
         "scheduler": {"type": "asha", "grace_steps": 2, "reduction_factor": 2},
         "parameters": {"training.learning_rate": {"grid": [1e-2, 1e-7]}},
     }
-    path = write_study(tmp_path, sweep=sweep)
+    path = write_study(tmp_path, sweep=sweep, store=store)
     done = orchestrate("run", path, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     study = tmp_path / "out" / "tiny"
@@ -277,16 +293,6 @@ def test_a_trial_that_the_scheduler_stopped_keeps_its_losses_and_is_not_called_w
     assert "wrong" not in verified.stdout
 
 
-def test_the_record_keeps_the_counts_of_every_data_set_apart(tmp_path):
-    sweep = {"parameters": {"data.pool.max_per_task": {"grid": [3, 4]}}}
-    path = write_study(tmp_path, sweep=sweep)
-    assert orchestrate("run", path, "--output", tmp_path / "out").returncode == 0
-    facts = json.loads((tmp_path / "out" / "tiny" / "run.json").read_text())
-    pools = [data_set["splits"]["pool"]["instances"] for data_set in facts["data"]]
-    assert pools == [150, 200]
-    assert [len(data_set["trials"]) for data_set in facts["data"]] == [1, 1]
-
-
 def kill_process_named(name, parent):
     """SIGKILL to the newest descendant of a process that has a name."""
     found = [each for each in psutil.Process(parent).children(recursive=True)
@@ -295,7 +301,7 @@ def kill_process_named(name, parent):
 
 
 def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_same_losses(
-    tmp_path,
+    tmp_path, store
 ):
     settings = {
         "arrangement": {"selection": "both_ends", "rows": 150},
@@ -303,7 +309,7 @@ def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_
         "evaluation": {"every": 50},
         "sweep": {"parameters": {"training.workers": {"grid": [1, 2]}}, "failure_retries": 1},
     }
-    path = write_study(tmp_path, **settings)
+    path = write_study(tmp_path, store=store, **settings)
     left, kill = tmp_path / "left", tmp_path / "kill"
     assert orchestrate("run", path, "--output", left).returncode == 0
     process = subprocess.Popen(

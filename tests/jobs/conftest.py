@@ -18,10 +18,10 @@ def head(tmp_path_factory):
 
 
 @pytest.fixture
-def submit(head, tmp_path):
+def submit(head, tmp_path, store):
     """Submits a study from a folder that git would leave out."""
 
     def run(*arguments, **changes):
-        return submit_from(tmp_path, head, *arguments, **changes)
+        return submit_from(tmp_path, head, *arguments, store=store, **changes)
 
     return run

@@ -26,8 +26,8 @@ def plain(head, folder, *arguments, runtime_env=None):
     )  # fmt: skip
 
 
-def test_the_plain_command_of_ray_runs_a_study_too(head, tmp_path):
-    write_study(tmp_path, **ONE_TRIAL)
+def test_the_plain_command_of_ray_runs_a_study_too(head, tmp_path, store):
+    write_study(tmp_path, store=store, **ONE_TRIAL)
     # A variable that the study would set as well.
     environment = {"env_vars": {"OMP_NUM_THREADS": "1", "HF_TOKEN": "a-secret"}}
     done = plain(head, tmp_path, "--output", tmp_path / "shared", runtime_env=environment)

@@ -60,12 +60,13 @@ def postgresql():
 @pytest.mark.skipif(
     programs() is None, reason="PostgreSQL is not installed: apt install postgresql"
 )
-def test_a_study_is_tracked_by_a_server_on_postgresql(tmp_path):
+def test_a_study_is_tracked_by_a_server_on_postgresql(tmp_path, store):
     sweep = {"parameters": {"seed": {"grid": [0, 1]}}}
-    path = write_study(tmp_path, arrangement={"method": "random", "rows": 16}, sweep=sweep)
-    with postgresql() as store:
+    arrangement = {"method": "random", "rows": 16}
+    path = write_study(tmp_path, store=store, arrangement=arrangement, sweep=sweep)
+    with postgresql() as database:
         (port,) = free_ports(1)
-        server = start_server(tmp_path / "server", port, store)
+        server = start_server(tmp_path / "server", port, database)
         try:
             address = f"http://127.0.0.1:{port}"
             done = orchestrate(
