@@ -82,7 +82,7 @@ def test_studies_are_given_their_user_and_password_and_no_secret_of_the_server(s
         assert "mlflow-server.env" not in (FOLDER / name).read_text()
 
 
-def test_every_command_that_starts_the_server_gives_it_both_files(services):
+def test_every_command_that_starts_the_server_gives_it_both_files():
     script = COMPOSE.with_name("on_head.sh").read_text().replace("\\\n", "")
     calls = [line for line in f"{README}\n{script}".splitlines() if "compose --env-file" in line]
     assert len(calls) == 2

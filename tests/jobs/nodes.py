@@ -13,8 +13,6 @@ import psutil
 from ray.cluster_utils import Cluster
 
 STORE = 10**8  # bytes of each node's object store
-
-
 LABELS = [{"use": "train"}, {}, {"use": "train"}, {"use": "train"}]
 DRIVING = ("ImplicitFunc", "TrainController")  # Ray Tune's trial, and Ray Train's gang
 
