@@ -13,7 +13,7 @@ from orchestrator.screen import Screen
 from orchestrator.store import check_remote_store
 from orchestrator.training.available import check_available
 from orchestrator.training.device import pick_precision
-from orchestrator.training.memory import memory_plan
+from orchestrator.training.memory import check_partition, memory_plan
 from orchestrator.training.reward import check_reward_model, parameter_count
 from orchestrator.training.room import check_memory, find_room
 from orchestrator.training.sizes import ModelSizes, model_sizes
@@ -72,7 +72,7 @@ def check_models(
 
     Raises:
         ModelError: a reward model that is none, or a model that padding would mislead.
-        ResourceError: every model whose weights do not fit.
+        ResourceError: every model whose weights do not fit, or are more than its optimizer counts.
     """
     scorers = {config.evaluation.generate.reward_model for config in configs} - {None}
     folders = {name: folder_of(name) for name in scorers if name}
@@ -101,10 +101,12 @@ def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: 
     if sizes is None:
         return "unknown: the model has no attention heads to reckon with"
     gpu = config.training.gpus_per_worker > 0
+    precision = pick_precision(config.model.precision, gpu=gpu)
+    check_partition(config, sizes, precision)
     planned = partial(
         memory_plan,
         sizes=sizes,
-        precision=pick_precision(config.model.precision, gpu=gpu),
+        precision=precision,
         reward_parameters=reward,
     )
     return check_memory(config, planned, find_room(config.training, trials))

@@ -54,7 +54,13 @@ from orchestrator.tracking import (
     flat_params,
 )
 from orchestrator.training.job import Job
-from orchestrator.training.record import ERROR, forget_stops, read_result, stopped_after
+from orchestrator.training.record import (
+    ERROR,
+    forget_stops,
+    precision_of,
+    read_result,
+    stopped_after,
+)
 
 # Of a trial, for MLflow, beside its tables.
 TRIAL_FILES = ["config.yaml", PLAN_FILE, MEASURES_FILE, ERROR]
@@ -167,10 +173,12 @@ class Run:
         folder = self.layout.folder
         rows = [self._row(t, j) for t, j in zip(self.trials, jobs, strict=True)]
         write_summary(folder / "summary.csv", rows, self.swept)
-        write_json(folder / "run.json", self._facts(pipeline))
+        write_json(folder / "run.json", self._facts(pipeline, rows))
         report = build_report(folder)
         line.done(_shown(report))
-        endings = {row["trial"]: row["status"] for row in rows}
+        endings = {
+            row["trial"]: {"ended": row["status"], "precision": row["precision"]} for row in rows
+        }
         metrics = {row["trial"]: self._metrics(row) for row in rows}
         killed = [name for name, error in self.errors.items() if error == INTERRUPTED]
         tracker.update(finished(tracker.record, STUDY_FILES, self.errors, endings, metrics, killed))
@@ -201,6 +209,7 @@ class Run:
         flat = flat_params(trial.config.model_dump(mode="json"))
         swept = {key: trial.settings.get(key, flat.get(key, "")) for key in self.swept}
         row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": "failed", **swept}
+        row["precision"] = precision_of(job.folder) or ""
         if (step := stopped_after(job.folder, job.key)) is not None:
             row |= {"status": STOPPED, "steps": step, **stopped_metrics(job.folder, step)}
         result = read_result(job.folder, job.key)
@@ -219,11 +228,12 @@ class Run:
             if isinstance(value, int | float) and math.isfinite(value) and name not in left_out
         }
 
-    def _facts(self, pipeline: Pipeline) -> dict[str, Any]:
+    def _facts(self, pipeline: Pipeline, rows: list[dict[str, Any]]) -> dict[str, Any]:
         return {
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             "seconds": time.time() - self.started,
             "command": shlex.join(["orchestrator", *sys.argv[1:]]),
+            "arithmetic": sorted({row["precision"] for row in rows} - {""}),
             "hardware": facts.hardware(),
             "versions": facts.versions(),
             "git_commit": facts.git_commit(),

@@ -12,10 +12,10 @@ from typing import Any
 
 from orchestrator.config.faults import show
 
-# bfloat16 keeps 8 bits of a number: from 2^-6 to 2^-5, where a weight of 0.02 lies, its neighbours
-# are 2^-13 apart. A smaller move than half of that is rounded away, at every step anew.
-BFLOAT16_HALF_SPACING = 2.0**-14  # 6.1e-5
-
+MASTERS = (
+    "the masters of 16-bit weights are float32: an update that is smaller than half the spacing of "
+    "its weight would be lost, at every step anew"
+)
 # Dotted key, with all that is below it -> what decides it, and what to type.
 DECIDED_ELSEWHERE = {
     "train_batch_size": "set training.global_batch",
@@ -27,9 +27,15 @@ DECIDED_ELSEWHERE = {
     "optimizer": "set training.optimizer, learning_rate, betas, eps and weight_decay",
     "scheduler": "set training.schedule, warmup_steps and min_lr_ratio",
     "bf16.enabled": "set model.precision",
-    "fp16": "set model.precision to bfloat16 or float32",
-    "amp": "set model.precision to bfloat16 or float32",
-    "torch_autocast": "set model.precision to bfloat16 or float32",
+    "bf16.bf16_master_weights_and_grads": MASTERS,
+    "bf16.bf16_optimizer_states": MASTERS,
+    "fp16.enabled": "set model.precision",
+    "fp16.auto_cast": "set model.precision",
+    "fp16.loss_scale": "set training.loss_scale",
+    "fp16.min_loss_scale": "the scale may fall to 1, and a gradient that overflows there is told",
+    "fp16.fp16_master_weights_and_grads": MASTERS,
+    "amp": "set model.precision",
+    "torch_autocast": "set model.precision",
     "data_types": "gradients are summed in float32",
     "zero_optimization.stage": "set training.zero_stage",
     "zero_optimization.offload_optimizer.device": "set training.offload",
@@ -51,35 +57,20 @@ DECIDED_ELSEWHERE = {
     "progressive_layer_drop": "it leaves out layers at random: the losses were another model's",
     "compression_training": "it trains another model than model.name",
 }
-BFLOAT16_STATE = ("bf16.bf16_master_weights_and_grads", "bf16.bf16_optimizer_states")
 
 
-def contradictions(deepspeed: dict[str, Any], lowest_rate: float) -> list[str]:
-    """A sentence for each key that may not be there.
-
-    Args:
-        deepspeed: `training.deepspeed` as the user wrote it.
-        lowest_rate: the learning rate that the schedule falls to, which is about what Adam moves
-            a weight by in one step.
-    """
+def contradictions(deepspeed: dict[str, Any]) -> list[str]:
+    """A sentence for each key of `training.deepspeed` that may not be there."""
     found = [
         f"leave {key} out: {why}" for key, why in DECIDED_ELSEWHERE.items() if _has(deepspeed, key)
     ]
-    if lowest_rate < BFLOAT16_HALF_SPACING:
-        found += [
-            f"{key} would keep the trained weights in bfloat16 alone, where Adam's steps of about "
-            f"{lowest_rate:g}, the lowest learning rate, are lost: half the spacing at a weight of "
-            f"0.02 is {BFLOAT16_HALF_SPACING:.1g}. Leave it out: float32 copies are then kept"
-            for key in BFLOAT16_STATE
-            if _value(deepspeed, key)
-        ]
     return found + list(_not_sections(deepspeed))
 
 
 def _not_sections(deepspeed: dict[str, Any]) -> Iterator[str]:
     """Sections that are filled in from fields of the study, and so have to be mappings."""
     for key in ("zero_optimization", "zero_optimization.offload_optimizer",
-                "zero_optimization.offload_param", "bf16"):  # fmt: skip
+                "zero_optimization.offload_param", "bf16", "fp16"):  # fmt: skip
         value = _value(deepspeed, key)
         if value is not None and not isinstance(value, dict):
             yield f"{key} is {show(value)}: give a mapping of DeepSpeed's keys"

@@ -87,7 +87,7 @@ def _trained_model(config: TrialConfig, store: Store, *, always: bool = False) -
     from orchestrator.training.device import pick_precision
 
     gpu = config.training.gpus_per_worker > 0
-    number = 2 if pick_precision(config.model.precision, gpu=gpu) == "bfloat16" else 4
+    number = 4 if pick_precision(config.model.precision, gpu=gpu) == "float32" else 2
     return Amount(number * trained, "~")
 
 

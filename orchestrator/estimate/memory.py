@@ -21,15 +21,19 @@ def rank_memory(config: TrialConfig, store: Store) -> MemoryPlan | None:
     """What a rank of a trial will hold; None until the model that is trained is fetched.
 
     A reward model that is not fetched yet is left out.
+
+    Raises:
+        ResourceError: an optimizer that cannot hold so many weights.
     """
     sizes = trained_sizes(config, store)
     if sizes is None:
         return None
     from orchestrator.training.device import pick_precision
-    from orchestrator.training.memory import memory_plan
+    from orchestrator.training.memory import check_partition, memory_plan
 
     gpu = config.training.gpus_per_worker > 0
     precision = pick_precision(config.model.precision, gpu=gpu)
+    check_partition(config, sizes, precision)
     return memory_plan(config, sizes, precision, reward_parameters(config, store) or 0)
 
 

@@ -10,6 +10,7 @@ from plotly.offline import get_plotlyjs
 
 from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.report.answer import answer_question
+from orchestrator.report.arithmetic import arithmetic_notes
 from orchestrator.report.arms import Arm, group_arms, unit_of
 from orchestrator.report.claim import answer_claim, neighbour_table, set_gap_table
 from orchestrator.report.data import describe_data
@@ -107,6 +108,7 @@ def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "unit": unit_of(trials),
         "unlabelled": [title for key, title in SETS.items() if unit_of(trials, key) == "instance"],
         "without_loss": _without_loss(trials),
+        "arithmetic": arithmetic_notes(trials),
         "correlations": correlation_table(arms),
         "fewest_tasks": FEWEST_TASKS,
         "notes": _notes(trials),

@@ -19,7 +19,7 @@ from orchestrator.report.read import FINISHED, journal_curves
 
 
 def trial_metrics(folder: Path) -> dict[str, float]:
-    """The columns of a finished trial that are computed from its losses."""
+    """The columns of a finished trial that are computed from its tables."""
     table = pq.read_table(folder / "losses.parquet")
     metrics: dict[str, float] = {}
     for name in TEST_SETS:
@@ -37,7 +37,9 @@ def trial_metrics(folder: Path) -> dict[str, float]:
             to_90 = steps_to_fraction(steps, curve)
             if to_90 is not None:
                 metrics["steps_to_90"] = to_90
-    return metrics
+    log = pq.read_table(folder / "train_log.parquet", columns=["update_fidelity"])
+    lowest = pc.min(log["update_fidelity"]).as_py()
+    return metrics | ({} if lowest is None else {"lowest_update_fidelity": lowest})
 
 
 def stopped_metrics(folder: Path, last: int) -> dict[str, float]:
@@ -58,6 +60,7 @@ def write_summary(path: Path, rows: list[dict[str, Any]], swept: list[str]) -> N
         "trial", "arm", "status", *swept, "steps",
         *(f"{name}_loss" for name in TEST_SETS),
         "best_query_loss", "query_loss_auc", "steps_to_90",
+        "precision", "lowest_update_fidelity",
         "set_sha256", "order_sha256", "seconds", "tokens_per_second",
     ]  # fmt: skip
     text = io.StringIO()

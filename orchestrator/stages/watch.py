@@ -15,6 +15,7 @@ from orchestrator.training.record import ERROR, JournalTail, mark_stopped, read_
 LOUD = {
     "damaged": "the checkpoint of step {checkpoint} is not used: {fault}. Continuing after {step}",
     "out_of_memory": "step {step} ran out of memory: now {micro_batch_tokens} tokens at once",
+    "overflow": "step {step} overflowed float16: repeated at the loss scale {loss_scale:g}",
 }
 
 

@@ -21,6 +21,8 @@ STEP = {
     "lr": "learning_rate",
     "grad_norm": "grad_norm",
     "seconds": "step_seconds",
+    "update_fidelity": "update_fidelity",  # these two at evaluated steps only
+    "changed_weights": "changed_weights",
 }
 SCORE_NAMES = [name for name, kind in SCORES if kind == pa.float64()]
 MEASURED = {
@@ -38,7 +40,7 @@ def points(event: dict[str, Any]) -> list[Metric]:
 def _values(event: dict[str, Any]) -> Iterator[tuple[str, float]]:
     kind = event["event"]
     if kind == "step":
-        yield from ((name, event[key]) for key, name in STEP.items())
+        yield from ((name, event[key]) for key, name in STEP.items() if key in event)
         yield "step_tokens_per_second", event["tokens"] / event["seconds"]
         yield "padding_share", 1 - event["tokens"] / event["padded_tokens"]
     elif kind == SYSTEM:

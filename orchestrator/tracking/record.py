@@ -168,16 +168,17 @@ def certificate(job: Job) -> dict[str, str]:
 
 
 def finished(
-    record: Record, files: list[str], errors: Mapping[str, str], endings: Mapping[str, str],
-    metrics: Mapping[str, dict[str, float]], interrupted: Container[str] = (),
+    record: Record, files: list[str], errors: Mapping[str, str],
+    endings: Mapping[str, dict[str, str]], metrics: Mapping[str, dict[str, float]],
+    interrupted: Container[str] = (),
 ) -> Record:  # fmt: skip
     """The record of a study that came to its end.
 
     Args:
         files: of the parent.
         errors: of the trials that failed, by name.
-        endings: the word of the summary for how each trial ended, by name; MLflow has none for
-            one that a scheduler stopped.
+        endings: tags of each trial, by name: `ended`, the word of the summary for how it ended,
+            as MLflow has none for one that a scheduler stopped, and `precision`, its arithmetic.
         metrics: results of each trial, by name.
         interrupted: those of `errors` that did not fail: Ctrl-C or a stopped job ended them.
     """
@@ -187,12 +188,17 @@ def finished(
 
     parent, *children = record.runs
     statuses = [status(name) for name in errors]
-    counts = {"trials": str(len(children)), "failed_trials": str(statuses.count("FAILED"))}
+    arithmetic = sorted({tags["precision"] for tags in endings.values()} - {""})
+    counts = {
+        "precision": ", ".join(arithmetic),
+        "trials": str(len(children)),
+        "failed_trials": str(statuses.count("FAILED")),
+    }
     ended = [
         replace(
             run,
             status=status(run.name),
-            tags=run.tags | {"ended": endings[run.name]},
+            tags=run.tags | endings[run.name],
             metrics=metrics[run.name],
         )
         for run in children

@@ -35,19 +35,20 @@ def check_available(model: Model, training: Training) -> None:
          "bitsandbytes"),
         (flash, "model.attention: flash_attention_2", "model.attention to sdpa", "flash-attn"),
         (model.liger, "model.liger: true", "model.liger to false", "liger-kernel"),
+        (precision == "float16", "model.precision: float16", "model.precision to float32", None),
     ):  # fmt: skip
         if used and training.gpus_per_worker == 0:
             faults.append(
                 f"{setting} runs on a GPU only: set training.gpus_per_worker to 1, or {instead}"
             )
-        elif used and find_spec(MODULES[package]) is None:
+        elif used and package and find_spec(MODULES[package]) is None:
             faults.append(
                 f"{setting} needs {package}, which is not installed: pip install {package}, or "
                 f"set {instead}"
             )
     if flash and precision == "float32":
         faults.append(
-            "model.attention: flash_attention_2 computes in bfloat16 only, and model.precision: "
+            "model.attention: flash_attention_2 computes in 16 bits only, and model.precision: "
             f"{model.precision} is float32 here: set model.precision to bfloat16, or "
             "model.attention to sdpa"
         )
@@ -55,6 +56,12 @@ def check_available(model: Model, training: Training) -> None:
         faults.append(
             "model.adapter.type: qlora has 4-bit weights, which ZeRO-3 cannot share out: set "
             "training.zero_stage to 2, or model.adapter.type to lora"
+        )
+    if training.loss_scale is not None and precision != "float16":
+        faults.append(
+            f"training.loss_scale is {training.loss_scale:g}, and losses are scaled in float16 "
+            f"only, not in {precision}: set model.precision to float16, or training.loss_scale to "
+            "null"
         )
     if faults:
         raise ResourceError("\n".join(faults))

@@ -142,14 +142,15 @@ def _fault(path: Path, key: str, ranks: int, precision: str) -> str | None:
 
 @contextmanager
 def _weights_only() -> Iterator[None]:
-    """Let DeepSpeed's loader, which would unpickle any class, read tensors and three classes."""
-    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    """Let DeepSpeed's loader, which would unpickle any class, read tensors and four classes."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
 
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
-        with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
+        known = [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
+        with torch.serialization.safe_globals(known):
             yield
     finally:
         del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]

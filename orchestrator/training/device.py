@@ -25,7 +25,8 @@ class Device:
 
     @property
     def precision(self) -> str:
-        return "bfloat16" if self.dtype == torch.bfloat16 else "float32"
+        """The study file's word for the arithmetic."""
+        return str(self.dtype).removeprefix("torch.")
 
 
 def pick_device(precision: str, *, gpu: bool) -> Device:
@@ -35,21 +36,16 @@ def pick_device(precision: str, *, gpu: bool) -> Device:
 
 
 def pick_precision(precision: str, *, gpu: bool) -> str:
-    """`float32` or `bfloat16`; `auto` is bfloat16 only where the hardware multiplies it.
+    """The arithmetic of a trial: `float32`, `bfloat16` or `float16`.
 
-    A process that sees no GPU, as the driver of a cluster, takes the GPUs for ones that do.
+    `auto` is float32 on a CPU, whatever it multiplies, so that a study says the same on every
+    laptop; on a GPU it is bfloat16 where that is built in. A process that sees no GPU, as the
+    driver of a cluster, takes the GPUs for ones that have it.
     """
     if precision != "auto":
         return precision
-    if gpu:
-        fast = not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
-    else:
-        fast = _cpu_multiplies_bfloat16()
-    return "bfloat16" if fast else "float32"
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    has_bfloat16 = not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
+    return "bfloat16" if gpu and has_bfloat16 else "float32"
 
 
 @contextmanager

@@ -13,27 +13,37 @@ import torch
 
 from orchestrator.config.training import Training
 from orchestrator.training.device import Device
+from orchestrator.training.masters import start_masters
 
 
-def build_engine(model: torch.nn.Module, training: Training, device: Device) -> Any:
+def build_engine(model: torch.nn.Module, training: Training, device: Device, seed: int = 0) -> Any:
     """The model under DeepSpeed with AdamW on float32 master weights.
 
     Args:
-        model: on its device; the parameters that require a gradient are trained.
+        model: on its device; the parameters that require a gradient are trained. Those that are
+            float32 where the device computes in 16 bits are rounded, and are themselves the
+            masters; the masters of the others are spread, see `masters.py`.
         training: ZeRO stage, offload, clipping and the optimizer's constants.
         device: of this rank.
+        seed: of the trial; it determines how masters are spread.
 
     Returns:
         A `deepspeed.DeepSpeedEngine`.
     """
     import deepspeed
 
+    drawn = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.dtype != device.dtype:
+            drawn[name] = parameter.detach().clone()
+            parameter.data = parameter.data.to(device.dtype)
     engine, *_ = deepspeed.initialize(
         model=model,
         optimizer=_optimizer(model, training),
         config=deepspeed_config(training, device),
         dist_init_required=False,
     )
+    start_masters(engine, drawn, seed)
     return engine
 
 
@@ -55,12 +65,13 @@ def _optimizer(model: torch.nn.Module, training: Training) -> torch.optim.Optimi
 
 
 def zero_stage(training: Training, precision: str) -> int:
-    """DeepSpeed's stage for a trial in `float32` or `bfloat16`: not 0 in bfloat16.
+    """DeepSpeed's stage for a trial: that of the study, but 1 instead of 0 in 16 bits.
 
-    Its unsharded engine for bfloat16 is not AdamW: it takes Adam's first step, weight decay and
-    all, on zero gradients while it is built, and sums gradients in bfloat16. Stage 1 does neither.
+    Its unsharded engines for 16 bits sum gradients in 16 bits, and the one for bfloat16 is not
+    AdamW: it takes Adam's first step, weight decay and all, on zero gradients while it is built.
+    Stage 1 does neither.
     """
-    return max(training.zero_stage, 1) if precision == "bfloat16" else training.zero_stage
+    return training.zero_stage if precision == "float32" else max(training.zero_stage, 1)
 
 
 def deepspeed_config(training: Training, device: Device) -> dict[str, Any]:
@@ -69,7 +80,6 @@ def deepspeed_config(training: Training, device: Device) -> dict[str, Any]:
     The batch sizes are formal: micro-batches vary in number and size, the loop marks the
     boundary of each global batch itself and scales the loss.
     """
-    bf16 = device.dtype == torch.bfloat16
     zero: dict[str, Any] = {"stage": zero_stage(training, device.precision)}
     if training.offload != "none":
         # A pinned buffer takes the next power of two: 140 GB instead of 121 for seven billion.
@@ -86,8 +96,16 @@ def deepspeed_config(training: Training, device: Device) -> dict[str, Any]:
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": bf16},
+        "bf16": {"enabled": device.dtype == torch.bfloat16},
+        "fp16": {
+            "enabled": device.dtype == torch.float16,
+            "loss_scale": training.loss_scale or 0,  # 0: dynamic
+            "hysteresis": 1,  # a step that overflowed is repeated: at once with a lower scale
+        },
+        # Otherwise the sums of 16-bit gradients are rounded to 16 bits before the update: under
+        # ZeRO-1 even on a single rank.
         "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
         "steps_per_print": 10**9,
     }
     return _merged(ours, training.deepspeed)
@@ -103,15 +121,18 @@ def _merged(base: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def update(engine: Any, training: Training, device: Device, learning_rate: float) -> float:
+def update(engine: Any, training: Training, device: Device, learning_rate: float) -> float | None:
     """One optimizer step on the gradients that were accumulated.
 
     Returns:
-        The norm of the gradient before clipping.
+        The norm of the gradient before clipping; None where it overflowed float16 at the present
+        loss scale. Then nothing was updated, the gradients are gone and the scale is lower: the
+        global batch has to be fed again.
 
     Raises:
-        FloatingPointError: if the gradient is not finite. Only float32 under ZeRO has updated
-            the weights by then: the trial cannot go on with them.
+        FloatingPointError: if the gradient is not finite, in float16 at a loss scale that cannot
+            be lowered. Only float32 under ZeRO has updated the weights by then: the trial cannot
+            go on with them.
     """
     for group in engine.optimizer.param_groups:
         group["lr"] = learning_rate
@@ -121,12 +142,21 @@ def update(engine: Any, training: Training, device: Device, learning_rate: float
         if math.isfinite(norm):
             engine.step()
     else:
+        scale = loss_scale(engine)
         engine.step()
-        # In bfloat16 DeepSpeed leaves such a step out, and tells the norm of the one before.
+        # In 16 bits DeepSpeed leaves such a step out, and tells the norm of the one before.
         norm = float(engine.get_global_grad_norm()) if engine.was_step_applied() else math.nan
+        if math.isnan(norm) and loss_scale(engine) < scale:
+            return None
     if not math.isfinite(norm):
-        raise FloatingPointError(f"the norm of the gradient is {norm}")
+        at = f" at the loss scale {loss_scale(engine):g}" if device.dtype == torch.float16 else ""
+        raise FloatingPointError(f"the norm of the gradient is {norm}{at}")
     return norm
+
+
+def loss_scale(engine: Any) -> float:
+    """What losses are multiplied by in float16, so that small gradients do not vanish; else 1."""
+    return float(getattr(engine.optimizer, "loss_scale", 1.0))
 
 
 def _plain(training: Training, device: Device) -> bool:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 
 from orchestrator.core.order import check_order
 from orchestrator.core.plan import digests
@@ -31,15 +32,16 @@ from orchestrator.training.checkpoint import (
     save_checkpoint,
 )
 from orchestrator.training.device import Device, init_distributed, pick_device, pick_precision
-from orchestrator.training.engine import build_engine, deepspeed_config, update
+from orchestrator.training.engine import build_engine, deepspeed_config, loss_scale, update
 from orchestrator.training.export import save_trained
 from orchestrator.training.generate import generation_steps
 from orchestrator.training.job import Job, evaluation_steps, planned_steps, read_inputs
+from orchestrator.training.masters import UpdateFidelity
 from orchestrator.training.measure import Measures
 from orchestrator.training.model import load_model
 from orchestrator.training.record import MODEL, History, Journal, finish, realised_table
 from orchestrator.training.schedule import learning_rate
-from orchestrator.training.step import Feeder
+from orchestrator.training.step import Fed, Feeder
 
 Report = Callable[[dict[str, float]], None]
 
@@ -106,9 +108,9 @@ class Trial:
     def _agreed_device(self, *, gpu: bool) -> Device:
         """Nodes may differ in what they multiply: the ranks take what all of them can."""
         own = pick_precision(self.job.config.model.precision, gpu=gpu)
-        found: list[str] = [own] * self.ranks
-        dist.all_gather_object(found, own)
-        return pick_device("float32" if "float32" in found else own, gpu=gpu)
+        everywhere: list[str] = [own] * self.ranks
+        dist.all_gather_object(everywhere, own)
+        return pick_device("float32" if "float32" in everywhere else own, gpu=gpu)
 
     def _open_journal(self) -> int:
         """Look for a checkpoint on one rank, tell what was found, and agree on all of it."""
@@ -125,7 +127,8 @@ class Trial:
                 text = f"trial {self.job.trial}: the checkpoint of step {step} is not used: {fault}"
                 logging.warning("%s. Continuing after step %d", text, done)
                 self._note("damaged", done, checkpoint=step, fault=fault)
-            self._note("resume" if done else "start", done, steps=self.steps)
+            attempt = "resume" if done else "start"
+            self._note(attempt, done, steps=self.steps, precision=self.device.precision)
             if self.budget.halvings:
                 self._note("out_of_memory", done, micro_batch_tokens=self.budget.tokens)
         dist.broadcast_object_list(found)
@@ -146,7 +149,8 @@ class Trial:
         local = on_this_node(job.model, job.model_digest, job.config.model.cache)
         model = load_model(local, job.config.model, device, config)
         times.append(time.monotonic())
-        self.engine = build_engine(model, job.config.training, device)
+        self.engine = build_engine(model, job.config.training, device, job.config.seed)
+        self.fidelity = UpdateFidelity(self.engine)
         times.append(time.monotonic())
         names = ("inputs", "imports", "tokens", "model", "engine")
         parts = dict(zip(names, np.diff(times).tolist(), strict=True))
@@ -158,6 +162,35 @@ class Trial:
         training = self.job.config.training
         batch = training.global_batch
         rows = self.inputs.plan[(step - 1) * batch : step * batch]
+        lr = learning_rate(
+            step, self.steps, training.learning_rate, training.schedule,
+            training.min_lr_ratio, training.warmup_steps,
+        )  # fmt: skip
+        overflows, norm = 0, None
+        while norm is None:
+            fed, norm = self._try_step(step, rows, lr)
+            if norm is None:  # told and repeated: the plan loses no step
+                overflows += 1
+                self._note("overflow", step, loss_scale=loss_scale(self.engine))
+        entry: dict[str, float] = {
+            "loss": fed.loss,
+            "lr": lr,
+            "grad_norm": norm,
+            "tokens": int(self.tokens.lengths[rows].sum()),
+            "padded_tokens": fed.padded_tokens,
+            "overflows": overflows,
+            "seconds": time.monotonic() - began,
+        }
+        if step in self._measured:
+            entry |= self.fidelity.measure()
+        self.history.fed += [(step, self.rank, row) for row in fed.rows]
+        self.history.log.append({"step": step, **entry})
+        self._note("step", step, **entry)
+
+    def _try_step(
+        self, step: int, rows: NDArray[np.int64], learning_rate: float
+    ) -> tuple[Fed, float | None]:
+        """Feed a global batch and update; the norm is None where the gradient overflowed."""
         fed = self.feeder.feed(step, rows)
         if fed.halvings:
             self._note("out_of_memory", step, micro_batch_tokens=self.budget.tokens)
@@ -166,25 +199,10 @@ class Trial:
             raise TrainingError(
                 f"step {step}: the training loss is {fed.loss}. Nothing was updated. {advice}"
             )
-        lr = learning_rate(
-            step, self.steps, training.learning_rate, training.schedule,
-            training.min_lr_ratio, training.warmup_steps,
-        )  # fmt: skip
         try:
-            norm = update(self.engine, training, self.device, lr)
+            return fed, update(self.engine, self.job.config.training, self.device, learning_rate)
         except FloatingPointError as error:
             raise TrainingError(f"step {step}: {error}. {advice}") from None
-        entry: dict[str, float] = {
-            "loss": fed.loss,
-            "lr": lr,
-            "grad_norm": norm,
-            "tokens": int(self.tokens.lengths[rows].sum()),
-            "padded_tokens": fed.padded_tokens,
-            "seconds": time.monotonic() - began,
-        }
-        self.history.fed += [(step, self.rank, row) for row in fed.rows]
-        self.history.log.append({"step": step, **entry})
-        self._note("step", step, **entry)
 
     def measure(self, step: int, report: Report | None) -> None:
         """What the study asks for after this step: test losses, generated answers, or nothing."""

@@ -13,7 +13,8 @@ a heads, vocabulary V:
   4.1) without dropout, for a gated MLP of any width, plus the float32 input of each of the two
   normalisations. With gradient checkpointing e t h a layer, and one layer in full. The loss adds
   t V (2 e + 8), as if every position were an answer's;
-- buffers: DeepSpeed's gradient bucket, e min(T, 5e8), and what ZeRO-3 gathers, e min(P, 1e9);
+- buffers: DeepSpeed's gradient bucket, e min(T, 5e8), where e is 2 with the float32 copy that is
+  reduced over the ranks, 4 min(T, 5e8), and what ZeRO-3 gathers, e min(P, 1e9);
 - a reward model: e a weight of it, although it is there only while it scores.
 
 Offloaded to the host are masters, Adam's states, the gradient that these are updated by and, below
@@ -32,9 +33,11 @@ from typing import Any
 
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora, Model, Training
+from orchestrator.errors import ResourceError
 from orchestrator.training.engine import zero_stage
 from orchestrator.training.sizes import ModelSizes
 
+LARGEST_TENSOR = 2**31 - 1
 BUCKET, GATHERED = 5 * 10**8, 10**9  # DeepSpeed's defaults, in numbers
 GIGABYTE = 1e9
 
@@ -74,18 +77,18 @@ def memory_plan(
     Args:
         config: of the trial.
         sizes: of its model.
-        precision: `float32` or `bfloat16`, the arithmetic of the rank's device.
+        precision: `float32`, `bfloat16` or `float16`, the arithmetic of the rank's device.
         reward_parameters: of the model that scores answers; 0 where none does.
     """
     training, adapter = config.training, config.model.adapter
-    number = 2 if precision == "bfloat16" else 4
+    number = 4 if precision == "float32" else 2
     stage = zero_stage(training, precision)
     lora = None if adapter == "none" else adapter
     adapted = sizes.adapted(lora) if lora else 0
     trained = adapted or sizes.parameters
     weights = _weights(sizes, lora, number) + number * adapted
     weights = weights // training.workers if stage == 3 else weights
-    buffers = number * min(trained, BUCKET) if stage else 0
+    buffers = (number + _reduced(training, number)) * min(trained, BUCKET) if stage else 0
     buffers += number * min(sizes.parameters + adapted, GATHERED) if stage == 3 else 0
     states = _states if training.offload == "none" else _offloaded_states
     gradients, optimizer, host = states(training, trained, number, stage)
@@ -96,6 +99,35 @@ def memory_plan(
     activations = _activations(config, sizes, number)
     reward_model = number * reward_parameters
     return MemoryPlan(weights, gradients, optimizer, activations, buffers, reward_model, host)
+
+
+def check_partition(config: TrialConfig, sizes: ModelSizes, precision: str) -> None:
+    """Refuse 8-bit AdamW on more elements at once than it counts.
+
+    bitsandbytes takes the number of a tensor's elements as a 32-bit integer, and below ZeRO-3
+    DeepSpeed hands it all of a rank's masters as one tensor: beyond 2^31 - 1 the count is negative,
+    and nothing, or something else, is updated.
+
+    Raises:
+        ResourceError: with the settings that help.
+    """
+    training, adapter = config.training, config.model.adapter
+    stage = zero_stage(training, precision)
+    trained = sizes.parameters if adapter == "none" else sizes.adapted(adapter)
+    partition = -(-trained // training.workers)
+    if training.optimizer == "adamw_8bit" and stage in (1, 2) and partition > LARGEST_TENSOR:
+        raise ResourceError(
+            f"training.optimizer: adamw_8bit counts up to {LARGEST_TENSOR:,} weights in a tensor, "
+            f"and under ZeRO-{stage} each of {training.workers} workers has {partition:,} of "
+            f"{config.model.name} in one: set training.zero_stage to 3, training.workers to "
+            f"{-(-trained // LARGEST_TENSOR)} or more, or training.optimizer to adamw"
+        )
+
+
+def _reduced(training: Training, number: int) -> int:
+    """Bytes a number of the copy of a 16-bit bucket in which gradients are summed over ranks."""
+    told = training.deepspeed.get("communication_data_type", "fp32")
+    return 4 if number == 2 and told == "fp32" else 0
 
 
 def _states(training: Training, trained: int, number: int, stage: int) -> tuple[int, int, int]:

@@ -22,8 +22,8 @@ def load_model(
 ) -> torch.nn.Module:
     """The model on its device, its trainable parameters those with `requires_grad`.
 
-    All parameters have the device's dtype, a new adapter's too: their float32 masters are the
-    optimizer's. An adapter depends on the seed of torch alone, whatever loading has drawn.
+    All weights of the file have the device's dtype, a new adapter's are float32. These depend on
+    the seed of torch alone, whatever loading has drawn.
 
     Args:
         path: folder in transformers' format with safetensors.
@@ -119,6 +119,7 @@ def _accelerate(module: Any, model: Model) -> None:
 
 def _adapted(module: Any, adapter: Lora, device: Device) -> torch.nn.Module:
     from peft import LoraConfig, TaskType, get_peft_model
+    from peft.tuners.lora import LoraLayer
 
     if isinstance(adapter.targets, list):
         _check_targets(module, adapter.targets)
@@ -129,11 +130,16 @@ def _adapted(module: Any, adapter: Lora, device: Device) -> torch.nn.Module:
         lora_dropout=adapter.dropout,
         target_modules=adapter.targets,
     )
-    torch.manual_seed(torch.initial_seed())  # loading may have drawn numbers, or not
     adapted: Any = get_peft_model(module, config, autocast_adapter_dtype=False)
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(device.dtype)
+    torch.manual_seed(torch.initial_seed())  # loading may have drawn numbers, or not
+    for layer in adapted.modules():
+        if isinstance(layer, LoraLayer):
+            # peft rounds what it draws to the dtype of the layer: drawn again, in float32.
+            for part in (layer.lora_A, layer.lora_B):
+                part.to("cpu", torch.float32)
+            layer.reset_lora_parameters(adapted.active_adapter, True)
+            for part in (layer.lora_A, layer.lora_B):
+                part.to(device.torch_device)
     return adapted
 
 

@@ -24,7 +24,7 @@ from orchestrator.artifacts import file_digest, write_json, write_text
 from orchestrator.training.job import Inputs
 
 # Raised when a change of the loop changes results: trials of an older one are run again.
-TRAIN_VERSION = 1
+TRAIN_VERSION = 2  # masters are spread; gradients are reduced in float32
 JOURNAL = "journal.jsonl"
 RESULT = "result.json"
 MODEL = "model"  # folder of the trained model, where the study keeps it
@@ -47,7 +47,11 @@ TRAIN_LOG = pa.schema(
         ("grad_norm", pa.float64()),
         ("tokens", pa.int64()),
         ("padded_tokens", pa.int64()),
+        ("overflows", pa.int32()),  # repetitions of the step, in float16
         ("seconds", pa.float64()),
+        # At evaluated steps, since step 0; see `masters.UpdateFidelity`.
+        ("update_fidelity", pa.float64()),
+        ("changed_weights", pa.float64()),
     ]
 )
 # Of a generated answer; a metric that the study does not ask for is null.
@@ -86,6 +90,12 @@ class Journal:
 def read_journal(folder: Path) -> list[dict[str, Any]]:
     """The events written so far; none before a trial starts, and never half a line."""
     return JournalTail(folder).new_events()
+
+
+def precision_of(folder: Path) -> str | None:
+    """The arithmetic in which the newest attempt of a trial computed; None before it began."""
+    starts = [event["precision"] for event in read_journal(folder) if "precision" in event]
+    return starts[-1] if starts else None
 
 
 class JournalTail:

@@ -75,7 +75,7 @@ class Fabricated:
 
     def ended(self, record):
         metrics = {trial.name: {"final_query_loss": 1.5} for trial in self.trials}
-        endings = dict.fromkeys(metrics, "finished")
+        endings = {name: {"ended": "finished", "precision": "float32"} for name in metrics}
         return finished(record, ["summary.csv", "study.yaml", "report"], {}, endings, metrics)
 
     def train(self, job, first, last, kept_to=None):

@@ -81,7 +81,8 @@ def test_a_trial_that_a_search_has_yet_to_name_is_superseded_only_once_the_study
     tags = {key: run["tags"].get("superseded") for key, run in held(address).items()}
     assert {tags[run.key] for run in record.runs[1:]} == {"false"}
     metrics = {first.name: {}}
-    mirror.send(finished(again, [], {}, {first.name: "finished"}, metrics))
+    endings = {first.name: {"ended": "finished", "precision": "float32"}}
+    mirror.send(finished(again, [], {}, endings, metrics))
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name("tiny").experiment_id
     marked = client.search_runs([experiment], "tags.superseded = 'true'")

@@ -49,10 +49,19 @@ def shared(tmp_path_factory):
 @pytest.fixture
 def make_job(shared, tmp_path):
     """A job over the given pool rows; settings are sections of the study file."""
+    return _job_maker(shared, tmp_path)
 
+
+@pytest.fixture(scope="module")
+def make_module_job(shared, tmp_path_factory):
+    """As `make_job`, for trials that the tests of a module share."""
+    return _job_maker(shared, tmp_path_factory.mktemp("jobs"))
+
+
+def _job_maker(shared, parent):
     def make(rows, name="trial", store=None, **sections):
         sections = {"evaluation": {"every": 2}, "training": {"global_batch": 6}, **sections}
-        folder = tmp_path / name
+        folder = parent / name
         folder.mkdir(parents=True)
         rows = np.asarray(rows, np.int64)
         pq.write_table(pa.table({"row": rows}), folder / "plan.parquet")

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable
 from unittest import mock
@@ -35,6 +36,18 @@ def launch(
         mp.start_processes(
             _rank, (jobs, ranks, port, prepare, leave), nprocs=ranks, start_method="forkserver"
         )
+
+
+def allow_float16(_rank: int = 0) -> None:
+    """Let DeepSpeed compute in float16 on a CPU that does so slowly: it asks whether it is fast."""
+    from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
+
+    CPU_Accelerator.is_fp16_supported = lambda self: True
+
+
+def die() -> None:
+    """End this process as nothing can prevent."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _rank(

@@ -34,13 +34,23 @@ def test_a_package_that_is_not_installed_is_named(feature):
         check_available(model, training.model_copy(update={"gpus_per_worker": 1}))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "auto"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16", "auto"])
 def test_flash_attention_is_refused_where_the_arithmetic_is_float32(precision):
-    """Given, or picked: `auto` depends on this machine."""
     with pytest.raises(ResourceError) as caught:
         check_available(Model(attention="flash_attention_2", precision=precision), Training())
-    refused = "computes in bfloat16 only" in str(caught.value)
+    refused = "computes in 16 bits only" in str(caught.value)
     assert refused == (pick_precision(precision, gpu=False) == "float32")
+
+
+def test_arithmetic_that_is_chosen_for_a_cpu_does_not_depend_on_what_it_multiplies():
+    assert pick_precision("auto", gpu=False) == "float32"
+
+
+def test_float16_is_refused_without_a_gpu_and_a_loss_scale_without_float16():
+    with pytest.raises(ResourceError, match=r"float16 runs on a GPU only: set training.gpus_per_w"):
+        check_available(Model(precision="float16"), Training(loss_scale=6400))
+    with pytest.raises(ResourceError, match=r"loss_scale is 6400.*set model.precision to float16"):
+        check_available(Model(precision="bfloat16"), Training(loss_scale=6400))
 
 
 def test_all_that_is_missing_is_said_at_once():

@@ -11,6 +11,7 @@ from orchestrator.config.training import Training
 from orchestrator.models.presets import preset_config
 from orchestrator.training.device import Device, init_distributed, pick_device
 from orchestrator.training.engine import build_engine, deepspeed_config, update
+from orchestrator.training.masters import fragments, spread
 
 pytestmark = pytest.mark.slow
 
@@ -108,8 +109,31 @@ def test_bfloat16_weights_have_masters_that_keep_a_step_far_below_their_spacing(
     untouched = dict(tiny(torch.bfloat16).named_parameters())
     for name, parameter in engine.module.named_parameters():
         master = safe_get_full_fp32_param(parameter)
-        moved = float((master.detach() - untouched[name].detach().float()).abs().max())
+        start = spread(untouched[name].detach().view(-1), name, 0, seed=0).view(master.shape)
+        moved = float((master.detach() - start).abs().max())
         assert moved == pytest.approx(1e-6, rel=0.2), name
+
+
+@pytest.mark.parametrize("offload", ["none", "optimizer"])
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_an_adapters_masters_are_what_was_drawn_and_its_weights_their_rounding(zero_stage, offload):
+    if zero_stage == 0 and offload == "optimizer":
+        pytest.skip("there is nothing to be offloaded without partitions")
+    torch.manual_seed(0)
+    lora = peft.LoraConfig(r=4, target_modules="all-linear")
+    model = peft.get_peft_model(tiny(torch.bfloat16), lora, autocast_adapter_dtype=True)
+    drawn = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data = torch.randn(parameter.shape)
+            drawn[name] = parameter.detach().clone()
+    init_distributed(gpu=False)
+    training = Training(zero_stage=zero_stage, offload=offload)
+    parts = list(fragments(build_engine(model, training, BFLOAT16)))
+    assert [part.name for part in parts] == list(drawn)
+    for part in parts:
+        assert torch.equal(part.master, drawn[part.name].view(-1)), part.name
+        assert torch.equal(part.working, drawn[part.name].view(-1).bfloat16()), part.name
 
 
 @pytest.mark.parametrize("device", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])

@@ -19,11 +19,11 @@ TRAINING = {"global_batch": 6, "learning_rate": 1e-3, "zero_stage": 0}
 BUDGETS = (200, 600, 10**6)
 
 
-def make(make_job, name, **training):
+def make(make_job, name, precision="float32", **training):
     return make_job(
         ROWS,
         name,
-        model={"precision": "float32"},
+        model={"precision": precision},
         training=TRAINING | training,
         evaluation={"every": 100},
     )
@@ -61,6 +61,23 @@ def test_ranks_zero_stages_and_budgets_change_neither_losses_nor_order(make_job,
         assert order(job) == order(reference)
     padded = [pq.read_table(job.folder / "train_log.parquet")["padded_tokens"] for job in jobs[:3]]
     assert len({tuple(column.to_pylist()) for column in padded}) == 3, "the budgets split alike"
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_in_bfloat16_the_order_is_the_same_and_losses_differ_by_rounding(
+    make_job, reference, ranks
+):
+    settings = [(0, BUDGETS[0]), (0, BUDGETS[2]), (2, BUDGETS[1]), (3, BUDGETS[0])]
+    jobs = [
+        make(make_job, f"{stage}-{budget}", "bfloat16", zero_stage=stage, micro_batch_tokens=budget)
+        for stage, budget in settings
+    ]
+    launch(*jobs, ranks=ranks)
+    for job in jobs:
+        np.testing.assert_allclose(
+            series(job), series(reference), rtol=0, atol=5e-3, err_msg=job.trial
+        )
+        assert order(job) == order(reference)
 
 
 def break_memory(limit, broken_rank, rank):

@@ -14,7 +14,7 @@ from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora
 from orchestrator.errors import ResourceError
 from orchestrator.models.presets import preset_config
-from orchestrator.training.memory import changed, memory_plan
+from orchestrator.training.memory import changed, check_partition, memory_plan
 from orchestrator.training.room import Room, check_memory, find_room, smallest_change
 from orchestrator.training.sizes import model_sizes
 from tests.training.test_engine import BFLOAT16, FLOAT32, train
@@ -176,6 +176,35 @@ def test_stage_0_in_bfloat16_is_planned_as_stage_1(tiny):
     stages = (trial(zero_stage=stage, gpus_per_worker=1) for stage in (0, 1))
     first, second = (memory_plan(config, tiny, "bfloat16") for config in stages)
     assert first == second
+
+
+def test_gradients_are_reduced_in_float32_unless_the_study_says_otherwise(tiny):
+    ours, theirs = (
+        memory_plan(trial(zero_stage=2, deepspeed=deepspeed), tiny, "bfloat16").buffers
+        for deepspeed in ({}, {"communication_data_type": "bf16"})
+    )
+    assert (ours, theirs) == (6 * tiny.parameters, 2 * tiny.parameters)
+
+
+@pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 3), (0, 2)])
+def test_8_bit_states_of_more_weights_than_it_counts_are_refused(llama2_7b, zero_stage, workers):
+    config = trial(optimizer="adamw_8bit", zero_stage=zero_stage, workers=workers)
+    with pytest.raises(ResourceError, match=r"set training.zero_stage to 3, training.workers to 4"):
+        check_partition(config, llama2_7b, "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("precision", "training", "model"),
+    [
+        ("bfloat16", {"zero_stage": 3}, {}),  # in parts of at most 1e9
+        ("bfloat16", {"zero_stage": 2, "workers": 4}, {}),
+        ("float32", {"zero_stage": 0}, {}),  # a tensor a parameter
+        ("bfloat16", {"zero_stage": 2}, {"adapter": {"type": "lora"}}),
+        ("bfloat16", {"zero_stage": 2, "optimizer": "adamw"}, {}),
+    ],
+)
+def test_what_an_optimizer_counts_is_let_through(llama2_7b, precision, training, model):
+    check_partition(trial(model, **{"optimizer": "adamw_8bit"} | training), llama2_7b, precision)
 
 
 def test_a_reward_model_is_there_beside_the_weights(llama2_7b):

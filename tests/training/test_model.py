@@ -58,7 +58,15 @@ def test_an_adapter_alone_is_trained_and_starts_as_the_untouched_model(shared, p
     layers = PRESETS["tiny-llama"]["num_hidden_layers"]
     assert len(names) == 2 * 7 * layers
     assert all("lora_" in name for name in names)
-    assert {p.dtype for p in adapted.parameters()} == {getattr(torch, precision)}
+    dtypes = {"lora_" in name: p.dtype for name, p in adapted.named_parameters()}
+    assert dtypes == {False: getattr(torch, precision), True: torch.float32}
+
+
+def test_an_adapter_is_drawn_alike_in_every_arithmetic(shared):
+    whole, rounded = (trained(load(shared.model, p, adapter=LORA)) for p in ("float32", "bfloat16"))
+    assert all(torch.equal(whole[name], rounded[name]) for name in whole)
+    matrix = next(weight for name, weight in rounded.items() if "lora_A" in name)
+    assert not torch.equal(matrix.bfloat16().float(), matrix), "it was not rounded on the way"
 
 
 def test_an_adapter_is_drawn_from_the_seed_alone_whatever_came_before(shared):

@@ -1,4 +1,4 @@
-"""A killed trial continues as if it had not been killed: equal to the last bit on a CPU in float32.
+"""A killed trial continues as if it had not been killed: equal to the last bit on a CPU.
 
 The trial makes five steps of two micro-batches, measures after steps 0, 2, 4 and 5, and saves
 after steps 2 and 4.
@@ -7,7 +7,6 @@ after steps 2 and 4.
 import io
 import os
 import shutil
-import signal
 from dataclasses import replace
 from functools import partial
 from pkgutil import resolve_name
@@ -30,7 +29,7 @@ from orchestrator.training.checkpoint import (
     keep_checkpoints_of,
 )
 from orchestrator.training.record import read_journal, read_result
-from tests.training.launch import launch
+from tests.training.launch import die, launch
 
 pytestmark = pytest.mark.slow
 
@@ -39,11 +38,11 @@ ROWS = np.random.default_rng(4).permutation(40)[:20]
 LORA = {"type": "lora", "r": 4, "dropout": 0.2}
 
 
-def make(make_job, name, adapter="none", keep=2, **training):
+def make(make_job, name, adapter="none", keep=2, precision="float32", **training):
     return make_job(
         ROWS,
         name,
-        model={"precision": "float32", "adapter": adapter},
+        model={"precision": precision, "adapter": adapter},
         training={
             "global_batch": 4,
             "learning_rate": 1e-3,
@@ -53,10 +52,6 @@ def make(make_job, name, adapter="none", keep=2, **training):
         }
         | training,
     )
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def killing(name, call, where, rank):
@@ -156,13 +151,15 @@ def test_a_trial_killed_at_any_point_ends_like_one_that_was_not(make_job, uninte
 
 
 @pytest.mark.parametrize(
-    ("ranks", "zero_stage", "adapter"),
-    [(1, 1, "none"), (1, 0, LORA), (2, 0, "none"), (2, 2, "none"), (2, 3, LORA)],
-)
-def test_it_ends_alike_with_several_ranks_sharded_states_and_adapters(
-    make_job, uninterrupted, ranks, zero_stage, adapter
+    ("ranks", "zero_stage", "adapter", "precision"),
+    [(1, 1, "none", "float32"), (1, 0, LORA, "float32"), (2, 0, "none", "float32"),
+     (2, 2, "none", "float32"), (2, 3, LORA, "float32"), (1, 0, "none", "bfloat16"),
+     (1, 3, LORA, "bfloat16"), (2, 2, "none", "bfloat16")],
+)  # fmt: skip
+def test_it_ends_alike_with_several_ranks_sharded_states_adapters_and_16_bits(
+    make_job, uninterrupted, ranks, zero_stage, adapter, precision
 ):
-    settings = {"zero_stage": zero_stage, "adapter": adapter}
+    settings = {"zero_stage": zero_stage, "adapter": adapter, "precision": precision}
     job = make(make_job, "killed", **settings)
     with pytest.raises(ProcessExitedException, match="SIGKILL"):
         launch(job, ranks=ranks, prepare=partial(killing, "loop.update", 4, "after"))
