@@ -152,8 +152,7 @@ class UpdateFidelity:
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self._start = [
-            (master.to("cpu", torch.float64), working.to("cpu", torch.float64))
-            for master, working, _ in self._sampled()
+            (master.clone().cpu(), working.clone().cpu()) for master, working, _ in self._sampled()
         ]
 
     def measure(self) -> dict[str, float]:

@@ -5,12 +5,13 @@ import math
 import peft
 import pytest
 import torch
+from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
 from transformers import AutoModelForCausalLM
 
 from orchestrator.config.training import Training
 from orchestrator.models.presets import preset_config
 from orchestrator.training.device import Device, init_distributed, pick_device
-from orchestrator.training.engine import build_engine, deepspeed_config, update
+from orchestrator.training.engine import build_engine, deepspeed_config, loss_scale, update
 from orchestrator.training.masters import fragments, spread
 
 pytestmark = pytest.mark.slow
@@ -146,6 +147,22 @@ def test_a_gradient_that_is_not_finite_is_an_error(device, zero_stage):
     loss = engine(input_ids=IDS, labels=IDS, use_cache=False).loss
     engine.backward(loss * math.inf, scale_wrt_gas=False)
     with pytest.raises(FloatingPointError, match="the norm of the gradient is"):
+        update(engine, training, device, 1e-3)
+
+
+def test_a_gradient_that_overflows_float16_at_the_lowest_scale_is_an_error(monkeypatch):
+    monkeypatch.setattr(CPU_Accelerator, "is_fp16_supported", lambda self: True)
+    training = Training(**PLAIN, deepspeed={"fp16": {"initial_scale_power": 1}})
+    device = Device(torch.device("cpu"), torch.float16)
+    _, _, engine = train(training, device, steps=1)
+    engine.set_gradient_accumulation_boundary(True)
+    for scale in (2, 1):
+        assert loss_scale(engine) == scale
+        loss = engine(input_ids=IDS, labels=IDS, use_cache=False).loss
+        engine.backward(loss * math.inf, scale_wrt_gas=False)
+        if scale > 1:
+            assert update(engine, training, device, 1e-3) is None
+    with pytest.raises(FloatingPointError, match="is nan at the loss scale 1"):
         update(engine, training, device, 1e-3)
 
 
