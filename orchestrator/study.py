@@ -233,7 +233,7 @@ class Run:
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             "seconds": time.time() - self.started,
             "command": shlex.join(["orchestrator", *sys.argv[1:]]),
-            "arithmetic": sorted({row["precision"] for row in rows} - {""}),
+            "precision": sorted({row["precision"] for row in rows} - {""}),
             "hardware": facts.hardware(),
             "versions": facts.versions(),
             "git_commit": facts.git_commit(),

@@ -33,6 +33,9 @@ DECIDED_ELSEWHERE = {
     "fp16.auto_cast": "set model.precision",
     "fp16.loss_scale": "set training.loss_scale",
     "fp16.min_loss_scale": "the scale may fall to 1, and a gradient that overflows there is told",
+    "fp16.hysteresis": "a step that overflows is repeated at once at half the scale",
+    "fp16.consecutive_hysteresis": "a step that overflows is repeated at once at half the scale",
+    "fp16.loss_scale_window": "the scale is doubled after 1,000 steps without an overflow",
     "fp16.fp16_master_weights_and_grads": MASTERS,
     "amp": "set model.precision",
     "torch_autocast": "set model.precision",
@@ -40,6 +43,8 @@ DECIDED_ELSEWHERE = {
     "zero_optimization.stage": "set training.zero_stage",
     "zero_optimization.offload_optimizer.device": "set training.offload",
     "zero_optimization.offload_param.device": "set training.offload",
+    "zero_optimization.mics_shard_size": "masters are shared out over all training.workers",
+    "zero_optimization.zero_quantized_weights": "set model.precision",
     "zero_optimization.cpu_offload": "set training.offload",
     "zero_optimization.cpu_offload_params": "set training.offload",
     "curriculum_learning": "the plan alone decides what is trained on when, see arrangement",
@@ -72,7 +77,7 @@ def _not_sections(deepspeed: dict[str, Any]) -> Iterator[str]:
     for key in ("zero_optimization", "zero_optimization.offload_optimizer",
                 "zero_optimization.offload_param", "bf16", "fp16"):  # fmt: skip
         value = _value(deepspeed, key)
-        if value is not None and not isinstance(value, dict):
+        if _has(deepspeed, key) and not isinstance(value, dict):
             yield f"{key} is {show(value)}: give a mapping of DeepSpeed's keys"
 
 

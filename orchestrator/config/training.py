@@ -36,8 +36,8 @@ class Model(Section):
     # own; or a text with {prompt} and {answer}. An end-of-text token follows each answer
     template: str = "user_assistant"
     max_length: PositiveInt = 1024  # tokens of prompt and answer; the end is cut away
-    # Arithmetic; the master weights are always float32. auto: float32 on a CPU, bfloat16 on a GPU
-    # that has it. float16 (GPU) is the paper's
+    # Arithmetic; the master weights are always float32. auto: bfloat16 where the hardware
+    # multiplies it, else float32. float16 (GPU) is the paper's
     precision: Precision = "auto"
     attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
     gradient_checkpointing: bool = False  # a third more arithmetic, far fewer activations
@@ -89,7 +89,8 @@ class Training(Section):
     # ray.io/market-type: on-demand
     node_labels: dict[str, str] = {}
     # In float16: what losses are multiplied by before the backward pass, so that small gradients
-    # do not vanish; null: as much as does not overflow. The authors: 6400
+    # do not vanish; null: as much as does not overflow. The authors: 6400. A step that overflows is
+    # repeated with less
     loss_scale: PositiveFloat | None = None
     zero_stage: Literal[0, 1, 2, 3] = 0
     offload: Literal["none", "optimizer", "parameters"] = "none"  # to the host; parameters: both

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import TrialConfig
+from orchestrator.errors import ResourceError
 from orchestrator.estimate.stored import Store
 from orchestrator.models.presets import PRESETS
 from orchestrator.training.sizes import ModelSizes, llama_sizes, model_sizes
@@ -21,20 +22,36 @@ def rank_memory(config: TrialConfig, store: Store) -> MemoryPlan | None:
     """What a rank of a trial will hold; None until the model that is trained is fetched.
 
     A reward model that is not fetched yet is left out.
-
-    Raises:
-        ResourceError: an optimizer that cannot hold so many weights.
     """
     sizes = trained_sizes(config, store)
     if sizes is None:
         return None
     from orchestrator.training.device import pick_precision
-    from orchestrator.training.memory import check_partition, memory_plan
+    from orchestrator.training.memory import memory_plan
 
     gpu = config.training.gpus_per_worker > 0
     precision = pick_precision(config.model.precision, gpu=gpu)
-    check_partition(config, sizes, precision)
     return memory_plan(config, sizes, precision, reward_parameters(config, store) or 0)
+
+
+def optimizer_faults(configs: Iterable[TrialConfig], store: Store) -> list[str]:
+    """What `check_partition` refuses, of the models whose shapes are known."""
+    counting = [config for config in configs if config.training.optimizer == "adamw_8bit"]
+    if not counting:  # most studies: nothing is imported for them
+        return []
+    from orchestrator.training.device import pick_precision
+    from orchestrator.training.memory import check_partition
+
+    faults: dict[str, None] = {}
+    for config in counting:
+        sizes, gpu = trained_sizes(config, store), config.training.gpus_per_worker > 0
+        if sizes is None:
+            continue
+        try:
+            check_partition(config, sizes, pick_precision(config.model.precision, gpu=gpu))
+        except ResourceError as error:
+            faults[str(error)] = None
+    return list(faults)
 
 
 def reward_parameters(config: TrialConfig, store: Store) -> int | None:

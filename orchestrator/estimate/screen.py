@@ -8,9 +8,10 @@ from rich.table import Table
 
 from orchestrator.config import Expansion, Study, Trial, TrialConfig, expansion
 from orchestrator.config.faults import show
+from orchestrator.errors import ResourceError
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amounts
 from orchestrator.estimate.disk import embeddings_disk, trial_disk
-from orchestrator.estimate.memory import rank_memory, reward_parameters
+from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
 from orchestrator.estimate.stored import Store
 from orchestrator.layout import Layout
 from orchestrator.stages.arrange import arranges_vectors, looks_at_vectors
@@ -23,9 +24,12 @@ def print_plan(study: Study, console: Console) -> None:
 
     Raises:
         ConfigError: as `expansion`.
+        ResourceError: an optimizer that does not count so many weights.
     """
     found = expansion(study)
     store = Store(Layout.of(study).store)
+    if faults := optimizer_faults((trial.config for trial in found.trials), store):
+        raise ResourceError("\n".join(faults))
     amounts = [trial_amounts(trial.config, store) for trial in found.trials]
     console.print(_trials(found.trials, amounts))
     console.print()

@@ -16,6 +16,9 @@ from orchestrator.artifacts import write_text
 from orchestrator.core.analysis import area_under_curve, set_curve, steps_to_fraction
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.report.read import FINISHED, journal_curves
+from orchestrator.training.record import read_journal
+
+LARGEST_ERROR = 0.05  # of an update fidelity that says anything
 
 
 def trial_metrics(folder: Path) -> dict[str, float]:
@@ -37,9 +40,19 @@ def trial_metrics(folder: Path) -> dict[str, float]:
             to_90 = steps_to_fraction(steps, curve)
             if to_90 is not None:
                 metrics["steps_to_90"] = to_90
-    log = pq.read_table(folder / "train_log.parquet", columns=["update_fidelity"])
-    lowest = pc.min(log["update_fidelity"]).as_py()
-    return metrics | ({} if lowest is None else {"lowest_update_fidelity": lowest})
+    return metrics | _fidelity(pq.read_table(folder / "train_log.parquet").to_pylist())
+
+
+def _fidelity(log: list[dict[str, Any]]) -> dict[str, float]:
+    """The lowest update fidelity that is known well enough, and the last share of weights changed.
+
+    Args:
+        log: a line of `TRAIN_LOG` a step; null, or absent, where it was not measured.
+    """
+    measured = [entry for entry in log if entry.get("update_fidelity") is not None]
+    known = [e["update_fidelity"] for e in measured if e["fidelity_error"] <= LARGEST_ERROR]
+    lowest = {"lowest_update_fidelity": min(known)} if known else {}
+    return lowest | ({"changed_weights": measured[-1]["changed_weights"]} if measured else {})
 
 
 def stopped_metrics(folder: Path, last: int) -> dict[str, float]:
@@ -51,7 +64,8 @@ def stopped_metrics(folder: Path, last: int) -> dict[str, float]:
     metrics = {f"{name}_loss": float(losses[-1]) for name, (_, losses) in curves.items()}
     if "query" in curves:
         metrics["best_query_loss"] = float(curves["query"][1].min())
-    return metrics
+    steps = [event for event in read_journal(folder) if event["event"] == "step"]
+    return metrics | _fidelity([event for event in steps if event["step"] <= last])
 
 
 def write_summary(path: Path, rows: list[dict[str, Any]], swept: list[str]) -> None:
@@ -60,7 +74,7 @@ def write_summary(path: Path, rows: list[dict[str, Any]], swept: list[str]) -> N
         "trial", "arm", "status", *swept, "steps",
         *(f"{name}_loss" for name in TEST_SETS),
         "best_query_loss", "query_loss_auc", "steps_to_90",
-        "precision", "lowest_update_fidelity",
+        "precision", "lowest_update_fidelity", "changed_weights",
         "set_sha256", "order_sha256", "seconds", "tokens_per_second",
     ]  # fmt: skip
     text = io.StringIO()

@@ -21,7 +21,11 @@ STEP = {
     "lr": "learning_rate",
     "grad_norm": "grad_norm",
     "seconds": "step_seconds",
-    "update_fidelity": "update_fidelity",  # these two at evaluated steps only
+    # Only in float16, and only at evaluated steps.
+    "overflows": "overflows",
+    "loss_scale": "loss_scale",
+    "update_fidelity": "update_fidelity",
+    "fidelity_error": "fidelity_error",
     "changed_weights": "changed_weights",
 }
 SCORE_NAMES = [name for name, kind in SCORES if kind == pa.float64()]

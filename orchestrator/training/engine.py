@@ -15,8 +15,11 @@ from orchestrator.config.training import Training
 from orchestrator.training.device import Device
 from orchestrator.training.masters import start_masters
 
+SOUND_STEPS = 1000  # without an overflow, after which the loss scale is doubled
+NEVER = 10**9
 
-def build_engine(model: torch.nn.Module, training: Training, device: Device, seed: int = 0) -> Any:
+
+def build_engine(model: torch.nn.Module, training: Training, device: Device, seed: int) -> Any:
     """The model under DeepSpeed with AdamW on float32 master weights.
 
     Args:
@@ -32,10 +35,11 @@ def build_engine(model: torch.nn.Module, training: Training, device: Device, see
     """
     import deepspeed
 
-    drawn = {}
+    masters = {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and parameter.dtype != device.dtype:
-            drawn[name] = parameter.detach().clone()
+        whole = not hasattr(parameter, "ds_id")  # others were loaded in partitions, and rounded
+        if parameter.requires_grad and parameter.dtype != device.dtype and whole:
+            masters[name] = parameter.detach().clone()
             parameter.data = parameter.data.to(device.dtype)
     engine, *_ = deepspeed.initialize(
         model=model,
@@ -43,10 +47,12 @@ def build_engine(model: torch.nn.Module, training: Training, device: Device, see
         config=deepspeed_config(training, device),
         dist_init_required=False,
     )
-    start_masters(engine, drawn, seed)
+    start_masters(engine, masters, seed)
     if device.dtype == torch.float16:
+        scaler = engine.optimizer.loss_scaler
+        scaler.cur_scale = training.loss_scale or scaler.cur_scale
         # At the lowest scale DeepSpeed would raise without a word on the step: `update` does.
-        engine.optimizer.loss_scaler.raise_error_at_min_scale = False
+        scaler.raise_error_at_min_scale = False
     return engine
 
 
@@ -102,8 +108,11 @@ def deepspeed_config(training: Training, device: Device) -> dict[str, Any]:
         "bf16": {"enabled": device.dtype == torch.bfloat16},
         "fp16": {
             "enabled": device.dtype == torch.float16,
-            "loss_scale": training.loss_scale or 0,  # 0: dynamic
+            "loss_scale": 0,  # dynamic
             "hysteresis": 1,  # a step that overflowed is repeated: at once with a lower scale
+            # DeepSpeed raises the scale before it divides by it, and halves that step's gradient:
+            # `update` raises it afterwards.
+            "loss_scale_window": NEVER,
         },
         # Otherwise the sums of 16-bit gradients are rounded to 16 bits before the update: under
         # ZeRO-1 even on a single rank.
@@ -150,11 +159,26 @@ def update(engine: Any, training: Training, device: Device, learning_rate: float
         # In 16 bits DeepSpeed leaves such a step out, and tells the norm of the one before.
         norm = float(engine.get_global_grad_norm()) if engine.was_step_applied() else math.nan
         if math.isnan(norm) and loss_scale(engine) < scale:
+            if training.offload != "none" and training.zero_stage < 3:
+                # DeepSpeed would add the next gradients to the sums that overflowed.
+                for group in engine.optimizer.averaged_gradients:
+                    engine.optimizer.averaged_gradients[group] = None
             return None
+        if device.dtype == torch.float16:
+            _raise_scale(engine.optimizer.loss_scaler, training)
     if not math.isfinite(norm):
         at = f" at the loss scale {loss_scale(engine):g}" if device.dtype == torch.float16 else ""
         raise FloatingPointError(f"the norm of the gradient is {norm}{at}")
     return norm
+
+
+def _raise_scale(scaler: Any, training: Training) -> None:
+    """The scale of the next step: the fixed one, or twice as high after enough sound steps."""
+    sound = scaler.cur_iter - scaler.last_overflow_iter - 1
+    if training.loss_scale is not None:
+        scaler.cur_scale = training.loss_scale
+    elif sound and sound % SOUND_STEPS == 0:
+        scaler.cur_scale *= 2
 
 
 def loss_scale(engine: Any) -> float:

@@ -178,9 +178,10 @@ class Trial:
             "grad_norm": norm,
             "tokens": int(self.tokens.lengths[rows].sum()),
             "padded_tokens": fed.padded_tokens,
-            "overflows": overflows,
             "seconds": time.monotonic() - began,
         }
+        if self.device.dtype == torch.float16:
+            entry |= {"overflows": overflows, "loss_scale": loss_scale(self.engine)}
         if step in self._measured:
             entry |= self.fidelity.measure()
         self.history.fed += [(step, self.rank, row) for row in fed.rows]
@@ -194,7 +195,9 @@ class Trial:
         fed = self.feeder.feed(step, rows)
         if fed.halvings:
             self._note("out_of_memory", step, micro_batch_tokens=self.budget.tokens)
-        advice = f"Rows {rows.tolist()}. Lower training.learning_rate, or look at these rows"
+        wider = "Set model.precision to bfloat16, lower"
+        change = wider if self.device.dtype == torch.float16 else "Lower"
+        advice = f"Rows {rows.tolist()}. {change} training.learning_rate, or look at these rows"
         if not math.isfinite(fed.loss):
             raise TrainingError(
                 f"step {step}: the training loss is {fed.loss}. Nothing was updated. {advice}"

@@ -60,8 +60,12 @@ def fragments(engine: Any) -> Iterator[Fragment]:
             first = dist.get_rank() * part.ds_numel
             count = min(part.ds_numel, parameter.ds_numel - first)
             if count > 0:
-                master = parameter._z3_optimizer.get_local_fp32_param(parameter).data
-                yield Fragment(name, first, master[:count], part.data.view(-1)[:count])
+                # DeepSpeed's public function gives a copy on the GPU of what lies on the host.
+                optimizer = parameter._z3_optimizer
+                master, _ = optimizer._get_fp32_opt_state_partition(
+                    parameter, release_swap_buffers=False
+                )
+                yield Fragment(name, first, master.data[:count], part.data.view(-1)[:count])
         elif hasattr(parameter, "_hp_mapping"):  # ZeRO-1 and 2: partitions of all parameters in one
             mapping = parameter._hp_mapping
             if mapping is not None:  # otherwise all of it is other ranks'
@@ -73,29 +77,37 @@ def fragments(engine: Any) -> Iterator[Fragment]:
             yield Fragment(name, 0, flat, flat)
 
 
-def start_masters(engine: Any, drawn: Mapping[str, torch.Tensor], seed: int) -> None:
+def start_masters(engine: Any, given: Mapping[str, torch.Tensor], seed: int) -> None:
     """Put each master somewhere in the rounding interval of its 16-bit working weight.
 
     Neither ranks nor ZeRO stages nor a resume change where. No second copy of a parameter is made.
 
     Args:
         engine: fresh, its masters equal to the working weights.
-        drawn: float32 tensors of the parameters whose working weights are their rounding, as those
+        given: float32 tensors of the parameters whose working weights are their rounding, as those
             of a new adapter: they are the masters. All others are spread.
         seed: of the trial.
+
+    Raises:
+        RuntimeError: DeepSpeed's memory does not hold what was written to it.
     """
+
+    def masters(part: Fragment, start: int, stop: int) -> torch.Tensor:
+        first, working = part.first + start, part.working[start:stop]
+        if part.name in given:
+            return given[part.name].view(-1)[first : first + len(working)]
+        return spread(working, part.name, first, seed)
+
     for part in fragments(engine):
-        if part.working.dtype not in FINER_BITS:
-            continue
-        for start in range(0, len(part.master), CHUNK):
-            chunk = slice(start, start + CHUNK)
-            first = part.first + start
-            working = part.working[chunk]
-            if part.name in drawn:
-                masters = drawn[part.name].view(-1)[first : first + len(working)]
-            else:
-                masters = spread(working, part.name, first, seed)
-            part.master[chunk].copy_(masters)
+        if part.working.dtype != torch.float32:
+            for start in range(0, len(part.master), CHUNK):
+                stop = start + CHUNK
+                part.master[start:stop].copy_(masters(part, start, stop))
+    for part in fragments(engine):
+        if part.working.dtype != torch.float32:
+            held = part.master[:SAMPLE].cpu()
+            if not torch.equal(held, masters(part, 0, SAMPLE).cpu()):
+                raise RuntimeError(f"the optimizer did not take the masters of {part.name}")
 
 
 def spread(working: torch.Tensor, name: str, first: int, seed: int) -> torch.Tensor:
@@ -109,7 +121,8 @@ def spread(working: torch.Tensor, name: str, first: int, seed: int) -> torch.Ten
 
     A 16-bit float is a float32 whose last k bits are zero, and the bit patterns of either sign
     count its numbers upwards without a gap: so u (w+ - w) is an integer j, |j| < 2^(k - 1), that is
-    added to the pattern. Weights that are zero stay: their neighbours are at most 6e-8 away.
+    added to the pattern. Two kinds of weights are spread less, for their neighbours are at most
+    6e-8 away: zero, and those below 2^-14 in float16, whose spacing no longer falls with them.
 
     Args:
         working: (n,) bfloat16 or float16.
@@ -142,8 +155,10 @@ class UpdateFidelity:
     """How much of what the optimizer asks for arrives in the weights that compute.
 
     With what the masters have moved since step 0, m, and the working weights, w, over all trained
-    elements: <w, m> / <m, m>. 1 where all of it arrives in expectation, below where moves are lost
-    to rounding. At most `SAMPLE` elements of a parameter are looked at, evenly spaced.
+    elements: F = <w, m> / <m, m>. 1 where all of it arrives in expectation, below where moves are
+    lost to rounding. At most `SAMPLE` elements are looked at of what a rank holds of a parameter,
+    evenly spaced. A working weight moves rarely and by a whole spacing: the standard error, that of
+    a slope through zero, sqrt(sum m^2 (w - F m)^2) / <m, m>, tells whether F says anything yet.
 
     Args:
         engine: at step 0, its masters spread.
@@ -156,32 +171,40 @@ class UpdateFidelity:
         ]
 
     def measure(self) -> dict[str, float]:
-        """Both figures now; every rank calls.
+        """The figures now; every rank calls.
 
         Returns:
-            `update_fidelity`, 1.0 where no master has moved, and `changed_weights`, the share of
-            working weights that differ from those of step 0.
+            `update_fidelity`, 1.0 where no master has moved, `fidelity_error`, its standard error,
+            and `changed_weights`, the share of working weights that differ from those of step 0.
         """
-        total = torch.zeros(4, dtype=torch.float64)
+        total = torch.zeros(7, dtype=torch.float64)
         for (master, working, share), (master0, working0) in zip(
             self._sampled(), self._start, strict=True
         ):
             asked = master.to("cpu", torch.float64) - master0
             arrived = working.to("cpu", torch.float64) - working0
-            total += share * torch.stack(
-                [arrived @ asked, asked @ asked, arrived.count_nonzero(), torch.tensor(len(asked))]
+            products, squares = arrived * asked, asked * asked
+            total[:4] += share * torch.stack(
+                [products.sum(), squares.sum(), arrived.count_nonzero(), torch.tensor(len(asked))]
+            )
+            # What m^2 (w - F m)^2 is made of, for an F that is known when all ranks are added.
+            total[4:] += share**2 * torch.stack(
+                [products @ products, products @ squares, squares @ squares]
             )
         total = total.to(self._engine.device)
         dist.all_reduce(total)
-        inner, norm, changed, count = total.tolist()
+        inner, norm, changed, count, *residual = total.tolist()
+        fidelity = inner / norm if norm else 1.0
+        spoiled = residual[0] - 2 * fidelity * residual[1] + fidelity**2 * residual[2]
         return {
-            "update_fidelity": inner / norm if norm else 1.0,
+            "update_fidelity": fidelity,
+            "fidelity_error": max(spoiled, 0.0) ** 0.5 / norm if norm else 0.0,
             "changed_weights": changed / count,
         }
 
     def _sampled(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
         for part in fragments(self._engine):
             # An odd stride walks through all columns of a matrix whose width is a power of two.
-            stride = len(part.master) // SAMPLE | 1
+            stride = -(-len(part.master) // SAMPLE) | 1
             master = part.master[::stride]
             yield master, part.working[::stride], len(part.master) / len(master)

@@ -13,8 +13,9 @@ a heads, vocabulary V:
   4.1) without dropout, for a gated MLP of any width, plus the float32 input of each of the two
   normalisations. With gradient checkpointing e t h a layer, and one layer in full. The loss adds
   t V (2 e + 8), as if every position were an answer's;
-- buffers: DeepSpeed's gradient bucket, e min(T, 5e8), where e is 2 with the float32 copy that is
-  reduced over the ranks, 4 min(T, 5e8), and what ZeRO-3 gathers, e min(P, 1e9);
+- buffers: DeepSpeed's gradient bucket, from ZeRO-2 on e min(T, 5e8), which where e is 2 is reduced
+  over the ranks in a float32 copy, 4 min(T, 5e8) more; under ZeRO-1 only that; and what ZeRO-3
+  gathers, e min(P, 1e9);
 - a reward model: e a weight of it, although it is there only while it scores.
 
 Offloaded to the host are masters, Adam's states, the gradient that these are updated by and, below
@@ -38,6 +39,7 @@ from orchestrator.training.engine import zero_stage
 from orchestrator.training.sizes import ModelSizes
 
 LARGEST_TENSOR = 2**31 - 1
+SUB_GROUP = 10**9  # DeepSpeed's default: most weights that ZeRO-3 updates as one tensor
 BUCKET, GATHERED = 5 * 10**8, 10**9  # DeepSpeed's defaults, in numbers
 GIGABYTE = 1e9
 
@@ -88,7 +90,7 @@ def memory_plan(
     trained = adapted or sizes.parameters
     weights = _weights(sizes, lora, number) + number * adapted
     weights = weights // training.workers if stage == 3 else weights
-    buffers = (number + _reduced(training, number)) * min(trained, BUCKET) if stage else 0
+    buffers = _bucket(training, number, stage) * min(trained, BUCKET) if stage else 0
     buffers += number * min(sizes.parameters + adapted, GATHERED) if stage == 3 else 0
     states = _states if training.offload == "none" else _offloaded_states
     gradients, optimizer, host = states(training, trained, number, stage)
@@ -115,19 +117,24 @@ def check_partition(config: TrialConfig, sizes: ModelSizes, precision: str) -> N
     stage = zero_stage(training, precision)
     trained = sizes.parameters if adapter == "none" else sizes.adapted(adapter)
     partition = -(-trained // training.workers)
-    if training.optimizer == "adamw_8bit" and stage in (1, 2) and partition > LARGEST_TENSOR:
+    if stage == 3:
+        zero = training.deepspeed.get("zero_optimization", {})
+        partition = min(partition, int(float(zero.get("sub_group_size", SUB_GROUP))))
+    if training.optimizer == "adamw_8bit" and stage and partition > LARGEST_TENSOR:
         raise ResourceError(
             f"training.optimizer: adamw_8bit counts up to {LARGEST_TENSOR:,} weights in a tensor, "
             f"and under ZeRO-{stage} each of {training.workers} workers has {partition:,} of "
-            f"{config.model.name} in one: set training.zero_stage to 3, training.workers to "
-            f"{-(-trained // LARGEST_TENSOR)} or more, or training.optimizer to adamw"
+            f"{config.model.name} in one: set training.zero_stage to 3 without sub_group_size, "
+            f"training.workers to {-(-trained // LARGEST_TENSOR)} or more, or training.optimizer "
+            "to adamw"
         )
 
 
-def _reduced(training: Training, number: int) -> int:
-    """Bytes a number of the copy of a 16-bit bucket in which gradients are summed over ranks."""
-    told = training.deepspeed.get("communication_data_type", "fp32")
-    return 4 if number == 2 and told == "fp32" else 0
+def _bucket(training: Training, number: int, stage: int) -> int:
+    """Bytes of a gradient in the bucket and in the copy that is reduced over the ranks."""
+    gradient = 4 if stage == 1 else number
+    reduced = 4 if training.deepspeed.get("communication_data_type", "fp32") == "fp32" else 2
+    return gradient if reduced == gradient else gradient + reduced
 
 
 def _states(training: Training, trained: int, number: int, stage: int) -> tuple[int, int, int]:

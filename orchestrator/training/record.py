@@ -47,10 +47,13 @@ TRAIN_LOG = pa.schema(
         ("grad_norm", pa.float64()),
         ("tokens", pa.int64()),
         ("padded_tokens", pa.int64()),
-        ("overflows", pa.int32()),  # repetitions of the step, in float16
         ("seconds", pa.float64()),
+        # In float16: repetitions of the step, and what losses are multiplied by after it.
+        ("overflows", pa.int32()),
+        ("loss_scale", pa.float64()),
         # At evaluated steps, since step 0; see `masters.UpdateFidelity`.
         ("update_fidelity", pa.float64()),
+        ("fidelity_error", pa.float64()),
         ("changed_weights", pa.float64()),
     ]
 )

@@ -86,8 +86,8 @@ def started(way: str, model: Path) -> Iterator[None]:
             weights[name] = torch.where(rounded.float() == weight.view(-1), moved, weight.view(-1))
     centred = (lambda working, *_: working.float()) if way == "centred" else spread
 
-    def start(built, drawn, seed):
-        start_masters(built, {**drawn, **weights}, seed)
+    def start(built, given, seed):
+        start_masters(built, {**given, **weights}, seed)
 
     with (
         mock.patch.object(engine, "start_masters", start),
@@ -98,7 +98,7 @@ def started(way: str, model: Path) -> Iterator[None]:
 
 def train(job: Job, way: str) -> Job:
     precision = "float32" if way == "float32" else "bfloat16"
-    folder = job.folder.with_name(f"{job.folder.name}.{way}")
+    folder = job.folder.parents[1] / "arithmetic" / f"{job.folder.name}.{way}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copy(job.folder / "plan.parquet", folder)

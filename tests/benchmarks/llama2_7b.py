@@ -120,7 +120,7 @@ def measure(config: TrialConfig, folder: Path, device: Device, steps: int) -> di
     """Run the loop; seconds are medians over the steps after the warm-up."""
     batch, training = config.training.global_batch, config.training
     model = load_model(folder, config.model, device, deepspeed_config(training, device))
-    engine = build_engine(model, training, device)
+    engine = build_engine(model, training, device, seed=0)
     tokens = random_tokens(batch * (WARM_UP + steps), model.config.vocab_size)
     budget = TokenBudget(Path(), "benchmark", config.training.micro_batch_tokens, halvings=0)
     feeder = Feeder(engine, tokens, config, device.torch_device, budget)

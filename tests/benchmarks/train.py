@@ -148,7 +148,7 @@ class Ours:
         self.tokens, self.config = tokens, config
         self.device = pick_device("float32", gpu=False)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        self.engine = build_engine(model, config.training, self.device)
+        self.engine = build_engine(model, config.training, self.device, config.seed)
         budget = TokenBudget(base, "benchmark", config.training.micro_batch_tokens, halvings=0)
         self.feeder = Feeder(self.engine, tokens, config, self.device.torch_device, budget)
         self.padded = self.written = 0

@@ -23,7 +23,8 @@ def test_trials_in_different_arithmetic_are_told_apart():
 def test_updates_that_did_not_arrive_are_told_with_what_to_do():
     notes = arithmetic_notes([trial("a", "bfloat16", "0.31"), trial("b", "bfloat16", "0.9")])
     assert len(notes) == 2
-    assert "In a only 31% of what the optimizer asked for had reached the weights" in notes[1]
+    assert "only 31% of what the optimizer had asked for had reached the weights" in notes[1]
+    assert "not those of the data in a. Run again" in notes[1]
     assert "model.precision: float32" in notes[1]
 
 

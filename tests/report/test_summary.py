@@ -21,7 +21,12 @@ def losses(folder, **curves):
          ("loss", pa.float64()), ("tokens", pa.int32())]
     )  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "losses.parquet")
-    log = {"step": [1, 2, 3], "update_fidelity": pa.array([0.97, None, 0.99], pa.float64())}
+    log = {
+        "step": [1, 2, 3, 4],
+        "update_fidelity": [0.6, 0.97, None, 0.99],
+        "fidelity_error": [0.2, 0.04, None, 0.01],  # the first says nothing
+        "changed_weights": [0.1, 0.2, None, 0.3],
+    }
     pq.write_table(pa.table(log), folder / "train_log.parquet")
 
 
@@ -39,6 +44,7 @@ def test_metrics_are_means_over_the_answered_items_and_areas_over_steps(tmp_path
     assert metrics["held_out_loss"] == pytest.approx(7.0)
     assert "off_target_loss" not in metrics
     assert metrics["lowest_update_fidelity"] == 0.97
+    assert metrics["changed_weights"] == 0.3
 
 
 def test_a_set_whose_answers_were_all_cut_away_has_no_column_value(tmp_path):

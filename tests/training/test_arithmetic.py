@@ -1,5 +1,6 @@
 """In 16 bits a model learns what it learns in float32, whatever it is sharded over."""
 
+from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -8,8 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
+from torch.multiprocessing.spawn import ProcessExitedException
 
-from orchestrator.training import loop
+from orchestrator.training import engine, loop, masters
+from orchestrator.training.masters import fragments, spread
 from orchestrator.training.record import read_journal, read_result
 from tests.training.launch import allow_float16, die, launch
 
@@ -17,9 +21,9 @@ pytestmark = pytest.mark.slow
 
 ROWS = np.random.default_rng(4).permutation(40)[:20]
 LORA = {"type": "lora", "r": 4}
-# Half the spacing of bfloat16 at the model's weights is 6e-5: a step moves them by a third of it.
-FULL = {"adapter": "none", "learning_rate": 2e-5}
-ADAPTED = {"adapter": LORA, "learning_rate": 2e-4}
+# Half the spacing of bfloat16 at the model's weights is 3e-5 to 6e-5: ten steps come that far.
+FULL = {"adapter": "none", "learning_rate": 4e-6}
+ADAPTED = {"adapter": LORA, "learning_rate": 5e-5}
 # How far a mean test loss may be from that in float32, as a part of what float32 learns in all.
 BAND = 0.1
 # A tiny model is never partitioned otherwise.
@@ -27,14 +31,11 @@ PARTITIONED = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
 
 
 def make(make_job, name, precision, adapter="none", **training):
-    stage_3 = training.get("zero_stage") == 3
     return make_job(
         ROWS,
         name,
         model={"precision": precision, "adapter": adapter},
-        training={"global_batch": 2, "schedule": "constant"}
-        | ({"deepspeed": PARTITIONED} if stage_3 else {})
-        | training,
+        training={"global_batch": 2, "schedule": "constant"} | training,
         evaluation={"every": 2},
     )
 
@@ -62,32 +63,105 @@ def reference(make_module_job):
 KINDS = [("full", FULL), ("adapted", ADAPTED)]
 
 
+# ZeRO 3 last: it leaves its mark on the process.
+STAGES = {
+    "1": {"zero_stage": 0},
+    "2": {"zero_stage": 2},
+    "3": {"zero_stage": 3, "deepspeed": PARTITIONED},
+    "3-persistent": {"zero_stage": 3},
+}
+
+
+def farthest(job, whole):
+    """How far a curve is from that in float32 at most, as a part of what float32 learns."""
+    drop = whole[0] - whole[-1]
+    assert drop > 0.004, "there is something to be learned"
+    return float(np.abs(curve(job) - whole).max() / drop)
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_bfloat16_stays_beside_float32_at_every_evaluated_step(make_job, reference, ranks):
     jobs = {
-        (kind, stage): make(make_job, f"{kind}-{stage}", "bfloat16", zero_stage=stage, **settings)
-        for stage in (0, 2, 3)  # the last one for good: it leaves its mark on the process
+        (kind, stage): make(make_job, f"{kind}-{stage}", "bfloat16", **settings, **sharding)
+        for stage, sharding in STAGES.items()
         for kind, settings in KINDS
     }
     launch(*jobs.values(), ranks=ranks)
     for (kind, stage), job in jobs.items():
-        whole = reference[kind]
-        drop = whole[0] - whole[-1]
-        assert drop > 0.01, "there is something to be learned"
-        np.testing.assert_allclose(
-            curve(job), whole, rtol=0, atol=BAND * drop, err_msg=f"{kind}, ZeRO {stage}"
-        )
+        assert farthest(job, reference[kind]) < BAND, f"{kind}, ZeRO {stage}"
         fidelity = column(job, "update_fidelity")
         assert np.nanmin(fidelity) > 0.9
         assert np.isnan(fidelity).sum() == np.isnan(column(job, "changed_weights")).sum() == 5
 
 
-def sums_of(rank, to):
-    """Keep the gradients that Adam is given in the first step."""
+def centred(_rank):
+    """Masters that start as copies of the working weights, as elsewhere."""
+    masters.spread = lambda working, *_: working.float()
+
+
+def test_with_masters_in_the_middle_of_their_intervals_it_would_not(make_job, reference):
+    job = make(make_job, "centred", "bfloat16", **FULL)
+    launch(job, prepare=centred)
+    assert farthest(job, reference["full"]) > 3 * BAND
+    assert np.nanmin(column(job, "update_fidelity")) < 0.5
+
+
+@pytest.mark.parametrize(("ranks", "kind", "stage"), [(1, "full", "1"), (2, "adapted", "3")])
+def test_so_does_a_trial_that_was_killed_and_resumed(make_job, reference, ranks, kind, stage):
+    settings = dict(KINDS)[kind] | STAGES[stage] | {"checkpoint": {"every": 4}}
+    job = make(make_job, "killed", "bfloat16", **settings)
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        launch(job, ranks=ranks, prepare=die_in_step_6)
+    launch(job, ranks=ranks)
+    assert [event["step"] for event in read_journal(job.folder) if event["event"] == "resume"]
+    assert farthest(job, reference[kind]) < BAND
+
+
+def start_of(rank, to):
+    """Keep the masters and working weights that each rank holds at step 0."""
     real = loop.build_engine
 
     def build_engine(model, training, *others):
-        engine, seen = real(model, training, *others), []
+        built = real(model, training, *others)
+        name = f"{training.zero_stage}-{training.offload}-{bool(training.deepspeed)}"
+        parts = [(p.name, p.first, p.master.clone(), p.working.clone()) for p in fragments(built)]
+        torch.save(parts, to / f"{name}-{rank}.pt")
+        return built
+
+    loop.build_engine = build_engine
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_seed_name_and_element_alone_place_a_master(make_job, shared, tmp_path, ranks):
+    offloads = [{"offload": "none"}, {"offload": "optimizer"}]
+    settings = [STAGES["1"], *(STAGES[s] | o for s in ("2", "3", "3-persistent") for o in offloads)]
+    settings.append(STAGES["3"] | {"offload": "parameters"})
+    launch(
+        *(make(make_job, str(i), "bfloat16", **s, max_steps=1) for i, s in enumerate(settings)),
+        ranks=ranks,
+        prepare=partial(start_of, to=tmp_path),
+    )
+    file = load_file(shared.model / "model.safetensors")
+    saved = sorted(tmp_path.glob("*.pt"))
+    assert len(saved) == ranks * len(settings)
+    covered = Counter()
+    for path in saved:
+        for name, first, master, working in torch.load(path):
+            weights = file[name].view(-1).bfloat16()
+            place = slice(first, first + len(master))
+            assert torch.equal(working, weights[place]), (path.name, name)
+            assert torch.equal(master, spread(weights, name, 0, 0)[place]), (path.name, name)
+            covered[path.name.rpartition("-")[0]] += len(master)
+    assert set(covered.values()) == {sum(weights.numel() for weights in file.values())}
+
+
+def sums_of(rank, to):
+    """Keep the gradients that Adam is given in the first step."""
+    allow_float16(rank)
+    real = loop.build_engine
+
+    def build_engine(model, training, *others):
+        built, seen = real(model, training, *others), []
 
         def hook(optimizer, *_):
             groups = [group["params"] for group in optimizer.param_groups]
@@ -95,19 +169,22 @@ def sums_of(rank, to):
             if dist.get_rank() == 0:
                 torch.save(torch.cat(seen), to / f"{training.zero_stage}-{training.offload}.pt")
 
-        getattr(engine.optimizer, "optimizer", engine.optimizer).register_step_pre_hook(hook)
-        return engine
+        getattr(built.optimizer, "optimizer", built.optimizer).register_step_pre_hook(hook)
+        return built
 
     loop.build_engine = build_engine
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize(("ranks", "budget"), [(1, 60), (2, 4096)])
-def test_sums_of_bfloat16_gradients_are_not_rounded_to_bfloat16(make_job, tmp_path, ranks, budget):
+def test_sums_of_16_bit_gradients_are_not_rounded_to_16_bits(
+    make_job, tmp_path, ranks, budget, precision
+):
     """Neither over micro-batches nor over ranks; as rounded ones, all would be exact."""
     settings = [(0, "none"), (2, "none"), (2, "optimizer"), (3, "none"), (3, "optimizer")]
     jobs = [
         make(
-            make_job, f"{stage}-{offload}", "bfloat16", **FULL, max_steps=1, clip=None,
+            make_job, f"{stage}-{offload}", precision, **FULL, max_steps=1, clip=None,
             zero_stage=stage, offload=offload, micro_batch_tokens=budget,
         )
         for stage, offload in settings
@@ -116,7 +193,7 @@ def test_sums_of_bfloat16_gradients_are_not_rounded_to_bfloat16(make_job, tmp_pa
     for stage, offload in settings:
         sums = torch.load(tmp_path / f"{stage}-{offload}.pt")
         sums = sums[sums != 0]
-        exact = (sums.bfloat16().float() == sums).double().mean()
+        exact = (sums.to(getattr(torch, precision)).float() == sums).double().mean()
         assert exact < 0.7, f"ZeRO {stage}, offload {offload}"
 
 
@@ -125,16 +202,26 @@ def start_at(power, **training):
     return {**FULL, **training, "deepspeed": scaling | training.get("deepspeed", {})}
 
 
+def grow_every_3_steps(rank):
+    allow_float16(rank)
+    engine.SOUND_STEPS = 3
+
+
 def overflows(job):
     """Step and new loss scale of each."""
     events = read_journal(job.folder)
     return [(e["step"], e["loss_scale"]) for e in events if e["event"] == "overflow"]
 
 
-@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 2), (2, 3)])
-def test_a_step_that_overflows_float16_is_told_and_repeated(make_job, reference, ranks, stage):
+@pytest.mark.parametrize(
+    ("ranks", "stage", "offload"),
+    [(1, 0, "none"), (1, 2, "optimizer"), (2, 2, "none"), (2, 3, "none"), (2, 3, "optimizer")],
+)
+def test_a_step_that_overflows_float16_is_told_and_repeated(
+    make_job, reference, ranks, stage, offload
+):
     high, low = (
-        make(make_job, name, "float16", **start_at(power, zero_stage=stage))
+        make(make_job, name, "float16", **start_at(power, zero_stage=stage, offload=offload))
         for name, power in (("high", 30), ("low", 8))
     )
     launch(high, low, ranks=ranks, prepare=allow_float16)
@@ -146,10 +233,23 @@ def test_a_step_that_overflows_float16_is_told_and_repeated(make_job, reference,
     assert not overflows(low)
     certificates = [read_result(job.folder, job.key)["order_sha256"] for job in (high, low)]
     assert certificates[0] == certificates[1]
-    drop = reference["full"][0] - reference["full"][-1]
     for job in (high, low):
-        np.testing.assert_allclose(curve(job), reference["full"], rtol=0, atol=BAND * drop)
+        assert farthest(job, reference["full"]) < BAND
         assert np.nanmin(column(job, "update_fidelity")) > 0.9
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_a_loss_scale_that_grows_changes_no_gradient(make_job, stage):
+    """At the step where it grows, DeepSpeed itself would halve the gradient."""
+    growing, still = (
+        make(make_job, name, "float16", zero_stage=stage, **settings)
+        for name, settings in (("growing", start_at(4)), ("still", FULL | {"loss_scale": 256}))
+    )
+    launch(growing, still, prepare=grow_every_3_steps)
+    assert column(growing, "loss_scale").tolist() == [16, 16, 32, 32, 32, 64, 64, 64, 128, 128]
+    assert column(still, "loss_scale").tolist() == [256] * 10
+    for name in ("loss", "grad_norm"):
+        np.testing.assert_allclose(column(growing, name), column(still, name), rtol=0.02)
 
 
 def test_the_loss_scale_of_float16_is_part_of_a_checkpoint(make_job):
@@ -159,7 +259,7 @@ def test_the_loss_scale_of_float16_is_part_of_a_checkpoint(make_job):
         for name in ("whole", "killed")
     )
     launch(whole, prepare=allow_float16)
-    with pytest.raises(Exception, match="SIGKILL"):
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
         launch(killed, prepare=die_in_step_6)
     launch(killed, prepare=allow_float16)
     assert [event["step"] for event in read_journal(killed.folder) if event["event"] == "resume"]
@@ -173,21 +273,19 @@ def die_in_step_6(rank):
     real = loop.update
 
     def update(*args):
-        update.calls += 1
-        applied = real(*args)
-        if applied is not None:
-            update.steps += 1
+        norm = real(*args)
+        update.steps += norm is not None
         if update.steps == 6:
             die()
-        return applied
+        return norm
 
-    update.calls = update.steps = 0
+    update.steps = 0
     loop.update = update
 
 
-def test_a_fixed_loss_scale_that_is_too_high_is_named(make_job):
-    job = make(make_job, "high", "float16", **FULL, loss_scale=2.0**30)
-    with pytest.raises(
-        Exception, match=r"step 1: the norm of the gradient is .* at the loss scale"
-    ):
-        launch(job, prepare=allow_float16)
+def test_a_step_that_overflows_at_a_fixed_loss_scale_is_repeated_with_less(make_job):
+    job = make(make_job, "fixed", "float16", **FULL, loss_scale=2.0**24, max_steps=3)
+    launch(job, prepare=allow_float16)
+    assert column(job, "overflows").min() > 0
+    assert column(job, "loss_scale").tolist() == [2.0**24] * 3
+    assert next(scale for step, scale in overflows(job) if step == 2) == 2.0**23

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 import pytest
+import torch
 
 from orchestrator.config.training import Lora, Model, Training
 from orchestrator.errors import ResourceError
@@ -42,8 +43,12 @@ def test_flash_attention_is_refused_where_the_arithmetic_is_float32(precision):
     assert refused == (pick_precision(precision, gpu=False) == "float32")
 
 
-def test_arithmetic_that_is_chosen_for_a_cpu_does_not_depend_on_what_it_multiplies():
-    assert pick_precision("auto", gpu=False) == "float32"
+@pytest.mark.parametrize(("avx", "amx"), [(False, False), (True, False), (False, True)])
+def test_a_cpu_computes_in_bfloat16_where_it_multiplies_it(monkeypatch, avx, amx):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert pick_precision("auto", gpu=False) == ("bfloat16" if avx or amx else "float32")
+    assert pick_precision("float32", gpu=False) == "float32"
 
 
 def test_float16_is_refused_without_a_gpu_and_a_loss_scale_without_float16():

@@ -33,7 +33,7 @@ def train_and_save(model_path, folder, adapter, zero_stage, rank):
     training = Training(zero_stage=zero_stage, learning_rate=1e-2)
     torch.manual_seed(0)
     module = load_model(model_path, model, device, deepspeed_config(training, device))
-    engine = build_engine(module, training, device)
+    engine = build_engine(module, training, device, seed=0)
     # The second step moves LoRA's A, whose gradient is 0 while B is.
     for _ in range(2):
         loss = torch.nn.functional.cross_entropy(

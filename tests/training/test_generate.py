@@ -38,7 +38,7 @@ def _generate(rank, job, ranks, port):
     init_distributed(gpu=False)
     device = pick_device("float32", gpu=False)
     model = AutoModelForCausalLM.from_pretrained(job.model)
-    engine = build_engine(model, job.config.training, device)
+    engine = build_engine(model, job.config.training, device, job.config.seed)
     tokens = token_table.load(job.tokens)
     table = generated_scores(
         engine, tokens, ROWS, job, device, job.config.training.micro_batch_tokens

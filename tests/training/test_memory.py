@@ -178,18 +178,20 @@ def test_stage_0_in_bfloat16_is_planned_as_stage_1(tiny):
     assert first == second
 
 
-def test_gradients_are_reduced_in_float32_unless_the_study_says_otherwise(tiny):
-    ours, theirs = (
-        memory_plan(trial(zero_stage=2, deepspeed=deepspeed), tiny, "bfloat16").buffers
-        for deepspeed in ({}, {"communication_data_type": "bf16"})
-    )
-    assert (ours, theirs) == (6 * tiny.parameters, 2 * tiny.parameters)
+@pytest.mark.parametrize(
+    ("stage", "told", "bytes_each"),
+    [(1, {}, 4), (2, {}, 6), (2, {"communication_data_type": "bf16"}, 2)],
+)
+def test_a_bucket_is_planned_with_the_copy_that_is_reduced(tiny, stage, told, bytes_each):
+    config = trial(zero_stage=stage, deepspeed=told)
+    assert memory_plan(config, tiny, "bfloat16").buffers == bytes_each * tiny.parameters
 
 
-@pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 3), (0, 2)])
+@pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 3), (0, 2), (3, 1)])
 def test_8_bit_states_of_more_weights_than_it_counts_are_refused(llama2_7b, zero_stage, workers):
-    config = trial(optimizer="adamw_8bit", zero_stage=zero_stage, workers=workers)
-    with pytest.raises(ResourceError, match=r"set training.zero_stage to 3, training.workers to 4"):
+    large = {"zero_optimization": {"sub_group_size": 1e10}} if zero_stage == 3 else {}
+    config = trial(optimizer="adamw_8bit", zero_stage=zero_stage, workers=workers, deepspeed=large)
+    with pytest.raises(ResourceError, match=r"to 3 without sub_group_size, training.workers to 4"):
         check_partition(config, llama2_7b, "bfloat16")
 
 
