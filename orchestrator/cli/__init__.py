@@ -209,8 +209,11 @@ def main() -> None:
 
 
 def _print_plan(study: Study) -> None:
+    from orchestrator.config import expansion
     from orchestrator.estimate import print_plan
+    from orchestrator.local import check_models_here
 
+    check_models_here(expansion(study).trials)
     # Lines of a file are not folded to the width of a terminal.
     print_plan(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
 
