@@ -193,8 +193,7 @@ def ui(
     if not found:
         raise UserError(f"{folder} holds no mlflow.db: give the output folder of a run")
     print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    # From inside the folder, whose name may hold what an address cannot: %, ? or #. There the
-    # folder of a study that is called like a library must not be taken for it.
+    # From inside the folder, whose name may hold what an address cannot: %, ? or #.
     os.chdir(found[0].parent)
     os.environ["PYTHONSAFEPATH"] = "1"
     uri = f"sqlite:///{found[0].name}"
