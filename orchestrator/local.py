@@ -82,8 +82,13 @@ def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
         check_fit(config.model, folder)
         return
     if key == "evaluation.generate.reward_model":
-        from orchestrator.training.reward import check_reward_model
+        from transformers import AutoModelForSequenceClassification
+
+        from orchestrator.training.fit import check_weights
+        from orchestrator.training.reward import check_reward_model, has_own_head
 
         check_reward_model(folder)
+        if not has_own_head(folder):
+            check_weights(folder, AutoModelForSequenceClassification, f"{key}: {folder}")
     if (folder / "config.json").is_file():
         check_tokenizer(folder, key)

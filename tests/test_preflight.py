@@ -5,7 +5,7 @@ import os
 
 import pytest
 from rich.console import Console
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from orchestrator import models
 from orchestrator.config import Trial
@@ -103,9 +103,8 @@ def test_a_model_without_an_estimate_is_let_through(tmp_path):
 def test_a_reward_model_is_counted_and_what_is_none_is_refused(tiny, tmp_path):
     score = AutoConfig.from_pretrained(tiny)
     score.update({"architectures": ["LlamaForSequenceClassification"], "num_labels": 1})
-    score.save_pretrained(tmp_path)
+    AutoModelForSequenceClassification.from_config(score).save_pretrained(tmp_path)
     byte_tokenizer(64).save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes())
     (line,) = told([job(tiny, scorer=tmp_path)])
     assert "reward model" in line
     with pytest.raises(ModelError, match="holds LlamaForCausalLM"):

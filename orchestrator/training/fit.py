@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.config.training import Lora, Model
 from orchestrator.errors import ModelError, first_line
-from orchestrator.models.presets import PRESETS
+from orchestrator.models.presets import PRESETS, quiet
 from orchestrator.training.sizes import ModelSizes, llama_sizes, model_sizes
 
 SAMPLE = "The quick brown fox jumps over 13 lazy dogs."
@@ -39,14 +39,18 @@ def check_fit(model: Model, folder: Path) -> None:
         folder: where its files are.
 
     Raises:
-        ModelError: no causal language model, a tokenizer that is broken or has more ids than the
-            model has embeddings, a length beyond its positions, or an adapter beside no layer.
+        ModelError: no causal language model, or not all of its weights; a tokenizer that is broken
+            or has more ids than the model has embeddings; a length beyond its positions; an adapter
+            beside no layer.
     """
     config = _config(folder, "model.name")
     _check_causal(config, folder)
     check_tokenizer(folder, "model.name")
+    from transformers import AutoModelForCausalLM
+
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     _check_settings(model, positions, model_sizes(folder))
+    check_weights(folder, AutoModelForCausalLM, f"model.name: {folder}")
 
 
 def check_tokenizer(folder: Path, key: str) -> None:
@@ -85,6 +89,45 @@ def check_tokenizer(folder: Path, key: str) -> None:
             f"model.resize_token_embeddings({last + 1}) and save_pretrained, or take the "
             "tokenizer that it was made with"
         )
+
+
+def check_weights(folder: Path, factory: Any, what: str) -> None:
+    """Refuse weights that are not those of the model that `config.json` describes.
+
+    The model is loaded as it will be, with numbers of no storage: only headers are read.
+
+    Args:
+        folder: of the model.
+        factory: one of transformers' classes, which knows the parts of the model.
+        what: how an error calls it.
+
+    Raises:
+        ModelError: naming weights that are missing, or of another shape.
+    """
+    from orchestrator.training.model import check_loaded
+
+    there = any(folder.glob("*.safetensors"))
+    if not there or getattr(_config(folder, what), "quantization_config", None):
+        return
+    try:
+        with quiet():
+            _, loading = factory.from_pretrained(
+                folder,
+                device_map="meta",
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+    except Exception as error:  # whatever stands in its files
+        raise ModelError(f"{what} cannot be loaded: {first_line(error)}") from error
+    if mismatched := sorted(loading["mismatched_keys"]):
+        name, found, expected = mismatched[0]
+        raise ModelError(
+            f"{what} has {name} of shape {tuple(found)}, its config.json says {tuple(expected)}: "
+            "take the config.json that the weights were saved with"
+        )
+    check_loaded(loading, what)
 
 
 def _config(folder: Path, key: str) -> Any:

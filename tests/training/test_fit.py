@@ -1,9 +1,12 @@
 """A model that cannot be trained as the settings say is refused by its files alone."""
 
 import json
+import resource
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator import models
@@ -144,3 +147,53 @@ def test_a_configuration_of_which_no_model_can_be_built_is_refused(llama, tmp_pa
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(ModelError, match=r"^model.name: .*config.json"):
         check_fit(settings(), tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda w: w.pop("model.norm.weight"), "lacks the weights model.norm.weight"),
+        (lambda w: w.pop("lm_head.weight"), "lacks the weights lm_head.weight"),
+        (
+            lambda w: w.update({"model.embed_tokens.weight": torch.zeros(200, 64)}),
+            r"model\.embed_tokens\.weight of shape \(200, 64\), its config\.json says \(259, 64\)",
+        ),
+    ],
+)
+def test_weights_of_another_model_are_refused_and_nothing_is_printed(
+    llama, tmp_path, spoil, said, capfd
+):
+    shutil.copytree(llama, tmp_path / "m")
+    weights = load_file(llama / "model.safetensors")
+    spoil(weights)
+    save_file(weights, tmp_path / "m" / "model.safetensors", metadata={"format": "pt"})
+    capfd.readouterr()
+    with pytest.raises(ModelError, match=said):
+        check_fit(settings(), tmp_path / "m")
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_only_headers_of_weights_are_read(tmp_path):
+    """A file with a hole of 8 GB in place of its numbers."""
+    config = AutoConfig.for_model(
+        "llama", vocab_size=259, hidden_size=4096, num_hidden_layers=1, num_attention_heads=32,
+        intermediate_size=160_000, architectures=["LlamaForCausalLM"],
+    )  # fmt: skip
+    config.save_pretrained(tmp_path)
+    byte_tokenizer(2048).save_pretrained(tmp_path)
+    with torch.device("meta"):
+        state = AutoModelForCausalLM.from_config(config).state_dict()
+    header, at = {}, 0
+    for name, tensor in state.items():
+        size = 4 * tensor.numel()
+        offsets = [at, at + size]
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": offsets}
+        at += size
+    text = json.dumps(header).encode()
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + at)
+    assert at > 8e9
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    check_fit(settings(), tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**6  # kilobytes
