@@ -146,6 +146,8 @@ MISTAKES = [
             options=("--set", "output=/proc/x"), commands=("run", "plan", "arrange")),
     Mistake("a long folder for Ray", "set RAY_TMPDIR to a short folder of your own",
             environment={"RAY_TMPDIR": "/tmp/" + "x" * 90}, commands=("run", "plan", "arrange")),
+    Mistake("a module on the path", "torch.py would be imported in place of the library torch",
+            file("torch.py", b""), ("--set", "seed=1"), environment={"RAY_ADDRESS": "auto"}),
     Mistake("a file for Ray", "set RAY_TMPDIR to a short folder of your own",
             file("ray", b""), environment={"RAY_TMPDIR": "."}),
 ]  # fmt: skip
