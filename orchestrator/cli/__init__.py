@@ -220,6 +220,13 @@ def main() -> None:
             f"{error.filename}: {error.strerror}: give a place that this user can read and write"
         )
         sys.exit(UserError.exit_code)
+    except Exception as error:
+        # What a worker met, Ray wraps into pages that begin with its own affairs.
+        if not type(error).__module__.startswith("ray.") or not str(error).strip():
+            raise
+        cause = str(error).strip().splitlines()[-1]
+        _print_error(f"a worker failed: {cause}. The log of the study holds all that it said")
+        sys.exit(1)
 
 
 def _print_error(text: str) -> None:
