@@ -175,10 +175,10 @@ def test_files_that_are_no_arrays_are_refused_before_anything_is_made(tmp_path, 
 
 def test_a_pointer_in_place_of_vectors_is_named(tmp_path):
     (tmp_path / "vectors.npy").write_bytes(SIGNATURE + b"v1\noid sha256:0\nsize 9\n")
-    vectors = tmp_path / "vectors.npy"
+    path, out = tmp_path / "vectors.npy", tmp_path / "plans" / "plan.parquet"
+    settings = ArraySettings(arrangement=Arrangement())
     with pytest.raises(UserError, match=r"vectors\.npy is a Git LFS pointer"):
-        out = tmp_path / "plans" / "plan.parquet"
-        arrange_arrays(vectors, vectors, None, ArraySettings(arrangement=Arrangement()), out, None)
+        arrange_arrays(path, path, None, settings, out, None)
 
 
 def test_files_that_are_no_lists_of_tasks_are_refused_before_anything_is_made(tmp_path):
