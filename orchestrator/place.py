@@ -30,8 +30,8 @@ def check_place(layout: Layout, *, starts_ray: bool) -> None:
         ResourceError: all of them, each with what to type.
     """
     folders = {
-        layout.output: "give another with --output",
-        layout.folder: "give another with --output",
+        layout.output: "give another with --output DIR, or --set output=DIR",
+        layout.folder: "give another with --output DIR, or --set output=DIR",
         layout.store: "give another with --set store=DIR",
     }
     faults = written_faults(folders)
