@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
+from orchestrator import lfs
 from orchestrator.artifacts import replacing
 from orchestrator.config.arrangement import Arrangement, Clusters
 from orchestrator.config.schema import Neighbours
@@ -125,6 +126,8 @@ def _read_tasks(path: Path | None, rows: int) -> list[str | None]:
 def _open_vectors(path: Path) -> NDArray[Any]:
     """A .npy file of shape (rows, dimensions), memory-mapped."""
     try:
+        if lfs.is_pointer(path):
+            raise DataError(f"{path} {lfs.ADVICE}")
         vectors: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

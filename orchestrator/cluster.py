@@ -17,8 +17,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.config import Study, Trial
 from orchestrator.errors import ResourceError
+from orchestrator.local_ray import local_ray
+from orchestrator.share import cores
 
-OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
 KNOCK_SECONDS = 10.0
 STORAGE_SECONDS = 120.0  # for a node to answer; it may have to start a process first
 SETTINGS = {
@@ -37,7 +38,7 @@ def threads(study: Study, trials: list[Trial]) -> int:
     ranks = [trial.config.training for trial in trials]
     at_once = max(training.workers for training in ranks) * study.sweep.max_concurrent
     reserved = max(training.cpus_per_worker or 0 for training in ranks)
-    return max(1, int(reserved or (os.cpu_count() or 1) // at_once))
+    return max(1, int(reserved or cores() // at_once))
 
 
 def joins() -> bool:
@@ -54,7 +55,8 @@ def cluster(threads: int) -> Iterator[None]:
             oneDNN keeps to that number whatever torch is told later.
 
     Raises:
-        ResourceError: no cluster answers where RAY_ADDRESS says, or not to this token.
+        ResourceError: no cluster answers where RAY_ADDRESS says, or not to this token; or Ray
+            does not start here.
     """
     settings = SETTINGS | {"OMP_NUM_THREADS": str(threads)}
     if joins():
@@ -63,17 +65,9 @@ def cluster(threads: int) -> Iterator[None]:
         told = (job.get("runtime_env") or {}).get("env_vars") or {}
         _join({"env_vars": {name: settings[name] for name in settings.keys() - told.keys()}})
     else:
-        # Nobody takes this machine away, and the watcher's process delays each trial's start.
-        os.environ.update(settings | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"})
-        # One CPU more than there are: drivers and shard tasks hardly compute, but a trial
-        # must never wait for them. The dashboard is what frees a stopped trial's resources.
-        ray.init(
-            address="local",  # Ray would join what `ray start` left on this machine
-            num_cpus=(os.cpu_count() or 1) + 1,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-        )
+        with local_ray(settings):
+            yield
+        return
     try:
         yield
     finally:

@@ -50,3 +50,9 @@ class JobLost(JobError):
     """What became of a submitted job is not known."""
 
     exit_code = 4
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first, or its name where it says nothing: 200 characters."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from orchestrator.cluster import cluster, threads
+from orchestrator.cluster import cluster, joins, threads
 from orchestrator.config import Study, expand
 from orchestrator.core.plan import Plan
 from orchestrator.errors import UserError
 from orchestrator.layout import Layout
+from orchestrator.local import check_models_here
 from orchestrator.pipeline import Pipeline
+from orchestrator.place import check_place, check_written
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE, write_order
 from orchestrator.store import check_remote_store
@@ -28,12 +30,16 @@ def arrange_study(study: Study, out: Path, form: str | None) -> None:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: give a folder for the plans of a study")
+    layout = Layout.of(study)
+    check_place(layout, starts_ray=not joins())
+    check_written(out.absolute(), "give another with --out")
     trials = expand(study)
+    check_models_here(trials, training=False)
     if study.remote_store:
         check_remote_store(study.remote_store)
     configs = [trial.config for trial in trials]
     with quiet_streams(out / "arrange.log") as console, Screen(console) as screen:
-        pipeline = Pipeline(Layout.of(study), screen)
+        pipeline = Pipeline(layout, screen)
         pipeline.read_data(trials)
         with cluster(threads(study, trials)), pipeline.fetching_models(configs, training=False):
             for trial in trials:

@@ -9,12 +9,13 @@ from pathlib import Path
 from orchestrator import models
 from orchestrator.config import Trial, TrialConfig
 from orchestrator.errors import ConfigError, ModelError, ResourceError
+from orchestrator.local import check_fetched, model_faults, named_models
 from orchestrator.screen import Screen
 from orchestrator.store import check_remote_store
 from orchestrator.training.available import check_available
 from orchestrator.training.device import pick_precision
 from orchestrator.training.memory import check_partition, memory_plan
-from orchestrator.training.reward import check_reward_model, parameter_count
+from orchestrator.training.reward import parameter_count
 from orchestrator.training.room import check_memory, find_room
 from orchestrator.training.sizes import ModelSizes, model_sizes
 
@@ -27,13 +28,14 @@ def check_settings(trials: list[Trial], store: Path, remote_store: str | None) -
             that cannot be listed.
         ResourceError: every setting that this machine cannot run.
     """
-    names = {pair for trial in trials for pair in _models(trial.config).items() if pair[1]}
-    faults, missing = [], []
+    names = {pair for trial in trials for pair in named_models(trial.config).items()}
+    faults, missing = model_faults(trials), []
     for key, name in sorted(names):
         try:
             models.check_access(name, store)
         except ModelError as error:
             faults.append(f"{key}: {error}")
+    faults = list(dict.fromkeys(faults))
     if remote_store:
         try:
             check_remote_store(remote_store)
@@ -52,7 +54,7 @@ def check_settings(trials: list[Trial], store: Path, remote_store: str | None) -
 
 def model_folders(trials: list[Trial]) -> set[Path]:
     """Folders of the models that trials name by their path."""
-    names = {name for trial in trials for name in _models(trial.config).values() if name}
+    names = {name for trial in trials for name in named_models(trial.config).values()}
     return {Path(name).expanduser().resolve() for name in names if models.is_path(name)}
 
 
@@ -71,13 +73,12 @@ def check_models(
         max_concurrent: trials that run at once, and share the memory of a host.
 
     Raises:
-        ModelError: a reward model that is none, or a model that padding would mislead.
+        ModelError: a model that cannot do what it is for.
         ResourceError: every model whose weights do not fit, or are more than its optimizer counts.
     """
     scorers = {config.evaluation.generate.reward_model for config in configs} - {None}
     folders = {name: folder_of(name) for name in scorers if name}
-    for folder in folders.values():
-        check_reward_model(folder)
+    _check_fetched(configs, folder_of)
     scored = {name: parameter_count(folder) for name, folder in folders.items()}
     trained = dict.fromkeys(config.model.name for config in configs)
     sizes = {name: model_sizes(folder_of(name)) for name in trained}
@@ -97,6 +98,19 @@ def check_models(
         raise ResourceError("\n".join(dict.fromkeys(faults)))
 
 
+def _check_fetched(configs: list[TrialConfig], folder_of: Callable[[str], Path]) -> None:
+    """What `model_faults` could not ask before the models were fetched."""
+    asked = set()
+    for config in configs:
+        for key, name in named_models(config).items():
+            if key == "embedding.model" or models.is_path(name) or name.startswith("random:"):
+                continue
+            question = (key, name, config.model.model_dump_json())
+            if question not in asked:
+                asked.add(question)
+                check_fetched(config, key, folder_of(name))
+
+
 def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: int) -> str:
     if sizes is None:
         return "unknown: the model has no attention heads to reckon with"
@@ -110,11 +124,3 @@ def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: 
         reward_parameters=reward,
     )
     return check_memory(config, planned, find_room(config.training, trials))
-
-
-def _models(config: TrialConfig) -> dict[str, str]:
-    return {
-        "model.name": config.model.name,
-        "embedding.model": config.embedding.model,
-        "evaluation.generate.reward_model": config.evaluation.generate.reward_model or "",
-    }

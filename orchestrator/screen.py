@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from orchestrator.errors import UserError
 
 # Without a terminal a line is printed at most this often while its work goes on, in seconds.
 QUIET_SECONDS = 20.0
@@ -113,6 +116,11 @@ def quiet_streams(log: Path) -> Iterator[Console]:
         os.dup2(sink.fileno(), 2)
     try:
         yield Console(file=console_file, highlight=False)
+    except Exception as error:
+        if not isinstance(error, UserError):
+            with log.open("a", encoding="utf-8") as sink:
+                traceback.print_exc(file=sink)
+        raise
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

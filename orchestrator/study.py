@@ -28,6 +28,7 @@ from orchestrator.layout import Layout
 from orchestrator.lock import locked
 from orchestrator.machines import check_resources, fleet
 from orchestrator.pipeline import Pipeline
+from orchestrator.place import check_place
 from orchestrator.preflight import check_models, check_settings, model_folders
 from orchestrator.report import facts
 from orchestrator.report.build import build_report
@@ -82,6 +83,7 @@ def run_study(study: Study) -> bool:
     layout = Layout.of(study)
     check_kept(layout.output, "--output /shared/outputs")
     check_kept(layout.store, "--set store=/shared/store")
+    check_place(layout, starts_ray=not joins())
     check_settings(expanded.trials, layout.store, study.remote_store)
     log = layout.folder / "logs" / "run.log"
     with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:

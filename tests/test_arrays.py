@@ -11,6 +11,7 @@ from orchestrator.config.arrangement import Arrangement
 from orchestrator.core.arrangements import METHODS, arrange
 from orchestrator.core.units import groups, instances
 from orchestrator.errors import UserError
+from orchestrator.lfs import SIGNATURE
 from orchestrator.search import kmeans_labels
 from orchestrator.stages.arrange import PLAN
 from tests.core.pools import make_request, pool_with_duplicates, unit_rows
@@ -170,6 +171,14 @@ def test_files_that_are_no_arrays_are_refused_before_anything_is_made(tmp_path, 
     with pytest.raises(UserError, match=r"vectors\.npy cannot be read \(.*: write it with"):
         arrange_arrays(path, path, None, settings, out, None)
     assert not out.parent.exists()
+
+
+def test_a_pointer_in_place_of_vectors_is_named(tmp_path):
+    (tmp_path / "vectors.npy").write_bytes(SIGNATURE + b"v1\noid sha256:0\nsize 9\n")
+    path, out = tmp_path / "vectors.npy", tmp_path / "plans" / "plan.parquet"
+    settings = ArraySettings(arrangement=Arrangement())
+    with pytest.raises(UserError, match=r"vectors\.npy is a Git LFS pointer"):
+        arrange_arrays(path, path, None, settings, out, None)
 
 
 def test_files_that_are_no_lists_of_tasks_are_refused_before_anything_is_made(tmp_path):

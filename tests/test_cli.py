@@ -228,6 +228,26 @@ def test_a_fault_of_arrange_is_a_sentence_and_no_plan_is_written(
     assert not list(tmp_path.rglob("*plan*.parquet*"))
 
 
+def test_what_a_worker_met_is_told_in_a_line_and_the_log_holds_the_rest(
+    orchestrate, tmp_path, monkeypatch
+):
+    from ray.exceptions import RayTaskError
+
+    from orchestrator.screen import quiet_streams
+
+    def fails(study):
+        with quiet_streams(tmp_path / "run.log"):
+            raise RayTaskError("embed", "Traceback\n many lines\nKeyError: 'x'", KeyError("x"))
+
+    monkeypatch.setattr("orchestrator.study.run_study", fails)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(GOOD))
+    failed = orchestrate("run", "study.yaml")
+    assert failed.returncode == 1
+    assert "error: a worker failed: KeyError: 'x'. The log" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "Traceback" in (tmp_path / "run.log").read_text()
+
+
 def test_the_command_line_starts_without_loading_an_engine():
     code = (
         "import sys, orchestrator.cli; "

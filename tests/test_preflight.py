@@ -5,12 +5,13 @@ import os
 
 import pytest
 from rich.console import Console
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from orchestrator import models
 from orchestrator.config import Trial
 from orchestrator.config.schema import TrialConfig
 from orchestrator.errors import ConfigError, ModelError, ResourceError
+from orchestrator.models.presets import BYTE_VOCABULARY, byte_tokenizer
 from orchestrator.preflight import check_models, check_settings
 from orchestrator.screen import Screen
 
@@ -52,9 +53,14 @@ def told(jobs, **options):
 
 def too_large(folder):
     """A model whose embeddings alone are twice this machine's memory; no weight is written."""
-    width = HOST // 4
+    width = HOST // BYTE_VOCABULARY // 2 * 2  # rotary positions come in pairs
+    byte_tokenizer(64).save_pretrained(folder)
     config = AutoConfig.for_model(
-        "llama", vocab_size=2, hidden_size=width, num_hidden_layers=0, num_attention_heads=1
+        "llama",
+        vocab_size=BYTE_VOCABULARY,
+        hidden_size=width,
+        num_hidden_layers=0,
+        num_attention_heads=1,
     )
     config.save_pretrained(folder)
     return folder
@@ -86,7 +92,8 @@ def test_weights_that_do_not_fit_are_refused_once_a_model(tiny, tmp_path):
 
 
 def test_a_model_without_an_estimate_is_let_through(tmp_path):
-    mamba = AutoConfig.for_model("mamba", hidden_size=32, num_hidden_layers=1, vocab_size=99)
+    mamba = AutoConfig.for_model("mamba", hidden_size=32, num_hidden_layers=1, vocab_size=259)
+    byte_tokenizer(64).save_pretrained(tmp_path)
     mamba.save_pretrained(tmp_path)
     (line,) = told([job(tmp_path)])
     assert "memory a-model" in line
@@ -96,8 +103,8 @@ def test_a_model_without_an_estimate_is_let_through(tmp_path):
 def test_a_reward_model_is_counted_and_what_is_none_is_refused(tiny, tmp_path):
     score = AutoConfig.from_pretrained(tiny)
     score.update({"architectures": ["LlamaForSequenceClassification"], "num_labels": 1})
-    score.save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes())
+    AutoModelForSequenceClassification.from_config(score).save_pretrained(tmp_path)
+    byte_tokenizer(64).save_pretrained(tmp_path)
     (line,) = told([job(tiny, scorer=tmp_path)])
     assert "reward model" in line
     with pytest.raises(ModelError, match="holds LlamaForCausalLM"):

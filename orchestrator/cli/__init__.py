@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -14,9 +15,12 @@ from rich.console import Console
 from orchestrator.cli.jobs import jobs, submit
 from orchestrator.cli.options import Output, Overlays, Settings, StudyFile, StudyFolder, load
 from orchestrator.errors import UserError
+from orchestrator.proxies import ask_loopback_directly
 
 if TYPE_CHECKING:
     from orchestrator.config import Study
+
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
 
 app = typer.Typer(
     help="Experiments on the order of training data in LLM instruction tuning.",
@@ -189,7 +193,10 @@ def ui(
     if not found:
         raise UserError(f"{folder} holds no mlflow.db: give the output folder of a run")
     print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    uri = f"sqlite:///{found[0]}"
+    # From inside the folder, whose name may hold what an address cannot: %, ? or #.
+    os.chdir(found[0].parent)
+    os.environ["PYTHONSAFEPATH"] = "1"
+    uri = f"sqlite:///{found[0].name}"
     arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])  # noqa: S606
 
@@ -199,18 +206,42 @@ def main() -> None:
     if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
         # A head that was started in the background hands down that SIGINT is ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    ask_loopback_directly()
     try:
         app()
     except UserError as error:
-        Console(stderr=True, highlight=False).print(
-            f"[red]error:[/] {_escaped(str(error))}", soft_wrap=True
-        )
+        _print_error(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        # A file or folder that the user named, or a full disk: nothing of this program's own.
+        if error.errno not in UNWRITABLE or error.filename is None:
+            raise
+        _print_error(
+            f"{error.filename}: {error.strerror}: give a place that this user can read and write"
+        )
+        sys.exit(UserError.exit_code)
+    except Exception as error:
+        # What a worker met, Ray wraps into pages that begin with its own affairs.
+        if not type(error).__module__.startswith("ray.") or not str(error).strip():
+            raise
+        cause = str(error).strip().splitlines()[-1]
+        _print_error(f"a worker failed: {cause}. The log of the study holds all that it said")
+        sys.exit(1)
+
+
+def _print_error(text: str) -> None:
+    Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(text)}", soft_wrap=True)
 
 
 def _print_plan(study: Study) -> None:
+    from orchestrator.config import expansion
     from orchestrator.estimate import print_plan
+    from orchestrator.layout import Layout
+    from orchestrator.local import check_models_here
+    from orchestrator.place import check_place
 
+    check_place(Layout.of(study), starts_ray=not os.environ.get("RAY_ADDRESS"))
+    check_models_here(expansion(study).trials)
     # Lines of a file are not folded to the width of a terminal.
     print_plan(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
 

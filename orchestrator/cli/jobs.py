@@ -48,7 +48,7 @@ def submit(
     from orchestrator.jobs.package import pack, place_in_package
     from orchestrator.report.facts import commit_of
 
-    loaded = load(study, overlays, settings, output)
+    loaded = load(study, overlays, settings, output, job=True)
     expand(loaded)
     shared = {"output": "--output /shared/outputs", "store": "--set store=/shared/store"}
     for key, advice in shared.items():

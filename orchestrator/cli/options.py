@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from orchestrator.shadows import check_modules
 
 if TYPE_CHECKING:
     from orchestrator.config import Study
@@ -29,13 +32,23 @@ StudyFolder = Annotated[
 
 
 def load(
-    study: Path, overlays: list[Path] | None, settings: list[str] | None, output: Path | None
+    study: Path,
+    overlays: list[Path] | None,
+    settings: list[str] | None,
+    output: Path | None,
+    *,
+    job: bool = False,
 ) -> Study:
     """The study that the options of a command describe.
 
+    Args:
+        job: it is run elsewhere, from the files of this folder.
+
     Raises:
         ConfigError: all that is wrong with it.
+        ResourceError: this folder holds modules that would hide libraries.
     """
+    check_modules(Path.cwd(), joins=job or bool(os.environ.get("RAY_ADDRESS")))
     from orchestrator.config import load_study
 
     overrides = list(settings or [])

@@ -53,13 +53,14 @@ class Fields(Section):
 
 
 class FileSource(SourceOptions):
-    # A file, a folder or a pattern such as data/*.jsonl.gz. Where the reader names no format, each
-    # file is read as its name ends: .jsonl, .json (an array), both also .gz, or .parquet.
+    # A file, a folder or a pattern such as data/*.jsonl.gz. Each file is read as what its first
+    # bytes say: JSON Lines, an array or objects of JSON, packed by gzip, bzip2, xz or zstd or not,
+    # Parquet or Arrow. A folder that `save_to_disk` of datasets wrote is one of Arrow files.
     path: str
 
 
 class JsonlSource(FileSource):
-    """One JSON object a line."""
+    """JSON objects: one a line, in an array, or one after another."""
 
     reader: Literal["jsonl"]
     fields: Fields = Fields()

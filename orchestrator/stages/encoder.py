@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from orchestrator.artifacts import key_digest
 from orchestrator.config.schema import Embedding
 from orchestrator.errors import ModelError
+from orchestrator.share import cores
 from orchestrator.stages.vector_cache import Digests, VectorCache
 
 VECTORS_VERSION = 1
@@ -159,7 +159,7 @@ class ChunkEmbedder:
 
         self._texts = pq.ParquetFile(path)
         self._chunk = self._texts.metadata.row_group(0).num_rows
-        threads = max(1, (os.cpu_count() or 1) // share)
+        threads = max(1, cores() // share)
         device = "cuda" if embedding.gpus_per_worker else "cpu"
         self._embedder = Embedder(model, embedding, batch_tokens, threads, device)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 import faiss
@@ -10,6 +9,7 @@ import ray
 import ray.data
 
 from orchestrator.config.schema import Neighbours
+from orchestrator.share import cores
 
 
 def map_shards(
@@ -31,7 +31,7 @@ def map_shards(
     on_a_node = -(-workers // nodes)
 
     def run(item: dict[str, int]) -> dict[str, int]:
-        faiss.omp_set_num_threads(max(1, (os.cpu_count() or 1) // on_a_node))
+        faiss.omp_set_num_threads(max(1, cores() // on_a_node))
         work(item["start"], min(item["start"] + shard_rows, rows))
         return item
 

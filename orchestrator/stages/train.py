@@ -86,13 +86,13 @@ def _train_here(job: Job) -> None:
     """
 
     def run_rank() -> None:
-        from orchestrator.training.device import leave_distributed
+        from orchestrator.training.device import left_afterwards
         from orchestrator.training.loop import run_trial
 
         try:
-            run_trial(job, report=tune.report)
+            with left_afterwards():  # the next trial runs in this process too
+                run_trial(job, report=tune.report)
         finally:
-            leave_distributed()  # the next trial runs in this process too
             gc.collect()
 
     TorchTrainer(run_rank, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()

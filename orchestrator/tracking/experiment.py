@@ -31,7 +31,7 @@ def connect(record: Record, study_folder: Path) -> tuple[MlflowClient, str]:
         os.environ.setdefault(name, value)
     if record.uri is None:
         _make_database(study_folder.parent / "mlflow.db")
-    client = MlflowClient(record.address(study_folder))
+    client = MlflowClient(record.uri or sqlite_address(study_folder.parent / "mlflow.db"))
     found = client.get_experiment_by_name(record.experiment)
     if found is None:
         beside = (study_folder.parent / "mlartifacts" / record.experiment).as_uri()
@@ -52,9 +52,28 @@ def _make_database(path: Path) -> None:
     if path.exists():
         return
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # MLflow remembers what it opened
-    MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+    MlflowClient(sqlite_address(fresh)).search_experiments(max_results=1)
     try:
         os.link(fresh, path)  # unlike a rename, never over the one that another study made
     except OSError as error:
         logging.info("%s is made in place: %s", path, error)  # or it is there, or no links here
     fresh.unlink()
+
+
+def sqlite_address(database: Path) -> str:
+    """The address under which MLflow finds a database file, whatever the name of its folder.
+
+    SQLAlchemy ends a path at `?` and decodes what follows a `%`, and MLflow makes the folder of
+    the path as it stands in the address: neither quoting nor leaving it suits both.
+    """
+    folder = str(database.parent)
+    if not UNFIT & set(folder):
+        return f"sqlite:///{database}"
+    if folder not in _FOLDERS:
+        _FOLDERS[folder] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    # Linux shows each open folder of a process under a plain name.
+    return f"sqlite:////proc/self/fd/{_FOLDERS[folder]}/{database.name}"
+
+
+UNFIT = set("%?#")
+_FOLDERS: dict[str, int] = {}  # open as long as the process

@@ -10,6 +10,7 @@ from pathlib import Path
 from requests import RequestException
 from rich.markup import escape
 
+from orchestrator.proxies import proxies
 from orchestrator.screen import Screen
 from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.record import Record, read_record, stopped
@@ -132,5 +133,10 @@ def _unsent(mirror: Mirror, record: Record, folder: Path, reason: str) -> Unsent
 def _reason(error: Exception) -> str:
     """One line; MLflow wraps what the connection said into its own exceptions."""
     if isinstance(error.__context__, RequestException):
-        return "it does not answer"
+        asked = ", ".join(f"{name}={proxy}" for name, proxy in sorted(proxies().items()))
+        return "it does not answer" + (
+            f"; it was asked through the proxy of {asked}, if no_proxy does not list its host"
+            if asked
+            else ""
+        )
     return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -102,7 +103,28 @@ def init_distributed(*, gpu: bool) -> tuple[int, int]:
 def leave_distributed() -> None:
     """Leave the process group, and leave torch as it was, for another trial in this process."""
     torch.nn.functional.linear = _LINEAR  # ZeRO 3 puts its own there for good
-    if dist.is_initialized():
-        import deepspeed
+    if not dist.is_initialized():
+        return
+    import deepspeed
 
+    if deepspeed.comm.is_initialized():
         deepspeed.comm.destroy_process_group()  # torch's own would leave DeepSpeed's references
+    else:  # the trial ended before its engine was built
+        dist.destroy_process_group()
+
+
+@contextmanager
+def left_afterwards() -> Iterator[None]:
+    """As `leave_distributed`, at the end of the block.
+
+    What ends the block early is what is raised, whatever goes wrong with the leaving.
+    """
+    try:
+        yield
+    except BaseException:
+        try:
+            leave_distributed()
+        except Exception:
+            logging.exception("the process group was not left")
+        raise
+    leave_distributed()

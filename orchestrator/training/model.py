@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from orchestrator.config.training import Lora, Model
-from orchestrator.errors import ModelError
+from orchestrator.errors import ModelError, first_line
 from orchestrator.models import check_folder
 from orchestrator.training.device import Device
+from orchestrator.training.fit import check_targets
 
 
 def load_model(
@@ -39,6 +40,7 @@ def load_model(
         ModelError: the folder is not safe to load, lacks weights, or has no layer that an adapter
             names.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.integrations import HfDeepSpeedConfig
 
@@ -47,17 +49,20 @@ def load_model(
     # transformers looks for it while it loads, and only as long as it is referred to.
     partitioning = HfDeepSpeedConfig(deepspeed) if partitioned else None
     factory: Any = AutoModelForCausalLM
-    module, loading = factory.from_pretrained(
-        path,
-        dtype=device.dtype,
-        attn_implementation=model.attention,
-        use_safetensors=True,
-        trust_remote_code=False,
-        # Straight to the device: several ranks would otherwise fill the host's memory at once.
-        device_map=None if partitioned else {"": device.torch_device},
-        quantization_config=_four_bits(model.adapter, device),
-        output_loading_info=True,
-    )
+    try:
+        module, loading = factory.from_pretrained(
+            path,
+            dtype=device.dtype,
+            attn_implementation=model.attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            # Straight to the device: several ranks would otherwise fill the host's memory at once.
+            device_map=None if partitioned else {"": device.torch_device},
+            quantization_config=_four_bits(model.adapter, device),
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"the model {path} cannot be loaded: {first_line(error)}") from error
     del partitioning
     check_loaded(loading, f"the model {path}")
     _accelerate(module, model)
@@ -144,19 +149,7 @@ def _adapted(module: Any, adapter: Lora, device: Device) -> torch.nn.Module:
 
 
 def _check_targets(module: torch.nn.Module, targets: list[str]) -> None:
-    """peft takes what it finds of several names and passes over the others."""
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
     kinds = (torch.nn.Linear, Conv1D)
-    linear = [name for name, part in module.named_modules() if isinstance(part, kinds)]
-    unknown = [
-        target
-        for target in targets
-        if not any(name == target or name.endswith(f".{target}") for name in linear)
-    ]
-    if unknown:
-        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
-        raise ModelError(
-            f"model.adapter.targets: the model has no linear layer {', '.join(unknown)}. Type "
-            f"all-linear, or some of {known}"
-        )
+    check_targets([n for n, part in module.named_modules() if isinstance(part, kinds)], targets)

@@ -52,6 +52,11 @@ def check_reward_model(folder: Path) -> None:
         )
 
 
+def has_own_head(folder: Path) -> bool:
+    """Whether a model has UltraRM's layout."""
+    return _file_with_head(folder) is not None
+
+
 def parameter_count(folder: Path) -> int:
     """Numbers in the *.safetensors of a model, read from their headers alone."""
     from safetensors import safe_open

@@ -6,7 +6,6 @@ that alone do not fit are refused.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora, Training
 from orchestrator.errors import ResourceError
+from orchestrator.share import cores, memory
 from orchestrator.training.memory import MemoryPlan, changed, gigabytes
 
 Planned = Callable[[TrialConfig], MemoryPlan]
@@ -52,7 +52,7 @@ class Room:
 
 def find_room(training: Training, trials: int) -> Room | None:
     """What this machine has for so many trials at once; None where it lacks the GPUs they use."""
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    host = memory()
     ranks = training.workers * trials
     if training.gpus_per_worker:
         if not torch.cuda.is_available():
@@ -61,7 +61,7 @@ def find_room(training: Training, trials: int) -> Room | None:
         device = torch.cuda.get_device_properties(0).total_memory
         return Room(device, host, max(1, min(ranks, here)))
     if training.cpus_per_worker:  # the other ranks are on other nodes
-        ranks = min(ranks, int((os.cpu_count() or 1) // training.cpus_per_worker))
+        ranks = min(ranks, int(cores() // training.cpus_per_worker))
     return Room(None, host, max(1, ranks))
 
 

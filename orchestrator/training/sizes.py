@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.training import Lora
-from orchestrator.errors import ModelError
+from orchestrator.errors import ModelError, first_line
 
 # Their forward has an attention_mask, and does not read it.
 UNMASKED = ("rwkv",)
@@ -66,7 +66,7 @@ def model_sizes(folder: Path) -> ModelSizes | None:
         None for a model without attention, as Mamba: these formulas do not describe it.
 
     Raises:
-        ModelError: the model would read padding as if it were text.
+        ModelError: there is no such model, or it would read padding as if it were text.
     """
     return llama_sizes(json.loads((folder / "config.json").read_bytes())) or built_sizes(folder)
 
@@ -119,8 +119,14 @@ def built_sizes(folder: Path) -> ModelSizes | None:
     from transformers.pytorch_utils import Conv1D
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # whatever its code raises, about numbers that do not go together
+        raise ModelError(
+            f"model.name: no causal language model can be built from {folder}/config.json: "
+            f"{first_line(error)}"
+        ) from error
     _check_mask(model, folder)
     text = config.get_text_config()
     heads, hidden = getattr(text, "num_attention_heads", None), text.hidden_size

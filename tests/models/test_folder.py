@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from orchestrator.errors import ModelError
+from orchestrator.lfs import SIGNATURE
 from orchestrator.models import fingerprint, resolve, validate_name
 
 
@@ -31,6 +32,21 @@ def _foreign_module(folder):
     (folder / "modules.json").write_text(json.dumps(modules))
 
 
+def _point(path):
+    path.write_bytes(SIGNATURE + b"v1\noid sha256:" + b"a" * 64 + b"\nsize 269060552\n")
+
+
+def _cut(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def _index(folder):
+    parts = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    (folder / "model.safetensors").rename(folder / parts[0])
+    index = {"weight_map": dict(zip("ab", parts, strict=True))}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
 @pytest.mark.parametrize(
     ("spoil", "answer"),
     [
@@ -45,6 +61,13 @@ def _foreign_module(folder):
         (lambda f: (f / "adapter_config.json").write_text("{}"), "merge_and_unload()"),
         (lambda f: (f / "config.json").write_text("{"), "is not JSON"),
         (lambda f: (f / "modules.json").write_text('["x"]'), "modules.json"),
+        (lambda f: _point(f / "model.safetensors"), "model.safetensors is a Git LFS pointer"),
+        (lambda f: _point(f / "tokenizer.json"), "tokenizer.json is a Git LFS pointer"),
+        (lambda f: _point(f / "config.json"), "git lfs pull"),
+        (lambda f: _cut(f / "model.safetensors", 1000), "no whole safetensors file"),
+        (lambda f: _cut(f / "model.safetensors", -1), "no whole safetensors file"),
+        (lambda f: _cut(f / "model.safetensors", 0), "fetch it again"),
+        (_index, "lacks model-00002-of-00002.safetensors, 1 of the 2 files"),
     ],
 )
 def test_a_folder_that_is_incomplete_or_brings_code_is_refused(folder, tmp_path, spoil, answer):

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import glob
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import lfs
 from orchestrator.artifacts import file_digest
 from orchestrator.config.sources import FileSource
 from orchestrator.errors import DataError
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+PACKINGS = ("", ".gz", ".bz2", ".xz", ".zst")
+# Which files of a folder are taken; how each is read, its first bytes say.
+JSON_SUFFIXES = tuple(
+    kind + packing for kind in (".jsonl", ".ndjson", ".json") for packing in PACKINGS
+)
+SUFFIXES = (*JSON_SUFFIXES, ".parquet", ".arrow")
 HERE = "relative to the folder in which the command runs"
 
 
@@ -48,29 +55,53 @@ def files(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[File]:
     if given.is_file():
         return [File(given, given.name)]
     if given.is_dir():
-        root, found = given, list(given.rglob("*"))
-        found = [file for file in found if file.name.endswith(suffixes)]
+        root, found = given, _of_folder(given, suffixes)
     else:
         fixed = [part for part in given.parents if not glob.has_magic(str(part))]
         root, found = fixed[0], [Path(match) for match in glob.glob(str(given), recursive=True)]
     names = {file.relative_to(root).as_posix(): file for file in found if file.is_file()}
     shown = [name for name in names if not any(p.startswith(".") for p in name.split("/"))]
     if not shown:
-        what = f"holds no file *{', *'.join(suffixes)}" if given.is_dir() else "no such file"
+        plain = [suffix for suffix in suffixes if suffix.count(".") == 1]
+        what = f"holds no file *{', *'.join(plain)}" if given.is_dir() else "no such file"
         raise DataError(
             f"{path}: {what}. Give a file, a folder or a pattern such as data/*.jsonl, {HERE}"
         )
     return [File(names[name], name) for name in sorted(shown)]
 
 
+def saved_tables(folder: Path) -> list[Path] | None:
+    """The Arrow files of a data set that `save_to_disk` wrote; None for any other folder."""
+    if not (folder / "dataset_info.json").is_file():
+        return None
+    try:
+        state = json.loads((folder / "state.json").read_bytes())
+        return [folder / Path(file["filename"]).name for file in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _of_folder(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of a folder; of a data set that was saved there its tables and nothing else."""
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    found: list[Path] = []
+    for each in folders:
+        tables = saved_tables(each)
+        inside = (path for path in each.iterdir() if path.name.endswith(suffixes))
+        found += inside if tables is None else tables
+    return [path for path in found if path.name != "dataset_dict.json"]
+
+
 def read_text(path: Path) -> str:
     """A small file that a source names beside its data.
 
     Raises:
-        DataError: it cannot be read, or is not UTF-8.
+        DataError: it cannot be read, is a Git LFS pointer, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        if lfs.is_pointer(path):
+            raise DataError(f"{path} {lfs.ADVICE}")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise DataError(f"{path}: {reason}. Give the path of a text file, {HERE}") from None

@@ -1,5 +1,7 @@
 """A data set of the Hugging Face hub, or a local folder in its layout, through `datasets`.
 
+A folder that `save_to_disk` wrote is read, too.
+
 Code that comes with a data set is never run. For plain JSON Lines or Parquet files the readers of
 those names need no second library, and go on after a record that is damaged.
 """
@@ -12,9 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from orchestrator import lfs
 from orchestrator.config.sources import HubSource
 from orchestrator.data.readers.fields import instance
-from orchestrator.data.readers.files import File, digests
+from orchestrator.data.readers.files import File, digests, saved_tables
 from orchestrator.data.readers.record import Place, Record
 from orchestrator.errors import DataError
 
@@ -51,12 +54,31 @@ def _stream(source: HubSource) -> Iterator[dict[str, Any]]:
 
     datasets.disable_progress_bars()
     folder = _folder(source)
+    if folder and _is_saved(folder):
+        return iter(_saved_split(datasets.load_from_disk(folder), source).with_format(None))
     revision = None if folder else _commit(source.name, source.revision)
     name = str(folder) if folder else source.name
     found = datasets.load_dataset(
         name, source.subset, split=source.split, revision=revision, streaming=True
     )
     return iter(found)
+
+
+def _is_saved(folder: Path) -> bool:
+    return saved_tables(folder) is not None or (folder / "dataset_dict.json").is_file()
+
+
+def _saved_split(saved: Any, source: HubSource) -> Any:
+    """The split of what `save_to_disk` wrote; a data set alone is the one that is asked for."""
+    if not isinstance(saved, dict):
+        if (name := saved.split and str(saved.split)) and name != source.split != "train":
+            raise DataError(f"{source.name} holds the split {name}: set split: {name}")
+        return saved
+    if source.split not in saved:
+        raise DataError(
+            f"{source.name} holds no split {source.split}: set split to one of {', '.join(saved)}"
+        )
+    return saved[source.split]
 
 
 @functools.cache  # one commit for the fingerprint and for the rows, even if the branch moves
@@ -73,8 +95,18 @@ def _commit(name: str, revision: str | None) -> str:
 
 
 def _folder(source: HubSource) -> Path | None:
+    """The folder that the source names, if it is one.
+
+    Raises:
+        DataError: a file of it is a Git LFS pointer.
+    """
     path = Path(source.name).expanduser()
-    return path if path.is_dir() else None
+    if not path.is_dir():
+        return None
+    for file in path.rglob("*"):
+        if file.is_file() and lfs.is_pointer(file):
+            raise DataError(f"{file} {lfs.ADVICE}")
+    return path
 
 
 def _asked(name: str, call: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line, in plain files or .gz, whatever their suffix."""
+"""Objects of JSON: one a line, in an array, or one after another; packed or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from orchestrator.config.sources import JsonlSource
 from orchestrator.data.readers import containers
 from orchestrator.data.readers.fields import instance
-from orchestrator.data.readers.files import File, digests, files
+from orchestrator.data.readers.files import JSON_SUFFIXES, File, digests, files
 from orchestrator.data.readers.record import Record
 
 __all__ = ["content", "instance", "records"]
@@ -15,7 +15,7 @@ __all__ = ["content", "instance", "records"]
 
 def records(source: JsonlSource) -> Iterator[Record]:
     for file in _files(source):
-        yield from containers.lines(file)
+        yield from containers.read(file)
 
 
 def content(source: JsonlSource) -> list[list[str]]:
@@ -23,4 +23,4 @@ def content(source: JsonlSource) -> list[list[str]]:
 
 
 def _files(source: JsonlSource) -> list[File]:
-    return files(source.path, (".jsonl", ".jsonl.gz", ".json", ".json.gz"))
+    return files(source.path, JSON_SUFFIXES)

@@ -22,10 +22,12 @@ from typing import Any
 from orchestrator.config.sources import NIV2Source
 from orchestrator.data.instance import Instance, single_turn
 from orchestrator.data.readers.containers import parse
-from orchestrator.data.readers.files import File, digests, files, read_text
+from orchestrator.data.readers.files import PACKINGS, File, digests, files, read_text
+from orchestrator.data.readers.opened import opened
 from orchestrator.data.readers.record import Place, Record, RecordError, own_id, shown, text
 from orchestrator.errors import DataError
 
+SUFFIXES = tuple(f".json{packing}" for packing in PACKINGS)
 TASK_BYTES = 256 * 2**20  # the largest published one has 20 MiB
 
 
@@ -34,13 +36,12 @@ def records(source: NIV2Source) -> Iterator[Record]:
     for file in _task_files(source):
         whole = Place(str(file.path), file.stem, 0)
         try:
-            if file.path.stat().st_size > TASK_BYTES:
+            with opened(file.path) as stream:
+                raw = stream.read(TASK_BYTES + 1)
+            if len(raw) > TASK_BYTES:
                 raise RecordError("task file longer than 256 MiB")
-            raw = file.path.read_bytes()
             # A byte that is not UTF-8 must not cost the whole file: `text` finds it later.
             introduction, instances = _task(parse(raw, "surrogateescape"), source.examples)
-        except OSError as error:
-            raise DataError(f"{file.path}: {error.strerror}") from None
         except RecordError as error:
             yield whole, error
             continue
@@ -100,7 +101,7 @@ def _stripped(value: Any, what: str) -> str:
 
 def _task_files(source: NIV2Source) -> list[File]:
     folder = Path(source.path).expanduser() / "tasks"
-    found = files(str(folder) if folder.is_dir() else source.path, (".json",))
+    found = files(str(folder) if folder.is_dir() else source.path, SUFFIXES)
     if source.split is None:
         return found
     lines = read_text(_split_list(source)).splitlines()

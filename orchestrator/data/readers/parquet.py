@@ -1,4 +1,4 @@
-"""Parquet: one row a record."""
+"""Parquet, or Arrow: one row a record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["content", "instance", "records"]
 
 def records(source: ParquetSource) -> Iterator[Record]:
     for file in _files(source):
-        yield from containers.rows(file)
+        yield from containers.read(file)
 
 
 def content(source: ParquetSource) -> list[list[str]]:
@@ -23,4 +23,4 @@ def content(source: ParquetSource) -> list[list[str]]:
 
 
 def _files(source: ParquetSource) -> list[File]:
-    return files(source.path, (".parquet",))
+    return files(source.path, (".parquet", ".arrow"))

@@ -1,0 +1,94 @@
+"""What can be known to be wrong with a study from this machine alone, in seconds.
+
+`orchestrator plan` and `orchestrator run` ask the same: no network is used, no engine is started,
+and nothing is written. What needs one of them, `preflight` and `cluster` tell.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator import models
+from orchestrator.config import Trial, TrialConfig
+from orchestrator.errors import ConfigError, ModelError
+
+
+def check_models_here(trials: list[Trial], *, training: bool = True) -> None:
+    """Refuse models that are named wrongly, or that are here and cannot do what they are for.
+
+    Args:
+        training: also those that are trained and that score, not only those that embed.
+
+    Raises:
+        ConfigError: all of them at once.
+    """
+    if faults := model_faults(trials, training=training):
+        raise ConfigError(faults)
+
+
+def model_faults(trials: list[Trial], *, training: bool = True) -> list[str]:
+    """The faults that `check_models_here` tells."""
+    faults: dict[str, None] = {}
+    seen = set()
+    for config in (trial.config for trial in trials):
+        for key, name in named_models(config, training=training).items():
+            asked = (key, name, config.model.model_dump_json() if key == "model.name" else "")
+            if asked in seen:
+                continue
+            seen.add(asked)
+            try:
+                models.validate_name(name)
+            except ModelError as error:
+                faults[f"{key}: {error}"] = None
+                continue
+            try:
+                check_here(config, key, name)
+            except ModelError as error:
+                faults[str(error)] = None
+    return list(faults)
+
+
+def named_models(config: TrialConfig, *, training: bool = True) -> dict[str, str]:
+    """The models that a trial names, by the key of the study file."""
+    named = {"embedding.model": config.embedding.model}
+    if training:
+        scorer = config.evaluation.generate.reward_model
+        named |= {"model.name": config.model.name, "evaluation.generate.reward_model": scorer or ""}
+    return {key: name for key, name in named.items() if name}
+
+
+def check_here(config: TrialConfig, key: str, name: str) -> None:
+    """Refuse a model that cannot do what a key of the study file wants of it.
+
+    A model that has yet to be fetched passes: `check_fetched` asks again.
+    """
+    from orchestrator.training.fit import check_preset
+
+    if models.is_path(name):
+        check_fetched(config, key, Path(name).expanduser().resolve())
+    elif key == "model.name" and name.startswith("random:"):
+        check_preset(config.model)
+
+
+def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
+    """As `check_here`, of a model whose files are there.
+
+    Raises:
+        ModelError: what is wrong with it.
+    """
+    from orchestrator.training.fit import check_fit, check_tokenizer
+
+    if key == "model.name":
+        check_fit(config.model, folder)
+        return
+    if key == "evaluation.generate.reward_model":
+        from transformers import AutoModelForSequenceClassification
+
+        from orchestrator.training.fit import check_weights
+        from orchestrator.training.reward import check_reward_model, has_own_head
+
+        check_reward_model(folder)
+        if not has_own_head(folder):
+            check_weights(folder, AutoModelForSequenceClassification, f"{key}: {folder}")
+    if (folder / "config.json").is_file():
+        check_tokenizer(folder, key)

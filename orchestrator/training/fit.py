@@ -1,0 +1,197 @@
+"""Whether a model can be trained as the settings say, by its files: no weight is read.
+
+Asked before a study starts, so that nothing is read or embedded for a trial that cannot begin.
+Whether the files of a folder are whole, `models.check_folder` tells.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.training import Lora, Model
+from orchestrator.errors import ModelError, first_line
+from orchestrator.models.presets import PRESETS, quiet
+from orchestrator.training.sizes import ModelSizes, llama_sizes, model_sizes
+
+SAMPLE = "The quick brown fox jumps over 13 lazy dogs."
+OUTPUTS = ("lm_head", "embed_out", "output")
+CAUSAL = "give one that predicts the next token, such as a Llama, Qwen or GPT-2"
+
+
+def check_preset(model: Model) -> None:
+    """As `check_fit`, of a model of random weights before it is made.
+
+    Args:
+        model: its name begins with `random:`.
+    """
+    preset = PRESETS[model.name.split(":")[1]]
+    if preset["model_type"] != "llama":
+        raise ModelError(f"model.name: {model.name} is no causal language model: {CAUSAL}")
+    _check_settings(model, preset["max_position_embeddings"], llama_sizes(preset))
+
+
+def check_fit(model: Model, folder: Path) -> None:
+    """Refuse a model that cannot be trained as the settings say.
+
+    Args:
+        model: its settings.
+        folder: where its files are.
+
+    Raises:
+        ModelError: no causal language model, or not all of its weights; a tokenizer that is broken
+            or has more ids than the model has embeddings; a length beyond its positions; an adapter
+            beside no layer.
+    """
+    config = _config(folder, "model.name")
+    _check_causal(config, folder)
+    check_tokenizer(folder, "model.name")
+    from transformers import AutoModelForCausalLM
+
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    _check_settings(model, positions, model_sizes(folder))
+    check_weights(folder, AutoModelForCausalLM, f"model.name: {folder}")
+
+
+def check_tokenizer(folder: Path, key: str) -> None:
+    """Refuse a tokenizer that cannot be read, reads nothing, or has ids without an embedding.
+
+    Args:
+        folder: of a model, whatever it is for.
+        key: of the study file, which names it.
+
+    Raises:
+        ModelError: naming the folder.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        ids = set(tokenizer(SAMPLE)["input_ids"]) - set(tokenizer.all_special_ids)
+        vocabulary = tokenizer.get_vocab()
+    except Exception as error:  # libraries in Rust raise what they like
+        raise ModelError(
+            f"{key}: the tokenizer in {folder} cannot be read ({first_line(error)}): fetch its "
+            "files again, or write them with tokenizer.save_pretrained(FOLDER)"
+        ) from error
+    if not ids:
+        raise ModelError(
+            f"{key}: the tokenizer in {folder} knows no word of a plain sentence, as one whose "
+            "tokenizer.json is missing: fetch it, or write it with "
+            "tokenizer.save_pretrained(FOLDER)"
+        )
+    rows = getattr(_config(folder, key).get_text_config(), "vocab_size", None)
+    last, token = max((id, token) for token, id in vocabulary.items())
+    if rows and last >= rows:
+        raise ModelError(
+            f"{key}: the tokenizer in {folder} gives ids up to {last:,} ({token!a}), the model has "
+            f"embeddings for {rows:,}: enlarge it once with "
+            f"model.resize_token_embeddings({last + 1}) and save_pretrained, or take the "
+            "tokenizer that it was made with"
+        )
+
+
+def check_weights(folder: Path, factory: Any, what: str) -> None:
+    """Refuse weights that are not those of the model that `config.json` describes.
+
+    The model is loaded as it will be, with numbers of no storage: only headers are read.
+
+    Args:
+        folder: of the model.
+        factory: one of transformers' classes, which knows the parts of the model.
+        what: how an error calls it.
+
+    Raises:
+        ModelError: naming weights that are missing, or of another shape.
+    """
+    from orchestrator.training.model import check_loaded
+
+    there = any(folder.glob("*.safetensors"))
+    if not there or getattr(_config(folder, what), "quantization_config", None):
+        return
+    try:
+        with quiet():
+            _, loading = factory.from_pretrained(
+                folder,
+                device_map="meta",
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+    except Exception as error:  # whatever stands in its files
+        raise ModelError(f"{what} cannot be loaded: {first_line(error)}") from error
+    if mismatched := sorted(loading["mismatched_keys"]):
+        name, found, expected = mismatched[0]
+        raise ModelError(
+            f"{what} has {name} of shape {tuple(found)}, its config.json says {tuple(expected)}: "
+            "take the config.json that the weights were saved with"
+        )
+    check_loaded(loading, what)
+
+
+def _config(folder: Path, key: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # of an unknown architecture, or of a value that it refuses
+        raise ModelError(
+            f"{key}: transformers does not take {folder}/config.json: {first_line(error)}"
+        ) from error
+
+
+def _check_causal(config: Any, folder: Path) -> None:
+    from transformers.models.auto import modeling_auto as known
+
+    kind, (architecture, *_) = config.model_type, config.architectures or [config.model_type]
+    if getattr(config, "is_encoder_decoder", False):
+        what = "an encoder-decoder"
+    elif kind not in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        what = "no causal language model"
+    elif kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(
+        config, "is_decoder", False
+    ):
+        what = "an encoder, which sees the tokens that it is to predict"
+    elif "For" in architecture and not architecture.endswith(
+        ("ForCausalLM", "ForConditionalGeneration", "ForPreTraining")
+    ):
+        what = "made for another task than the next token"
+    else:
+        return
+    raise ModelError(f"model.name: {folder} is {architecture} ({kind}), {what}: {CAUSAL}")
+
+
+def _check_settings(model: Model, positions: int | None, sizes: ModelSizes | None) -> None:
+    if positions and 0 < positions < model.max_length:
+        raise ModelError(
+            f"model.max_length is {model.max_length:,}, and {model.name} has {positions:,} "
+            f"positions (max_position_embeddings): set model.max_length to {positions} or less"
+        )
+    if sizes and isinstance(model.adapter, Lora) and isinstance(model.adapter.targets, list):
+        # The sizes leave the output layer out, which has one of few names.
+        inner = [target for target in model.adapter.targets if target not in OUTPUTS]
+        check_targets([name for name, _, _ in sizes.linears], inner)
+
+
+def check_targets(linear: list[str], targets: list[str]) -> None:
+    """Refuse a name that no linear layer has: peft takes what it finds, and passes over others.
+
+    Args:
+        linear: names of the model's linear layers.
+        targets: of the adapter.
+
+    Raises:
+        ModelError: all unknown ones, and those that there are.
+    """
+    unknown = [
+        target
+        for target in targets
+        if not any(name == target or name.endswith(f".{target}") for name in linear)
+    ]
+    if unknown:
+        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
+        raise ModelError(
+            f"model.adapter.targets: the model has no linear layer {', '.join(unknown)}. Type "
+            f"all-linear, or some of {known}"
+        )
