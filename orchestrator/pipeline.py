@@ -33,6 +33,7 @@ from orchestrator.stages.dataset import (
     check_sizes,
     describe_dataset,
     describe_tokens,
+    tell_unread,
 )
 from orchestrator.stages.embed import build_embeddings, describe_embeddings, embedded_rows
 from orchestrator.stages.measures import MEASURES_FILE, load_bigrams, write_measures
@@ -71,8 +72,7 @@ class Pipeline:
         """
         for trial in trials:
             config = trial.config
-            pool = self.dataset(config).info["splits"]["pool"]["instances"]
-            check_sizes(config, pool)
+            check_sizes(config, self.dataset(config).info["splits"]["pool"])
 
     def fetching_models(
         self, configs: Iterable[TrialConfig], *, training: bool
@@ -140,6 +140,7 @@ class Pipeline:
             config.data.model_dump(mode="json"),
             lambda _: build_dataset(config.data, self.shared.store),
             describe_dataset,
+            tell=lambda info: tell_unread(info, config.data),
         )
         return self.datasets.setdefault(dataset.digest, dataset)
 

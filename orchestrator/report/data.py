@@ -68,13 +68,15 @@ def split_table(named: Named) -> Table:
                 _count(found["splits"][split]["tasks"]),
                 _reasons(found["splits"][split]["dropped"]),
                 _reasons(found["splits"][split]["notes"]),
+                _reasons(found["splits"][split].get("unread", {})),
             ],
         )
         for name, found in named
         for split in SPLITS
         if split in found["splits"]
     ]
-    return _merged(["split", "instances", "tasks", "dropped", "notes"], lines, len(named))
+    headers = ["split", "instances", "tasks", "dropped", "notes", "not read"]
+    return _merged(headers, lines, len(named))
 
 
 def leakage_table(named: Named) -> Table:

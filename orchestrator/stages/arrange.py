@@ -156,6 +156,11 @@ def write_order(plan: Path, form: str | None, dataset: Path | None) -> None:
     messages: dict[int, Any] = {}
     if dataset is not None:
         messages = dict(zip(rows.tolist(), load_messages_of(dataset, rows), strict=True))
+        column = pq.read_table(dataset / "instances.parquet", columns=["unlearned"])
+        unlearned = column["unlearned"].take(pa.array(rows)).to_pylist()
+        for row, places in zip(rows.tolist(), unlearned, strict=True):
+            for place in places:  # as OpenAI's and other trainers read it
+                messages[row][place] = messages[row][place] | {"weight": 0}
     records = (
         record | ({"messages": messages[record["row"]]} if messages else {})
         for record in table.to_pylist()

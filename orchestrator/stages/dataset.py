@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from orchestrator.errors import DataError
 from orchestrator.store import ArtifactStore
 from orchestrator.training import tokens
 
-DATASET_VERSION = 2
+DATASET_VERSION = 3
 TOKENS_VERSION = 1
 
 
@@ -52,25 +52,28 @@ def build_tokens(
     return store.build("tokens", key, make)
 
 
-def check_sizes(config: TrialConfig, pool: int) -> None:
+def check_sizes(config: TrialConfig, split: Mapping[str, Any]) -> None:
     """Refuse a pool that cannot fill a batch or a budget.
 
     Args:
-        pool: instances.
+        split: what a dataset remembers of its pool.
 
     Raises:
         DataError: naming the key to change.
     """
     arrangement, batch = config.arrangement, config.training.global_batch
+    pool = split["instances"]
+    left_out = ", ".join(f"{count:,} {why}" for why, count in split["dropped"].items())
+    holds = f"{pool} instances" + (f" (left out: {left_out})" if left_out else "")
     if pool < batch:
         raise DataError(
-            f"the pool holds {pool} instances, fewer than one global batch of {batch}: "
+            f"the pool holds {holds}, fewer than one global batch of {batch}: "
             f"set training.global_batch to {pool} or fewer, or widen data.pool"
         )
     for key, count in arrangement.least_rows().items():
         if count > pool:
             raise DataError(
-                f"{key} is {count}, the pool holds {pool} instances: "
+                f"{key} is {count}, the pool holds {holds}: "
                 f"set {key} to {pool} or fewer, or widen data.pool"
             )
 
@@ -80,6 +83,29 @@ def describe_tokens(info: Mapping[str, Any]) -> str:
     cut, unanswered = info["cut"], info["unanswered"]
     note = f", {cut} instances cut, {unanswered} left without an answer" if cut else ""
     return f"{info['tokens']:,} tokens{note}"
+
+
+def tell_unread(info: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]]:
+    """What records hold and nothing reads: a warning, or a note where it only describes them."""
+    metadata = dict.fromkeys(
+        name for counts in info["splits"].values() for name in counts["metadata"]
+    )
+    for split, counts in info["splits"].items():
+        unread = [f"{name} ({count:,})" for name, count in counts["unread"].items()]
+        if unread:
+            source = getattr(data, split)
+            mend = (
+                "join columns that belong to the text, as in fields: {prompt: [instruction, input]}"
+                if hasattr(source, "fields")
+                else "to read it, use the reader jsonl, parquet or hf and name columns under fields"
+            )
+            yield (
+                "warning",
+                f"data.{split}: the model will not see what {', '.join(unread)} of its records "
+                f"hold; {mend}",
+            )
+    if metadata:
+        yield "note", f"not read, as it only describes records: {', '.join(metadata)}"
 
 
 def describe_dataset(info: Mapping[str, Any]) -> str:
