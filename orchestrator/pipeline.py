@@ -158,8 +158,7 @@ class Pipeline:
 
     def _job(self, trial: Trial) -> Job:
         config = trial.config
-        dataset, embeddings = self.dataset(config), self._embeddings(config)
-        self.near_duplicates(config)
+        dataset = self.dataset(config)
         path, digest = self.shared.model(config.model.name)
         scoring = config.evaluation.generate.reward_model
         reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
@@ -169,6 +168,9 @@ class Pipeline:
             lambda _: build_tokens(dataset, config.model, path, digest, self.shared.store),
             describe_tokens,
         )
+        # Behind the tokens: a row that cannot be fed as it is is told before anything is embedded.
+        embeddings = self._embeddings(config)
+        self.near_duplicates(config)
         return Job(
             trial=trial.name,
             # The content of files counts, not only their names in the configuration.

@@ -96,6 +96,14 @@ def load_unlearned(folder: Path) -> Iterator[list[int]]:
         yield from batch.column(0).to_pylist()
 
 
+def name_of(folder: Path, row: int) -> str:
+    """How a message calls a row: by its split and id."""
+    table = pq.read_table(
+        folder / "instances.parquet", columns=["id", "split"], filters=[("row", "=", row)]
+    )
+    return f"data.{table['split'][0].as_py()}, instance {table['id'][0].as_py()!r}"
+
+
 def load_messages_of(folder: Path, rows: NDArray[np.int64]) -> Iterator[list[Message]]:
     """The messages of some rows, in the order asked for.
 

@@ -14,9 +14,10 @@ from orchestrator.data import dataset, readers
 from orchestrator.errors import DataError
 from orchestrator.store import ArtifactStore
 from orchestrator.training import tokens
+from orchestrator.training.templates import load_tokenizer
 
 DATASET_VERSION = 3
-TOKENS_VERSION = 1
+TOKENS_VERSION = 2
 
 
 def build_dataset(data: Data, store: ArtifactStore) -> Artifact:
@@ -33,14 +34,22 @@ def build_dataset(data: Data, store: ArtifactStore) -> Artifact:
 def build_tokens(
     instances: Artifact, model: Model, model_path: Path, model_digest: str, store: ArtifactStore
 ) -> Artifact:
-    """The token table of all instances under the model's tokenizer and template."""
+    """The token table of all instances under the model's tokenizer and template.
+
+    Raises:
+        DataError: as `tokens.write`, for rows that would not be fed what their messages say.
+    """
 
     def make(folder: Path) -> dict[str, int]:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
-        conversations = dataset.load_messages(instances.path)
-        return tokens.write(conversations, tokenizer, model.template, model.max_length, folder)
+        return tokens.write(
+            dataset.load_messages(instances.path),
+            load_tokenizer(model_path),
+            model.template,
+            model.max_length,
+            folder,
+            unlearned=dataset.load_unlearned(instances.path),
+            name_of=lambda row: dataset.name_of(instances.path, row),
+        )
 
     key = {
         "version": TOKENS_VERSION,
@@ -82,7 +91,10 @@ def describe_tokens(info: Mapping[str, Any]) -> str:
     """A token table in a few words."""
     cut, unanswered = info["cut"], info["unanswered"]
     note = f", {cut} instances cut, {unanswered} left without an answer" if cut else ""
-    return f"{info['tokens']:,} tokens{note}"
+    if info["reshaped"]:
+        note += f", white space of {info['reshaped']:,} changed by the chat template"
+    of = "all" if info["proved"] == info["instances"] else f"{info['proved']:,}"
+    return f"{info['tokens']:,} tokens, {of} rows proved to be their text{note}"
 
 
 def tell_unread(info: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]]:
