@@ -35,7 +35,12 @@ from orchestrator.stages.dataset import (
     describe_tokens,
     tell_unread,
 )
-from orchestrator.stages.embed import build_embeddings, describe_embeddings, embedded_rows
+from orchestrator.stages.embed import (
+    build_embeddings,
+    describe_embeddings,
+    embedded_rows,
+    tell_resolution,
+)
 from orchestrator.stages.measures import MEASURES_FILE, load_bigrams, write_measures
 from orchestrator.stages.near_duplicates import build_near_duplicates
 from orchestrator.stages.neighbours import End, build_neighbours, load_space
@@ -207,6 +212,7 @@ class Pipeline:
             lambda line: build_embeddings(dataset, config.embedding, path, digest, store, line),
             describe_embeddings,
             total=sum(embedded_rows(dataset).values()),
+            tell=lambda info: tell_resolution(info, config.embedding),
         )
 
     def near_duplicates(self, config: TrialConfig) -> Artifact | None:

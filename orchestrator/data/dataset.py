@@ -126,9 +126,16 @@ def _rising_messages(folder: Path, rows: NDArray[np.int64]) -> Iterator[tuple[in
         first += len(batch)
 
 
-def embedding_text(messages: list[Message]) -> str:
-    """ "prompt answer": all turns with one space between them (paper, section on similarity)."""
-    return " ".join(message["content"].strip() for message in messages).strip()
+def embedding_text(messages: list[Message], part: str = "both") -> str:
+    """ "prompt answer": all turns with one space between them (paper, section on similarity).
+
+    Args:
+        messages: of an instance.
+        part: `both`; or `prompt` or `answer`, of all turns.
+    """
+    role = {"prompt": "user", "answer": "assistant"}.get(part)
+    said = (message["content"].strip() for message in messages if role in (None, message["role"]))
+    return " ".join(said).strip()
 
 
 def _write_split(
