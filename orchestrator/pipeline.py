@@ -157,7 +157,7 @@ class Pipeline:
 
     def _write_measures(self, rows: NDArray[np.int64], config: TrialConfig, folder: Path) -> None:
         (folder / MEASURES_FILE).unlink(missing_ok=True)
-        embeddings = self._embeddings(config)
+        embeddings = self.embeddings(config)
         if embeddings is not None and config.evaluation.measures:
             write_measures(rows, config, self.dataset(config), embeddings, folder / MEASURES_FILE)
 
@@ -167,14 +167,9 @@ class Pipeline:
         path, digest = self.shared.model(config.model.name)
         scoring = config.evaluation.generate.reward_model
         reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
-        tokens = self.shared.artifact(
-            "tokens",
-            [dataset.digest, digest, config.model.template, config.model.max_length],
-            lambda _: build_tokens(dataset, config.model, path, digest, self.shared.store),
-            describe_tokens,
-        )
+        tokens = self.tokens(config)
         # Behind the tokens: a row that cannot be fed as it is is told before anything is embedded.
-        embeddings = self._embeddings(config)
+        embeddings = self.embeddings(config)
         self.near_duplicates(config)
         return Job(
             trial=trial.name,
@@ -200,7 +195,18 @@ class Pipeline:
             reward_model=reward_model,
         )
 
-    def _embeddings(self, config: TrialConfig) -> Artifact | None:
+    def tokens(self, config: TrialConfig) -> Artifact:
+        """What the model that is trained is fed, row by row."""
+        dataset, model = self.dataset(config), config.model
+        path, digest = self.shared.model(model.name)
+        return self.shared.artifact(
+            "tokens",
+            [dataset.digest, digest, model.template, model.max_length],
+            lambda _: build_tokens(dataset, model, path, digest, self.shared.store),
+            describe_tokens,
+        )
+
+    def embeddings(self, config: TrialConfig) -> Artifact | None:
         """Vectors of pool and test items; None where nothing of the trial looks at them."""
         if not looks_at_vectors(config):
             return None
@@ -217,7 +223,7 @@ class Pipeline:
 
     def near_duplicates(self, config: TrialConfig) -> Artifact | None:
         """What was found between pool and test sets; None where nothing is embedded."""
-        dataset, embeddings = self.dataset(config), self._embeddings(config)
+        dataset, embeddings = self.dataset(config), self.embeddings(config)
         if embeddings is None:
             return None
         store, threshold = self.shared.store, config.data.near_duplicate
@@ -231,7 +237,7 @@ class Pipeline:
         )
 
     def _pool(self, config: TrialConfig) -> Pool:
-        dataset, embeddings = self.dataset(config), self._embeddings(config)
+        dataset, embeddings = self.dataset(config), self.embeddings(config)
         granularity, clusters = config.arrangement.granularity, None
         key = f"{dataset.digest} {embeddings and embeddings.digest} {granularity}"
         if key in self._pools:
@@ -247,7 +253,7 @@ class Pipeline:
         return self._pools.setdefault(key, load_pool(granularity, dataset, embeddings, clusters))
 
     def _space(self, config: TrialConfig, pool: Pool, end: End) -> PoolSpace:
-        embeddings, granularity = self._embeddings(config), config.arrangement.granularity
+        embeddings, granularity = self.embeddings(config), config.arrangement.granularity
         assert embeddings is not None, "a method that does not embed asked for distances"
         lists = self.shared.artifact(
             f"{end} neighbours by {_named(granularity)}",

@@ -230,6 +230,8 @@ class Run:
             "git_commit": facts.git_commit(),
             "data": self._told_of(pipeline.dataset),
             "near_duplicates": self._told_of(pipeline.near_duplicates),
+            "embeddings": self._told_of(pipeline.embeddings),
+            "tokens": self._told_of(pipeline.tokens),
             "models": {
                 name: {"fingerprint": digest} for name, digest in pipeline.shared.models.items()
             },
