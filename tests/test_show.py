@@ -51,15 +51,15 @@ def test_rows_of_each_set_are_printed_with_what_carries_loss_between_marks(study
     assert shown.out.splitlines() == [
         "model random:tiny-llama, template 'user_assistant': [[what carries loss]]",
         "",
-        "data.pool, instance 'i0': 35 tokens, 8 learned",
+        "data.pool, instance 'i0': 33 tokens, 8 learned",
         "<s>User: Ask 0?",
         "Assistant: [[Reply 0</s>]]",
         "",
-        "data.pool, instance 'i5': 35 tokens, 8 learned",
+        "data.pool, instance 'i5': 33 tokens, 8 learned",
         "<s>User: Ask 5?",
         "Assistant: [[Reply 5</s>]]",
         "",
-        "data.query, instance 'i9': 31 tokens, 4 learned",
+        "data.query, instance 'i9': 29 tokens, 4 learned",
         "<s>User: Query?",
         "Assistant: [[yes</s>]]",
     ]
