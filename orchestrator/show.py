@@ -13,7 +13,7 @@ from rich.text import Text
 
 from orchestrator import models
 from orchestrator.config import Study, TrialConfig, expand
-from orchestrator.data.dataset import SPLITS, load_messages_of, load_unlearned, name_of
+from orchestrator.data.dataset import SPLITS, load_messages_of, load_unlearned_of, name_of
 from orchestrator.layout import Layout
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.dataset import build_dataset, tell_unread
@@ -73,10 +73,7 @@ def _show(config: TrialConfig, store: ArtifactStore, rows: int, screen: Screen) 
         size = instances.info["splits"][split]["instances"]
         spread = first + np.arange(min(rows, size)) * size // min(rows, size)
         first += size
-        chosen = set(spread.tolist())
-        unlearned = [
-            each for row, each in enumerate(load_unlearned(instances.path)) if row in chosen
-        ]
+        unlearned = load_unlearned_of(instances.path, spread)
         encoder.refused.clear()
         made = encoder.rows(load_messages_of(instances.path, spread), unlearned)
         for place, (row, (ids, marks)) in enumerate(zip(spread.tolist(), made, strict=True)):

@@ -97,7 +97,8 @@ TOLD = {
     "a column": (
         [row(input="the river"), row(1)],
         {},
-        "data.pool: the model will not see what input (1) of its records hold; join columns",
+        "data.pool: the model will not see what input (1) of its records hold; join columns "
+        "that belong to the text, as in fields: {prompt: [prompt, input]}",
     ),
     "a system column beside a system turn": (
         [row(system="No.", messages=[{"role": "system", "content": "Yes."}, *PAIR], prompt="",
@@ -118,7 +119,7 @@ TOLD = {
     "metadata": (
         [row(source="web", url="http://x")],
         {},
-        "not read, as it only describes records: source, url",
+        "not read, as it only describes records: source (1), url (1)",
     ),
 }  # fmt: skip
 

@@ -96,6 +96,13 @@ def load_unlearned(folder: Path) -> Iterator[list[int]]:
         yield from batch.column(0).to_pylist()
 
 
+def load_unlearned_of(folder: Path, rows: NDArray[np.int64]) -> list[list[int]]:
+    """The same of some rows, in the order asked for."""
+    table = pq.read_table(folder / "instances.parquet", columns=["unlearned"])
+    found: list[list[int]] = table["unlearned"].take(pa.array(rows)).to_pylist()
+    return found
+
+
 def name_of(folder: Path, row: int) -> str:
     """How a message calls a row: by its split and id."""
     table = pq.read_table(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.artifacts import Artifact
 from orchestrator.config import TrialConfig
-from orchestrator.config.sources import Data
+from orchestrator.config.sources import Data, Source
 from orchestrator.config.training import Model
 from orchestrator.data import dataset, readers
 from orchestrator.errors import DataError
@@ -99,25 +100,37 @@ def describe_tokens(info: Mapping[str, Any]) -> str:
 
 def tell_unread(info: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]]:
     """What records hold and nothing reads: a warning, or a note where it only describes them."""
-    metadata = dict.fromkeys(
-        name for counts in info["splits"].values() for name in counts["metadata"]
-    )
+    metadata: Counter[str] = Counter()
     for split, counts in info["splits"].items():
-        unread = [f"{name} ({count:,})" for name, count in counts["unread"].items()]
-        if unread:
-            source = getattr(data, split)
-            mend = (
-                "join columns that belong to the text, as in fields: {prompt: [instruction, input]}"
-                if hasattr(source, "fields")
-                else "to read it, use the reader jsonl, parquet or hf and name columns under fields"
-            )
+        metadata.update(counts["metadata"])
+        if counts["unread"]:
+            mend = _mend(getattr(data, split), list(counts["unread"]))
             yield (
                 "warning",
-                f"data.{split}: the model will not see what {', '.join(unread)} of its records "
-                f"hold; {mend}",
+                f"data.{split}: the model will not see what {_counted(counts['unread'])} of its "
+                f"records hold; {mend}",
             )
     if metadata:
-        yield "note", f"not read, as it only describes records: {', '.join(metadata)}"
+        yield "note", f"not read, as it only describes records: {_counted(metadata)}"
+
+
+def _mend(source: Source, unread: list[str]) -> str:
+    """What to type so that columns are read."""
+    fields = getattr(source, "fields", None)
+    columns = [name for name in unread if not name.startswith("messages.")]
+    if fields is None and columns:
+        return "to read it, use the reader jsonl, parquet or hf and name columns under fields"
+    if fields is None or fields.messages is not None or not columns:
+        return "to have it seen, put it into the text of a message"
+    asked = [fields.prompt] if isinstance(fields.prompt, str) else fields.prompt
+    first = [name for name in columns if name.startswith("system")]
+    others = [name for name in columns if name not in first]
+    joined = ", ".join([*first, *asked, *others])
+    return f"join columns that belong to the text, as in fields: {{prompt: [{joined}]}}"
+
+
+def _counted(names: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in names.items())
 
 
 def describe_dataset(info: Mapping[str, Any]) -> str:

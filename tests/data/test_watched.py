@@ -27,7 +27,7 @@ def test_columns_that_no_field_reads_are_counted_and_what_describes_records_apar
 
 
 def test_a_column_that_once_holds_text_is_warned_of_for_all_its_records(jsonl):
-    records = [{**row(0), "remark": "short"}, {**row(1), "remark": "more than a label"}]
+    records = [{**row(0), "remark": 3}, {**row(1), "remark": "a word"}]
     _, counts = read_all(jsonl(records))
     assert counts.unread == {"remark": 2}
     assert counts.metadata == {}

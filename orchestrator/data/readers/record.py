@@ -234,7 +234,7 @@ def _whole(parts: list[Any], number: int) -> str:
 
 def _matters(key: str) -> bool:
     # Of a message, a number or a switch of unknown name may be a mark, too.
-    return carries_meaning(key, "two words")
+    return carries_meaning(key, "")
 
 
 def shown(value: Any) -> str:

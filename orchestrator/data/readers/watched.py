@@ -28,7 +28,7 @@ METADATA = re.compile(
     "|categories|subset|split|topics?|domain|labels?|tags?|lang|languages?|licenses?|urls?"
     "|links?|title|author|user|date|time|timestamp|created|created_at|updated_at|model"
     "|generator|scores?|ratings?|quality|difficulty|toxicity|lengths?|tokens|turns|meta"
-    "|metadata|extra|info|template|answer_choices|version|file|filename|path)",
+    "|metadata|extra|info|level|grade|group|kind|style|format|template|answer_choices|version|file|filename|path)",
     re.IGNORECASE,
 )
 # A mark of these names with such a value says that the answer is not to be learned.
@@ -81,10 +81,7 @@ def carries_meaning(name: str, value: Any) -> bool:
         return True
     if METADATA.fullmatch(name):
         return False
-    if isinstance(value, str):
-        return len(value.split()) > 1  # one word is a label
-    if isinstance(value, list | tuple):
-        return any(carries_meaning(name, item) for item in value)
+    # Text and pictures under a name that says nothing may be what the answer is about.
     return not isinstance(value, bool | int | float | dict)
 
 
