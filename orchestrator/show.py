@@ -74,7 +74,6 @@ def _show(config: TrialConfig, store: ArtifactStore, rows: int, screen: Screen) 
         spread = first + np.arange(min(rows, size)) * size // min(rows, size)
         first += size
         unlearned = load_unlearned_of(instances.path, spread)
-        encoder.refused.clear()
         made = encoder.rows(load_messages_of(instances.path, spread), unlearned)
         for place, (row, (ids, marks)) in enumerate(zip(spread.tolist(), made, strict=True)):
             name = name_of(instances.path, row)

@@ -89,7 +89,7 @@ class ChatTemplate:
         stand_ins = _stand_ins(messages)
         frame = self._frame(stand_ins)
         if isinstance(frame, DataError):
-            raise frame
+            raise DataError(*frame.args)  # anew: an error collects the places where it is raised
         return frame
 
     def place(self, messages: Sequence[Message]) -> Placed:

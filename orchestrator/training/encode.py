@@ -19,6 +19,7 @@ TOKENIZER_BATCH = 1000
 # a fixed seed. That each message stands in its place is known of every row.
 PROVED_ROWS = 20_000
 PROVED_SHARE = 0.05
+TOLD = 100  # refused rows of which it is remembered why
 
 
 @dataclass
@@ -26,7 +27,8 @@ class Encoder:
     """Makes tokens of conversations, and remembers what it had to refuse.
 
     Attributes:
-        refused: row -> why, of rows that would not be fed what their messages say.
+        refused: row -> why, of rows of the last call that would not be fed what their messages
+            say.
         proved: rows whose tokens were decoded and compared.
         reshaped: rows of which the template changed white space.
     """
@@ -34,7 +36,7 @@ class Encoder:
     tokenizer: Any
     template: Template
     prover: Prover
-    refused: dict[int, DataError] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
     proved: int = 0
     reshaped: int = 0
 
@@ -42,6 +44,7 @@ class Encoder:
         self, conversations: Iterable[Sequence[Message]], unlearned: Iterable[Sequence[int]]
     ) -> Iterator[tuple[list[int], list[bool]]]:
         """Token ids and answer marks of each conversation, uncut; of a refused one, none."""
+        self.refused.clear()
         remaining = zip(conversations, unlearned, strict=False)
         drawn, row = random.Random(0), 0
         while batch := list(islice(remaining, TOKENIZER_BATCH)):
@@ -50,11 +53,12 @@ class Encoder:
             for of_row, (_, skipped) in zip(pieces, batch, strict=True):
                 encoded = [next(tokens) for _ in of_row]
                 proved = row < PROVED_ROWS or drawn.random() < PROVED_SHARE
-                try:
-                    made = self._row(of_row, encoded, skipped, proved=proved)
-                except DataError as error:
-                    self.refused[row] = error
-                    made = [], []
+                made: tuple[list[int], list[bool]] = [], []
+                if row not in self.refused:
+                    try:
+                        made = self._row(of_row, encoded, skipped, proved=proved)
+                    except DataError as error:
+                        self._refuse(row, error)
                 yield made
                 row += 1
 
@@ -95,8 +99,12 @@ class Encoder:
         try:
             return self.template.pieces(messages)
         except DataError as error:
-            self.refused[row] = error
+            self._refuse(row, error)
             return []
+
+    def _refuse(self, row: int, error: DataError) -> None:
+        # Not the error itself, which holds on to a batch; and of a million rows not each reason.
+        self.refused[row] = str(error) if len(self.refused) < TOLD else "as those before"
 
     def _tokenised(self, pieces: list[list[Piece]]) -> Iterator[Encoded]:
         """A piece is tokenised whole, so that the first word of an answer gets the token it has in

@@ -146,9 +146,9 @@ class _Column:
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-def _refusal(refused: dict[int, DataError], name_of: Callable[[int], str]) -> DataError:
+def _refusal(refused: dict[int, str], name_of: Callable[[int], str]) -> DataError:
     """The first refused row and why, and how many more there are."""
-    first, *others = sorted(refused)
+    first, *others = refused
     more = ""
     if others:
         few = ", ".join(name_of(row) for row in others[:NAMED])

@@ -132,7 +132,6 @@ def assert_proved(encoder, messages, ids, marks):
 @given(pairs=conversations)
 def test_hostile_text_is_fed_as_it_is_or_refused(encoders, name, pairs):
     encoder, messages = encoders[name], turns(pairs)
-    encoder.refused.clear()
     ((ids, marks),) = encoder.rows([messages], [()])
     if encoder.refused:
         assert ids == []
@@ -143,7 +142,6 @@ def test_hostile_text_is_fed_as_it_is_or_refused(encoders, name, pairs):
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_ordinary_text_is_learned_under_every_template_that_ends_its_answers(encoders, name):
     encoder = encoders[name]
-    encoder.refused.clear()
     look_alike = TEMPLATES[name].special[-1]
     pairs = [("What flows?", "A river."), (" Is it\nlong? ", f" Type {look_alike} or { {1: 2} }")]
     rows = [turns(pairs[:1]), turns(pairs[1:])]
@@ -263,7 +261,6 @@ def test_reasoning_that_a_template_leaves_out_is_refused(encoders):
         ("qwen3", [("q", "<think>\nso\n</think>\n\ntwo"), ("r", "three")]),
     ]:
         encoder = encoders[name]
-        encoder.refused.clear()
         list(encoder.rows([turns(pairs)], [()]))
         assert "leaves out or rewrites the answer with its reasoning" in str(encoder.refused[0])
 
