@@ -97,7 +97,7 @@ def describe_embeddings(info: Mapping[str, Any]) -> str:
     if info["alike"]:
         words.append(f"{info['distinct']:,} distinct vectors of {info['different']:,} texts")
     if info["unknown"]:
-        words.append(f"{info['unknown']:,} of which that is not known")
+        words.append(f"whether {info['unknown']:,} from an older cache were cut is not known")
     if "top1_agreement" in info:
         words.append(f"nearest as in float32 for {info['top1_agreement']:.1%} of queries")
     return ", ".join(words)

@@ -248,7 +248,8 @@ def test_the_description_tells_what_was_reused_and_how_fast_the_rest_was():
     assert describe_embeddings(none) == "1,234 texts, 384 dimensions"
     alike = none | {"cut": 600, "distinct": 1100, "alike": 140, "unknown": 4}
     assert describe_embeddings(alike).endswith(
-        "600 cut, 1,100 distinct vectors of 1,230 texts, 4 of which that is not known"
+        "600 cut, 1,100 distinct vectors of 1,230 texts, "
+        "whether 4 from an older cache were cut is not known"
     )
 
 
