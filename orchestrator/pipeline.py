@@ -33,8 +33,14 @@ from orchestrator.stages.dataset import (
     check_sizes,
     describe_dataset,
     describe_tokens,
+    tell_unread,
 )
-from orchestrator.stages.embed import build_embeddings, describe_embeddings, embedded_rows
+from orchestrator.stages.embed import (
+    build_embeddings,
+    describe_embeddings,
+    embedded_rows,
+    tell_resolution,
+)
 from orchestrator.stages.measures import MEASURES_FILE, load_bigrams, write_measures
 from orchestrator.stages.near_duplicates import build_near_duplicates
 from orchestrator.stages.neighbours import End, build_neighbours, load_space
@@ -71,8 +77,7 @@ class Pipeline:
         """
         for trial in trials:
             config = trial.config
-            pool = self.dataset(config).info["splits"]["pool"]["instances"]
-            check_sizes(config, pool)
+            check_sizes(config, self.dataset(config).info["splits"]["pool"])
 
     def fetching_models(
         self, configs: Iterable[TrialConfig], *, training: bool
@@ -140,6 +145,7 @@ class Pipeline:
             config.data.model_dump(mode="json"),
             lambda _: build_dataset(config.data, self.shared.store),
             describe_dataset,
+            tell=lambda info: tell_unread(info, config.data),
         )
         return self.datasets.setdefault(dataset.digest, dataset)
 
@@ -151,23 +157,20 @@ class Pipeline:
 
     def _write_measures(self, rows: NDArray[np.int64], config: TrialConfig, folder: Path) -> None:
         (folder / MEASURES_FILE).unlink(missing_ok=True)
-        embeddings = self._embeddings(config)
+        embeddings = self.embeddings(config)
         if embeddings is not None and config.evaluation.measures:
             write_measures(rows, config, self.dataset(config), embeddings, folder / MEASURES_FILE)
 
     def _job(self, trial: Trial) -> Job:
         config = trial.config
-        dataset, embeddings = self.dataset(config), self._embeddings(config)
-        self.near_duplicates(config)
+        dataset = self.dataset(config)
         path, digest = self.shared.model(config.model.name)
         scoring = config.evaluation.generate.reward_model
         reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
-        tokens = self.shared.artifact(
-            "tokens",
-            [dataset.digest, digest, config.model.template, config.model.max_length],
-            lambda _: build_tokens(dataset, config.model, path, digest, self.shared.store),
-            describe_tokens,
-        )
+        tokens = self.tokens(config)
+        # Behind the tokens: a row that cannot be fed as it is is told before anything is embedded.
+        embeddings = self.embeddings(config)
+        self.near_duplicates(config)
         return Job(
             trial=trial.name,
             # The content of files counts, not only their names in the configuration.
@@ -192,7 +195,18 @@ class Pipeline:
             reward_model=reward_model,
         )
 
-    def _embeddings(self, config: TrialConfig) -> Artifact | None:
+    def tokens(self, config: TrialConfig) -> Artifact:
+        """What the model that is trained is fed, row by row."""
+        dataset, model = self.dataset(config), config.model
+        path, digest = self.shared.model(model.name)
+        return self.shared.artifact(
+            "tokens",
+            [dataset.digest, digest, model.template, model.max_length],
+            lambda _: build_tokens(dataset, model, path, digest, self.shared.store),
+            describe_tokens,
+        )
+
+    def embeddings(self, config: TrialConfig) -> Artifact | None:
         """Vectors of pool and test items; None where nothing of the trial looks at them."""
         if not looks_at_vectors(config):
             return None
@@ -204,11 +218,12 @@ class Pipeline:
             lambda line: build_embeddings(dataset, config.embedding, path, digest, store, line),
             describe_embeddings,
             total=sum(embedded_rows(dataset).values()),
+            tell=lambda info: tell_resolution(info, config.embedding),
         )
 
     def near_duplicates(self, config: TrialConfig) -> Artifact | None:
         """What was found between pool and test sets; None where nothing is embedded."""
-        dataset, embeddings = self.dataset(config), self._embeddings(config)
+        dataset, embeddings = self.dataset(config), self.embeddings(config)
         if embeddings is None:
             return None
         store, threshold = self.shared.store, config.data.near_duplicate
@@ -222,7 +237,7 @@ class Pipeline:
         )
 
     def _pool(self, config: TrialConfig) -> Pool:
-        dataset, embeddings = self.dataset(config), self._embeddings(config)
+        dataset, embeddings = self.dataset(config), self.embeddings(config)
         granularity, clusters = config.arrangement.granularity, None
         key = f"{dataset.digest} {embeddings and embeddings.digest} {granularity}"
         if key in self._pools:
@@ -238,7 +253,7 @@ class Pipeline:
         return self._pools.setdefault(key, load_pool(granularity, dataset, embeddings, clusters))
 
     def _space(self, config: TrialConfig, pool: Pool, end: End) -> PoolSpace:
-        embeddings, granularity = self._embeddings(config), config.arrangement.granularity
+        embeddings, granularity = self.embeddings(config), config.arrangement.granularity
         assert embeddings is not None, "a method that does not embed asked for distances"
         lists = self.shared.artifact(
             f"{end} neighbours by {_named(granularity)}",

@@ -18,6 +18,7 @@ from orchestrator.training.memory import check_partition, memory_plan
 from orchestrator.training.reward import parameter_count
 from orchestrator.training.room import check_memory, find_room
 from orchestrator.training.sizes import ModelSizes, model_sizes
+from orchestrator.training.templates import check_template, load_tokenizer
 
 
 def check_settings(trials: list[Trial], store: Path, remote_store: str | None) -> None:
@@ -109,6 +110,24 @@ def _check_fetched(configs: list[TrialConfig], folder_of: Callable[[str], Path])
             if question not in asked:
                 asked.add(question)
                 check_fetched(config, key, folder_of(name))
+
+
+def check_templates(
+    configs: list[TrialConfig], folder_of: Callable[[str], Path], screen: Screen
+) -> None:
+    """Refuse templates under which no answer could be learned; tell what is odd about others.
+
+    Args:
+        configs: of all trials.
+        folder_of: model name -> its folder in the store.
+        screen: where it is told.
+
+    Raises:
+        ModelError: as `check_template`.
+    """
+    for name, template in dict.fromkeys((c.model.name, c.model.template) for c in configs):
+        if told := check_template(template, load_tokenizer(folder_of(name))):
+            screen.tell(f"model {name}: {told}", "note")
 
 
 def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: int) -> str:

@@ -94,6 +94,11 @@ class Screen:
         """Begin a line of progress."""
         return Line(self, name, total)
 
+    def tell(self, text: str, mark: str = "warning") -> None:
+        """A sentence that stays: a `warning`, or a `note` that asks for nothing."""
+        style = "yellow" if mark == "warning" else "dim"
+        self.print(f"[{style}]{mark:>7}[/] {escape(text)}")
+
     def print(self, text: object = "") -> None:
         """A permanent line (rich markup) above the moving ones."""
         self.console.print(text, soft_wrap=True)

@@ -96,8 +96,19 @@ class Shared:
         make: Callable[[Line], Artifact],
         describe: Callable[[Mapping[str, Any]], str],
         total: int | None = None,
+        tell: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = lambda info: (),
     ) -> Artifact:
-        """An artifact, with its line on the screen, unless this run has it already."""
+        """An artifact, with its line on the screen, unless this run has it already.
+
+        Args:
+            name: on the screen.
+            key: what tells it apart from others of that name.
+            make: builds it, and moves the line meanwhile.
+            describe: what it remembers, in a few words.
+            total: steps of the line.
+            tell: what it remembers and the user has to know: marks and sentences, as `Screen.tell`
+                has them.
+        """
         digest = key_digest([name, key])
         if digest not in self._built:
             line = self._screen.line(name, total)
@@ -106,6 +117,8 @@ class Shared:
             seconds = time.monotonic() - started
             self.stages.append({"name": name, "seconds": seconds, "reused": artifact.reused})
             line.done(describe(artifact.info), mark="reused" if artifact.reused else "done")
+            for mark, sentence in tell(artifact.info):
+                self._screen.tell(sentence, mark)
             self._built[digest] = artifact
         return self._built[digest]
 

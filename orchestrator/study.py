@@ -29,7 +29,7 @@ from orchestrator.lock import locked
 from orchestrator.machines import check_resources, fleet
 from orchestrator.pipeline import Pipeline
 from orchestrator.place import check_place
-from orchestrator.preflight import check_models, check_settings, model_folders
+from orchestrator.preflight import check_models, check_settings, check_templates, model_folders
 from orchestrator.report import facts
 from orchestrator.report.build import build_report
 from orchestrator.report.read import FINISHED, STOPPED
@@ -129,6 +129,7 @@ class Run:
             with pipeline.fetching_models(configs, training=True):
                 concurrent = study.sweep.max_concurrent
                 check_models(configs, pipeline.shared.model_folder, screen, concurrent)
+                check_templates(configs, pipeline.shared.model_folder, screen)
                 if study.sweep.search:
                     self.trials = []  # they were examples: the search chooses its own
                 jobs = pipeline.prepare(self.trials) if self.trials else []
@@ -241,6 +242,8 @@ class Run:
             "git_commit": facts.git_commit(),
             "data": self._told_of(pipeline.dataset),
             "near_duplicates": self._told_of(pipeline.near_duplicates),
+            "embeddings": self._told_of(pipeline.embeddings),
+            "tokens": self._told_of(pipeline.tokens),
             "models": {
                 name: {"fingerprint": digest} for name, digest in pipeline.shared.models.items()
             },

@@ -64,6 +64,21 @@ def plan(
 
 
 @app.command()
+def show(
+    study: StudyFile,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each set.")] = 3,
+    overlays: Overlays = None,
+    settings: Settings = None,
+    output: Output = None,
+) -> None:
+    """Print a few rows of each set as the model will see them, with what carries loss marked."""
+    from orchestrator.show import show_rows
+
+    if not show_rows(load(study, overlays, settings, output), rows):
+        raise typer.Exit(1)
+
+
+@app.command()
 def reproduce(
     study: StudyFile,
     overlays: Overlays = None,

@@ -31,6 +31,8 @@ class Embedding(Section):
     pooling: Literal["auto", "mean", "weighted_mean"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
     max_length: PositiveInt = 256  # tokens; the rest of a text is not read
+    text: Literal["prompt", "answer", "both"] = "both"  # of an instance; both: "prompt answer"
+    keep: Literal["start", "end"] = "start"  # which part of a text longer than max_length is read
     # Padded tokens in one forward pass; null: 1,024 on a CPU, 16,384 on a GPU.
     batch_tokens: PositiveInt | None = None
     workers: PositiveInt = 1  # Ray Data actors

@@ -41,14 +41,19 @@ class BuiltinSource(SourceOptions):
     split: Literal["pool", "query", "held_out", "off_target"]
 
 
+Columns = str | Annotated[list[str], Field(min_length=1)]
+
+
 class Fields(Section):
     """Names of the columns of a record. `messages`, where given, takes the place of prompt and
-    completion; a null `id` numbers the records; a null `task` leaves them without a task."""
+    completion; a null `id` numbers the records; a null `task` leaves them without a task. Several
+    columns, as in prompt: [instruction, input], are joined; those without text are left out."""
 
     id: str | None = "id"
     task: str | None = "task"
-    prompt: str = "prompt"
-    completion: str = "completion"
+    prompt: Columns = "prompt"
+    completion: Columns = "completion"
+    separator: str = "\n\n"  # between joined columns: a blank line
     messages: str | None = None
 
 

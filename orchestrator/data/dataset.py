@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
             pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
         ),
         ("split", pa.string()),
+        ("unlearned", pa.list_(pa.int32())),  # positions in messages of answers without loss
     ]
 )
 WRITE_ROWS = 10_000  # at once, or fewer once their text has so many characters
@@ -42,9 +43,9 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
     instance of the study.
 
     Returns:
-        {"splits": {split: {"instances", "tasks", "dropped", "notes"}}, "leakage"}: what was left
-        out of each split and what was changed, by reason, and the leakage between pool and test
-        sets by kind.
+        {"splits": {split: {"instances", "tasks", "dropped", "notes", "unread", "metadata"}},
+        "leakage"}: what was left out of each split and what was changed, by reason, what of its
+        records nothing read, by name, and the leakage between pool and test sets by kind.
 
     Raises:
         DataError: a source that cannot be read, an empty pool or test set, or leakage under
@@ -74,6 +75,8 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
                 "tasks": tasks,
                 "dropped": dict(counts[split].dropped),
                 "notes": dict(counts[split].notes),
+                "unread": dict(counts[split].unread),
+                "metadata": dict(counts[split].metadata),
             }
             first += written
     return {"splits": info, "leakage": dict(side.found)}
@@ -84,6 +87,28 @@ def load_messages(folder: Path) -> Iterator[list[Message]]:
     file = pq.ParquetFile(folder / "instances.parquet")
     for batch in file.iter_batches(columns=["messages"]):
         yield from batch.column(0).to_pylist()
+
+
+def load_unlearned(folder: Path) -> Iterator[list[int]]:
+    """Of every instance, in row order, the positions of answers that carry no loss."""
+    file = pq.ParquetFile(folder / "instances.parquet")
+    for batch in file.iter_batches(columns=["unlearned"]):
+        yield from batch.column(0).to_pylist()
+
+
+def load_unlearned_of(folder: Path, rows: NDArray[np.int64]) -> list[list[int]]:
+    """The same of some rows, in the order asked for."""
+    table = pq.read_table(folder / "instances.parquet", columns=["unlearned"])
+    found: list[list[int]] = table["unlearned"].take(pa.array(rows)).to_pylist()
+    return found
+
+
+def name_of(folder: Path, row: int) -> str:
+    """How a message calls a row: by its split and id."""
+    table = pq.read_table(
+        folder / "instances.parquet", columns=["id", "split"], filters=[("row", "=", row)]
+    )
+    return f"data.{table['split'][0].as_py()}, instance {table['id'][0].as_py()!r}"
 
 
 def load_messages_of(folder: Path, rows: NDArray[np.int64]) -> Iterator[list[Message]]:
@@ -108,9 +133,16 @@ def _rising_messages(folder: Path, rows: NDArray[np.int64]) -> Iterator[tuple[in
         first += len(batch)
 
 
-def embedding_text(messages: list[Message]) -> str:
-    """ "prompt answer": all turns with one space between them (paper, section on similarity)."""
-    return " ".join(message["content"].strip() for message in messages).strip()
+def embedding_text(messages: list[Message], part: str = "both") -> str:
+    """ "prompt answer": all turns with one space between them (paper, section on similarity).
+
+    Args:
+        messages: of an instance.
+        part: `both`; or `prompt` or `answer`, of all turns.
+    """
+    role = {"prompt": "user", "answer": "assistant"}.get(part)
+    said = (message["content"].strip() for message in messages if role in (None, message["role"]))
+    return " ".join(said).strip()
 
 
 def _write_split(
@@ -127,6 +159,7 @@ def _write_split(
                 "task": instance.task,
                 "messages": list(instance.messages),
                 "split": split,
+                "unlearned": list(instance.unlearned),
             }
             for number, instance in enumerate(batch, start=row)
         ]

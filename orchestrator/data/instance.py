@@ -22,12 +22,18 @@ class Instance:
         task: the task it belongs to, or `UNLABELLED`.
         messages: alternating user and assistant, at least one pair.
         notes: what was changed to get there, in phrases that can be counted.
+        unlearned: positions in `messages` of answers that are read and not learned, rising.
+        unread: columns and message keys that nothing read and that carry meaning.
+        metadata: the same of those that only describe the record.
     """
 
     id: str
     task: str
     messages: tuple[Message, ...]
     notes: tuple[str, ...] = ()
+    unlearned: tuple[int, ...] = ()
+    unread: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
 
 
 def single_turn(id: str, task: str, prompt: str, answer: str) -> Instance:

@@ -15,6 +15,7 @@ from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_p
 from orchestrator.estimate.stored import Store
 from orchestrator.layout import Layout
 from orchestrator.stages.arrange import arranges_vectors, looks_at_vectors
+from orchestrator.training.templates import check_template, load_tokenizer
 
 UNITS = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
 
@@ -24,12 +25,14 @@ def print_plan(study: Study, console: Console) -> None:
 
     Raises:
         ConfigError: as `expansion`.
+        ModelError: as `check_template`, of a model that is there.
         ResourceError: an optimizer that does not count so many weights.
     """
     found = expansion(study)
     store = Store(Layout.of(study).store)
     if faults := optimizer_faults((trial.config for trial in found.trials), store):
         raise ResourceError("\n".join(faults))
+    told = _templates(found.trials, store)
     amounts = [trial_amounts(trial.config, store) for trial in found.trials]
     console.print(_trials(found.trials, amounts))
     console.print()
@@ -37,9 +40,26 @@ def print_plan(study: Study, console: Console) -> None:
     console.print()
     for line in _totals(study, found, amounts, store):
         console.print(escape(line), soft_wrap=True)
+    for line in told:
+        console.print(escape(line), soft_wrap=True)
     if study.sweep.search:
         chooses = f"{study.sweep.search.type} chooses by {study.sweep.search.metric}"
         console.print(f"search  {chooses}: the values above are examples", soft_wrap=True)
+
+
+def _templates(trials: list[Trial], store: Store) -> list[str]:
+    """What is odd about the chat templates of models that are there."""
+    lines = []
+    for model in dict.fromkeys(trial.config.model.name for trial in trials):
+        folder = store.model(model)
+        chats = any(
+            trial.config.model.name == model and trial.config.model.template == "chat"
+            for trial in trials
+        )
+        # Other templates need no library that takes seconds to import.
+        if chats and folder and (told := check_template("chat", load_tokenizer(folder))):
+            lines.append(f"note    {model}: {told}")
+    return lines
 
 
 def _table(*names: str) -> Table:

@@ -63,6 +63,8 @@ class Store:
         for found in self._downstream("embeddings", config, {}):
             vectors = found.key["vectors"]
             same = all(vectors.get(name) == value for name, value in settings.items())
+            same &= found.key.get("text", "both") == embedding.text
+            same &= vectors.get("keep", "start") == embedding.keep
             if same and self._is_model(embedding.model, vectors["model"]):
                 return found
         return None

@@ -10,9 +10,10 @@ padding. Not for a handful of texts, where `SentenceTransformer.encode` is as fa
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +27,21 @@ from orchestrator.config.schema import Embedding
 
 # Our names -> those of sentence-transformers.
 POOLINGS = {"mean": "mean", "weighted_mean": "weightedmean"}
+
+
+class Reading(NamedTuple):
+    """What a model made of texts.
+
+    Attributes:
+        vectors: (n, d) float32, of length one.
+        cut: (n,) bool, texts with more tokens than are read.
+        digests: (n,) of 16 bytes: of the tokens that were read. Where they are equal a model
+            cannot tell the texts apart.
+    """
+
+    vectors: NDArray[np.float32]
+    cut: NDArray[np.bool_]
+    digests: NDArray[np.bytes_]
 
 
 class Embedder:
@@ -53,12 +69,19 @@ class Embedder:
         else:
             self._model = _plain_model(folder, embedding.pooling, dtype, device)
         limit = self._model.max_seq_length or embedding.max_length
-        self._model.max_seq_length = min(limit, embedding.max_length)
+        self._limit = min(limit, embedding.max_length)  # tokens
+        self._model.max_seq_length = self._limit
+        if embedding.keep == "end":
+            self._model.tokenizer.truncation_side = "left"
         self._model.eval()
 
-    @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors of at least one text, in the order of the texts: (n, d) float32.
+        """As `read`, the vectors alone."""
+        return self.read(texts).vectors
+
+    @torch.inference_mode()
+    def read(self, texts: Sequence[str]) -> Reading:
+        """Unit vectors of at least one text, in the order of the texts, and what was read of it.
 
         The batch that a text falls into changes its vector in the last bits only.
         """
@@ -66,6 +89,8 @@ class Embedder:
         prompt = self._model.prompts.get(self._model.default_prompt_name or "")
         features = self._model.preprocess(list(texts), prompt=prompt)
         mask = features["attention_mask"]
+        digests = _digests(features["input_ids"].numpy(), mask.numpy())
+        cut = self._cut(texts, prompt or "", mask.sum(dim=1).numpy())
         left = self._model.tokenizer.padding_side == "left"
         batches = token_batches(mask.sum(dim=1).numpy(), self._batch_tokens)
         device = self._model.device
@@ -85,7 +110,20 @@ class Embedder:
             found.append(torch.nn.functional.normalize(vectors, dim=1))
         order = np.concatenate([rows for rows, _ in batches])
         vectors = torch.cat(found).cpu().numpy()
-        return vectors[np.argsort(order)]
+        return Reading(vectors[np.argsort(order)], cut, digests)
+
+    def _cut(
+        self, texts: Sequence[str], prompt: str, lengths: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """(n,) which texts have more tokens than are read."""
+        cut = lengths >= self._limit
+        full = np.flatnonzero(cut)
+        if len(full):  # one that just fills the window is not cut
+            whole = self._model.tokenizer(
+                [prompt + texts[int(row)] for row in full], truncation=False, verbose=False
+            )
+            cut[full] = [len(ids) > self._limit for ids in whole["input_ids"]]
+        return cut
 
 
 def token_batches(
@@ -108,6 +146,14 @@ def token_batches(
         batches.append((order[start : start + size], width))
         start += size
     return batches
+
+
+def _digests(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.bytes_]:
+    """(n,) of 16 bytes: BLAKE2b of the tokens of each text, padding left out."""
+    found = bytearray()
+    for row, kept in zip(ids, mask.astype(bool), strict=True):
+        found += hashlib.blake2b(row[kept].tobytes(), digest_size=16).digest()
+    return np.frombuffer(bytes(found), dtype="S16")
 
 
 def _is_token_table(value: Any, mask: torch.Tensor) -> bool:

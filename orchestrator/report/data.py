@@ -16,8 +16,24 @@ from orchestrator.report.text import shortened
 
 TITLES = {"pool": "Training pool", **SETS}
 SHOWN_CHARS = 160  # of each text of a pair
+# Counts of the sections `tokens` and `embeddings`, and what the report calls them.
+FED = {
+    "instances": "rows",
+    "tokens": "tokens",
+    "proved": "proved to be fed as they are",
+    "reshaped": "white space changed by the template",
+    "cut": "cut at max_length",
+    "unanswered": "left without an answer",
+}
+VECTORS = {
+    "texts": "texts embedded",
+    "cut": "longer than what is read",
+    "different": "different texts",
+    "distinct": "distinct vectors",
+    "alike": "texts that share a vector",
+}
 
-Entry = dict[str, Any]  # of section `data` or `near_duplicates` of run.json
+Entry = dict[str, Any]  # of a section of run.json that tells of the data
 Named = list[tuple[str, Entry]]  # each with the name of its data set
 
 
@@ -31,7 +47,20 @@ def describe_data(run: dict[str, Any], trials: list[Trial]) -> dict[str, Any]:
         "leakage": leakage_table(named) if named else None,
         "near": near_duplicate_table(near, len(named)) if near else None,
         "pairs": pair_table(near, len(named)) if near else None,
+        "fed": _counted(run, "tokens", named, FED),
+        "vectors": _counted(run, "embeddings", named, VECTORS),
     }
+
+
+def _counted(run: dict[str, Any], section: str, named: Named, columns: dict[str, str]) -> Any:
+    """A table of counts that a section of run.json holds; None where it holds none."""
+    found = name_near_duplicates(run.get(section, []), named)
+    lines = [
+        (name, [_count(entry[key]) for key in columns])
+        for name, entry in found
+        if entry.keys() >= columns.keys()
+    ]
+    return _merged(list(columns.values()), lines, len(named)) if lines else None
 
 
 def name_data_sets(data_sets: list[Entry], trials: list[Trial]) -> Named:
@@ -68,13 +97,15 @@ def split_table(named: Named) -> Table:
                 _count(found["splits"][split]["tasks"]),
                 _reasons(found["splits"][split]["dropped"]),
                 _reasons(found["splits"][split]["notes"]),
+                _reasons(found["splits"][split].get("unread", {})),
             ],
         )
         for name, found in named
         for split in SPLITS
         if split in found["splits"]
     ]
-    return _merged(["split", "instances", "tasks", "dropped", "notes"], lines, len(named))
+    headers = ["split", "instances", "tasks", "dropped", "notes", "not read"]
+    return _merged(headers, lines, len(named))
 
 
 def leakage_table(named: Named) -> Table:

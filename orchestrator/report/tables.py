@@ -13,7 +13,7 @@ from orchestrator.report.read import Trial
 from orchestrator.report.text import MISSING, interval, number, short_hash, signed
 
 # Sections of run.json that have a place of their own on the page.
-PLACED = {"command", "stages", "data", "near_duplicates"}
+PLACED = {"command", "stages", "data", "near_duplicates", "embeddings", "tokens"}
 LOSS_COLUMNS = {
     "query_loss", "held_out_loss", "off_target_loss", "best_query_loss", "query_loss_auc",
 }  # fmt: skip

@@ -20,7 +20,7 @@ from orchestrator.core.arrangements import Request, Space, arrange, find_method
 from orchestrator.core.bigrams import Bigrams
 from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import RankedLists
-from orchestrator.data.dataset import load_messages_of
+from orchestrator.data.dataset import load_messages_of, load_unlearned_of
 from orchestrator.errors import DataError
 from orchestrator.stages.pool import Pool
 
@@ -156,6 +156,10 @@ def write_order(plan: Path, form: str | None, dataset: Path | None) -> None:
     messages: dict[int, Any] = {}
     if dataset is not None:
         messages = dict(zip(rows.tolist(), load_messages_of(dataset, rows), strict=True))
+        unlearned = load_unlearned_of(dataset, rows)
+        for row, places in zip(rows.tolist(), unlearned, strict=True):
+            for place in places:  # as OpenAI's and other trainers read it
+                messages[row][place] = messages[row][place] | {"weight": 0}
     records = (
         record | ({"messages": messages[record["row"]]} if messages else {})
         for record in table.to_pylist()

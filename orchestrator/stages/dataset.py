@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.artifacts import Artifact
 from orchestrator.config import TrialConfig
-from orchestrator.config.sources import Data
+from orchestrator.config.sources import Data, Source
 from orchestrator.config.training import Model
 from orchestrator.data import dataset, readers
 from orchestrator.errors import DataError
 from orchestrator.store import ArtifactStore
 from orchestrator.training import tokens
+from orchestrator.training.templates import load_tokenizer
 
-DATASET_VERSION = 2
-TOKENS_VERSION = 1
+DATASET_VERSION = 3
+TOKENS_VERSION = 2
 
 
 def build_dataset(data: Data, store: ArtifactStore) -> Artifact:
@@ -33,14 +35,22 @@ def build_dataset(data: Data, store: ArtifactStore) -> Artifact:
 def build_tokens(
     instances: Artifact, model: Model, model_path: Path, model_digest: str, store: ArtifactStore
 ) -> Artifact:
-    """The token table of all instances under the model's tokenizer and template."""
+    """The token table of all instances under the model's tokenizer and template.
+
+    Raises:
+        DataError: as `tokens.write`, for rows that would not be fed what their messages say.
+    """
 
     def make(folder: Path) -> dict[str, int]:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
-        conversations = dataset.load_messages(instances.path)
-        return tokens.write(conversations, tokenizer, model.template, model.max_length, folder)
+        return tokens.write(
+            dataset.load_messages(instances.path),
+            load_tokenizer(model_path),
+            model.template,
+            model.max_length,
+            folder,
+            unlearned=dataset.load_unlearned(instances.path),
+            name_of=lambda row: dataset.name_of(instances.path, row),
+        )
 
     key = {
         "version": TOKENS_VERSION,
@@ -52,25 +62,28 @@ def build_tokens(
     return store.build("tokens", key, make)
 
 
-def check_sizes(config: TrialConfig, pool: int) -> None:
+def check_sizes(config: TrialConfig, split: Mapping[str, Any]) -> None:
     """Refuse a pool that cannot fill a batch or a budget.
 
     Args:
-        pool: instances.
+        split: what a dataset remembers of its pool.
 
     Raises:
         DataError: naming the key to change.
     """
     arrangement, batch = config.arrangement, config.training.global_batch
+    pool = split["instances"]
+    left_out = ", ".join(f"{count:,} {why}" for why, count in split["dropped"].items())
+    holds = f"{pool} instances" + (f" (left out: {left_out})" if left_out else "")
     if pool < batch:
         raise DataError(
-            f"the pool holds {pool} instances, fewer than one global batch of {batch}: "
+            f"the pool holds {holds}, fewer than one global batch of {batch}: "
             f"set training.global_batch to {pool} or fewer, or widen data.pool"
         )
     for key, count in arrangement.least_rows().items():
         if count > pool:
             raise DataError(
-                f"{key} is {count}, the pool holds {pool} instances: "
+                f"{key} is {count}, the pool holds {holds}: "
                 f"set {key} to {pool} or fewer, or widen data.pool"
             )
 
@@ -79,7 +92,45 @@ def describe_tokens(info: Mapping[str, Any]) -> str:
     """A token table in a few words."""
     cut, unanswered = info["cut"], info["unanswered"]
     note = f", {cut} instances cut, {unanswered} left without an answer" if cut else ""
-    return f"{info['tokens']:,} tokens{note}"
+    if info["reshaped"]:
+        note += f", white space of {info['reshaped']:,} changed by the chat template"
+    of = "all" if info["proved"] == info["instances"] else f"{info['proved']:,}"
+    return f"{info['tokens']:,} tokens, {of} rows proved to be their text{note}"
+
+
+def tell_unread(info: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]]:
+    """What records hold and nothing reads: a warning, or a note where it only describes them."""
+    metadata: Counter[str] = Counter()
+    for split, counts in info["splits"].items():
+        metadata.update(counts["metadata"])
+        if counts["unread"]:
+            mend = _mend(getattr(data, split), list(counts["unread"]))
+            yield (
+                "warning",
+                f"data.{split}: the model will not see what {_counted(counts['unread'])} of its "
+                f"records hold; {mend}",
+            )
+    if metadata:
+        yield "note", f"not read, as it only describes records: {_counted(metadata)}"
+
+
+def _mend(source: Source, unread: list[str]) -> str:
+    """What to type so that columns are read."""
+    fields = getattr(source, "fields", None)
+    columns = [name for name in unread if not name.startswith("messages.")]
+    if fields is None and columns:
+        return "to read it, use the reader jsonl, parquet or hf and name columns under fields"
+    if fields is None or fields.messages is not None or not columns:
+        return "to have it seen, put it into the text of a message"
+    asked = [fields.prompt] if isinstance(fields.prompt, str) else fields.prompt
+    first = [name for name in columns if name.startswith("system")]
+    others = [name for name in columns if name not in first]
+    joined = ", ".join([*first, *asked, *others])
+    return f"join columns that belong to the text, as in fields: {{prompt: [{joined}]}}"
+
+
+def _counted(names: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in names.items())
 
 
 def describe_dataset(info: Mapping[str, Any]) -> str:

@@ -21,11 +21,13 @@ from orchestrator.config.schema import Embedding
 from orchestrator.data.dataset import embedding_text, load_messages
 from orchestrator.screen import Line
 from orchestrator.stages.encoder import Encoder, Texts
-from orchestrator.stages.vector_cache import Vectors, text_digests
+from orchestrator.stages.vector_cache import Digests, Readings, Vectors, text_digests
 from orchestrator.store import ArtifactStore
 
 EMBED_VERSION = 2
 EMBEDDED = ("pool", "query", "held_out")  # the first splits of a dataset, as its rows go on
+ALIKE_SHARE = 0.01  # of different texts: above it those that share a vector are warned of
+CUT_SHARE = 0.25  # of all texts: the same of those of which not all is read
 SAMPLE = 512  # pool texts, and queries, that are embedded in float32 as well
 
 
@@ -41,7 +43,8 @@ def build_embeddings(
 
     The artifact remembers the number of `texts`, how many of them were `cached` and how many
     `embedded`, the `rate` of that in texts per second (null where there were none), the
-    `dimensions` and the rows of each of the `splits`. Vectors in bfloat16 are compared with
+    `dimensions` and the rows of each of the `splits`; and how well they tell texts apart (see
+    `resolution`). Vectors in bfloat16 are compared with
     float32 on a sample: `top1_agreement` and `lowest_cosine` (see `agreement`).
     """
     splits = embedded_rows(instances)
@@ -49,7 +52,8 @@ def build_embeddings(
     encoder = Encoder(model_path, model_digest, embedding, store.path)
 
     def texts() -> Iterator[str]:
-        return map(embedding_text, itertools.islice(load_messages(instances.path), count))
+        rows = itertools.islice(load_messages(instances.path), count)
+        return (embedding_text(messages, embedding.text) for messages in rows)
 
     def report(missing: int, rate: float) -> None:
         line.update(count - missing, f"{rate:,.0f} texts/s" if rate else "")
@@ -59,6 +63,7 @@ def build_embeddings(
         cache, info = encoder.fill(texts, digests, folder, report)
         vectors = cache.gather(digests, folder / "vectors.npy")
         info |= {"texts": count, "dimensions": vectors.shape[1], "splits": splits}
+        info |= resolution(digests, *cache.readings(digests))
         if embedding.dtype != "float32":
             line.update(count, "comparing with float32")
             pool, queries = _spread(splits["pool"]), splits["pool"] + _spread(splits["query"])
@@ -67,11 +72,10 @@ def build_embeddings(
             info |= agreement(exact, rounded, len(pool))
         return info
 
-    return store.build(
-        "embeddings",
-        {"version": EMBED_VERSION, "dataset": instances.digest, "vectors": encoder.key},
-        make,
-    )
+    key = {"version": EMBED_VERSION, "dataset": instances.digest, "vectors": encoder.key}
+    if embedding.text != "both":
+        key["text"] = embedding.text
+    return store.build("embeddings", key, make)
 
 
 def embedded_rows(instances: Artifact) -> dict[str, int]:
@@ -88,9 +92,63 @@ def describe_embeddings(info: Mapping[str, Any]) -> str:
     words.append(f"{info['dimensions']} dimensions")
     if info["rate"]:
         words.append(f"{info['rate']:,.0f} texts/s")
+    if info["cut"]:
+        words.append(f"{info['cut']:,} cut")
+    if info["alike"]:
+        words.append(f"{info['distinct']:,} distinct vectors of {info['different']:,} texts")
+    if info["unknown"]:
+        words.append(f"whether {info['unknown']:,} from an older cache were cut is not known")
     if "top1_agreement" in info:
         words.append(f"nearest as in float32 for {info['top1_agreement']:.1%} of queries")
     return ", ".join(words)
+
+
+def resolution(digests: Digests, readings: Readings, known: NDArray[np.bool_]) -> dict[str, int]:
+    """How well vectors tell texts apart.
+
+    Args:
+        digests: (n,) of the texts.
+        readings: (n,) what the model read of each.
+        known: (n,) of which texts that is known.
+
+    Returns:
+        Counts: texts that were `cut`; `different` texts and `distinct` vectors; the different
+        texts that are `alike`, which share their vector with another one; texts of which all this
+        is `unknown`, from a cache of before it was kept.
+    """
+    _, first = np.unique(digests, return_index=True)
+    read = np.ascontiguousarray(readings["read"][first])
+    _, sharing = np.unique(read, axis=0, return_counts=True)
+    return {
+        "cut": int(readings["cut"].sum()),
+        "different": len(first),
+        "distinct": len(sharing),
+        "alike": int(sharing[sharing > 1].sum()),
+        "unknown": int((~known).sum()),
+    }
+
+
+def tell_resolution(info: Mapping[str, Any], embedding: Embedding) -> Iterator[tuple[str, str]]:
+    """A warning where vectors tell too many texts not apart, or leave too many of them out."""
+    window = f"of a text at most {embedding.max_length} tokens are read"
+    other = "start" if embedding.keep == "end" else "end"
+    mend = (
+        f"embed another part, with embedding.keep: {other} or embedding.text: prompt or answer, "
+        "or raise embedding.max_length for a model that reads more"
+    )
+    if info["alike"] > ALIKE_SHARE * info["different"]:
+        yield (
+            "warning",
+            f"embeddings: {info['alike']:,} of {info['different']:,} different texts share their "
+            f"vector with another one, so that their order by distance is that of the file; "
+            f"{window}: {mend}",
+        )
+    elif info["cut"] > CUT_SHARE * info["texts"]:
+        yield (
+            "warning",
+            f"embeddings: {info['cut']:,} of {info['texts']:,} texts are longer than what is read "
+            f"of them; {window}: {mend}",
+        )
 
 
 def agreement(exact: Vectors, rounded: Vectors, pool: int) -> dict[str, float]:

@@ -70,6 +70,8 @@ class Encoder:
     def key(self) -> dict[str, Any]:
         """All that decides the vector of a text. Batches and workers only decide its speed."""
         settings = self.embedding.model_dump(include={"pooling", "dtype", "max_length"})
+        if self.embedding.keep != "start":  # vectors from before it could be chosen are of starts
+            settings["keep"] = self.embedding.keep
         return {"version": VECTORS_VERSION, "model": self.digest, **settings}
 
     def fill(
@@ -112,7 +114,7 @@ class Encoder:
         done, started, rate = 0, None, 0.0
         try:
             for batch in self._vectors(path, batch_tokens):
-                cache.add(digests[batch["position"]], batch["vector"])
+                cache.add(digests[batch["position"]], batch["vector"], batch["cut"], batch["read"])
                 now = time.monotonic()
                 # From the begin of the first chunk: loading the model is no embedding.
                 started = started or now - float(batch["seconds"][0])
@@ -125,7 +127,8 @@ class Encoder:
         return rate
 
     def _vectors(self, path: Path, batch_tokens: int) -> Iterator[dict[str, NDArray[Any]]]:
-        """Position in the file, vector and seconds of its chunk for each text, as they come."""
+        """For each text its position in the file, its vector, whether it was cut, what was read
+        of it, and the seconds of its chunk, as they come."""
         workers, gpus = self.embedding.workers, self.embedding.gpus_per_worker
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         chunks = pq.ParquetFile(path).metadata.num_row_groups
@@ -167,10 +170,12 @@ class ChunkEmbedder:
         started = time.monotonic()
         number = int(batch["chunk"][0])
         texts = self._texts.read_row_group(number).column(0).to_pylist()
-        vectors = self._embedder.embed(texts)
+        read = self._embedder.read(texts)
         return {
             "position": number * self._chunk + np.arange(len(texts)),
-            "vector": vectors,
+            "vector": read.vectors,
+            "cut": read.cut,
+            "read": read.digests.view(np.int64).reshape(-1, 2),  # Arrow ends bytes at a NUL
             "seconds": np.full(len(texts), time.monotonic() - started),
         }
 

@@ -1,8 +1,9 @@
 """Vectors by the content of their text, so that no text is embedded twice.
 
 A cache belongs to one model under one set of settings. It grows by parts: each a folder with
-`digests.npy` and `vectors.npy`, complete or absent, never changed afterwards. A killed run loses
-what it had not committed; a damaged part is removed, and its texts count as missing again.
+`digests.npy`, `vectors.npy` and `read.npy`, complete or absent, never changed afterwards. A killed
+run loses what it had not committed; a damaged part is removed, and its texts count as missing
+again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ PART_SECONDS = 30.0
 
 Digests = NDArray[np.bytes_]  # (n,) of 16 bytes
 Vectors = NDArray[np.float32]  # (n, d)
+# Whether a text is longer than what was read of it, and the digest of that.
+READING = np.dtype([("cut", np.bool_), ("read", np.int64, (2,))])
+Readings = NDArray[np.void]  # (n,) of READING
 
 
 def text_digests(texts: Iterable[str]) -> Digests:
@@ -46,16 +50,27 @@ class VectorCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._pending: list[tuple[Digests, Vectors]] = []
+        self._pending: list[tuple[Digests, Vectors, Readings]] = []
         self._committed = time.monotonic()
         for part in self._parts():
             if not sound(part):
                 shutil.rmtree(part)
 
-    def add(self, digests: Digests, vectors: Vectors) -> None:
-        """Take vectors in; they are held for sure only after `flush`."""
-        self._pending.append((digests, np.array(vectors, dtype=np.float32)))
-        size = sum(vectors.nbytes for _, vectors in self._pending)
+    def add(
+        self, digests: Digests, vectors: Vectors, cut: NDArray[np.bool_], read: NDArray[np.int64]
+    ) -> None:
+        """Take vectors in; they are held for sure only after `flush`.
+
+        Args:
+            digests: (n,) of the texts.
+            vectors: (n, d) of them.
+            cut: (n,) which texts are longer than what was read of them.
+            read: (n, 2) digest of what was read.
+        """
+        readings = np.empty(len(digests), READING)
+        readings["cut"], readings["read"] = cut, read
+        self._pending.append((digests, np.array(vectors, dtype=np.float32), readings))
+        size = sum(vectors.nbytes for _, vectors, _ in self._pending)
         if size >= PART_BYTES or time.monotonic() - self._committed >= PART_SECONDS:
             self.flush()
 
@@ -64,13 +79,16 @@ class VectorCache:
         self._committed = time.monotonic()
         if not self._pending:
             return
-        digests, vectors = (np.concatenate(column) for column in zip(*self._pending, strict=True))
+        digests, vectors, readings = (
+            np.concatenate(column) for column in zip(*self._pending, strict=True)
+        )
         self._pending = []
         name = hashlib.blake2b(digests.tobytes(), digest_size=DIGEST_BYTES).hexdigest()
         temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self._folder))
         try:
             np.save(temporary / "digests.npy", digests)
             np.save(temporary / "vectors.npy", vectors)
+            np.save(temporary / "read.npy", readings)
             commit(temporary, self._folder / name, {"kind": "vectors", "texts": len(digests)})
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -79,6 +97,25 @@ class VectorCache:
         """(n,) which texts have a committed vector."""
         parts = [np.load(part / "digests.npy") for part in self._parts()]
         return np.isin(digests, np.concatenate(parts)) if parts else np.zeros(len(digests), bool)
+
+    def readings(self, digests: Digests) -> tuple[Readings, NDArray[np.bool_]]:
+        """What was read of texts, all of them held: (n,), and (n,) of which it is known.
+
+        Of parts from before this was kept it is not: they count as uncut, and as told apart.
+        """
+        tables, readings, known = [], [], []
+        for part in self._parts():
+            table = np.load(part / "digests.npy")
+            path = part / "read.npy"
+            told = np.zeros(len(table), READING)
+            told["read"] = np.ascontiguousarray(table).view(np.int64).reshape(-1, 2)
+            tables.append(table)
+            readings.append(np.load(path, allow_pickle=False) if path.is_file() else told)
+            known.append(np.full(len(table), path.is_file()))
+        whole = np.concatenate(tables)
+        order = np.argsort(whole, kind="stable")
+        places = order[np.searchsorted(whole, digests, sorter=order)]
+        return np.concatenate(readings)[places], np.concatenate(known)[places]
 
     def gather(self, digests: Digests, path: Path) -> Vectors:
         """Write the vectors of texts, all of them held and at least one, to a .npy file.

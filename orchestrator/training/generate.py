@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.config.schema import TrialConfig
-from orchestrator.data.dataset import load_messages_of
+from orchestrator.data.dataset import load_messages_of, load_unlearned_of
 from orchestrator.training.batches import split
 from orchestrator.training.device import Device
 from orchestrator.training.job import Job, planned_steps
@@ -44,7 +44,7 @@ def generated_scores(
     device: Device,
     token_budget: int,
 ) -> pa.Table:
-    """Answer the first prompt of each row and score it against its first answer.
+    """Answer the first prompt of each row whose answer is learned, and score it against that.
 
     Every rank calls with the same rows, best those of all test sets at once: the reward model is
     loaded in each call.
@@ -62,7 +62,17 @@ def generated_scores(
     """
     wanted = job.config.evaluation.generate.metrics
     messages = list(load_messages_of(job.dataset, rows))
-    prompts, references = ([turns[i]["content"].strip() for turns in messages] for i in (0, 1))
+    firsts = [
+        next(place for place in range(1, len(turns), 2) if place not in unlearned)
+        for turns, unlearned in zip(messages, load_unlearned_of(job.dataset, rows), strict=True)
+    ]
+    prompts, references = (
+        [
+            turns[first - before]["content"].strip()
+            for turns, first in zip(messages, firsts, strict=True)
+        ]
+        for before in (1, 0)
+    )
     mine = _greedy_answers(engine, tokens, rows, job, device, token_budget)
     scores: dict[int, dict[str, Any]] = {
         place: {"prediction": answer} for place, answer in mine.items()

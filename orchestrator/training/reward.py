@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import ModelError
 from orchestrator.training.batches import split
+from orchestrator.training.chat import FIXED_DATE
 from orchestrator.training.device import Device
 from orchestrator.training.model import check_loaded
-from orchestrator.training.templates import FIXED_DATE
 
 REGRESSION_HEAD = "regression_head.weight"
 

@@ -14,18 +14,14 @@ marks are tokens that they cannot read yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
-
-from jinja2 import TemplateError
 
 from orchestrator.data.instance import Message
 from orchestrator.errors import DataError, ModelError
+from orchestrator.training.chat import ChatTemplate
 
 USER_ASSISTANT = "User: {prompt}\nAssistant: {answer}"
-
-# Some chat templates print today's date, but a study's tokens must not depend on the day it runs.
-# This takes the place of the function they call, with the day that Llama 3's falls back to.
-FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
 
 
 class Piece(NamedTuple):
@@ -34,10 +30,16 @@ class Piece(NamedTuple):
     Attributes:
         text: what the model reads.
         answers: (begin, end) of the characters that carry loss, in rising order.
+        messages: (begin, end) of the text of each message, in their order.
+        ended: whether a token that ends an answer stands behind each, or will be put there.
+        reshaped: the template changed white space at the ends of a message.
     """
 
     text: str
     answers: list[tuple[int, int]]
+    messages: list[tuple[int, int]]
+    ended: bool = True
+    reshaped: bool = False
 
 
 class Template(NamedTuple):
@@ -69,8 +71,8 @@ def make_template(name: str, tokenizer: Any) -> Template:
                 "model.template: chat, but this model's tokenizer has no chat template. Type "
                 "template: user_assistant, or a text with {prompt} and {answer}"
             )
-        chat_template = FIXED_DATE + tokenizer.get_chat_template()
-        return Template(lambda messages: [_chat(messages, tokenizer, chat_template)], marked=False)
+        chat = ChatTemplate(tokenizer)
+        return Template(lambda messages: [_chat(messages, chat)], marked=False)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             "this model's tokenizer has no end-of-text token (eos_token), so a model cannot learn "
@@ -79,6 +81,58 @@ def make_template(name: str, tokenizer: Any) -> Template:
     before, rest = _text(name).split("{prompt}")
     between, after = rest.split("{answer}")
     return Template(lambda messages: _pairs(messages, before, between, after), marked=True)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model's folder; code that comes with it is not run."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def check_template(name: str, tokenizer: Any) -> str:
+    """Refuse a template under which no answer can be learned, before there is any data.
+
+    Args:
+        name: as in `make_template`.
+        tokenizer: a fast Hugging Face tokenizer.
+
+    Returns:
+        What a user should know of it, in a sentence; "" for nothing.
+
+    Raises:
+        ModelError: as `make_template`; or a chat template that leaves out, moves or rewrites a
+            message, or ends no answer.
+    """
+    make_template(name, tokenizer)
+    if name != "chat":
+        return ""
+    chat = ChatTemplate(tokenizer)
+    pair = (Message(role="user", content="question"), Message(role="assistant", content="reply"))
+    try:
+        frame = chat.frame(pair)
+    except DataError as error:
+        raise ModelError(f"model.template: chat: {error}") from error
+    if not all(frame.ended):
+        raise ModelError(f"model.template: chat: {endless(tokenizer)}")
+    if frame.opens_with:
+        return (
+            f"the chat template opens a generated answer with {frame.opens_with!r}, which the "
+            "answers of the data do not begin with: they are learned without it"
+        )
+    return ""
+
+
+def endless(tokenizer: Any) -> str:
+    """What is wrong with a chat template that ends no answer, and what to type instead."""
+    eos = tokenizer.eos_token
+    mark = f"(eos_token {eos!r})" if eos else "(it has no eos_token either: set one)"
+    return (
+        "this model's chat template writes no special token behind an answer, so that a model "
+        f"would learn no end, and its answers would never stop {mark}. Put {{{{ eos_token }}}} "
+        "behind the assistant's content in the chat template, or type template: user_assistant, "
+        "which ends every answer with it"
+    )
 
 
 def text_after_answer(name: str) -> str:
@@ -100,40 +154,12 @@ def _pairs(messages: Sequence[Message], before: str, between: str, after: str) -
         head = f"{before}{user['content']}{between}"
         text = f"{head}{assistant['content']}{after}"
         # What follows the answer is learned too: the model has to write it to reach its end mark.
-        pieces.append(Piece(text, [(len(head), len(text))]))
+        said = (len(before), len(before) + len(user["content"]))
+        answered = (len(head), len(head) + len(assistant["content"]))
+        pieces.append(Piece(text, [(len(head), len(text))], [said, answered]))
     return pieces
 
 
-def _chat(messages: Sequence[Message], tokenizer: Any, chat_template: str) -> Piece:
-    """The whole conversation; an answer reaches from its turn's opening to its end mark.
-
-    Both are found by writing the conversation up to there.
-    """
-
-    def written(end: int, *, opened: bool = False) -> str:
-        return tokenizer.apply_chat_template(
-            list(messages[:end]),
-            chat_template=chat_template,
-            tokenize=False,
-            add_generation_prompt=opened,
-        )
-
-    try:
-        text = written(len(messages))
-        answers = []
-        for turn in range(1, len(messages), 2):
-            opening, closed = written(turn, opened=True), written(turn + 1)
-            if not (closed.startswith(opening) and text.startswith(closed)):
-                raise DataError(
-                    "model.template: chat, but this model's chat template writes earlier turns "
-                    "differently once later ones follow, so that its answers cannot be found. "
-                    "Set max_turns: 1 on the sources, or template: user_assistant"
-                )
-            # The line break behind an end mark belongs to the template, not to the answer.
-            answers.append((len(opening), len(closed.rstrip())))
-    except TemplateError as error:
-        raise DataError(
-            f"the model's chat template refuses a conversation ({error}) that begins with "
-            f"{messages[0]['content'][:80]!r}. Type template: user_assistant"
-        ) from error
-    return Piece(text, answers)
+def _chat(messages: Sequence[Message], chat: ChatTemplate) -> Piece:
+    placed = chat.place(messages)
+    return Piece(placed.text, placed.answers, placed.messages, placed.ended, placed.reshaped)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.instance import Message
-from orchestrator.training.templates import Template, make_template
+from orchestrator.errors import DataError
+from orchestrator.training.encode import Encoder
+from orchestrator.training.proof import Prover
+from orchestrator.training.templates import make_template
 
-# Conversations handed to the tokenizer at once: it runs in parallel over a batch.
-TOKENIZER_BATCH = 1000
+NAMED = 5  # refused rows that a message names
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ def write(
     template: str,
     max_length: int,
     folder: Path,
+    *,
+    unlearned: Iterable[Sequence[int]] | None = None,
+    name_of: Callable[[int], str] = "row {}".format,
 ) -> dict[str, int]:
     """Tokenise conversations into `ids.npy`, `answer.npy` and `starts.npy`.
 
@@ -60,23 +65,27 @@ def write(
         tokenizer: a fast Hugging Face tokenizer.
         template: `user_assistant`, `chat`, or a text with {prompt} and {answer}.
         max_length: tokens kept of each instance.
+        unlearned: of each instance the positions of answers that carry no loss; None: of none.
+        name_of: row -> how a message calls it.
 
     Returns:
-        Counts: instances, tokens, instances cut at max_length, and instances left without any
-        answer token.
+        Counts: instances, tokens, instances cut at max_length, instances left without any answer
+        token, instances that were `proved`, and those of which the template changed white space.
 
     Raises:
         ModelError: the tokenizer has not what the template needs.
-        DataError: the tokenizer's chat template refuses a conversation.
+        DataError: a row would not be fed what its messages say, with both texts; all rows are
+            looked at first.
     """
     rows = total = cut = unanswered = 0
+    encoder = Encoder(tokenizer, make_template(template, tokenizer), Prover(tokenizer))
     with ExitStack() as stack:
         ids, answer, starts = (
             stack.enter_context(_Column(folder / f"{name}.npy", dtype))
             for name, dtype in (("ids", np.int32), ("answer", np.bool_), ("starts", np.int64))
         )
         starts.append([0])
-        for row_ids, row_answer in _encoded(conversations, tokenizer, template):
+        for row_ids, row_answer in encoder.rows(conversations, unlearned or repeat(())):
             kept, marks = row_ids[:max_length], row_answer[:max_length]
             ids.append(kept)
             answer.append(marks)
@@ -85,7 +94,16 @@ def write(
             starts.append([total])
             cut += len(kept) < len(row_ids)
             unanswered += not any(marks)
-    return {"instances": rows, "tokens": total, "cut": cut, "unanswered": unanswered}
+    if encoder.refused:
+        raise _refusal(encoder.refused, name_of)
+    return {
+        "instances": rows,
+        "tokens": total,
+        "cut": cut,
+        "unanswered": unanswered,
+        "proved": encoder.proved,
+        "reshaped": encoder.reshaped,
+    }
 
 
 def load(folder: Path) -> Tokens:
@@ -128,53 +146,11 @@ class _Column:
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-def _encoded(
-    conversations: Iterable[Sequence[Message]], tokenizer: Any, template: str
-) -> Iterator[tuple[list[int], list[bool]]]:
-    """Token ids and answer marks of each conversation, uncut."""
-    writer = make_template(template, tokenizer)
-    remaining = iter(conversations)
-    while batch := list(islice(remaining, TOKENIZER_BATCH)):
-        yield from _encode_batch(batch, tokenizer, writer)
-
-
-def _encode_batch(
-    batch: Sequence[Sequence[Message]], tokenizer: Any, template: Template
-) -> Iterator[tuple[list[int], list[bool]]]:
-    """A piece is tokenised whole, so that the first word of an answer gets the token it has in
-    running text; offsets into the text then tell which tokens belong to an answer."""
-    pieces = [template.pieces(messages) for messages in batch]
-    encoded = tokenizer(
-        [piece.text for row in pieces for piece in row],
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-    )
-    tokens = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    begins = template.marked and tokenizer.bos_token_id is not None
-    for row in pieces:
-        ids = [tokenizer.bos_token_id] if begins else []
-        marks = [False] * len(ids)
-        for piece in row:
-            piece_ids, offsets = next(tokens)
-            ids += piece_ids
-            marks += _answer_marks(offsets, piece.answers)
-            if template.marked:
-                ids.append(tokenizer.eos_token_id)
-                marks.append(True)
-        yield ids, marks
-
-
-def _answer_marks(
-    offsets: Sequence[tuple[int, int]], answers: Sequence[tuple[int, int]]
-) -> list[bool]:
-    """Does each token hold a character of an answer? (begin, end) of both, in rising order."""
-    marks = [False] * len(offsets)
-    token = 0
-    for begin, end in answers:
-        while token < len(offsets) and offsets[token][1] <= begin:
-            token += 1
-        while token < len(offsets) and offsets[token][0] < end:
-            marks[token] = True
-            token += 1
-    return marks
+def _refusal(refused: dict[int, str], name_of: Callable[[int], str]) -> DataError:
+    """The first refused row and why, and how many more there are."""
+    first, *others = refused
+    more = ""
+    if others:
+        few = ", ".join(name_of(row) for row in others[:NAMED])
+        more = f". {len(others):,} more rows are refused: {few}{', ...' * (len(others) > NAMED)}"
+    return DataError(f"{name_of(first)}: {refused[first]}{more}")

@@ -19,23 +19,25 @@ def test_every_known_name_of_a_role_is_read_as_user_or_assistant(names):
         with pytest.raises(RecordError, match="no messages"):
             conversation(turns, 100)
         return
-    messages, notes = conversation(turns, 100)
+    messages, notes, *_ = conversation(turns, 100)
     assert [m["role"] for m in messages] == ["user", "assistant"] * len(names)
     assert [m["content"] for m in messages] == [turn["value"] for turn in turns]
     assert notes == ()
 
 
 def test_a_system_message_goes_before_the_first_prompt_and_is_noted():
-    messages, notes = conversation(said(("system", "Be brief."), ("user", "q"), ("bot", "a")), 9)
+    messages, notes, *_ = conversation(
+        said(("system", "Be brief."), ("user", "q"), ("bot", "a")), 9
+    )
     assert [m["content"] for m in messages] == ["Be brief.\n\nq", "a"]
     assert notes == ("system message put before the prompt",)
-    messages, notes = conversation(said(("system", ""), ("user", "q"), ("bot", "a")), 9)
+    messages, notes, *_ = conversation(said(("system", ""), ("user", "q"), ("bot", "a")), 9)
     assert [m["content"] for m in messages] == ["q", "a"]
     assert notes == ()
 
 
 def test_a_last_prompt_without_answer_is_left_off_and_noted():
-    messages, notes = conversation(said(("user", "q"), ("bot", "a"), ("user", "and?")), 9)
+    messages, notes, *_ = conversation(said(("user", "q"), ("bot", "a"), ("user", "and?")), 9)
     assert [m["content"] for m in messages] == ["q", "a"]
     assert notes == ("last prompt without answer left off",)
 
@@ -67,6 +69,6 @@ def test_what_is_no_conversation_is_refused_with_a_reason(turns, reason):
 
 def test_turns_beyond_the_limit_are_left_off_and_not_looked_at():
     turns = said(("user", "q"), ("bot", "a"), ("user", ""), ("user", "\0"))
-    messages, notes = conversation(turns, 1)
+    messages, notes, *_ = conversation(turns, 1)
     assert [message["content"] for message in messages] == ["q", "a"]
     assert notes == ("turns beyond max_turns left off",)

@@ -22,3 +22,6 @@ def test_rows_are_numbered_through_splits_and_batches(jsonl, tmp_path, monkeypat
     assert file.num_row_groups == groups
     texts = [dataset.embedding_text(messages) for messages in dataset.load_messages(tmp_path)]
     assert texts == [f"question {i} yes" for i in (0, 1, 2, 3, 9)]
+    messages = next(dataset.load_messages(tmp_path))
+    assert dataset.embedding_text([*messages, *messages], "prompt") == "question 0 question 0"
+    assert dataset.embedding_text(messages, "answer") == "yes"

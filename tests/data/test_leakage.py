@@ -109,9 +109,13 @@ def test_what_was_left_out_and_what_was_changed_is_told_for_each_split(jsonl, tm
             "tasks": 1,
             "dropped": {"not JSON": 1},
             "notes": {"turns beyond max_turns left off": 1},
+            "unread": {},
+            "metadata": {},
         },
-        "query": {"instances": 1, "tasks": 1, "dropped": {}, "notes": {}},
-    }
+        "query": {
+            "instances": 1, "tasks": 1, "dropped": {}, "notes": {}, "unread": {}, "metadata": {},
+        },
+    }  # fmt: skip
     data = Data(pool=pool, query=query.model_copy(update={"max_chars": 1}))
     said = r"data\.query \(jsonl .*query\.jsonl\) gives no instances \(dropped: 1 longer than max"
     with pytest.raises(DataError, match=said):

@@ -172,3 +172,17 @@ def test_vectors_have_length_one_in_either_dtype(llama, dtype):
     exact = make_embedder(llama).embed(TEXTS)
     assert ((found * exact).sum(axis=1) > 0.99).all()
     assert np.array_equal(found, exact) == (dtype == "float32")
+
+
+@pytest.mark.parametrize("keep", ["start", "end"])
+def test_a_text_is_read_up_to_the_limit_and_what_was_read_tells_it_apart(bert, keep):
+    # A token a byte, and one at each end.
+    texts = ["x" * 30 + "one", "x" * 30 + "two", "one" + "x" * 30, "x" * 14, "x" * 15]
+    found = make_embedder(bert, max_length=16, keep=keep).read(texts)
+    assert found.cut.tolist() == [True, True, True, False, True]
+    alike = {"start": [0, 1], "end": [2, 4]}[keep]
+    assert len(set(found.digests[alike])) == 1
+    np.testing.assert_allclose(found.vectors[alike[0]], found.vectors[alike[1]], atol=1e-6)
+    other = {"start": [0, 2], "end": [0, 1]}[keep]
+    assert len(set(found.digests[other])) == 2
+    assert np.abs(found.vectors[other[0]] - found.vectors[other[1]]).max() > 1e-3

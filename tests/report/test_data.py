@@ -98,3 +98,20 @@ def test_a_single_data_set_needs_no_name(run):
     twice = [run["near_duplicates"][0], run["near_duplicates"][0] | {"threshold": 0.9}]
     found = describe_data({"data": run["data"][:1], "near_duplicates": twice}, TRIALS)
     assert [row[:2] for row in texts(found["near"])] == [["0.95", "1,041"], ["0.9", "1,041"]]
+
+
+def test_what_is_fed_and_what_vectors_tell_apart_is_counted_where_it_is_known(run):
+    assert describe_data(run, TRIALS)["fed"] is None
+    trials = [name for entry in run["data"] for name in entry["trials"]]
+    fed = {"instances": 9, "tokens": 1234, "proved": 9, "reshaped": 1, "cut": 0, "unanswered": 0}
+    vectors = {"texts": 9, "cut": 4, "different": 8, "distinct": 6, "alike": 3}
+    told = {"tokens": [{"trials": trials, **fed}], "embeddings": [{"trials": trials, **vectors}]}
+    found = describe_data({**run, **told, "near_duplicates": [], "data": run["data"][:1]}, TRIALS)
+    assert texts(found["fed"]) == [["9", "1,234", "9", "1", "0", "0"]]
+    assert texts(found["vectors"]) == [["9", "4", "8", "6", "3"]]
+
+
+def test_columns_that_nothing_read_stand_beside_their_split(run):
+    run["data"][0]["splits"]["pool"]["unread"] = {"input": 12, "messages.images": 1}
+    found = describe_data({"data": run["data"][:1]}, TRIALS)
+    assert [row[-1] for row in texts(found["splits"])] == ["input: 12; messages.images: 1", "none"]

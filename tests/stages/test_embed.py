@@ -13,7 +13,12 @@ from orchestrator.config.schema import Embedding
 from orchestrator.data import dataset
 from orchestrator.errors import ModelError
 from orchestrator.stages import vector_cache
-from orchestrator.stages.embed import agreement, build_embeddings, describe_embeddings
+from orchestrator.stages.embed import (
+    agreement,
+    build_embeddings,
+    describe_embeddings,
+    tell_resolution,
+)
 from orchestrator.stages.encoder import Encoder
 from orchestrator.store import ArtifactStore
 
@@ -234,9 +239,45 @@ def test_agreement_is_the_share_of_queries_with_the_same_nearest_pool_text():
 
 def test_the_description_tells_what_was_reused_and_how_fast_the_rest_was():
     info = {"texts": 1234, "cached": 1000, "embedded": 230, "rate": 71.2, "dimensions": 384}
+    info |= {"cut": 0, "different": 1230, "distinct": 1230, "alike": 0, "unknown": 0}
     assert (
         describe_embeddings(info)
         == "1,234 texts (1,000 from the cache), 384 dimensions, 71 texts/s"
     )
     none = info | {"cached": 0, "rate": None}
     assert describe_embeddings(none) == "1,234 texts, 384 dimensions"
+    alike = none | {"cut": 600, "distinct": 1100, "alike": 140, "unknown": 4}
+    assert describe_embeddings(alike).endswith(
+        "600 cut, 1,100 distinct vectors of 1,230 texts, "
+        "whether 4 from an older cache were cut is not known"
+    )
+
+
+def test_texts_that_share_a_vector_and_texts_that_are_cut_are_warned_of_above_a_share():
+    counts = {"texts": 1000, "cut": 250, "different": 1000, "distinct": 995, "alike": 10}
+    assert list(tell_resolution(counts, Embedding())) == []
+    ((mark, told),) = tell_resolution(counts | {"alike": 11}, Embedding())
+    assert mark == "warning"
+    assert "11 of 1,000 different texts share their vector" in told
+    assert "embedding.keep: end" in told
+    ((_, told),) = tell_resolution(counts | {"cut": 251}, Embedding(keep="end"))
+    assert "251 of 1,000 texts are longer than what is read of them" in told
+    assert "embedding.keep: start" in told
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_texts_that_begin_alike_are_told_apart_by_another_part_of_them(embed, tmp_path):
+    pool = ["word " * 60 + f"{number} end{number}" for number in range(8)]
+    settings = {"max_length": 64}
+    made, vectors = embed(tmp_path, pool, **settings)
+    assert (made.info["cut"], made.info["alike"], made.info["different"]) == (8, 8, 12)
+    assert made.info["distinct"] == 5
+    np.testing.assert_allclose(vectors[:8], vectors[:1].repeat(8, axis=0), atol=1e-6)
+    again, _ = embed(tmp_path, pool[:7], **settings)  # from the cache alone
+    assert (again.info["cut"], again.info["embedded"]) == (7, 0)
+    for other in ({"keep": "end"}, {"text": "answer"}):
+        changed, vectors = embed(tmp_path, pool, **settings, **other)
+        assert changed.digest != made.digest
+        assert changed.info["alike"] == 0
+        assert len(np.unique(vectors[:8].round(4), axis=0)) == 8

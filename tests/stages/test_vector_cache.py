@@ -1,4 +1,5 @@
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -15,11 +16,18 @@ def vectors_of(texts):
     return np.array(found, dtype=np.float32).reshape(-1, 3)
 
 
+def add(cache, texts, vectors=None):
+    """Every second text was cut; of a text its first letter was read."""
+    cut = np.arange(len(texts)) % 2 == 1
+    read = np.array([[ord(text[0]) if text else 0, 0] for text in texts], dtype=np.int64)
+    cache.add(text_digests(texts), vectors_of(texts) if vectors is None else vectors, cut, read)
+
+
 def filled(folder, *parts):
     """A cache with a part for each list of texts."""
     cache = VectorCache(folder)
     for texts in parts:
-        cache.add(text_digests(texts), vectors_of(texts))
+        add(cache, texts)
         cache.flush()
     return cache
 
@@ -55,7 +63,7 @@ def test_every_text_gets_its_vector_whatever_the_parts(tmp_path_factory, parts, 
 
 def test_only_committed_texts_are_held(tmp_path):
     cache = filled(tmp_path, ["a", "b"])
-    cache.add(text_digests(["c"]), vectors_of(["c"]))
+    add(cache, ["c"])
     digests = text_digests(["c", "a", "d", "a"])
     assert VectorCache(tmp_path).held(digests).tolist() == [False, True, False, True]
     cache.flush()
@@ -66,7 +74,7 @@ def test_only_committed_texts_are_held(tmp_path):
 def test_a_part_is_committed_when_it_is_large_or_late(tmp_path, monkeypatch, limit):
     monkeypatch.setattr(vector_cache, limit, 0)
     cache = VectorCache(tmp_path)
-    cache.add(text_digests(["a"]), vectors_of(["a"]))
+    add(cache, ["a"])
     assert VectorCache(tmp_path).held(text_digests(["a"])).all()
 
 
@@ -92,8 +100,22 @@ def test_an_unfinished_part_is_no_part(tmp_path):
 
 def test_a_text_held_twice_has_one_vector_in_all_its_places(tmp_path):
     cache = filled(tmp_path, ["a", "b"])
-    digests = text_digests(["b", "c"])
-    cache.add(digests, vectors_of(["b", "c"]) + np.float32(0.5))
+    add(cache, ["b", "c"], vectors_of(["b", "c"]) + np.float32(0.5))
     cache.flush()
     found = cache.gather(text_digests(["b", "c", "b", "b"]), tmp_path.parent / "gathered.npy")
     assert len(np.unique(found[[0, 2, 3]], axis=0)) == 1
+
+
+def test_what_was_read_of_texts_is_kept_and_unknown_of_parts_from_before(tmp_path):
+    filled(tmp_path, ["ab", "ac"], ["d", "e"])
+    (old,) = (p for p in tmp_path.iterdir() if np.load(p / "digests.npy")[0] == text_digests("d"))
+    manifest = json.loads((old / "manifest.json").read_text())
+    del manifest["files"]["read.npy"]
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    (old / "read.npy").unlink()
+    found, known = VectorCache(tmp_path).readings(text_digests(["e", "ac", "ab", "d", "ac"]))
+    assert known.tolist() == [False, True, True, False, True]
+    assert found["cut"].tolist() == [False, True, False, False, True]
+    reads = [tuple(read) for read in found["read"]]
+    assert reads[1] == reads[2] == reads[4]
+    assert len({reads[0], reads[1], reads[3]}) == 3

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from orchestrator.data.instance import single_turn
+from orchestrator.training import encode as encode_module
 from orchestrator.training import tokens
 
 CHATML = (
@@ -79,7 +80,7 @@ def test_many_batches_give_the_same_table_as_one(tokenizer, tmp_path, monkeypatc
     for name in ("one", "many"):
         (tmp_path / name).mkdir()
     _, whole = encode(tokenizer, rows, tmp_path / "one")
-    monkeypatch.setattr(tokens, "TOKENIZER_BATCH", 4)
+    monkeypatch.setattr(encode_module, "TOKENIZER_BATCH", 4)
     _, parts = encode(tokenizer, rows, tmp_path / "many")
     assert np.array_equal(whole.ids, parts.ids)
     assert np.array_equal(whole.answer, parts.answer)
@@ -99,6 +100,7 @@ def test_the_authors_template_gives_the_ids_of_its_text_in_one_piece(words, tmp_
 
 def test_a_chat_template_adds_no_mark_of_its_own_and_learns_every_answer(words, tmp_path):
     words.chat_template = CHATML
+    words.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     messages = [
         {"role": role, "content": text}
         for role, text in [("user", "what"), ("assistant", "four"), ("user", "is it"),
@@ -114,7 +116,7 @@ def test_a_chat_template_adds_no_mark_of_its_own_and_learns_every_answer(words, 
 
 
 def test_memory_does_not_grow_with_the_number_of_conversations(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(tokens, "TOKENIZER_BATCH", 20)
+    monkeypatch.setattr(encode_module, "TOKENIZER_BATCH", 20)
     row = single_turn("a", "t", "x" * 200, "y" * 200).messages
 
     def peak(rows):
@@ -129,6 +131,6 @@ def test_memory_does_not_grow_with_the_number_of_conversations(tokenizer, tmp_pa
 
 def test_no_conversation_gives_an_empty_table(tokenizer, tmp_path):
     counts, table = encode(tokenizer, [], tmp_path)
-    assert counts == {"instances": 0, "tokens": 0, "cut": 0, "unanswered": 0}
+    assert not any(counts.values())
     assert table.starts.tolist() == [0]
     assert (table.ids.dtype, table.answer.dtype) == (np.int32, np.bool_)

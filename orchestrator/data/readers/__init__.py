@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from orchestrator.config.sources import Source
@@ -36,6 +36,7 @@ from orchestrator.data.readers.record import (
     RecordError,
     too_long,
 )
+from orchestrator.data.readers.watched import Watched, carries_meaning, repeats, untrained
 from orchestrator.errors import DataError
 
 
@@ -68,10 +69,29 @@ READERS: dict[str, Reader] = {
 
 @dataclass
 class Counts:
-    """What happened to records, by reason: left out, or kept with a change."""
+    """What happened to records, by reason: left out, or kept with a change.
+
+    Attributes:
+        unread: columns, and keys of messages as `messages.weight`, that carry meaning and that
+            nothing read: in how many instances.
+        metadata: the same of those that only describe a record.
+    """
 
     dropped: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    metadata: Counter[str] = field(default_factory=Counter)
+
+    def add(self, instance: Instance) -> None:
+        """Count what an instance tells of itself, a key once."""
+        self.notes.update(instance.notes)
+        self.unread.update(set(instance.unread))
+        self.metadata.update(set(instance.metadata))
+
+    def settle(self) -> None:
+        """A column that carries meaning in one record is none that only describes another."""
+        for name in self.unread.keys() & self.metadata.keys():
+            self.unread[name] += self.metadata.pop(name)
 
 
 def read(source: Source, counts: Counts) -> Iterator[Instance]:
@@ -87,8 +107,9 @@ def read(source: Source, counts: Counts) -> Iterator[Instance]:
         DataError: the source cannot be read, or holds a bad record under `bad_records: error`.
     """
     for instance in limits.within(source, _instances(source, counts.dropped), counts.dropped):
-        counts.notes.update(instance.notes)
+        counts.add(instance)
         yield instance
+    counts.settle()
 
 
 def fingerprint(source: Source) -> dict[str, Any]:
@@ -113,11 +134,14 @@ def _instances(source: Source, dropped: Counter[str]) -> Iterator[Instance]:
     """All instances of a source; bad records and ids that come twice under `bad_records`."""
     reader = READERS[source.reader]
     seen: set[str] = set()
-    for place, record in reader.records(source):
+    unseen = _joined_columns(source)
+    for place, raw in reader.records(source):
         try:
-            if isinstance(record, RecordError | LeftOut):
-                raise record
-            instance = reader.instance(record, source, place)
+            if isinstance(raw, RecordError | LeftOut):
+                raise raw
+            record = Watched(raw) if isinstance(raw, dict) else raw
+            unseen -= raw.keys() if isinstance(raw, dict) else set()
+            instance = _instance(reader, record, source, place)
             if sum(len(message["content"]) for message in instance.messages) > RECORD_BYTES:
                 raise too_long()  # of a container that does not tell before decoding
             if instance.id in seen:
@@ -134,3 +158,43 @@ def _instances(source: Source, dropped: Counter[str]) -> Iterator[Instance]:
         else:
             seen.add(instance.id)
             yield instance
+    if unseen and seen:
+        raise DataError(
+            f"{describe(source)}: no record has the column {', '.join(sorted(unseen))}, which is "
+            "to be joined: name the columns as they are under fields"
+        )
+
+
+def _instance(reader: Reader, record: Any, source: Source, place: Place) -> Instance:
+    """The instance of a record, with the names of what the reader did not look at.
+
+    Raises:
+        RecordError: as the reader's `instance`.
+        LeftOut: the record is marked not to be trained on.
+    """
+    if not isinstance(record, Watched):
+        return reader.instance(record, source, place)
+    if mark := untrained(record):
+        raise LeftOut(f"marked {mark}")
+    instance = reader.instance(record, source, place)
+    left = {
+        name: carries_meaning(name, value)
+        for name, value in record.unread().items()
+        if not repeats(value, instance.messages)
+    }
+    if not left:
+        return instance
+    return replace(
+        instance,
+        unread=(*instance.unread, *(name for name, means in left.items() if means)),
+        metadata=(*instance.metadata, *(name for name, means in left.items() if not means)),
+    )
+
+
+def _joined_columns(source: Source) -> set[str]:
+    """Columns that may be missing in a record, because they are joined with others."""
+    fields = getattr(source, "fields", None)
+    if fields is None or fields.messages is not None:
+        return set()
+    lists = [names for names in (fields.prompt, fields.completion) if isinstance(names, list)]
+    return {name for names in lists for name in names}

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from orchestrator.config.sources import FlanMiniSource
 from orchestrator.data.instance import Instance
 from orchestrator.data.readers import containers
 from orchestrator.data.readers.files import File, digests, files, read_text
-from orchestrator.data.readers.record import LeftOut, Place, Record, conversation, own_id, text
+from orchestrator.data.readers.record import (
+    LeftOut,
+    Place,
+    Record,
+    conversation,
+    own_id,
+    system_beside,
+    text,
+)
+from orchestrator.data.readers.watched import Watched
 from orchestrator.errors import DataError
 
 
@@ -31,10 +39,11 @@ def records(source: FlanMiniSource) -> Iterator[Record]:
         yield place, LeftOut("task of the other split") if other else record
 
 
-def instance(record: dict[str, Any], source: FlanMiniSource, place: Place) -> Instance:
-    messages, notes = conversation(record.get("conversations"), source.max_turns)
+def instance(record: Watched, source: FlanMiniSource, place: Place) -> Instance:
+    turns = record.get("conversations")
+    found = conversation(turns, source.max_turns, system_beside(record, turns))
     task = text(record.get("source"), "task")
-    return Instance(own_id(record, "id", place), task, messages, notes)
+    return found.instance(own_id(record, "id", place), task)
 
 
 def content(source: FlanMiniSource) -> list[list[str]]:

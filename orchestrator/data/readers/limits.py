@@ -10,6 +10,7 @@ import hashlib
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 from orchestrator.config.sources import SourceOptions, Tasks
 from orchestrator.data.instance import Instance, Message
@@ -51,7 +52,11 @@ def _fitted(options: SourceOptions, instance: Instance, dropped: Counter[str]) -
     if not messages:
         dropped["no answer within max_chars"] += 1
         return None
-    return Instance(instance.id, instance.task, messages, tuple(notes))
+    unlearned = tuple(place for place in instance.unlearned if place < len(messages))
+    if 2 * len(unlearned) == len(messages):
+        dropped["no answer to learn within max_chars"] += 1
+        return None
+    return replace(instance, messages=messages, notes=tuple(notes), unlearned=unlearned)
 
 
 def cut(messages: tuple[Message, ...], characters: int) -> tuple[Message, ...]:

@@ -16,6 +16,7 @@ The first of an instance's outputs is its answer. One task file at a time is in 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,11 @@ def instance(record: tuple[str, Any], source: NIV2Source, place: Place) -> Insta
         f"{introduction}Now complete the following example -\n"
         f"Input: {_stripped(one.get('input'), 'input')}\nOutput: "
     )
-    answer = text(_first(one.get("output")), "answer").strip()
-    return single_turn(own_id(one, "id", place), place.name, text(prompt, "prompt"), answer)
+    outputs = one.get("output")
+    answer = text(_first(outputs), "answer").strip()
+    made = single_turn(own_id(one, "id", place), place.name, text(prompt, "prompt"), answer)
+    several = isinstance(outputs, list) and len(outputs) > 1
+    return replace(made, notes=("further outputs left off",)) if several else made
 
 
 def content(source: NIV2Source) -> list[list[str]]:

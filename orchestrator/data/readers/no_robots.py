@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from orchestrator.config.sources import NoRobotsSource
 from orchestrator.data.instance import Instance
 from orchestrator.data.readers.containers import records
 from orchestrator.data.readers.files import content
-from orchestrator.data.readers.record import Place, conversation, own_id, text
+from orchestrator.data.readers.record import Place, conversation, own_id, system_beside, text
+from orchestrator.data.readers.watched import Watched
 
 __all__ = ["content", "instance", "records"]
 
 
-def instance(record: dict[str, Any], source: NoRobotsSource, place: Place) -> Instance:
-    messages, notes = conversation(record.get("messages"), source.max_turns)
+def instance(record: Watched, source: NoRobotsSource, place: Place) -> Instance:
+    turns = record.get("messages")
+    found = conversation(turns, source.max_turns, system_beside(record, turns))
     task = text(record.get("category"), "task")
-    return Instance(own_id(record, "prompt_id", place), task, messages, notes)
+    return found.instance(own_id(record, "prompt_id", place), task)

@@ -2,20 +2,20 @@
 
 The task is the record's `task` or `task_name`; without one, the first folder below the path that
 is not the split's, or else the file. Texts are stripped: the published ones keep the line breaks
-that joined them.
+that joined them. Candidates of templates that score answers (`is_correct: false`) are left out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from orchestrator.config.sources import P3Source
 from orchestrator.data.instance import Instance, single_turn
 from orchestrator.data.readers import containers
 from orchestrator.data.readers.files import File, digests, files
 from orchestrator.data.readers.record import Place, Record, label, own_id, text
+from orchestrator.data.readers.watched import Watched
 from orchestrator.errors import DataError
 
 
@@ -24,7 +24,7 @@ def records(source: P3Source) -> Iterator[Record]:
         yield from containers.read(file)
 
 
-def instance(record: dict[str, Any], source: P3Source, place: Place) -> Instance:
+def instance(record: Watched, source: P3Source, place: Place) -> Instance:
     *folders, stem = place.name.split("/")
     named = next((record[key] for key in ("task", "task_name") if key in record), None)
     below = next((folder for folder in folders if folder != source.split), stem)

@@ -7,9 +7,10 @@ is for the message of an error.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from orchestrator.data.instance import Message
+from orchestrator.data.instance import Instance, Message
+from orchestrator.data.readers.watched import Watched, carries_meaning, untrained
 
 RECORD_BYTES = 16 * 2**20  # a longer record is a bad one, and is never decoded
 
@@ -109,59 +110,131 @@ def own_id(record: dict[str, Any], key: str, place: Place) -> str:
     return place.id if value is None else label(value, "id")
 
 
-def conversation(turns: Any, max_turns: int) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+class Conversation(NamedTuple):
+    """What was read of a list of turns; fields as in `Instance`."""
+
+    messages: tuple[Message, ...]
+    notes: tuple[str, ...] = ()
+    unlearned: tuple[int, ...] = ()
+    unread: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
+
+    def instance(self, id: str, task: str) -> Instance:
+        return Instance(id, task, *self)
+
+
+def conversation(turns: Any, max_turns: int, system: str = "") -> Conversation:
     """Alternating user and assistant messages, and notes on what was changed to get them.
 
-    Messages are {"role", "content"} or {"from", "value"}. A leading system message goes before
-    the first prompt with a blank line between; a last prompt without answer is left off.
+    Messages are {"role", "content"} or {"from", "value"}; their text may be given in parts. A
+    leading system message goes before the first prompt with a blank line between; a last prompt
+    without answer is left off. An answer that is marked not to be trained on stays, unlearned.
 
     Args:
         turns: a value of a record.
         max_turns: user/assistant pairs that are kept; what follows them is not looked at.
+        system: a system message that stands beside the turns; "" for none.
 
     Raises:
         RecordError: no list of messages, an unknown role, text that `text` refuses, roles that
             do not alternate from the user on, or no answer.
+        LeftOut: every answer is marked not to be trained on.
     """
     if not isinstance(turns, list) or not turns:
         raise RecordError("no messages", f"{shown(turns)} instead of a list of messages")
-    notes: list[str] = []
-    role, system = _message(turns[0], 1)
-    opening = int(role == "system")
+    first = _message(turns[0], 1)
+    opening = int(first.role == "system")
     kept = turns[opening : opening + 2 * max_turns]
     spoken = [_message(turn, number) for number, turn in enumerate(kept, start=1 + opening)]
-    system = system if opening else ""
-    if len(turns) > opening + len(kept):
-        notes.append("turns beyond max_turns left off")
-    for number, (role, _) in enumerate(spoken):
+    notes = ["turns beyond max_turns left off"] if len(turns) > opening + len(kept) else []
+    for number, turn in enumerate(spoken):
         expected = ("user", "assistant")[number % 2]
-        if role != expected:
-            detail = f"message {number + 1} is of the {role}, where the {expected} is next"
+        if turn.role != expected:
+            detail = f"message {number + 1} is of the {turn.role}, where the {expected} is next"
             raise RecordError("roles do not alternate", detail)
     if len(spoken) % 2:
         spoken.pop()
         notes.append("last prompt without answer left off")
     if not spoken:
         raise RecordError("answer is missing")
-    if system:
-        spoken[0] = ("user", f"{system}\n\n{spoken[0][1]}")
+    unlearned = tuple(place for place in range(1, len(spoken), 2) if spoken[place].mark)
+    if 2 * len(unlearned) == len(spoken):
+        raise LeftOut(f"marked {spoken[1].mark}")
+    notes += [f"answer marked {spoken[place].mark} not learned" for place in unlearned]
+    if any(turn.joined for turn in spoken):
+        notes.append("parts of a message joined")
+    if system := first.text if opening and first.text else system:
+        spoken[0] = spoken[0]._replace(text=f"{system}\n\n{spoken[0].text}")
         notes.append("system message put before the prompt")
-    return tuple(Message(role=role, content=said) for role, said in spoken), tuple(notes)
+    left = [key for turn in (*[first] * opening, *spoken) for key in turn.left]
+    return Conversation(
+        tuple(Message(role=turn.role, content=turn.text) for turn in spoken),
+        tuple(notes),
+        unlearned,
+        tuple(f"messages.{key}" for key in left if _matters(key)),
+        tuple(f"messages.{key}" for key in left if not _matters(key)),
+    )
 
 
-def _message(turn: Any, number: int) -> tuple[Any, str]:
+def system_beside(record: Watched, turns: Any) -> str:
+    """The system message that a record keeps in a column beside its turns; "" for none.
+
+    One that the turns begin with has the preference: the column then counts as unread.
+    """
+    begins = turns[0] if isinstance(turns, list) and turns else None
+    if isinstance(begins, dict) and begins.get("role", begins.get("from")) == "system":
+        return ""
+    for column in ("system", "system_prompt"):
+        value = dict.get(record, column)
+        if isinstance(value, str) and value.strip():
+            return text(record[column], "system message")
+    return ""
+
+
+class _Turn(NamedTuple):
+    """A message as it was read; `left` holds what else it holds, `mark` says "do not train"."""
+
+    role: Any
+    text: str
+    mark: str
+    joined: bool
+    left: list[str]
+
+
+def _message(turn: Any, number: int) -> _Turn:
     """Role and text of a message; an empty system message has the text ""."""
     if not isinstance(turn, dict):
         raise RecordError("a message is not an object", f"message {number} is {shown(turn)}")
+    turn = Watched(turn)
     keys = ("from", "value") if "from" in turn else ("role", "content")
     name, said = (turn.get(key) for key in keys)
     role = _ROLE.get(name.lower()) if isinstance(name, str) else None
     if role is None:
         raise RecordError("unknown role", f"message {number} is of {shown(name)}")
+    mark = untrained(turn)
     if role == "system" and (said is None or said == ""):
-        return role, ""
+        return _Turn(role, "", mark, False, list(turn.unread()))
+    joined = isinstance(said, list)
     what = {"user": "prompt", "assistant": "answer", "system": "system message"}[role]
-    return role, text(said, what)
+    spoken = text(_whole(said, number) if joined else said, what)
+    return _Turn(role, spoken, mark, joined, list(turn.unread()))
+
+
+def _whole(parts: list[Any], number: int) -> str:
+    """The text of a message that is given as [{"type": "text", "text": ...}, ...]."""
+    texts = []
+    for part in parts:
+        said = part.get("text") if isinstance(part, dict) else part
+        kind = part.get("type", "text") if isinstance(part, dict) else "text"
+        if kind != "text" or not isinstance(said, str):
+            raise RecordError("a message holds more than text", f"message {number}: {shown(kind)}")
+        texts.append(said)
+    return "".join(texts)
+
+
+def _matters(key: str) -> bool:
+    # Of a message, a number or a switch of unknown name may be a mark, too.
+    return carries_meaning(key, "")
 
 
 def shown(value: Any) -> str:

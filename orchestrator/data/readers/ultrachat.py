@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from orchestrator.config.sources import UltraChatSource
 from orchestrator.data.instance import UNLABELLED, Instance
 from orchestrator.data.readers.containers import records
 from orchestrator.data.readers.files import content
-from orchestrator.data.readers.record import Place, conversation, own_id
+from orchestrator.data.readers.record import Place, conversation, own_id, system_beside
+from orchestrator.data.readers.watched import Watched
 
 __all__ = ["content", "instance", "records"]
 
 
-def instance(record: dict[str, Any], source: UltraChatSource, place: Place) -> Instance:
-    messages, notes = conversation(record.get("messages"), source.max_turns)
-    return Instance(own_id(record, "prompt_id", place), UNLABELLED, messages, notes)
+def instance(record: Watched, source: UltraChatSource, place: Place) -> Instance:
+    turns = record.get("messages")
+    found = conversation(turns, source.max_turns, system_beside(record, turns))
+    return found.instance(own_id(record, "prompt_id", place), UNLABELLED)

@@ -1,0 +1,129 @@
+"""A few rows of a study as the model will see them, before anything runs; no engine is started."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator import models
+from orchestrator.config import Study, TrialConfig, expand
+from orchestrator.data.dataset import SPLITS, load_messages_of, load_unlearned_of, name_of
+from orchestrator.layout import Layout
+from orchestrator.screen import Screen, quiet_streams
+from orchestrator.stages.dataset import build_dataset, tell_unread
+from orchestrator.store import ArtifactStore, check_remote_store
+from orchestrator.training.encode import Encoder
+from orchestrator.training.proof import Prover
+from orchestrator.training.templates import check_template, load_tokenizer, make_template
+
+OPEN, CLOSE = "[[", "]]"  # around what carries loss, so that it shows without colour, too
+
+
+def show_rows(study: Study, rows: int) -> bool:
+    """Print so many rows of each set, spread evenly over it.
+
+    Args:
+        study: each data set of it is shown under each model, template and length once.
+        rows: of each set, at most.
+
+    Returns:
+        Whether all of them can be fed as they are; why others cannot is printed in their place.
+
+    Raises:
+        UserError: data that cannot be read, or a model that cannot be had.
+    """
+    if study.remote_store:
+        check_remote_store(study.remote_store)
+    configs = {
+        (c.data.model_dump_json(), c.model.name, c.model.template, c.model.max_length): c
+        for c in (trial.config for trial in expand(study))
+    }
+    sound = True
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        quiet_streams(Path(scratch) / "log") as console,
+        Screen(console) as screen,
+    ):
+        for config in configs.values():
+            sound &= _show(config, ArtifactStore(Layout.of(study).store, None), rows, screen)
+    return sound
+
+
+def _show(config: TrialConfig, store: ArtifactStore, rows: int, screen: Screen) -> bool:
+    """The rows of one data set under one model."""
+    instances = build_dataset(config.data, store)
+    model = config.model
+    tokenizer = load_tokenizer(models.resolve(model.name, store.path))
+    odd = check_template(model.template, tokenizer)
+    told = [*tell_unread(instances.info, config.data), *([("note", odd)] if odd else [])]
+    for mark, sentence in told:
+        screen.tell(sentence, mark)
+    screen.print(
+        Text(f"model {model.name}, template {model.template!r}: {OPEN}what carries loss{CLOSE}")
+    )
+    encoder = Encoder(tokenizer, make_template(model.template, tokenizer), Prover(tokenizer))
+    first, sound = 0, True
+    for split in (name for name in SPLITS if name in instances.info["splits"]):
+        size = instances.info["splits"][split]["instances"]
+        spread = first + np.arange(min(rows, size)) * size // min(rows, size)
+        first += size
+        unlearned = load_unlearned_of(instances.path, spread)
+        made = encoder.rows(load_messages_of(instances.path, spread), unlearned)
+        for place, (row, (ids, marks)) in enumerate(zip(spread.tolist(), made, strict=True)):
+            name = name_of(instances.path, row)
+            screen.print()
+            if place in encoder.refused:
+                screen.tell(f"{name} is refused: {encoder.refused[place]}")
+                sound = False
+            else:
+                _print_row(screen.console, name, ids, marks, model.max_length, tokenizer)
+    return sound
+
+
+def _print_row(
+    console: Console,
+    name: str,
+    ids: list[int],
+    marks: list[bool],
+    max_length: int,
+    tokenizer: Any,
+) -> None:
+    kept = min(len(ids), max_length)
+    learned = sum(marks[:max_length])
+    lengths = f"{len(ids):,} tokens, {sum(marks):,} learned"
+    if kept < len(ids):
+        lengths += f"; cut to model.max_length: {kept:,}, {learned:,} learned"
+    if not learned:
+        lengths += "; no answer is left, the row has no loss"
+    console.print(Text(f"{name}: {lengths}", style="bold"), soft_wrap=True)
+    shown = Text()
+    for text, carries in _runs(ids[:max_length], marks[:max_length], tokenizer):
+        shown.append(f"{OPEN}{text}{CLOSE}" if carries else text, "green" if carries else "")
+    if kept < len(ids):
+        shown.append(" ... (cut)", "red")
+    console.print(shown, soft_wrap=True)
+
+
+def _runs(ids: Sequence[int], marks: Sequence[bool], tokenizer: Any) -> Iterator[tuple[str, bool]]:
+    """The text of each stretch of tokens that do, or do not, carry loss."""
+    changes = [place for place in range(1, len(ids)) if marks[place] != marks[place - 1]]
+    before = ""
+    for end in (*changes, len(ids)):
+        # From the start each time: some decoders leave out the space that a text begins with.
+        whole = tokenizer.decode(ids[:end], clean_up_tokenization_spaces=False)
+        yield _printable(whole[len(before) :]), marks[end - 1]
+        before = whole
+
+
+def _printable(text: str) -> str:
+    """A text without what would move a terminal's cursor or change its colours."""
+    return "".join(
+        char if char in "\n\t" or char.isprintable() else char.encode("unicode_escape").decode()
+        for char in text
+    )

@@ -1,0 +1,163 @@
+"""Proof that a model is fed what the data says, row by row.
+
+The template has shown where each message stands in the text that is tokenised. What is left to
+prove is that the tokens are that text, that no text of the data became a special token, and that
+the tokens which carry loss are the answers with their end marks and nothing else.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from orchestrator.errors import DataError
+from orchestrator.training.marks import ending_ids, special_ids
+from orchestrator.training.templates import Piece, endless
+
+CUTS = 8  # rounds in which look-alikes of special tokens are cut apart
+AROUND = 40  # characters shown on each side of where two texts part
+
+Encoded = tuple[list[int], list[tuple[int, int]]]  # ids, and (begin, end) of each in its text
+
+
+class Prover:
+    """What a tokenizer makes of pieces of text, and whether it is what they say."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._special = special_ids(tokenizer)
+        self._ends = ending_ids(tokenizer)
+
+    def as_text(self, piece: Piece, encoded: Encoded) -> Encoded:
+        """The tokens of a piece, those that do not keep to their message cut in two.
+
+        Text of the data that looks like a special token becomes plain text, and a token that holds
+        text of the template and of an answer becomes one of each. Other pieces stay as they are.
+
+        Raises:
+            DataError: text of the data stays a special token, as what the tokenizer does not know.
+        """
+        cuts: set[int] = set()
+        for _ in range(CUTS):
+            wrong = self._look_alikes(piece, encoded) | _straddling(piece, encoded)
+            if not wrong - cuts:
+                break
+            cuts |= wrong
+            encoded = self._encode(piece.text, sorted(cuts))
+        if left := self._look_alikes(piece, encoded):
+            at = min(left)
+            raise DataError(
+                f"the tokenizer makes a special token of text of the data, at "
+                f"{_around(piece.text, at)}. Mend the text, or leave the row out"
+            )
+        return encoded
+
+    def prove(self, piece: Piece, encoded: Encoded, marks: Sequence[bool]) -> None:
+        """Refuse tokens that are not their text, or marks that are not the answers.
+
+        Args:
+            piece: with an end mark behind each answer, if the template writes it.
+            encoded: its tokens, and where they stand.
+            marks: for each token, whether it carries loss.
+
+        Raises:
+            DataError: with both texts.
+        """
+        ids, offsets = encoded
+        self._compare(piece.text, ids, "")
+        for begin, end in piece.answers:
+            held = [
+                place
+                for place, (first, last) in enumerate(offsets)
+                if marks[place] and last > begin and first < end
+            ]
+            self._compare(piece.text[begin:end], [ids[place] for place in held], " as the answer")
+
+    def check_end(self, piece: Piece) -> None:
+        """Refuse a piece with an answer that no token ends.
+
+        Raises:
+            DataError: what to type instead.
+        """
+        if not piece.ended:
+            raise DataError(endless(self._tokenizer))
+
+    def _compare(self, text: str, ids: list[int], what: str) -> None:
+        """Raises DataError unless the ids say the text, white space and Unicode forms aside."""
+        fed = self._tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        wanted, found = _plain(text), _plain(fed)
+        if wanted != found:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(wanted, found, strict=False)) if a != b),
+                min(len(wanted), len(found)),
+            )
+            raise DataError(
+                f"the tokenizer does not keep the text. The data: {_around(wanted, at)}; the model "
+                f"would be fed{what}: {_around(found, at)} (both without white space). Mend the "
+                "text, leave the row out, or take another model"
+            )
+
+    def _look_alikes(self, piece: Piece, encoded: Encoded) -> set[int]:
+        """Where to cut special tokens that text of the messages became: behind a character."""
+        found: set[int] = set()
+        if self._special.isdisjoint(encoded[0]):
+            return found
+        for id, (begin, end) in zip(*encoded, strict=True):
+            if id in self._special and any(
+                begin < stop and end > start for start, stop in piece.messages
+            ):
+                text = piece.text[begin:end]
+                found.add(begin + len(text) - len(text.lstrip()) + 1)
+        return found
+
+    def _encode(self, text: str, cuts: list[int]) -> Encoded:
+        """The tokens of a text whose parts are tokenised apart."""
+        places = [0, *cuts, len(text)]
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        for start, stop in pairwise(places):
+            part_ids, part_offsets = self._encode_part(text[start:stop], begins=start == 0)
+            ids += part_ids
+            offsets += [(start + begin, start + end) for begin, end in part_offsets]
+        return ids, offsets
+
+    def _encode_part(self, part: str, *, begins: bool) -> Encoded:
+        """The tokens of a part of a text, as they are inside of it: some tokenizers put a space
+        before what they think is the beginning."""
+        anchors = ("",) if begins else ("a", "\n", "")
+        for anchor in anchors:
+            encoded = self._tokenizer(
+                anchor + part, add_special_tokens=False, return_offsets_mapping=True
+            )
+            ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+            size = len(anchor)
+            if not any(begin < size < end for begin, end in offsets):
+                break
+        kept = [place for place, (_, end) in enumerate(offsets) if end > size or not size]
+        return [ids[i] for i in kept], [(offsets[i][0] - size, offsets[i][1] - size) for i in kept]
+
+
+def _straddling(piece: Piece, encoded: Encoded) -> set[int]:
+    """Where answers begin inside a token that holds text of the template, too."""
+    begins = [begin for begin, _ in piece.answers]
+    return {
+        at
+        for first, last in encoded[1]
+        if last - first > 1
+        for at in begins
+        if first < at < last and piece.text[first:at].strip()
+    }
+
+
+def _plain(text: str) -> str:
+    """A text without white space, in the Unicode form that tokenizers agree on."""
+    return "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def _around(text: str, at: int) -> str:
+    begin, end = max(0, at - AROUND), at + AROUND
+    return repr("..." * (begin > 0) + text[begin:end] + "..." * (end < len(text)))
