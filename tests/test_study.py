@@ -31,7 +31,8 @@ STUDY = {
     "embedding": {"model": "random:tiny-bert"},
     "neighbours": {"shard_rows": 70, "depth": 40},
     "arrangement": {"selection": "both_ends", "rows": 22},
-    "model": {"name": "random:tiny-llama"},
+    # The arithmetic of GPUs, whatever this machine multiplies fast.
+    "model": {"name": "random:tiny-llama", "precision": "bfloat16"},
     "training": {"global_batch": BATCH, "learning_rate": 1e-3},
     "evaluation": {"every": 2},
     "sweep": {
@@ -187,6 +188,9 @@ def test_mlflow_has_one_parent_and_a_child_a_trial_with_each_point_once(finished
         }.items():
             history = client.get_metric_history(run.info.run_id, metric)
             assert sorted(point.step for point in history) == steps
+        fidelity = client.get_metric_history(run.info.run_id, "update_fidelity")
+        assert sorted(point.step for point in fidelity) == [2, 4, 6]
+        assert run.data.tags["precision"] == "bfloat16"
         assert len(run.data.tags["order_sha256"]) == 64
         assert run.data.params["training.global_batch"] == str(BATCH)
         assert len(run.inputs.dataset_inputs) == 1
@@ -228,6 +232,12 @@ def test_the_report_and_the_record_tell_what_was_run(finished):
     assert data_set["splits"]["pool"]["instances"] == 200
     assert len(data_set["trials"]) == 4
     assert "random:tiny-llama" in facts["models"]
+    assert facts["precision"] == ["bfloat16"]
+    assert "All trials computed in bfloat16, with float32 master weights." in page
+    for row in csv.DictReader((output / "tiny" / "summary.csv").open()):
+        assert row["precision"] == "bfloat16"
+        assert 0.95 < float(row["lowest_update_fidelity"]) < 1.05
+        assert 0 < float(row["changed_weights"]) < 1
 
 
 @pytest.fixture(scope="module")
