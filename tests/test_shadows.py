@@ -1,5 +1,6 @@
 """A module of the working folder that would hide a library is told before it is imported."""
 
+import os
 import subprocess
 import sys
 
@@ -39,9 +40,11 @@ def test_the_command_as_a_module_does_not_look_into_the_working_folder(work):
     code = "import sys, runpy; sys.argv[1:] = ['--help']; sys.path[0] = ''\ntry:\n"
     code += "    runpy.run_module('orchestrator.cli', run_name='__main__')\n"
     code += "finally: print('' in sys.path)"
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     shown = subprocess.run(
-        [sys.executable, "-c", code], cwd=work, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", code], cwd=work, env=plain, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
     assert shown.stdout.splitlines()[-1] == "False"
 
 
