@@ -14,8 +14,9 @@ from orchestrator.report.text import MISSING, interval, number, short_hash, sign
 
 # Sections of run.json that have a place of their own on the page.
 PLACED = {"command", "stages", "data", "near_duplicates", "embeddings", "tokens"}
-LOSS_COLUMNS = {
+DECIMAL_COLUMNS = {
     "query_loss", "held_out_loss", "off_target_loss", "best_query_loss", "query_loss_auc",
+    "lowest_update_fidelity", "changed_weights",
 }  # fmt: skip
 RATE_COLUMNS = {"seconds", "tokens_per_second"}
 STEP_COLUMNS = {"steps", "steps_to_90"}
@@ -127,10 +128,10 @@ def summary_table(trials: list[Trial]) -> Table:
 
 
 def _summary_cell(column: str, text: str) -> Cell:
-    kind = "number" if column in LOSS_COLUMNS | RATE_COLUMNS | STEP_COLUMNS else ""
+    kind = "number" if column in DECIMAL_COLUMNS | RATE_COLUMNS | STEP_COLUMNS else ""
     if not text:
         return Cell(MISSING, kind)
-    if column in LOSS_COLUMNS:
+    if column in DECIMAL_COLUMNS:
         return Cell(number(float(text)), kind)
     if column in RATE_COLUMNS:
         return Cell(f"{float(text):,.1f}", kind)
