@@ -188,8 +188,9 @@ def test_mlflow_has_one_parent_and_a_child_a_trial_with_each_point_once(finished
         }.items():
             history = client.get_metric_history(run.info.run_id, metric)
             assert sorted(point.step for point in history) == steps
-        fidelity = client.get_metric_history(run.info.run_id, "update_fidelity")
-        assert sorted(point.step for point in fidelity) == [2, 4, 6]
+        for metric in ("update_fidelity", "changed_weights"):
+            history = client.get_metric_history(run.info.run_id, metric)
+            assert sorted(point.step for point in history) == [2, 4, 6]
         assert run.data.tags["precision"] == "bfloat16"
         assert len(run.data.tags["order_sha256"]) == 64
         assert run.data.params["training.global_batch"] == str(BATCH)
