@@ -18,7 +18,7 @@ from orchestrator.training import tokens
 from orchestrator.training.templates import load_tokenizer
 
 DATASET_VERSION = 3
-TOKENS_VERSION = 2
+TOKENS_VERSION = 3
 
 
 def build_dataset(data: Data, store: ArtifactStore) -> Artifact:
@@ -41,7 +41,7 @@ def build_tokens(
         DataError: as `tokens.write`, for rows that would not be fed what their messages say.
     """
 
-    def make(folder: Path) -> dict[str, int]:
+    def make(folder: Path) -> dict[str, Any]:
         return tokens.write(
             dataset.load_messages(instances.path),
             load_tokenizer(model_path),
@@ -96,6 +96,17 @@ def describe_tokens(info: Mapping[str, Any]) -> str:
         note += f", white space of {info['reshaped']:,} changed by the chat template"
     of = "all" if info["proved"] == info["instances"] else f"{info['proved']:,}"
     return f"{info['tokens']:,} tokens, {of} rows proved to be their text{note}"
+
+
+def tell_changed(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A warning for each kind of thing that the tokenizer changes inside of messages."""
+    for what, rows in info["changed"].items():
+        yield (
+            "warning",
+            f"tokens: the tokenizer changes {what} in {rows:,} of {info['proved']:,} proved rows, "
+            f"such as {info['examples'][what]}. Where that matters, as in code and formulas, take "
+            "another model",
+        )
 
 
 def tell_unread(info: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]]:

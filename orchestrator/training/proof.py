@@ -1,8 +1,10 @@
 """Proof that a model is fed what the data says, row by row.
 
 The template has shown where each message stands in the text that is tokenised. What is left to
-prove is that the tokens are that text, that no text of the data became a special token, and that
-the tokens which carry loss are the answers with their end marks and nothing else.
+prove is that the tokens are that text, that no text of the data became a token that marks, and
+that the tokens which carry loss are the answers with their end marks and nothing else. White space
+inside messages and Unicode forms (2³ and 23) belong to the text, but some tokenizers always change
+them: a row is fed then, and what was changed is told.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from orchestrator.training.templates import Piece, endless
 
 CUTS = 8  # rounds in which look-alikes of special tokens are cut apart
 AROUND = 40  # characters shown on each side of where two texts part
+# What of a message may be changed on its way to the model, counted and told.
+WHITE_SPACE = "white space"
+FORMS = "forms of characters"
 
 Encoded = tuple[list[int], list[tuple[int, int]]]  # ids, and (begin, end) of each in its text
 
@@ -54,7 +59,7 @@ class Prover:
             )
         return encoded
 
-    def prove(self, piece: Piece, encoded: Encoded, marks: Sequence[bool]) -> None:
+    def prove(self, piece: Piece, encoded: Encoded, marks: Sequence[bool]) -> dict[str, str]:
         """Refuse tokens that are not their text, or marks that are not the answers.
 
         Args:
@@ -62,11 +67,15 @@ class Prover:
             encoded: its tokens, and where they stand.
             marks: for each token, whether it carries loss.
 
+        Returns:
+            What the tokenizer changes of messages and is fed all the same, WHITE_SPACE or FORMS,
+            with the first place of each in both texts.
+
         Raises:
             DataError: with both texts.
         """
         ids, offsets = encoded
-        self._compare(piece.text, ids, "")
+        fed = self._compare(piece.text, ids, "")
         for begin, end in piece.answers:
             held = [
                 place
@@ -74,6 +83,31 @@ class Prover:
                 if marks[place] and last > begin and first < end
             ]
             self._compare(piece.text[begin:end], [ids[place] for place in held], " as the answer")
+        return {} if _composed(fed) == _composed(piece.text) else self._changes(piece, encoded)
+
+    def _changes(self, piece: Piece, encoded: Encoded) -> dict[str, str]:
+        """What is changed inside of messages; their ends belong to the template."""
+        changes: dict[str, str] = {}
+        for begin, end in piece.messages:
+            ids = [
+                id
+                for id, (first, last) in zip(*encoded, strict=True)
+                if last > begin and first < end
+            ]
+            wanted, found = _composed(piece.text[begin:end]), _composed(self._decode(ids))
+            if wanted in found:
+                continue
+            forms = "".join(wanted.split()) not in "".join(found.split())
+            at = _parting(wanted, found)
+            told = f"the data: {_around(wanted, at)}; the model is fed: {_around(found, at)}"
+            changes.setdefault(FORMS if forms else WHITE_SPACE, told)
+        return changes
+
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
 
     def check_end(self, piece: Piece) -> None:
         """Refuse a piece with an answer that no token ends.
@@ -84,22 +118,19 @@ class Prover:
         if not piece.ended:
             raise DataError(endless(self._tokenizer))
 
-    def _compare(self, text: str, ids: list[int], what: str) -> None:
-        """Raises DataError unless the ids say the text, white space and Unicode forms aside."""
-        fed = self._tokenizer.decode(
-            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+    def _compare(self, text: str, ids: list[int], what: str) -> str:
+        """What the ids say; raises DataError unless it is the text, white space and Unicode forms
+        aside."""
+        fed = self._decode(ids)
         wanted, found = _plain(text), _plain(fed)
         if wanted != found:
-            at = next(
-                (i for i, (a, b) in enumerate(zip(wanted, found, strict=False)) if a != b),
-                min(len(wanted), len(found)),
-            )
+            at = _parting(wanted, found)
             raise DataError(
                 f"the tokenizer does not keep the text. The data: {_around(wanted, at)}; the model "
                 f"would be fed{what}: {_around(found, at)} (both without white space). Mend the "
                 "text, leave the row out, or take another model"
             )
+        return fed
 
     def _look_alikes(self, piece: Piece, encoded: Encoded) -> set[int]:
         """Where to cut special tokens that text of the messages became: behind a character."""
@@ -156,6 +187,19 @@ def _straddling(piece: Piece, encoded: Encoded) -> set[int]:
 def _plain(text: str) -> str:
     """A text without white space, in the Unicode form that tokenizers agree on."""
     return "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def _composed(text: str) -> str:
+    """A text without white space at its ends, in the one Unicode form that changes no character."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _parting(one: str, other: str) -> int:
+    """Where two texts begin to differ."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )
 
 
 def _around(text: str, at: int) -> str:
