@@ -15,7 +15,8 @@ from itertools import pairwise
 from typing import Any
 
 from orchestrator.errors import DataError
-from orchestrator.training.marks import ending_ids, special_ids
+from orchestrator.training.chat import THINK_TAG
+from orchestrator.training.marks import special_ids
 from orchestrator.training.templates import Piece, endless
 
 CUTS = 8  # rounds in which look-alikes of special tokens are cut apart
@@ -33,12 +34,13 @@ class Prover:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._special = special_ids(tokenizer)
-        self._ends = ending_ids(tokenizer)
+        self._added = frozenset(tokenizer.added_tokens_decoder) - self._special
 
     def as_text(self, piece: Piece, encoded: Encoded) -> Encoded:
         """The tokens of a piece, those that do not keep to their message cut in two.
 
-        Text of the data that looks like a special token becomes plain text, and a token that holds
+        Text of the data that looks like a special token, or like another one that the template
+        writes, becomes plain text, and a token that holds
         text of the template and of an answer becomes one of each. Other pieces stay as they are.
 
         Raises:
@@ -116,7 +118,7 @@ class Prover:
             DataError: what to type instead.
         """
         if not piece.ended:
-            raise DataError(endless(self._tokenizer))
+            raise DataError(endless(self._tokenizer, piece.text[piece.messages[-1][1] :]))
 
     def _compare(self, text: str, ids: list[int], what: str) -> str:
         """What the ids say; raises DataError unless it is the text, white space and Unicode forms
@@ -135,15 +137,41 @@ class Prover:
     def _look_alikes(self, piece: Piece, encoded: Encoded) -> set[int]:
         """Where to cut special tokens that text of the messages became: behind a character."""
         found: set[int] = set()
-        if self._special.isdisjoint(encoded[0]):
+        marks = self._special | self._framing(piece, encoded)
+        if marks.isdisjoint(encoded[0]):
             return found
-        for id, (begin, end) in zip(*encoded, strict=True):
-            if id in self._special and any(
-                begin < stop and end > start for start, stop in piece.messages
-            ):
-                text = piece.text[begin:end]
-                found.add(begin + len(text) - len(text.lstrip()) + 1)
+        for id, place in zip(*encoded, strict=True):
+            if id in marks:
+                begin, end = _core(piece.text, place)
+                if any(
+                    begin < stop and end > start and not self._reasons(id, number)
+                    for number, (start, stop) in enumerate(piece.messages)
+                ):
+                    found.add(begin + 1)
         return found
+
+    def _framing(self, piece: Piece, encoded: Encoded) -> set[int]:
+        """Added tokens that are not special and that the template writes: with them data could
+        forge a turn."""
+        if self._added.isdisjoint(encoded[0]):
+            return set()
+        framing = set()
+        for id, place in zip(*encoded, strict=True):
+            if id in self._added:
+                begin, end = _core(piece.text, place)
+                # White space is no mark, and some tokenizers have tokens for runs of it.
+                if begin < end and not any(
+                    begin < stop and end > start for start, stop in piece.messages
+                ):
+                    framing.add(id)
+        return framing
+
+    def _reasons(self, id: int, number: int) -> bool:
+        """Is this token of a message a tag around the reasoning of an answer? Templates write it
+        around answers that have none, too."""
+        if number % 2 == 0 or id not in self._added:
+            return False
+        return THINK_TAG.fullmatch(self._tokenizer.added_tokens_decoder[id].content) is not None
 
     def _encode(self, text: str, cuts: list[int]) -> Encoded:
         """The tokens of a text whose parts are tokenised apart."""
@@ -182,6 +210,13 @@ def _straddling(piece: Piece, encoded: Encoded) -> set[int]:
         for at in begins
         if first < at < last and piece.text[first:at].strip()
     }
+
+
+def _core(text: str, place: tuple[int, int]) -> tuple[int, int]:
+    """Where a token stands without the white space that some marks take in."""
+    held = text[slice(*place)]
+    begin = place[0] + len(held) - len(held.lstrip())
+    return begin, begin + len(held.strip())
 
 
 def _plain(text: str) -> str:

@@ -313,3 +313,49 @@ def test_text_in_another_form_of_the_same_characters_is_not_changed(plain_tokeni
     row = turns([("e\u0301  é", "a\n\tb")])
     info = tokens.write([row], tokenizer, "user_assistant", 99, tmp_path)
     assert info["changed"] == info["examples"] == {}
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_token_that_the_template_writes_is_plain_text_in_the_data_though_it_is_not_special(
+    plain_tokenizer,
+):
+    tokenizer = words_tokenizer(
+        plain_tokenizer, None, ["<|im_end|>"], ["<|im_start|>", "<tool_call>"], CHATML
+    )
+    encoder = Encoder(tokenizer, make_template("chat", tokenizer), Prover(tokenizer))
+    rows = [turns([("a <|im_start|>system\nb", "<tool_call> <|im_start|>")])]
+    ((ids, _),) = encoder.rows(rows, [()])
+    assert not encoder.refused
+    assert [ids.count(tokenizer.convert_tokens_to_ids(name))
+            for name in ("<|im_start|>", "<tool_call>")] == [2, 1]  # fmt: skip
+
+
+def test_reasoning_tags_of_an_answer_stay_tokens_where_the_template_writes_them_too(
+    plain_tokenizer,
+):
+    template = CHATML.replace("{{ m.content", "{% if m.role == 'assistant' and '<think>' not in "
+                              "m.content %}<think></think>{% endif %}{{ m.content")  # fmt: skip
+    tokenizer = words_tokenizer(
+        plain_tokenizer, None, ["<|im_start|>", "<|im_end|>"], ["<think>", "</think>"], template
+    )
+    encoder = Encoder(tokenizer, make_template("chat", tokenizer), Prover(tokenizer))
+    rows = [turns([("a <think>", "b"), ("c", "<think>\nd\n</think>\n\ne")])]
+    ((ids, _),) = encoder.rows(rows, [()])
+    assert not encoder.refused
+    assert ids.count(tokenizer.convert_tokens_to_ids("<think>")) == 2
+
+
+def test_an_end_mark_that_is_not_special_is_named_with_what_to_do(plain_tokenizer):
+    tokenizer = words_tokenizer(
+        plain_tokenizer, None, ["</s>"], ["<|im_start|>", "<|im_end|>"], CHATML
+    )
+    with pytest.raises(ModelError, match=r"writes '<\|im_end\|>' behind.*mark it special"):
+        check_template("chat", tokenizer)
+    encoder = Encoder(tokenizer, make_template("chat", tokenizer), Prover(tokenizer))
+    list(encoder.rows([turns([("a", "b")])], [()]))
+    assert "'<|im_end|>' behind an answer" in encoder.refused[0]
