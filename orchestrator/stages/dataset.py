@@ -17,7 +17,7 @@ from orchestrator.store import ArtifactStore
 from orchestrator.training import tokens
 from orchestrator.training.templates import load_tokenizer
 
-DATASET_VERSION = 3
+DATASET_VERSION = 4
 TOKENS_VERSION = 3
 
 

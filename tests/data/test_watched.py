@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.config.sources import Data
 from orchestrator.data import dataset
-from orchestrator.data.readers.record import LeftOut, conversation
+from orchestrator.data.readers.record import LeftOut, RecordError, conversation
 from orchestrator.data.readers.watched import Watched, carries_meaning, repeats, untrained
 from orchestrator.errors import DataError
 from tests.data.conftest import contents, read_all, row, source
@@ -151,3 +151,76 @@ def test_text_in_parts_is_joined_and_other_parts_are_refused(jsonl):
 )  # fmt: skip
 def test_what_a_model_would_have_to_see_is_told_from_what_describes_it(name, value, means):
     assert carries_meaning(name, value) is means
+
+
+TWO = [PAIR[0], PAIR[1] | {"content": "one"}, PAIR[0], PAIR[1] | {"content": "two"}]
+
+
+@pytest.mark.parametrize(
+    ("marks", "unlearned", "unread"),
+    [
+        ({"loss_mask": [0, 1]}, (1,), {}),
+        ({"train": [False, False, False, True]}, (1,), {}),
+        ({"weights": [1, 0.0]}, (3,), {}),
+        ({"train": ["yes", "no"]}, (3,), {}),
+        ({"loss_mask": [1, 1]}, (), {}),
+        ({"loss_mask": [0, 1, 1]}, (), {"loss_mask": 1}),
+        ({"weights": [0.5, 1]}, (), {"weights": 1}),
+        ({"is_correct": [1, 0, 1]}, (), {"is_correct": 1}),
+    ],
+)
+def test_marks_in_a_list_beside_the_messages_are_obeyed_or_named(jsonl, marks, unlearned, unread):
+    (found,), counts = read_all(jsonl([{**row(0), "messages": TWO} | marks], max_turns=9, **CHAT))
+    assert found.unlearned == unlearned
+    assert {name: counts.unread[name] for name in marks if counts.unread[name]} == unread
+    assert not counts.metadata
+
+
+def test_a_list_of_marks_is_of_the_turns_with_their_system_message(write):
+    turns = [{"from": "system", "value": "s"}, {"from": "human", "value": "q"},
+             {"from": "gpt", "value": "a"}, {"from": "human", "value": "r"},
+             {"from": "gpt", "value": "b"}]  # fmt: skip
+    record = {"conversations": turns, "loss_mask": [0, 0, 0, 0, 1]}
+    path = write("rows.jsonl", [record])
+    (found,), counts = read_all(source("sharegpt", path=path, max_turns=9))
+    assert found.unlearned == (1,)
+    assert not counts.unread
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [({"weight": "0"}, "weight: 0"), ({"train": "False"}, "train: false"),
+     ({"is_correct": "no"}, "is_correct: no"), ({"weight": -1}, "weight: -1")],
+)  # fmt: skip
+def test_marks_in_words_and_weights_below_zero_are_obeyed(jsonl, mark, said):
+    _, counts = read_all(jsonl([row(0) | mark, row(1)]))
+    assert counts.dropped == {f"marked {said}": 1}
+
+
+def test_a_column_that_the_study_names_is_no_mark(jsonl):
+    fields = {"completion": "is_correct"}
+    (found,), _ = read_all(jsonl([row(0) | {"is_correct": "no"}], fields=fields))
+    assert found.messages[1]["content"] == "no"
+
+
+def test_a_developer_turn_is_a_system_turn_and_an_empty_one_hides_no_column(jsonl):
+    turns = [{"role": "developer", "content": "Be brief."}, *PAIR]
+    assert conversation(turns, 1).messages[0]["content"] == "Be brief.\n\nq"
+    turns = [{"role": "system", "content": ""}, *PAIR]
+    records = [{"id": "k", "task": "t", "system": "In French.", "messages": turns}]
+    (found,), counts = read_all(jsonl(records, **CHAT))
+    assert contents(found) == ["In French.\n\nq", "a"]
+    assert counts.unread == {}
+
+
+def test_a_message_that_is_a_tool_call_without_text_is_called_so():
+    turns = [PAIR[0], {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}]
+    with pytest.raises(RecordError, match=r"tool call without text \(message 2: tool_calls\)"):
+        conversation(turns, 1)
+
+
+def test_keys_of_parts_that_nothing_reads_are_named():
+    parts = [{"type": "text", "text": "one", "weight": 0, "id": "x"}]
+    found = conversation([PAIR[0], PAIR[1] | {"content": parts}], 1)
+    assert found.unread == ("messages.content.weight",)
+    assert found.metadata == ("messages.content.id",)

@@ -174,7 +174,7 @@ def _instance(reader: Reader, record: Any, source: Source, place: Place) -> Inst
     """
     if not isinstance(record, Watched):
         return reader.instance(record, source, place)
-    if mark := untrained(record):
+    if mark := untrained(record, _named_columns(source)):
         raise LeftOut(f"marked {mark}")
     instance = reader.instance(record, source, place)
     left = {
@@ -189,6 +189,17 @@ def _instance(reader: Reader, record: Any, source: Source, place: Place) -> Inst
         unread=(*instance.unread, *(name for name, means in left.items() if means)),
         metadata=(*instance.metadata, *(name for name, means in left.items() if not means)),
     )
+
+
+def _named_columns(source: Source) -> set[str]:
+    """Columns that the study file says what they are."""
+    fields = getattr(source, "fields", None)
+    if fields is None:
+        return set()
+    named = (fields.id, fields.task, fields.messages, fields.prompt, fields.completion)
+    return {
+        name for names in named if names for name in (names if isinstance(names, list) else [names])
+    }
 
 
 def _joined_columns(source: Source) -> set[str]:

@@ -8,6 +8,7 @@ warned of, or it describes the record (ids, sources, scores) and is named calmly
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from orchestrator.data.instance import Message
@@ -34,6 +35,16 @@ METADATA = re.compile(
 # A mark of these names with such a value says that the answer is not to be learned.
 SWITCHES = ("is_correct", "train", "trainable", "training", "loss", "learn")
 WEIGHTS = ("weight", "loss_weight", "loss_mask")
+WORDS = {"false": False, "no": False, "true": True, "yes": True, "0": 0, "0.0": 0, "1": 1, "1.0": 1}
+# Lists of marks, one of each message or answer, and the mark of each.
+LISTED = {name + end: name for name in (*SWITCHES, *WEIGHTS) for end in ("", "s")}
+
+ROLES = {
+    "user": ("user", "human", "prompter"),
+    "assistant": ("assistant", "gpt", "chatgpt", "bot", "model", "bing", "bard"),
+    "system": ("system", "developer"),
+}
+ROLE = {name: role for role, names in ROLES.items() for name in names}
 QUOTED = 30  # characters from which a text that stands in another one is no accident
 
 
@@ -59,24 +70,58 @@ class Watched(dict[str, Any]):
         }
 
 
-def untrained(record: Watched) -> str:
+def untrained(record: Watched, other: Collection[str] = ()) -> str:
     """The mark of a record or message that says "do not train", as `weight: 0`; else "".
 
     Marks that say the opposite (`weight: 1`, `train: true`) count as read; other values of these
     names, such as a weight of 0.5, do not, because nothing here obeys them.
+
+    Args:
+        record: with its marks.
+        other: columns that are something else, because the study file names them.
     """
-    marks = [
-        f"{name}: {str(value).lower()}" if isinstance(value, bool) else f"{name}: 0"
-        for name in (*SWITCHES, *WEIGHTS)
-        if name in record and _is_mark(name, record) and not (value := record[name])
+    found = ""
+    for name in (*SWITCHES, *WEIGHTS):
+        # Not through `record[name]` at first: a value that is no mark was not read.
+        says = None if name in other else _says(name, dict.get(record, name))
+        if says is not None:
+            mark = f"{name}: {_written(record[name])}"
+            found = found or ("" if says else mark)
+    return found
+
+
+def marked(record: Watched, turns: Any) -> Any:
+    """Turns with the marks that a record keeps in lists beside them, as `loss_mask: [0, 1]`.
+
+    A list is of the turns, or of the answers among them, by its length. One of another length, or
+    with other values, stays unread.
+    """
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        return turns
+    answers = [
+        place
+        for place, turn in enumerate(turns)
+        if ROLE.get(str(turn.get("role", turn.get("from"))).lower()) == "assistant"
     ]
-    return marks[0] if marks else ""
+    for name, mark in LISTED.items():
+        values = dict.get(record, name)
+        places = {len(answers): answers, len(turns): range(len(turns))}
+        if not isinstance(values, list) or not values or len(values) not in places:
+            continue
+        says = [_says(mark, value) for value in values]
+        if None not in says:
+            record[name]  # read
+            turns = [dict(turn) for turn in turns]
+            for place, value, trained in zip(places[len(values)], values, says, strict=True):
+                if not trained:
+                    turns[place][mark] = value
+    return turns
 
 
 def carries_meaning(name: str, value: Any) -> bool:
     """Would a model learn something else if this value were read?"""
     if isinstance(value, list | tuple) and all(isinstance(item, int | float) for item in value):
-        return False  # tokens, as P3 keeps them beside the text
+        return name in LISTED  # else tokens, as P3 keeps them beside the text
     if MEANING.fullmatch(name):
         return True
     if METADATA.fullmatch(name):
@@ -96,12 +141,24 @@ def repeats(value: Any, messages: tuple[Message, ...]) -> bool:
     )
 
 
-def _is_mark(name: str, record: Watched) -> bool:
-    # Not through `record[name]`: a value that is no mark was not read.
-    value = dict.__getitem__(record, name)
-    if name == "loss":  # as a number it is a measured one
-        return isinstance(value, bool)
-    return isinstance(value, bool) or (isinstance(value, int | float) and value in (0, 1))
+def _says(name: str, value: Any) -> bool | None:
+    """Whether a mark says "train"; None where the value is none of a mark."""
+    if isinstance(value, str):
+        value = WORDS.get(value.strip().lower(), value)
+    if isinstance(value, bool):
+        return value
+    if name == "loss" or not isinstance(value, int | float):
+        return None  # a loss that is a number is a measured one
+    if name in WEIGHTS and value < 0:
+        return False
+    return bool(value) if value in (0, 1) else None
+
+
+def _written(value: Any) -> str:
+    """A mark as a reason calls it: the same for 0 and 0.0, and for false and "False"."""
+    if isinstance(value, bool | str):
+        return str(value).strip().lower()
+    return f"{value:g}"
 
 
 def _blank(value: Any) -> bool:
