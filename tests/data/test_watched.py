@@ -147,7 +147,13 @@ def test_text_in_parts_is_joined_and_other_parts_are_refused(jsonl):
     [("input", "x", True), ("Context", "x", True), ("doc_id", "two words", False),
      ("level", "hard", False), ("remark", "two words", True), ("inputs", [1, 2], False),
      ("other", ["two words"], True), ("other", {"a": 1}, False), ("tools", {"a": 1}, True),
-     ("other", b"picture", True)],
+     ("other", b"picture", True), ("style", "as a pirate", False),
+     ("extra", "the answer must be in French, and all of it", True),
+     ("other", {"text": ["x", "y"], "label": ["A", "B"]}, True), ("options", {"A": "x"}, True),
+     ("meta", {"site": "web"}, False), ("meta", {"a": ["words " * 9]}, True),
+     ("masked", True, True), ("exclude", False, True), ("valid", True, True), ("bus", True, False),
+     ("tree_state", "ready", False), ("openai_moderation", [{"categories": {"x": "y"}}], False),
+     ("loss_mask", [0, 1, 1], True)],
 )  # fmt: skip
 def test_what_a_model_would_have_to_see_is_told_from_what_describes_it(name, value, means):
     assert carries_meaning(name, value) is means
@@ -224,3 +230,23 @@ def test_keys_of_parts_that_nothing_reads_are_named():
     found = conversation([PAIR[0], PAIR[1] | {"content": parts}], 1)
     assert found.unread == ("messages.content.weight",)
     assert found.metadata == ("messages.content.id",)
+
+
+def test_a_copy_of_a_short_prompt_behind_its_system_message_is_a_repeat(write):
+    turns = [{"role": "system", "content": "Be brief."}, *PAIR]
+    record = {"prompt": "q", "prompt_id": "x", "messages": turns, "category": "Chat"}
+    _, counts = read_all(source("no_robots", path=write("rows.jsonl", [record])))
+    assert counts.unread == counts.metadata == {}
+
+
+def test_a_column_that_holds_all_messages_is_a_repeat(jsonl):
+    whole = "Below is an instruction.\n### Instruction:\n{}\n### Input:\n{}\n### Response:\n{}"
+    said = ("Name what the water flows in.", "It is long.", "A river.")
+    record = dict(zip(("instruction", "input", "output"), said, strict=True))
+    fields = {**NO_TASKS, "prompt": ["instruction", "input"], "completion": "output"}
+    _, counts = read_all(jsonl([record | {"text": whole.format(*said)}], fields=fields))
+    assert counts.unread == {}
+    _, counts = read_all(
+        jsonl([record | {"text": whole.format("Other.", *said[1:])}], fields=fields)
+    )
+    assert counts.unread == {"text": 1}

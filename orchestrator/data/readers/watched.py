@@ -8,7 +8,7 @@ warned of, or it describes the record (ids, sources, scores) and is named calmly
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from orchestrator.data.instance import Message
@@ -20,16 +20,20 @@ MEANING = re.compile(
     "|reasoning(_content)?|thinking|thoughts?|rationale|explanation|chain_of_thought"
     "|tools?|tool_calls?|tool_call_id|functions?|function_call"
     "|images?|videos?|audios?|documents?|passage|article|prefix|suffix|chosen|rejected"
+    "|choices|options|answers"
     "|weights?|loss|loss_(weight|mask)|mask|train|train_detail)",
     re.IGNORECASE,
 )
+# Names of switches that may say what is not to be learned, and that nothing here obeys.
+DOUBTS = re.compile("mask.*|excluded?|skip(ped)?|ignored?|(is_)?(correct|valid)", re.IGNORECASE)
 # Names of what only describes a record.
 METADATA = re.compile(
     "(.*_)?(ids?|idx|index|uuid|key|hash|names?|sources?|dataset|origin|tasks?|type|category"
     "|categories|subset|split|topics?|domain|labels?|tags?|lang|languages?|licenses?|urls?"
     "|links?|title|author|user|date|time|timestamp|created|created_at|updated_at|model"
     "|generator|scores?|ratings?|quality|difficulty|toxicity|lengths?|tokens|turns|meta"
-    "|metadata|extra|info|level|grade|group|kind|style|format|template|answer_choices|version|file|filename|path)",
+    "|metadata|extra|info|level|grade|group|kind|style|format|template|answer_choices|version|file"
+    "|filename|path|role|state|status|subject|moderation|detoxify|emojis)|avatarUrl",
     re.IGNORECASE,
 )
 # A mark of these names with such a value says that the answer is not to be learned.
@@ -46,6 +50,7 @@ ROLES = {
 }
 ROLE = {name: role for role, names in ROLES.items() for name in names}
 QUOTED = 30  # characters from which a text that stands in another one is no accident
+TEXT = 40  # characters from which words are more than a label
 
 
 class Watched(dict[str, Any]):
@@ -124,21 +129,60 @@ def carries_meaning(name: str, value: Any) -> bool:
         return name in LISTED  # else tokens, as P3 keeps them beside the text
     if MEANING.fullmatch(name):
         return True
+    texts = list(_texts(value))
+    if any(len(text) > TEXT and " " in text.strip() for text in texts):
+        return True  # whatever its name
     if METADATA.fullmatch(name):
         return False
+    if isinstance(value, bool):
+        return DOUBTS.fullmatch(name) is not None
     # Text and pictures under a name that says nothing may be what the answer is about.
-    return not isinstance(value, bool | int | float | dict)
+    return bool(texts) or not isinstance(value, int | float | dict | list | tuple)
 
 
 def repeats(value: Any, messages: tuple[Message, ...]) -> bool:
-    """Does a text stand in the messages already, as a copy of the first prompt beside them?"""
-    if not isinstance(value, str):
-        return False
-    text = value.strip()
-    return any(
-        text == message["content"].strip() or (len(text) >= QUOTED and text in message["content"])
-        for message in messages
+    """Does a value hold no text but what stands in the messages already, as a copy of the first
+    prompt beside them, or what is all of the messages?"""
+    texts = list(_texts(value))
+    return bool(texts) and all(_repeats(text.strip(), messages) for text in texts)
+
+
+def _repeats(text: str, messages: tuple[Message, ...]) -> bool:
+    return _holds_all(text, messages) or any(
+        text == said
+        or said.endswith(f"\n\n{text}")  # a prompt behind its system message
+        or (len(text) >= QUOTED and text in said)
+        for said in (message["content"].strip() for message in messages)
     )
+
+
+def _holds_all(text: str, messages: tuple[Message, ...]) -> bool:
+    """Is a text the messages, one after another with something around each paragraph?"""
+    parts = [
+        part.strip()
+        for message in messages
+        for part in message["content"].split("\n\n")
+        if part.strip()
+    ]
+    if sum(map(len, parts)) < QUOTED:
+        return False
+    at = 0
+    for part in parts:
+        at = text.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The strings that a value holds, without blank ones."""
+    if isinstance(value, str):
+        if value.strip():
+            yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def _says(name: str, value: Any) -> bool | None:
