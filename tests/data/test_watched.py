@@ -1,5 +1,7 @@
 """Nothing that a record holds is lost without a word, and marks are obeyed."""
 
+import json
+
 import pytest
 
 from orchestrator.config.sources import Data
@@ -250,3 +252,19 @@ def test_a_column_that_holds_all_messages_is_a_repeat(jsonl):
         jsonl([record | {"text": whole.format("Other.", *said[1:])}], fields=fields)
     )
     assert counts.unread == {"text": 1}
+
+
+def test_an_instance_of_natural_instructions_is_watched_and_its_marks_are_obeyed(tmp_path):
+    task = {
+        "Definition": ["Do it"],
+        "Instances": [
+            {"id": "1", "input": "i", "output": ["o"], "is_correct": False},
+            {"id": "2", "input": "j", "output": ["o"], "context": "a river", "source": "web"},
+        ],
+    }
+    (tmp_path / "task1.json").write_text(json.dumps(task))
+    found, counts = read_all(source("niv2", path=str(tmp_path), split=None))
+    assert [instance.id for instance in found] == ["2"]
+    assert counts.dropped == {"marked is_correct: false": 1}
+    assert counts.unread == {"context": 1}
+    assert counts.metadata == {"source": 1}

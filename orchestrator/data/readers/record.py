@@ -6,11 +6,19 @@ is for the message of an error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from orchestrator.data.instance import Instance, Message
-from orchestrator.data.readers.watched import ROLE, Watched, carries_meaning, marked, untrained
+from orchestrator.data.readers.watched import (
+    ROLE,
+    Watched,
+    carries_meaning,
+    marked,
+    repeats,
+    untrained,
+)
 
 RECORD_BYTES = 16 * 2**20  # a longer record is a bad one, and is never decoded
 
@@ -101,6 +109,36 @@ def own_id(record: dict[str, Any], key: str, place: Place) -> str:
     """The record's id, or its place where the record has none."""
     value = record.get(key)
     return place.id if value is None else label(value, "id")
+
+
+def obey(record: Watched, named: Collection[str] = ()) -> None:
+    """Leave out a record that is marked not to be trained on.
+
+    Args:
+        record: with its marks.
+        named: columns that are no marks, because the study file says what they are.
+
+    Raises:
+        LeftOut: it is marked.
+    """
+    if mark := untrained(record, named):
+        raise LeftOut(f"marked {mark}")
+
+
+def told_of(record: Watched, instance: Instance) -> Instance:
+    """The instance of a record, with the names of what its reader did not look at."""
+    left = {
+        name: carries_meaning(name, value)
+        for name, value in record.unread().items()
+        if not repeats(value, instance.messages)
+    }
+    if not left:
+        return instance
+    return replace(
+        instance,
+        unread=(*instance.unread, *(name for name, means in left.items() if means)),
+        metadata=(*instance.metadata, *(name for name, means in left.items() if not means)),
+    )
 
 
 class Conversation(NamedTuple):
