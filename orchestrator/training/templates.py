@@ -64,7 +64,8 @@ def make_template(name: str, tokenizer: Any) -> Template:
         tokenizer: a fast Hugging Face tokenizer.
 
     Raises:
-        ModelError: the tokenizer has no chat template, or no end mark.
+        ModelError: the tokenizer has no chat template, or no end mark; or a text holds the marks
+            that are put around it.
     """
     if name == "chat":
         if not tokenizer.chat_template:
@@ -81,6 +82,14 @@ def make_template(name: str, tokenizer: Any) -> Template:
         )
     before, rest = _text(name).split("{prompt}")
     between, after = rest.split("{answer}")
+    begin, end = tokenizer.bos_token, tokenizer.eos_token
+    twice = [repr(begin)] if begin and before.lstrip().startswith(begin) else []
+    twice += [repr(end)] if after.rstrip().endswith(end) else []
+    if twice:
+        raise ModelError(
+            f"model.template: {name!r} writes {' and '.join(twice)}, which would stand there "
+            "twice: leave them out, begin and end marks of the model are put there"
+        )
     return Template(lambda messages: _pairs(messages, before, between, after), marked=True)
 
 
