@@ -243,7 +243,7 @@ def test_a_copy_of_a_short_prompt_behind_its_system_message_is_a_repeat(write):
 
 def test_a_column_that_holds_all_messages_is_a_repeat(jsonl):
     whole = "Below is an instruction.\n### Instruction:\n{}\n### Input:\n{}\n### Response:\n{}"
-    said = ("Name what the water flows in.", "It is long.", "A river.")
+    said = ("Name it.", "It flows.", "A river.")
     record = dict(zip(("instruction", "input", "output"), said, strict=True))
     fields = {**NO_TASKS, "prompt": ["instruction", "input"], "completion": "output"}
     _, counts = read_all(jsonl([record | {"text": whole.format(*said)}], fields=fields))

@@ -50,6 +50,7 @@ ROLES = {
 }
 ROLE = {name: role for role, names in ROLES.items() for name in names}
 QUOTED = 30  # characters from which a text that stands in another one is no accident
+WHOLE = 12  # the same of all messages of an instance
 TEXT = 40  # characters from which words are more than a label
 
 
@@ -164,7 +165,7 @@ def _holds_all(text: str, messages: tuple[Message, ...]) -> bool:
         for part in message["content"].split("\n\n")
         if part.strip()
     ]
-    if sum(map(len, parts)) < QUOTED:
+    if sum(map(len, parts)) < WHOLE:
         return False
     at = 0
     for part in parts:
