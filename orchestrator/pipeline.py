@@ -33,6 +33,7 @@ from orchestrator.stages.dataset import (
     check_sizes,
     describe_dataset,
     describe_tokens,
+    tell_changed,
     tell_unread,
 )
 from orchestrator.stages.embed import (
@@ -204,6 +205,7 @@ class Pipeline:
             [dataset.digest, digest, model.template, model.max_length],
             lambda _: build_tokens(dataset, model, path, digest, self.shared.store),
             describe_tokens,
+            tell=tell_changed,
         )
 
     def embeddings(self, config: TrialConfig) -> Artifact | None:

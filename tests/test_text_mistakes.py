@@ -111,6 +111,25 @@ TOLD = {
         MESSAGES,
         "will not see what messages.reasoning_content (1)",
     ),
+    "a column that holds the answer": (
+        [row(rationale="Because it is said.")],
+        {},
+        "what rationale (1) of its records hold; what the model has to see or write, put into the "
+        "columns of the prompt or answer",
+    ),
+    "a weight that is no switch": (
+        [row(weight=0.5, context="a river")],
+        {},
+        "weight: not obeyed: only 0, 1, true and false are, and lists of them as long as the "
+        "messages or the answers; join columns that belong to the text, as in fields: {prompt: "
+        "[prompt, context]}",
+    ),
+    "a switch of another name": (
+        [row(masked=True)],
+        {},
+        "masked: not obeyed: where it means that an answer is not to be learned, write train: "
+        "false instead",
+    ),
     "another reader's column": (
         [{"id": "k", "conversations": PAIR, "tools": "[a tool]"}],
         {"reader": "sharegpt"},
@@ -119,7 +138,7 @@ TOLD = {
     "metadata": (
         [row(source="web", url="http://x")],
         {},
-        "not read, as it only describes records: source (1), url (1)",
+        "not read: source (1), url (1)",
     ),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,13 +13,20 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.sources import Data, Source
 from orchestrator.config.training import Model
 from orchestrator.data import dataset, readers
+from orchestrator.data.readers.watched import DOUBTS, LISTED
 from orchestrator.errors import DataError
 from orchestrator.store import ArtifactStore
 from orchestrator.training import tokens
 from orchestrator.training.templates import load_tokenizer
 
-DATASET_VERSION = 3
-TOKENS_VERSION = 2
+# Names of columns that belong to the prompt.
+INPUT = re.compile(
+    "inputs?|system(_prompt|_message)?|context|passage|question|documents?|article|history"
+    "|instructions?",
+    re.IGNORECASE,
+)
+DATASET_VERSION = 4
+TOKENS_VERSION = 3
 
 
 def build_dataset(data: Data, store: ArtifactStore) -> Artifact:
@@ -41,7 +49,7 @@ def build_tokens(
         DataError: as `tokens.write`, for rows that would not be fed what their messages say.
     """
 
-    def make(folder: Path) -> dict[str, int]:
+    def make(folder: Path) -> dict[str, Any]:
         return tokens.write(
             dataset.load_messages(instances.path),
             load_tokenizer(model_path),
@@ -98,6 +106,17 @@ def describe_tokens(info: Mapping[str, Any]) -> str:
     return f"{info['tokens']:,} tokens, {of} rows proved to be their text{note}"
 
 
+def tell_changed(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A warning for each kind of thing that the tokenizer changes inside of messages."""
+    for what, rows in info["changed"].items():
+        yield (
+            "warning",
+            f"tokens: the tokenizer changes {what} in {rows:,} of {info['proved']:,} proved rows, "
+            f"such as {info['examples'][what]}. Where that matters, as in code and formulas, take "
+            "another model",
+        )
+
+
 def tell_unread(info: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]]:
     """What records hold and nothing reads: a warning, or a note where it only describes them."""
     metadata: Counter[str] = Counter()
@@ -111,22 +130,51 @@ def tell_unread(info: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]
                 f"records hold; {mend}",
             )
     if metadata:
-        yield "note", f"not read, as it only describes records: {_counted(metadata)}"
+        yield "note", f"not read: {_counted(metadata)}"
 
 
 def _mend(source: Source, unread: list[str]) -> str:
-    """What to type so that columns are read."""
+    """What to do about columns and keys of messages that nothing reads."""
+    marks = [name for name in unread if _last(name) in LISTED]
+    doubts = [name for name in unread if name not in marks and DOUBTS.fullmatch(_last(name))]
+    others = [name for name in unread if name not in (*marks, *doubts)]
+    parts = []
+    if marks:
+        parts.append(
+            f"{', '.join(marks)}: not obeyed: only 0, 1, true and false are, and lists of them as "
+            "long as the messages or the answers"
+        )
+    if doubts:
+        parts.append(
+            f"{', '.join(doubts)}: not obeyed: where it means that an answer is not to be learned, "
+            "write train: false instead"
+        )
+    if others:
+        parts.append(_mend_text(source, others))
+    return "; ".join(parts)
+
+
+def _mend_text(source: Source, unread: list[str]) -> str:
+    """What to type so that text is read; nothing that may hold the answer is put into a prompt."""
     fields = getattr(source, "fields", None)
     columns = [name for name in unread if not name.startswith("messages.")]
+    inputs = [name for name in columns if INPUT.fullmatch(name)]
     if fields is None and columns:
         return "to read it, use the reader jsonl, parquet or hf and name columns under fields"
     if fields is None or fields.messages is not None or not columns:
         return "to have it seen, put it into the text of a message"
+    if not inputs:
+        return "what the model has to see or write, put into the columns of the prompt or answer"
     asked = [fields.prompt] if isinstance(fields.prompt, str) else fields.prompt
-    first = [name for name in columns if name.startswith("system")]
-    others = [name for name in columns if name not in first]
+    first = [name for name in inputs if name.lower().startswith("system")]
+    others = [name for name in inputs if name not in first]
     joined = ", ".join([*first, *asked, *others])
     return f"join columns that belong to the text, as in fields: {{prompt: [{joined}]}}"
+
+
+def _last(name: str) -> str:
+    """The key of a message, or the column itself."""
+    return name.rpartition(".")[2]
 
 
 def _counted(names: Mapping[str, int]) -> str:

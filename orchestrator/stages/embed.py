@@ -24,7 +24,7 @@ from orchestrator.stages.encoder import Encoder, Texts
 from orchestrator.stages.vector_cache import Digests, Readings, Vectors, text_digests
 from orchestrator.store import ArtifactStore
 
-EMBED_VERSION = 2
+EMBED_VERSION = 3
 EMBEDDED = ("pool", "query", "held_out")  # the first splits of a dataset, as its rows go on
 ALIKE_SHARE = 0.01  # of different texts: above it those that share a vector are warned of
 CUT_SHARE = 0.25  # of all texts: the same of those of which not all is read
@@ -94,7 +94,9 @@ def describe_embeddings(info: Mapping[str, Any]) -> str:
         words.append(f"{info['rate']:,.0f} texts/s")
     if info["cut"]:
         words.append(f"{info['cut']:,} cut")
-    if info["alike"]:
+    if info["shared"] > info["alike"]:
+        words.append(f"{info['distinct']:,} distinct vectors for {info['texts']:,} instances")
+    elif info["alike"]:
         words.append(f"{info['distinct']:,} distinct vectors of {info['different']:,} texts")
     if info["unknown"]:
         words.append(f"whether {info['unknown']:,} from an older cache were cut is not known")
@@ -113,17 +115,20 @@ def resolution(digests: Digests, readings: Readings, known: NDArray[np.bool_]) -
 
     Returns:
         Counts: texts that were `cut`; `different` texts and `distinct` vectors; the different
-        texts that are `alike`, which share their vector with another one; texts of which all this
-        is `unknown`, from a cache of before it was kept.
+        texts that are `alike`, which share their vector with another one; the rows that are
+        `shared`, the same of all texts, equal ones too; texts of which all this is `unknown`, from
+        a cache of before it was kept.
     """
     _, first = np.unique(digests, return_index=True)
     read = np.ascontiguousarray(readings["read"][first])
     _, sharing = np.unique(read, axis=0, return_counts=True)
+    rows = np.unique(np.ascontiguousarray(readings["read"]), axis=0, return_counts=True)[1]
     return {
         "cut": int(readings["cut"].sum()),
         "different": len(first),
         "distinct": len(sharing),
         "alike": int(sharing[sharing > 1].sum()),
+        "shared": int(rows[rows > 1].sum()),
         "unknown": int((~known).sum()),
     }
 
@@ -142,6 +147,14 @@ def tell_resolution(info: Mapping[str, Any], embedding: Embedding) -> Iterator[t
             f"embeddings: {info['alike']:,} of {info['different']:,} different texts share their "
             f"vector with another one, so that their order by distance is that of the file; "
             f"{window}: {mend}",
+        )
+    # Instances that are equal as a whole may stand in any order.
+    elif embedding.text != "both" and info["shared"] > ALIKE_SHARE * info["texts"]:
+        yield (
+            "warning",
+            f"embeddings: {info['distinct']:,} distinct vectors for {info['texts']:,} instances: "
+            f"{info['shared']:,} share theirs with another one, so that their order by distance is "
+            f"that of the file; many have an equal {embedding.text}: set embedding.text: both",
         )
     elif info["cut"] > CUT_SHARE * info["texts"]:
         yield (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -31,6 +32,8 @@ class Encoder:
             say.
         proved: rows whose tokens were decoded and compared.
         reshaped: rows of which the template changed white space.
+        changed: what the tokenizer changes inside of messages -> in how many of the proved rows.
+        examples: the same -> both texts of the first of these rows.
     """
 
     tokenizer: Any
@@ -39,6 +42,8 @@ class Encoder:
     refused: dict[int, str] = field(default_factory=dict)
     proved: int = 0
     reshaped: int = 0
+    changed: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
 
     def rows(
         self, conversations: Iterable[Sequence[Message]], unlearned: Iterable[Sequence[int]]
@@ -75,11 +80,12 @@ class Encoder:
         ids = [tokenizer.bos_token_id] if marked and tokenizer.bos_token_id is not None else []
         marks = [False] * len(ids)
         places = count(1, 2)  # of answers among the messages
+        changes: dict[str, str] = {}
         for piece, plain in zip(pieces, encoded, strict=True):
             self.prover.check_end(piece)
             piece_ids, offsets = self.prover.as_text(piece, plain)
             if proved:
-                self.prover.prove(
+                changes |= self.prover.prove(
                     piece, (piece_ids, offsets), _answer_marks(offsets, piece.answers)
                 )
             learned = [
@@ -93,6 +99,8 @@ class Encoder:
                 marks.append(bool(learned))
         self.proved += proved
         self.reshaped += any(piece.reshaped for piece in pieces)
+        self.changed.update(changes.keys())
+        self.examples = changes | self.examples
         return ids, marks
 
     def _pieces(self, row: int, messages: Sequence[Message]) -> list[Piece]:

@@ -1,8 +1,10 @@
 """Proof that a model is fed what the data says, row by row.
 
 The template has shown where each message stands in the text that is tokenised. What is left to
-prove is that the tokens are that text, that no text of the data became a special token, and that
-the tokens which carry loss are the answers with their end marks and nothing else.
+prove is that the tokens are that text, that no text of the data became a token that marks, and
+that the tokens which carry loss are the answers with their end marks and nothing else. White space
+inside messages and Unicode forms (2³ and 23) belong to the text, but some tokenizers always change
+them: a row is fed then, and what was changed is told.
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ from itertools import pairwise
 from typing import Any
 
 from orchestrator.errors import DataError
-from orchestrator.training.marks import ending_ids, special_ids
+from orchestrator.training.chat import THINK_TAG
+from orchestrator.training.marks import special_ids
 from orchestrator.training.templates import Piece, endless
 
 CUTS = 8  # rounds in which look-alikes of special tokens are cut apart
 AROUND = 40  # characters shown on each side of where two texts part
+# What of a message may be changed on its way to the model, counted and told.
+WHITE_SPACE = "white space"
+FORMS = "forms of characters"
 
 Encoded = tuple[list[int], list[tuple[int, int]]]  # ids, and (begin, end) of each in its text
 
@@ -28,12 +34,13 @@ class Prover:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._special = special_ids(tokenizer)
-        self._ends = ending_ids(tokenizer)
+        self._added = frozenset(tokenizer.added_tokens_decoder) - self._special
 
     def as_text(self, piece: Piece, encoded: Encoded) -> Encoded:
         """The tokens of a piece, those that do not keep to their message cut in two.
 
-        Text of the data that looks like a special token becomes plain text, and a token that holds
+        Text of the data that looks like a special token, or like another one that the template
+        writes, becomes plain text, and a token that holds
         text of the template and of an answer becomes one of each. Other pieces stay as they are.
 
         Raises:
@@ -54,7 +61,7 @@ class Prover:
             )
         return encoded
 
-    def prove(self, piece: Piece, encoded: Encoded, marks: Sequence[bool]) -> None:
+    def prove(self, piece: Piece, encoded: Encoded, marks: Sequence[bool]) -> dict[str, str]:
         """Refuse tokens that are not their text, or marks that are not the answers.
 
         Args:
@@ -62,11 +69,15 @@ class Prover:
             encoded: its tokens, and where they stand.
             marks: for each token, whether it carries loss.
 
+        Returns:
+            What the tokenizer changes of messages and is fed all the same, WHITE_SPACE or FORMS,
+            with the first place of each in both texts.
+
         Raises:
             DataError: with both texts.
         """
         ids, offsets = encoded
-        self._compare(piece.text, ids, "")
+        fed = self._compare(piece.text, ids, "")
         for begin, end in piece.answers:
             held = [
                 place
@@ -74,6 +85,31 @@ class Prover:
                 if marks[place] and last > begin and first < end
             ]
             self._compare(piece.text[begin:end], [ids[place] for place in held], " as the answer")
+        return {} if _composed(fed) == _composed(piece.text) else self._changes(piece, encoded)
+
+    def _changes(self, piece: Piece, encoded: Encoded) -> dict[str, str]:
+        """What is changed inside of messages; their ends belong to the template."""
+        changes: dict[str, str] = {}
+        for begin, end in piece.messages:
+            ids = [
+                id
+                for id, (first, last) in zip(*encoded, strict=True)
+                if last > begin and first < end
+            ]
+            wanted, found = _composed(piece.text[begin:end]), _composed(self._decode(ids))
+            if wanted in found:
+                continue
+            forms = "".join(wanted.split()) not in "".join(found.split())
+            at = _parting(wanted, found)
+            told = f"the data: {_around(wanted, at)}; the model is fed: {_around(found, at)}"
+            changes.setdefault(FORMS if forms else WHITE_SPACE, told)
+        return changes
+
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
 
     def check_end(self, piece: Piece) -> None:
         """Refuse a piece with an answer that no token ends.
@@ -82,37 +118,60 @@ class Prover:
             DataError: what to type instead.
         """
         if not piece.ended:
-            raise DataError(endless(self._tokenizer))
+            raise DataError(endless(self._tokenizer, piece.text[piece.messages[-1][1] :]))
 
-    def _compare(self, text: str, ids: list[int], what: str) -> None:
-        """Raises DataError unless the ids say the text, white space and Unicode forms aside."""
-        fed = self._tokenizer.decode(
-            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+    def _compare(self, text: str, ids: list[int], what: str) -> str:
+        """What the ids say; raises DataError unless it is the text, white space and Unicode forms
+        aside."""
+        fed = self._decode(ids)
         wanted, found = _plain(text), _plain(fed)
         if wanted != found:
-            at = next(
-                (i for i, (a, b) in enumerate(zip(wanted, found, strict=False)) if a != b),
-                min(len(wanted), len(found)),
-            )
+            at = _parting(wanted, found)
             raise DataError(
                 f"the tokenizer does not keep the text. The data: {_around(wanted, at)}; the model "
                 f"would be fed{what}: {_around(found, at)} (both without white space). Mend the "
                 "text, leave the row out, or take another model"
             )
+        return fed
 
     def _look_alikes(self, piece: Piece, encoded: Encoded) -> set[int]:
         """Where to cut special tokens that text of the messages became: behind a character."""
         found: set[int] = set()
-        if self._special.isdisjoint(encoded[0]):
+        marks = self._special | self._framing(piece, encoded)
+        if marks.isdisjoint(encoded[0]):
             return found
-        for id, (begin, end) in zip(*encoded, strict=True):
-            if id in self._special and any(
-                begin < stop and end > start for start, stop in piece.messages
-            ):
-                text = piece.text[begin:end]
-                found.add(begin + len(text) - len(text.lstrip()) + 1)
+        for id, place in zip(*encoded, strict=True):
+            if id in marks:
+                begin, end = _core(piece.text, place)
+                if any(
+                    begin < stop and end > start and not self._reasons(id, number)
+                    for number, (start, stop) in enumerate(piece.messages)
+                ):
+                    found.add(begin + 1)
         return found
+
+    def _framing(self, piece: Piece, encoded: Encoded) -> set[int]:
+        """Added tokens that are not special and that the template writes: with them data could
+        forge a turn."""
+        if self._added.isdisjoint(encoded[0]):
+            return set()
+        framing = set()
+        for id, place in zip(*encoded, strict=True):
+            if id in self._added:
+                begin, end = _core(piece.text, place)
+                # White space is no mark, and some tokenizers have tokens for runs of it.
+                if begin < end and not any(
+                    begin < stop and end > start for start, stop in piece.messages
+                ):
+                    framing.add(id)
+        return framing
+
+    def _reasons(self, id: int, number: int) -> bool:
+        """Is this token of a message a tag around the reasoning of an answer? Templates write it
+        around answers that have none, too."""
+        if number % 2 == 0 or id not in self._added:
+            return False
+        return THINK_TAG.fullmatch(self._tokenizer.added_tokens_decoder[id].content) is not None
 
     def _encode(self, text: str, cuts: list[int]) -> Encoded:
         """The tokens of a text whose parts are tokenised apart."""
@@ -153,9 +212,29 @@ def _straddling(piece: Piece, encoded: Encoded) -> set[int]:
     }
 
 
+def _core(text: str, place: tuple[int, int]) -> tuple[int, int]:
+    """Where a token stands without the white space that some marks take in."""
+    held = text[slice(*place)]
+    begin = place[0] + len(held) - len(held.lstrip())
+    return begin, begin + len(held.strip())
+
+
 def _plain(text: str) -> str:
     """A text without white space, in the Unicode form that tokenizers agree on."""
     return "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def _composed(text: str) -> str:
+    """A text without white space at its ends, in the one Unicode form that changes no character."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _parting(one: str, other: str) -> int:
+    """Where two texts begin to differ."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )
 
 
 def _around(text: str, at: int) -> str:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from orchestrator.data.instance import Message
 from orchestrator.errors import DataError, ModelError
 from orchestrator.training.chat import ChatTemplate
+from orchestrator.training.marks import special_ids
 
 USER_ASSISTANT = "User: {prompt}\nAssistant: {answer}"
 
@@ -63,7 +64,8 @@ def make_template(name: str, tokenizer: Any) -> Template:
         tokenizer: a fast Hugging Face tokenizer.
 
     Raises:
-        ModelError: the tokenizer has no chat template, or no end mark.
+        ModelError: the tokenizer has no chat template, or no end mark; or a text holds the marks
+            that are put around it.
     """
     if name == "chat":
         if not tokenizer.chat_template:
@@ -80,6 +82,14 @@ def make_template(name: str, tokenizer: Any) -> Template:
         )
     before, rest = _text(name).split("{prompt}")
     between, after = rest.split("{answer}")
+    begin, end = tokenizer.bos_token, tokenizer.eos_token
+    twice = [repr(begin)] if begin and before.lstrip().startswith(begin) else []
+    twice += [repr(end)] if after.rstrip().endswith(end) else []
+    if twice:
+        raise ModelError(
+            f"model.template: {name!r} writes {' and '.join(twice)}, which would stand there "
+            "twice: leave them out, begin and end marks of the model are put there"
+        )
     return Template(lambda messages: _pairs(messages, before, between, after), marked=True)
 
 
@@ -114,7 +124,7 @@ def check_template(name: str, tokenizer: Any) -> str:
     except DataError as error:
         raise ModelError(f"model.template: chat: {error}") from error
     if not all(frame.ended):
-        raise ModelError(f"model.template: chat: {endless(tokenizer)}")
+        raise ModelError(f"model.template: chat: {endless(tokenizer, frame.gaps[-1])}")
     if frame.opens_with:
         return (
             f"the chat template opens a generated answer with {frame.opens_with!r}, which the "
@@ -123,8 +133,23 @@ def check_template(name: str, tokenizer: Any) -> str:
     return ""
 
 
-def endless(tokenizer: Any) -> str:
-    """What is wrong with a chat template that ends no answer, and what to type instead."""
+def endless(tokenizer: Any, behind: str) -> str:
+    """What is wrong with a chat template that ends no answer, and what to type instead.
+
+    Args:
+        tokenizer: a fast Hugging Face tokenizer.
+        behind: what the template writes behind the last answer.
+    """
+    ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
+    plain = set(ids) & (tokenizer.added_tokens_decoder.keys() - special_ids(tokenizer))
+    names = (tokenizer.added_tokens_decoder[id].content for id in ids if id in plain)
+    if mark := next((name for name in names if name.strip()), ""):
+        return (
+            f"this model's chat template writes {mark!r} behind an answer, which the tokenizer has "
+            "as a token but not as a special one, so that a generated answer would not stop at "
+            f'it: mark it special in tokenizer.json ("special": true, for {mark!r} under '
+            "added_tokens) and in tokenizer_config.json, or type template: user_assistant"
+        )
     eos = tokenizer.eos_token
     mark = f"(eos_token {eos!r})" if eos else "(it has no eos_token either: set one)"
     return (

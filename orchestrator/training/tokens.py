@@ -55,7 +55,7 @@ def write(
     *,
     unlearned: Iterable[Sequence[int]] | None = None,
     name_of: Callable[[int], str] = "row {}".format,
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Tokenise conversations into `ids.npy`, `answer.npy` and `starts.npy`.
 
     The files grow as rows come: memory is one batch of conversations, whatever their number.
@@ -70,7 +70,8 @@ def write(
 
     Returns:
         Counts: instances, tokens, instances cut at max_length, instances left without any answer
-        token, instances that were `proved`, and those of which the template changed white space.
+        token, instances that were `proved`, and those of which the template changed white space;
+        and what the tokenizer `changed` inside of messages, with `examples`, as in `Encoder`.
 
     Raises:
         ModelError: the tokenizer has not what the template needs.
@@ -103,6 +104,8 @@ def write(
         "unanswered": unanswered,
         "proved": encoder.proved,
         "reshaped": encoder.reshaped,
+        "changed": dict(encoder.changed),
+        "examples": encoder.examples,
     }
 
 

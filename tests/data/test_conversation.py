@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.data.readers.record import ROLES, RecordError, conversation
+from orchestrator.data.readers.record import RecordError, conversation
+from orchestrator.data.readers.watched import ROLES
 
 
 def said(*pairs):

@@ -1,10 +1,12 @@
 """Nothing that a record holds is lost without a word, and marks are obeyed."""
 
+import json
+
 import pytest
 
 from orchestrator.config.sources import Data
 from orchestrator.data import dataset
-from orchestrator.data.readers.record import LeftOut, conversation
+from orchestrator.data.readers.record import LeftOut, RecordError, conversation
 from orchestrator.data.readers.watched import Watched, carries_meaning, repeats, untrained
 from orchestrator.errors import DataError
 from tests.data.conftest import contents, read_all, row, source
@@ -147,7 +149,122 @@ def test_text_in_parts_is_joined_and_other_parts_are_refused(jsonl):
     [("input", "x", True), ("Context", "x", True), ("doc_id", "two words", False),
      ("level", "hard", False), ("remark", "two words", True), ("inputs", [1, 2], False),
      ("other", ["two words"], True), ("other", {"a": 1}, False), ("tools", {"a": 1}, True),
-     ("other", b"picture", True)],
+     ("other", b"picture", True), ("style", "as a pirate", False),
+     ("extra", "the answer must be in French, and all of it", True),
+     ("other", {"text": ["x", "y"], "label": ["A", "B"]}, True), ("options", {"A": "x"}, True),
+     ("meta", {"site": "web"}, False), ("meta", {"a": ["words " * 9]}, True),
+     ("masked", True, True), ("exclude", False, True), ("valid", True, True), ("bus", True, False),
+     ("tree_state", "ready", False), ("openai_moderation", [{"categories": {"x": "y"}}], False),
+     ("loss_mask", [0, 1, 1], True)],
 )  # fmt: skip
 def test_what_a_model_would_have_to_see_is_told_from_what_describes_it(name, value, means):
     assert carries_meaning(name, value) is means
+
+
+TWO = [PAIR[0], PAIR[1] | {"content": "one"}, PAIR[0], PAIR[1] | {"content": "two"}]
+
+
+@pytest.mark.parametrize(
+    ("marks", "unlearned", "unread"),
+    [
+        ({"loss_mask": [0, 1]}, (1,), {}),
+        ({"train": [False, False, False, True]}, (1,), {}),
+        ({"weights": [1, 0.0]}, (3,), {}),
+        ({"train": ["yes", "no"]}, (3,), {}),
+        ({"loss_mask": [1, 1]}, (), {}),
+        ({"loss_mask": [0, 1, 1]}, (), {"loss_mask": 1}),
+        ({"weights": [0.5, 1]}, (), {"weights": 1}),
+        ({"is_correct": [1, 0, 1]}, (), {"is_correct": 1}),
+    ],
+)
+def test_marks_in_a_list_beside_the_messages_are_obeyed_or_named(jsonl, marks, unlearned, unread):
+    (found,), counts = read_all(jsonl([{**row(0), "messages": TWO} | marks], max_turns=9, **CHAT))
+    assert found.unlearned == unlearned
+    assert {name: counts.unread[name] for name in marks if counts.unread[name]} == unread
+    assert not counts.metadata
+
+
+def test_a_list_of_marks_is_of_the_turns_with_their_system_message(write):
+    turns = [{"from": "system", "value": "s"}, {"from": "human", "value": "q"},
+             {"from": "gpt", "value": "a"}, {"from": "human", "value": "r"},
+             {"from": "gpt", "value": "b"}]  # fmt: skip
+    record = {"conversations": turns, "loss_mask": [0, 0, 0, 0, 1]}
+    path = write("rows.jsonl", [record])
+    (found,), counts = read_all(source("sharegpt", path=path, max_turns=9))
+    assert found.unlearned == (1,)
+    assert not counts.unread
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [({"weight": "0"}, "weight: 0"), ({"train": "False"}, "train: false"),
+     ({"is_correct": "no"}, "is_correct: no"), ({"weight": -1}, "weight: -1")],
+)  # fmt: skip
+def test_marks_in_words_and_weights_below_zero_are_obeyed(jsonl, mark, said):
+    _, counts = read_all(jsonl([row(0) | mark, row(1)]))
+    assert counts.dropped == {f"marked {said}": 1}
+
+
+def test_a_column_that_the_study_names_is_no_mark(jsonl):
+    fields = {"completion": "is_correct"}
+    (found,), _ = read_all(jsonl([row(0) | {"is_correct": "no"}], fields=fields))
+    assert found.messages[1]["content"] == "no"
+
+
+def test_a_developer_turn_is_a_system_turn_and_an_empty_one_hides_no_column(jsonl):
+    turns = [{"role": "developer", "content": "Be brief."}, *PAIR]
+    assert conversation(turns, 1).messages[0]["content"] == "Be brief.\n\nq"
+    turns = [{"role": "system", "content": ""}, *PAIR]
+    records = [{"id": "k", "task": "t", "system": "In French.", "messages": turns}]
+    (found,), counts = read_all(jsonl(records, **CHAT))
+    assert contents(found) == ["In French.\n\nq", "a"]
+    assert counts.unread == {}
+
+
+def test_a_message_that_is_a_tool_call_without_text_is_called_so():
+    turns = [PAIR[0], {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}]
+    with pytest.raises(RecordError, match=r"tool call without text \(message 2: tool_calls\)"):
+        conversation(turns, 1)
+
+
+def test_keys_of_parts_that_nothing_reads_are_named():
+    parts = [{"type": "text", "text": "one", "weight": 0, "id": "x"}]
+    found = conversation([PAIR[0], PAIR[1] | {"content": parts}], 1)
+    assert found.unread == ("messages.content.weight",)
+    assert found.metadata == ("messages.content.id",)
+
+
+def test_a_copy_of_a_short_prompt_behind_its_system_message_is_a_repeat(write):
+    turns = [{"role": "system", "content": "Be brief."}, *PAIR]
+    record = {"prompt": "q", "prompt_id": "x", "messages": turns, "category": "Chat"}
+    _, counts = read_all(source("no_robots", path=write("rows.jsonl", [record])))
+    assert counts.unread == counts.metadata == {}
+
+
+def test_a_column_that_holds_all_messages_is_a_repeat(jsonl):
+    whole = "Below is an instruction.\n### Instruction:\n{}\n### Input:\n{}\n### Response:\n{}"
+    said = ("Name it.", "It flows.", "A river.")
+    record = dict(zip(("instruction", "input", "output"), said, strict=True))
+    fields = {**NO_TASKS, "prompt": ["instruction", "input"], "completion": "output"}
+    _, counts = read_all(jsonl([record | {"text": whole.format(*said)}], fields=fields))
+    assert counts.unread == {}
+    _, counts = read_all(
+        jsonl([record | {"text": whole.format("Other.", *said[1:])}], fields=fields)
+    )
+    assert counts.unread == {"text": 1}
+
+
+def test_an_instance_of_natural_instructions_is_watched_and_its_marks_are_obeyed(tmp_path):
+    task = {
+        "Definition": ["Do it"],
+        "Instances": [
+            {"id": "1", "input": "i", "output": ["o"], "is_correct": False},
+            {"id": "2", "input": "j", "output": ["o"], "context": "a river", "source": "web"},
+        ],
+    }
+    (tmp_path / "task1.json").write_text(json.dumps(task))
+    found, counts = read_all(source("niv2", path=str(tmp_path), split=None))
+    assert [instance.id for instance in found] == ["2"]
+    assert counts.dropped == {"marked is_correct: false": 1}
+    assert counts.unread == {"context": 1}
+    assert counts.metadata == {"source": 1}

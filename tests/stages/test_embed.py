@@ -17,9 +17,11 @@ from orchestrator.stages.embed import (
     agreement,
     build_embeddings,
     describe_embeddings,
+    resolution,
     tell_resolution,
 )
 from orchestrator.stages.encoder import Encoder
+from orchestrator.stages.vector_cache import READING, text_digests
 from orchestrator.store import ArtifactStore
 
 POOL = [f"question {number} " + "and more " * (number % 7) + "answer" for number in range(40)]
@@ -239,14 +241,14 @@ def test_agreement_is_the_share_of_queries_with_the_same_nearest_pool_text():
 
 def test_the_description_tells_what_was_reused_and_how_fast_the_rest_was():
     info = {"texts": 1234, "cached": 1000, "embedded": 230, "rate": 71.2, "dimensions": 384}
-    info |= {"cut": 0, "different": 1230, "distinct": 1230, "alike": 0, "unknown": 0}
+    info |= {"cut": 0, "different": 1230, "distinct": 1230, "alike": 0, "shared": 0, "unknown": 0}
     assert (
         describe_embeddings(info)
         == "1,234 texts (1,000 from the cache), 384 dimensions, 71 texts/s"
     )
     none = info | {"cached": 0, "rate": None}
     assert describe_embeddings(none) == "1,234 texts, 384 dimensions"
-    alike = none | {"cut": 600, "distinct": 1100, "alike": 140, "unknown": 4}
+    alike = none | {"cut": 600, "distinct": 1100, "alike": 140, "shared": 140, "unknown": 4}
     assert describe_embeddings(alike).endswith(
         "600 cut, 1,100 distinct vectors of 1,230 texts, "
         "whether 4 from an older cache were cut is not known"
@@ -255,6 +257,7 @@ def test_the_description_tells_what_was_reused_and_how_fast_the_rest_was():
 
 def test_texts_that_share_a_vector_and_texts_that_are_cut_are_warned_of_above_a_share():
     counts = {"texts": 1000, "cut": 250, "different": 1000, "distinct": 995, "alike": 10}
+    counts |= {"shared": 10}
     assert list(tell_resolution(counts, Embedding())) == []
     ((mark, told),) = tell_resolution(counts | {"alike": 11}, Embedding())
     assert mark == "warning"
@@ -263,6 +266,19 @@ def test_texts_that_share_a_vector_and_texts_that_are_cut_are_warned_of_above_a_
     ((_, told),) = tell_resolution(counts | {"cut": 251}, Embedding(keep="end"))
     assert "251 of 1,000 texts are longer than what is read of them" in told
     assert "embedding.keep: start" in told
+
+
+def test_instances_of_which_only_the_embedded_part_is_equal_are_warned_of():
+    digests = text_digests(["yes", "no"] * 20)
+    readings = np.zeros(40, READING)
+    readings["read"] = np.ascontiguousarray(digests).view(np.int64).reshape(-1, 2)
+    info = {"texts": 40, **resolution(digests, readings, np.ones(40, np.bool_))}
+    assert (info["different"], info["distinct"], info["alike"], info["shared"]) == (2, 2, 0, 40)
+    ((mark, told),) = tell_resolution(info, Embedding(text="answer"))
+    assert mark == "warning"
+    assert "2 distinct vectors for 40 instances" in told
+    assert "embedding.text: both" in told
+    assert list(tell_resolution(info, Embedding())) == []
 
 
 @pytest.mark.ray

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import (
     AddedToken,
+    Regex,
     Tokenizer,
     decoders,
     models,
@@ -17,6 +18,8 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from orchestrator.errors import ModelError
+from orchestrator.stages.dataset import tell_changed
+from orchestrator.training import tokens
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
 from orchestrator.training.templates import check_template, make_template
@@ -189,6 +192,7 @@ def test_a_look_alike_is_plain_text_with_no_space_put_into_it(prepends, template
     messages = turns([("see </s> 😀 é", "a <s>x</s> <unk>")])
     ((ids, marks),) = encoder.rows([messages], [()])
     assert not encoder.refused
+    assert not encoder.changed
     learned = [id for id, mark in zip(ids, marks, strict=True) if mark]
     assert tokenizer.decode(learned[:-1]).strip() == "a <s>x</s> <unk>"
     assert learned.count(tokenizer.eos_token_id) == 1
@@ -269,3 +273,89 @@ def test_a_template_that_opens_its_prompt_with_a_tag_is_told(encoders):
     told = check_template("chat", encoders["deepseek-r1"].tokenizer)
     assert "opens a generated answer with '<think>'" in told
     assert check_template("chat", encoders["qwen3"].tokenizer) == ""
+
+
+def words_tokenizer(plain_tokenizer, normalizer=None, special=("</s>",), added=(), template=None):
+    made = Tokenizer.from_str(plain_tokenizer)
+    if normalizer:
+        made.normalizer = normalizer
+    made.add_special_tokens([AddedToken(token, normalized=False) for token in special])
+    made.add_tokens([AddedToken(token, normalized=False) for token in added])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, eos_token=special[-1])
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "answer", "kind", "data", "fed"),
+    [
+        (normalizers.Replace(Regex(r"\s+"), " "), "def f():\n    if x:", "white space",
+         "'def f():\\n    if x:'", "'def f(): if x:'"),
+        (normalizers.NFKC(), "2³", "forms of characters", "'2³'", "'23'"),
+    ],
+)  # fmt: skip
+def test_text_whose_blanks_or_forms_the_tokenizer_changes_is_fed_and_told_with_both_texts(
+    plain_tokenizer, tmp_path, normalizer, answer, kind, data, fed
+):
+    tokenizer = words_tokenizer(plain_tokenizer, normalizer)
+    rows = [turns([("q", "a")]), turns([("q", answer)]), turns([(" q\n", answer + "\n\n")])]
+    info = tokens.write(rows, tokenizer, "user_assistant", 99, tmp_path)
+    assert info["changed"] == {kind: 2}
+    ((mark, told),) = tell_changed(info)
+    assert mark == "warning"
+    assert (
+        f"{kind} in 2 of 3 proved rows, such as the data: {data}; the model is fed: {fed}" in told
+    )
+
+
+def test_text_in_another_form_of_the_same_characters_is_not_changed(plain_tokenizer, tmp_path):
+    tokenizer = words_tokenizer(plain_tokenizer, normalizers.NFC())
+    row = turns([("e\u0301  é", "a\n\tb")])
+    info = tokens.write([row], tokenizer, "user_assistant", 99, tmp_path)
+    assert info["changed"] == info["examples"] == {}
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_token_that_the_template_writes_is_plain_text_in_the_data_though_it_is_not_special(
+    plain_tokenizer,
+):
+    tokenizer = words_tokenizer(
+        plain_tokenizer, None, ["<|im_end|>"], ["<|im_start|>", "<tool_call>"], CHATML
+    )
+    encoder = Encoder(tokenizer, make_template("chat", tokenizer), Prover(tokenizer))
+    rows = [turns([("a <|im_start|>system\nb", "<tool_call> <|im_start|>")])]
+    ((ids, _),) = encoder.rows(rows, [()])
+    assert not encoder.refused
+    assert [ids.count(tokenizer.convert_tokens_to_ids(name))
+            for name in ("<|im_start|>", "<tool_call>")] == [2, 1]  # fmt: skip
+
+
+def test_reasoning_tags_of_an_answer_stay_tokens_where_the_template_writes_them_too(
+    plain_tokenizer,
+):
+    template = CHATML.replace("{{ m.content", "{% if m.role == 'assistant' and '<think>' not in "
+                              "m.content %}<think></think>{% endif %}{{ m.content")  # fmt: skip
+    tokenizer = words_tokenizer(
+        plain_tokenizer, None, ["<|im_start|>", "<|im_end|>"], ["<think>", "</think>"], template
+    )
+    encoder = Encoder(tokenizer, make_template("chat", tokenizer), Prover(tokenizer))
+    rows = [turns([("a <think>", "b"), ("c", "<think>\nd\n</think>\n\ne")])]
+    ((ids, _),) = encoder.rows(rows, [()])
+    assert not encoder.refused
+    assert ids.count(tokenizer.convert_tokens_to_ids("<think>")) == 2
+
+
+def test_an_end_mark_that_is_not_special_is_named_with_what_to_do(plain_tokenizer):
+    tokenizer = words_tokenizer(
+        plain_tokenizer, None, ["</s>"], ["<|im_start|>", "<|im_end|>"], CHATML
+    )
+    with pytest.raises(ModelError, match=r"writes '<\|im_end\|>' behind.*mark it special"):
+        check_template("chat", tokenizer)
+    encoder = Encoder(tokenizer, make_template("chat", tokenizer), Prover(tokenizer))
+    list(encoder.rows([turns([("a", "b")])], [()]))
+    assert "'<|im_end|>' behind an answer" in encoder.refused[0]

@@ -130,3 +130,14 @@ def test_a_template_that_is_no_name_and_lacks_a_place_is_refused(template):
 )
 def test_what_a_template_writes_behind_an_answer_ends_a_generated_one(template, text):
     assert text_after_answer(template) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "named"),
+    [("<s>{prompt}\n{answer}</s>", "'<s>' and '</s>'"), ("{prompt}\n{answer} </s>\n", "'</s>'"),
+     (" <s>{prompt}{answer}", "'<s>'")],
+)  # fmt: skip
+def test_marks_that_are_put_there_are_refused_in_a_template(template, named):
+    with pytest.raises(ModelError, match=f"writes {named}, which would .* leave them out"):
+        make_template(template, BYTES)
+    make_template("{prompt}</s> <s>{answer}", BYTES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.config.sources import Source
@@ -34,9 +34,11 @@ from orchestrator.data.readers.record import (
     Place,
     Record,
     RecordError,
+    obey,
+    told_of,
     too_long,
 )
-from orchestrator.data.readers.watched import Watched, carries_meaning, repeats, untrained
+from orchestrator.data.readers.watched import Watched
 from orchestrator.errors import DataError
 
 
@@ -174,21 +176,19 @@ def _instance(reader: Reader, record: Any, source: Source, place: Place) -> Inst
     """
     if not isinstance(record, Watched):
         return reader.instance(record, source, place)
-    if mark := untrained(record):
-        raise LeftOut(f"marked {mark}")
-    instance = reader.instance(record, source, place)
-    left = {
-        name: carries_meaning(name, value)
-        for name, value in record.unread().items()
-        if not repeats(value, instance.messages)
+    obey(record, _named_columns(source))
+    return told_of(record, reader.instance(record, source, place))
+
+
+def _named_columns(source: Source) -> set[str]:
+    """Columns that the study file says what they are."""
+    fields = getattr(source, "fields", None)
+    if fields is None:
+        return set()
+    named = (fields.id, fields.task, fields.messages, fields.prompt, fields.completion)
+    return {
+        name for names in named if names for name in (names if isinstance(names, list) else [names])
     }
-    if not left:
-        return instance
-    return replace(
-        instance,
-        unread=(*instance.unread, *(name for name, means in left.items() if means)),
-        metadata=(*instance.metadata, *(name for name, means in left.items() if not means)),
-    )
 
 
 def _joined_columns(source: Source) -> set[str]:

@@ -9,9 +9,8 @@ from orchestrator.data.instance import UNLABELLED, Instance, single_turn
 from orchestrator.data.readers.record import (
     Place,
     RecordError,
-    conversation,
+    beside,
     label,
-    system_beside,
     text,
 )
 from orchestrator.data.readers.watched import Watched
@@ -33,7 +32,7 @@ def instance(
         task = label(_value(record, fields.task, "task"), "task")
     if fields.messages is not None:
         turns = _value(record, fields.messages, "messages")
-        found = conversation(turns, source.max_turns, system_beside(record, turns))
+        found = beside(record, turns, source.max_turns)
         return found.instance(id, task)
     prompt = _text(record, fields.prompt, "prompt", fields.separator)
     answer = _text(record, fields.completion, "completion", fields.separator)

@@ -17,9 +17,8 @@ from orchestrator.data.readers.record import (
     LeftOut,
     Place,
     Record,
-    conversation,
+    beside,
     own_id,
-    system_beside,
     text,
 )
 from orchestrator.data.readers.watched import Watched
@@ -41,7 +40,7 @@ def records(source: FlanMiniSource) -> Iterator[Record]:
 
 def instance(record: Watched, source: FlanMiniSource, place: Place) -> Instance:
     turns = record.get("conversations")
-    found = conversation(turns, source.max_turns, system_beside(record, turns))
+    found = beside(record, turns, source.max_turns)
     task = text(record.get("source"), "task")
     return found.instance(own_id(record, "id", place), task)
 

@@ -25,7 +25,17 @@ from orchestrator.data.instance import Instance, single_turn
 from orchestrator.data.readers.containers import parse
 from orchestrator.data.readers.files import PACKINGS, File, digests, files, read_text
 from orchestrator.data.readers.opened import opened
-from orchestrator.data.readers.record import Place, Record, RecordError, own_id, shown, text
+from orchestrator.data.readers.record import (
+    Place,
+    Record,
+    RecordError,
+    obey,
+    own_id,
+    shown,
+    text,
+    told_of,
+)
+from orchestrator.data.readers.watched import Watched
 from orchestrator.errors import DataError
 
 SUFFIXES = tuple(f".json{packing}" for packing in PACKINGS)
@@ -52,9 +62,11 @@ def records(source: NIV2Source) -> Iterator[Record]:
 
 
 def instance(record: tuple[str, Any], source: NIV2Source, place: Place) -> Instance:
-    introduction, one = record
-    if not isinstance(one, dict):
-        raise RecordError("not an object", shown(one))
+    introduction, given = record
+    if not isinstance(given, dict):
+        raise RecordError("not an object", shown(given))
+    one = Watched(given)
+    obey(one)
     prompt = (
         f"{introduction}Now complete the following example -\n"
         f"Input: {_stripped(one.get('input'), 'input')}\nOutput: "
@@ -62,8 +74,9 @@ def instance(record: tuple[str, Any], source: NIV2Source, place: Place) -> Insta
     outputs = one.get("output")
     answer = text(_first(outputs), "answer").strip()
     made = single_turn(own_id(one, "id", place), place.name, text(prompt, "prompt"), answer)
-    several = isinstance(outputs, list) and len(outputs) > 1
-    return replace(made, notes=("further outputs left off",)) if several else made
+    if isinstance(outputs, list) and len(outputs) > 1:
+        made = replace(made, notes=("further outputs left off",))
+    return told_of(one, made)
 
 
 def content(source: NIV2Source) -> list[list[str]]:

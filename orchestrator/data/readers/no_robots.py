@@ -6,7 +6,7 @@ from orchestrator.config.sources import NoRobotsSource
 from orchestrator.data.instance import Instance
 from orchestrator.data.readers.containers import records
 from orchestrator.data.readers.files import content
-from orchestrator.data.readers.record import Place, conversation, own_id, system_beside, text
+from orchestrator.data.readers.record import Place, beside, own_id, text
 from orchestrator.data.readers.watched import Watched
 
 __all__ = ["content", "instance", "records"]
@@ -14,6 +14,6 @@ __all__ = ["content", "instance", "records"]
 
 def instance(record: Watched, source: NoRobotsSource, place: Place) -> Instance:
     turns = record.get("messages")
-    found = conversation(turns, source.max_turns, system_beside(record, turns))
+    found = beside(record, turns, source.max_turns)
     task = text(record.get("category"), "task")
     return found.instance(own_id(record, "prompt_id", place), task)

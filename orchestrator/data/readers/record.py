@@ -6,20 +6,21 @@ is for the message of an error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from orchestrator.data.instance import Instance, Message
-from orchestrator.data.readers.watched import Watched, carries_meaning, untrained
+from orchestrator.data.readers.watched import (
+    ROLE,
+    Watched,
+    carries_meaning,
+    marked,
+    repeats,
+    untrained,
+)
 
 RECORD_BYTES = 16 * 2**20  # a longer record is a bad one, and is never decoded
-
-ROLES = {
-    "user": ("user", "human", "prompter"),
-    "assistant": ("assistant", "gpt", "chatgpt", "bot", "model", "bing", "bard"),
-    "system": ("system",),
-}
-_ROLE = {name: role for role, names in ROLES.items() for name in names}
 
 
 class RecordError(Exception):
@@ -110,6 +111,36 @@ def own_id(record: dict[str, Any], key: str, place: Place) -> str:
     return place.id if value is None else label(value, "id")
 
 
+def obey(record: Watched, named: Collection[str] = ()) -> None:
+    """Leave out a record that is marked not to be trained on.
+
+    Args:
+        record: with its marks.
+        named: columns that are no marks, because the study file says what they are.
+
+    Raises:
+        LeftOut: it is marked.
+    """
+    if mark := untrained(record, named):
+        raise LeftOut(f"marked {mark}")
+
+
+def told_of(record: Watched, instance: Instance) -> Instance:
+    """The instance of a record, with the names of what its reader did not look at."""
+    left = {
+        name: carries_meaning(name, value)
+        for name, value in record.unread().items()
+        if not repeats(value, instance.messages)
+    }
+    if not left:
+        return instance
+    return replace(
+        instance,
+        unread=(*instance.unread, *(name for name, means in left.items() if means)),
+        metadata=(*instance.metadata, *(name for name, means in left.items() if not means)),
+    )
+
+
 class Conversation(NamedTuple):
     """What was read of a list of turns; fields as in `Instance`."""
 
@@ -121,6 +152,16 @@ class Conversation(NamedTuple):
 
     def instance(self, id: str, task: str) -> Instance:
         return Instance(id, task, *self)
+
+
+def beside(record: Watched, turns: Any, max_turns: int) -> Conversation:
+    """The conversation of a record's turns, with the system message and the lists of marks that
+    it keeps in columns beside them.
+
+    Raises:
+        RecordError, LeftOut: as `conversation`.
+    """
+    return conversation(marked(record, turns), max_turns, _system_beside(record, turns))
 
 
 def conversation(turns: Any, max_turns: int, system: str = "") -> Conversation:
@@ -166,24 +207,28 @@ def conversation(turns: Any, max_turns: int, system: str = "") -> Conversation:
     if system := first.text if opening and first.text else system:
         spoken[0] = spoken[0]._replace(text=f"{system}\n\n{spoken[0].text}")
         notes.append("system message put before the prompt")
-    left = [key for turn in (*[first] * opening, *spoken) for key in turn.left]
+    left = [item for turn in (*[first] * opening, *spoken) for item in turn.left.items()]
+    matters = {f"messages.{key}": _matters(key, value) for key, value in left}
     return Conversation(
         tuple(Message(role=turn.role, content=turn.text) for turn in spoken),
         tuple(notes),
         unlearned,
-        tuple(f"messages.{key}" for key in left if _matters(key)),
-        tuple(f"messages.{key}" for key in left if not _matters(key)),
+        tuple(name for name, means in matters.items() if means),
+        tuple(name for name, means in matters.items() if not means),
     )
 
 
-def system_beside(record: Watched, turns: Any) -> str:
+def _system_beside(record: Watched, turns: Any) -> str:
     """The system message that a record keeps in a column beside its turns; "" for none.
 
-    One that the turns begin with has the preference: the column then counts as unread.
+    One that the turns begin with has the preference, unless it is empty: the column then counts
+    as unread.
     """
     begins = turns[0] if isinstance(turns, list) and turns else None
-    if isinstance(begins, dict) and begins.get("role", begins.get("from")) == "system":
-        return ""
+    if isinstance(begins, dict):
+        role = ROLE.get(str(begins.get("role", begins.get("from"))).lower())
+        if role == "system" and begins.get("content", begins.get("value")):
+            return ""
     for column in ("system", "system_prompt"):
         value = dict.get(record, column)
         if isinstance(value, str) and value.strip():
@@ -198,7 +243,7 @@ class _Turn(NamedTuple):
     text: str
     mark: str
     joined: bool
-    left: list[str]
+    left: dict[str, Any]
 
 
 def _message(turn: Any, number: int) -> _Turn:
@@ -208,33 +253,42 @@ def _message(turn: Any, number: int) -> _Turn:
     turn = Watched(turn)
     keys = ("from", "value") if "from" in turn else ("role", "content")
     name, said = (turn.get(key) for key in keys)
-    role = _ROLE.get(name.lower()) if isinstance(name, str) else None
+    role = ROLE.get(name.lower()) if isinstance(name, str) else None
     if role is None:
         raise RecordError("unknown role", f"message {number} is of {shown(name)}")
     mark = untrained(turn)
     if role == "system" and (said is None or said == ""):
-        return _Turn(role, "", mark, False, list(turn.unread()))
+        return _Turn(role, "", mark, False, turn.unread())
+    calls = [key for key in ("tool_calls", "function_call") if turn.unread().get(key)]
+    if calls and not said:
+        raise RecordError("a message is a tool call without text", f"message {number}: {calls[0]}")
     joined = isinstance(said, list)
     what = {"user": "prompt", "assistant": "answer", "system": "system message"}[role]
-    spoken = text(_whole(said, number) if joined else said, what)
-    return _Turn(role, spoken, mark, joined, list(turn.unread()))
+    left: dict[str, Any] = {}
+    if joined:
+        said, left = _whole(said, number)
+    return _Turn(role, text(said, what), mark, joined, turn.unread() | left)
 
 
-def _whole(parts: list[Any], number: int) -> str:
-    """The text of a message that is given as [{"type": "text", "text": ...}, ...]."""
-    texts = []
-    for part in parts:
-        said = part.get("text") if isinstance(part, dict) else part
-        kind = part.get("type", "text") if isinstance(part, dict) else "text"
+def _whole(parts: list[Any], number: int) -> tuple[str, dict[str, Any]]:
+    """The text of a message that is given as [{"type": "text", "text": ...}, ...], and what else
+    its parts hold."""
+    texts: list[str] = []
+    left: dict[str, Any] = {}
+    for given in parts:
+        part = Watched(given if isinstance(given, dict) else {"text": given})
+        kind, said = part.get("type", "text"), part.get("text")
         if kind != "text" or not isinstance(said, str):
             raise RecordError("a message holds more than text", f"message {number}: {shown(kind)}")
         texts.append(said)
-    return "".join(texts)
+        left |= {f"content.{key}": value for key, value in part.unread().items()}
+    return "".join(texts), left
 
 
-def _matters(key: str) -> bool:
+def _matters(key: str, value: Any) -> bool:
+    name = key.rpartition(".")[2]
     # Of a message, a number or a switch of unknown name may be a mark, too.
-    return carries_meaning(key, "")
+    return carries_meaning(name, "") or carries_meaning(name, value)
 
 
 def shown(value: Any) -> str:

@@ -6,7 +6,7 @@ from orchestrator.config.sources import UltraChatSource
 from orchestrator.data.instance import UNLABELLED, Instance
 from orchestrator.data.readers.containers import records
 from orchestrator.data.readers.files import content
-from orchestrator.data.readers.record import Place, conversation, own_id, system_beside
+from orchestrator.data.readers.record import Place, beside, own_id
 from orchestrator.data.readers.watched import Watched
 
 __all__ = ["content", "instance", "records"]
@@ -14,5 +14,5 @@ __all__ = ["content", "instance", "records"]
 
 def instance(record: Watched, source: UltraChatSource, place: Place) -> Instance:
     turns = record.get("messages")
-    found = conversation(turns, source.max_turns, system_beside(record, turns))
+    found = beside(record, turns, source.max_turns)
     return found.instance(own_id(record, "prompt_id", place), UNLABELLED)

@@ -8,6 +8,7 @@ warned of, or it describes the record (ids, sources, scores) and is named calmly
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from orchestrator.data.instance import Message
@@ -19,22 +20,38 @@ MEANING = re.compile(
     "|reasoning(_content)?|thinking|thoughts?|rationale|explanation|chain_of_thought"
     "|tools?|tool_calls?|tool_call_id|functions?|function_call"
     "|images?|videos?|audios?|documents?|passage|article|prefix|suffix|chosen|rejected"
+    "|choices|options|answers"
     "|weights?|loss|loss_(weight|mask)|mask|train|train_detail)",
     re.IGNORECASE,
 )
+# Names of switches that may say what is not to be learned, and that nothing here obeys.
+DOUBTS = re.compile("mask.*|excluded?|skip(ped)?|ignored?|(is_)?(correct|valid)", re.IGNORECASE)
 # Names of what only describes a record.
 METADATA = re.compile(
     "(.*_)?(ids?|idx|index|uuid|key|hash|names?|sources?|dataset|origin|tasks?|type|category"
     "|categories|subset|split|topics?|domain|labels?|tags?|lang|languages?|licenses?|urls?"
     "|links?|title|author|user|date|time|timestamp|created|created_at|updated_at|model"
     "|generator|scores?|ratings?|quality|difficulty|toxicity|lengths?|tokens|turns|meta"
-    "|metadata|extra|info|level|grade|group|kind|style|format|template|answer_choices|version|file|filename|path)",
+    "|metadata|extra|info|level|grade|group|kind|style|format|template|answer_choices|version|file"
+    "|filename|path|role|state|status|subject|moderation|detoxify|emojis)|avatarUrl",
     re.IGNORECASE,
 )
 # A mark of these names with such a value says that the answer is not to be learned.
 SWITCHES = ("is_correct", "train", "trainable", "training", "loss", "learn")
 WEIGHTS = ("weight", "loss_weight", "loss_mask")
+WORDS = {"false": False, "no": False, "true": True, "yes": True, "0": 0, "0.0": 0, "1": 1, "1.0": 1}
+# Lists of marks, one of each message or answer, and the mark of each.
+LISTED = {name + end: name for name in (*SWITCHES, *WEIGHTS) for end in ("", "s")}
+
+ROLES = {
+    "user": ("user", "human", "prompter"),
+    "assistant": ("assistant", "gpt", "chatgpt", "bot", "model", "bing", "bard"),
+    "system": ("system", "developer"),
+}
+ROLE = {name: role for role, names in ROLES.items() for name in names}
 QUOTED = 30  # characters from which a text that stands in another one is no accident
+WHOLE = 12  # the same of all messages of an instance
+TEXT = 40  # characters from which words are more than a label
 
 
 class Watched(dict[str, Any]):
@@ -59,49 +76,134 @@ class Watched(dict[str, Any]):
         }
 
 
-def untrained(record: Watched) -> str:
+def untrained(record: Watched, other: Collection[str] = ()) -> str:
     """The mark of a record or message that says "do not train", as `weight: 0`; else "".
 
     Marks that say the opposite (`weight: 1`, `train: true`) count as read; other values of these
     names, such as a weight of 0.5, do not, because nothing here obeys them.
+
+    Args:
+        record: with its marks.
+        other: columns that are something else, because the study file names them.
     """
-    marks = [
-        f"{name}: {str(value).lower()}" if isinstance(value, bool) else f"{name}: 0"
-        for name in (*SWITCHES, *WEIGHTS)
-        if name in record and _is_mark(name, record) and not (value := record[name])
+    found = ""
+    for name in (*SWITCHES, *WEIGHTS):
+        # Not through `record[name]` at first: a value that is no mark was not read.
+        says = None if name in other else _says(name, dict.get(record, name))
+        if says is not None:
+            mark = f"{name}: {_written(record[name])}"
+            found = found or ("" if says else mark)
+    return found
+
+
+def marked(record: Watched, turns: Any) -> Any:
+    """Turns with the marks that a record keeps in lists beside them, as `loss_mask: [0, 1]`.
+
+    A list is of the turns, or of the answers among them, by its length. One of another length, or
+    with other values, stays unread.
+    """
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        return turns
+    answers = [
+        place
+        for place, turn in enumerate(turns)
+        if ROLE.get(str(turn.get("role", turn.get("from"))).lower()) == "assistant"
     ]
-    return marks[0] if marks else ""
+    for name, mark in LISTED.items():
+        values = dict.get(record, name)
+        places = {len(answers): answers, len(turns): range(len(turns))}
+        if not isinstance(values, list) or not values or len(values) not in places:
+            continue
+        says = [_says(mark, value) for value in values]
+        if None not in says:
+            record[name]  # read
+            turns = [dict(turn) for turn in turns]
+            for place, value, trained in zip(places[len(values)], values, says, strict=True):
+                if not trained:
+                    turns[place][mark] = value
+    return turns
 
 
 def carries_meaning(name: str, value: Any) -> bool:
     """Would a model learn something else if this value were read?"""
     if isinstance(value, list | tuple) and all(isinstance(item, int | float) for item in value):
-        return False  # tokens, as P3 keeps them beside the text
+        return name in LISTED  # else tokens, as P3 keeps them beside the text
     if MEANING.fullmatch(name):
         return True
+    texts = list(_texts(value))
+    if any(len(text) > TEXT and " " in text.strip() for text in texts):
+        return True  # whatever its name
     if METADATA.fullmatch(name):
         return False
+    if isinstance(value, bool):
+        return DOUBTS.fullmatch(name) is not None
     # Text and pictures under a name that says nothing may be what the answer is about.
-    return not isinstance(value, bool | int | float | dict)
+    return bool(texts) or not isinstance(value, int | float | dict | list | tuple)
 
 
 def repeats(value: Any, messages: tuple[Message, ...]) -> bool:
-    """Does a text stand in the messages already, as a copy of the first prompt beside them?"""
-    if not isinstance(value, str):
-        return False
-    text = value.strip()
-    return any(
-        text == message["content"].strip() or (len(text) >= QUOTED and text in message["content"])
-        for message in messages
+    """Does a value hold no text but what stands in the messages already, as a copy of the first
+    prompt beside them, or what is all of the messages?"""
+    texts = list(_texts(value))
+    return bool(texts) and all(_repeats(text.strip(), messages) for text in texts)
+
+
+def _repeats(text: str, messages: tuple[Message, ...]) -> bool:
+    return _holds_all(text, messages) or any(
+        text == said
+        or said.endswith(f"\n\n{text}")  # a prompt behind its system message
+        or (len(text) >= QUOTED and text in said)
+        for said in (message["content"].strip() for message in messages)
     )
 
 
-def _is_mark(name: str, record: Watched) -> bool:
-    # Not through `record[name]`: a value that is no mark was not read.
-    value = dict.__getitem__(record, name)
-    if name == "loss":  # as a number it is a measured one
-        return isinstance(value, bool)
-    return isinstance(value, bool) or (isinstance(value, int | float) and value in (0, 1))
+def _holds_all(text: str, messages: tuple[Message, ...]) -> bool:
+    """Is a text the messages, one after another with something around each paragraph?"""
+    parts = [
+        part.strip()
+        for message in messages
+        for part in message["content"].split("\n\n")
+        if part.strip()
+    ]
+    if sum(map(len, parts)) < WHOLE:
+        return False
+    at = 0
+    for part in parts:
+        at = text.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The strings that a value holds, without blank ones."""
+    if isinstance(value, str):
+        if value.strip():
+            yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+def _says(name: str, value: Any) -> bool | None:
+    """Whether a mark says "train"; None where the value is none of a mark."""
+    if isinstance(value, str):
+        value = WORDS.get(value.strip().lower(), value)
+    if isinstance(value, bool):
+        return value
+    if name == "loss" or not isinstance(value, int | float):
+        return None  # a loss that is a number is a measured one
+    if name in WEIGHTS and value < 0:
+        return False
+    return bool(value) if value in (0, 1) else None
+
+
+def _written(value: Any) -> str:
+    """A mark as a reason calls it: the same for 0 and 0.0, and for false and "False"."""
+    if isinstance(value, bool | str):
+        return str(value).strip().lower()
+    return f"{value:g}"
 
 
 def _blank(value: Any) -> bool:
