@@ -61,7 +61,7 @@ def check_tokenizer(folder: Path, key: str) -> None:
         key: of the study file, which names it.
 
     Raises:
-        ModelError: naming the folder.
+        ModelError: naming the folder; one of Python alone, too, of a model that is trained.
     """
     from transformers import AutoTokenizer
 
@@ -79,6 +79,14 @@ def check_tokenizer(folder: Path, key: str) -> None:
             f"{key}: the tokenizer in {folder} knows no word of a plain sentence, as one whose "
             "tokenizer.json is missing: fetch it, or write it with "
             "tokenizer.save_pretrained(FOLDER)"
+        )
+    if key == "model.name" and not tokenizer.is_fast:
+        # Only the tokenizers in Rust tell which characters a token stands for, and so which of
+        # them carry loss.
+        raise ModelError(
+            f"{key}: the tokenizer in {folder} is a {type(tokenizer).__name__}, which has no "
+            "tokenizer.json and cannot say where in the text its tokens are: type the name of a "
+            "model with a tokenizer.json, such as a Llama, Qwen or GPT-2"
         )
     rows = getattr(_config(folder, key).get_text_config(), "vocab_size", None)
     last, token = max((id, token) for token, id in vocabulary.items())

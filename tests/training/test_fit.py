@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer
 
 from orchestrator import models
 from orchestrator.config.training import Model
@@ -138,6 +138,16 @@ def test_a_tokenizer_that_is_broken_or_not_there_is_refused(llama, tmp_path, tex
         (tmp_path / "m" / "tokenizer.json").write_text(text)
     with pytest.raises(ModelError, match=r"^embedding.model: the tokenizer in .*/m (cannot|knows)"):
         check_tokenizer(tmp_path / "m", "embedding.model")
+
+
+def test_a_tokenizer_of_python_alone_is_refused_for_a_model_that_is_trained(llama, tmp_path):
+    shutil.copytree(llama, tmp_path / "m", ignore=shutil.ignore_patterns("tokenizer*"))
+    ByT5Tokenizer(extra_ids=0).save_pretrained(tmp_path / "m")
+    with pytest.raises(
+        ModelError, match=r"/m is a ByT5Tokenizer, .*: type the name of a model with"
+    ):
+        check_fit(settings(), tmp_path / "m")
+    check_tokenizer(tmp_path / "m", "embedding.model")
 
 
 @pytest.mark.parametrize("changes", [{"model_type": "nosuch"}, {"num_attention_heads": 5}])
