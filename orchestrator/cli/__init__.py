@@ -20,7 +20,9 @@ from orchestrator.proxies import ask_loopback_directly
 if TYPE_CHECKING:
     from orchestrator.config import Study
 
-UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
+UNWRITABLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT
+}  # fmt: skip
 
 app = typer.Typer(
     help="Experiments on the order of training data in LLM instruction tuning.",
