@@ -193,6 +193,19 @@ def test_the_splits_of_a_saved_dictionary_are_told_apart(tmp_path):
     assert [i.id for i in read_all(source("parquet", path=f"{name}/test"))[0]] == ["i2"]
     with pytest.raises(DataError, match="holds no split dev: set split to one of train, test"):
         read_all(source("hf", name=name, split="dev"))
+    for reader in ("jsonl", "parquet"):
+        with pytest.raises(DataError, match=r"saved holds the splits test, train .*saved/train$"):
+            read_all(source(reader, path=name))
+
+
+@pytest.mark.parametrize("reader", ["hf", "jsonl", "parquet"])
+def test_a_saved_data_set_that_lacks_a_file_is_refused(tmp_path, reader):
+    folder = tmp_path / "saved"
+    datasets.Dataset.from_list(ROWS).save_to_disk(folder, num_shards=3)
+    (folder / "data-00001-of-00003.arrow").unlink()
+    where = {"name": str(folder)} if reader == "hf" else {"path": str(folder)}
+    with pytest.raises(DataError, match=r"lacks data-00001-of-00003\.arrow, 1 of the 3 files that"):
+        read_all(source(reader, **where))
 
 
 def test_a_pointer_in_a_folder_is_named(tmp_path):
