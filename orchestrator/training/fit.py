@@ -16,7 +16,6 @@ from orchestrator.models.presets import PRESETS, quiet
 from orchestrator.training.sizes import ModelSizes, llama_sizes, model_sizes
 
 SAMPLE = "The quick brown fox jumps over 13 lazy dogs."
-OUTPUTS = ("lm_head", "embed_out", "output")
 CAUSAL = "give one that predicts the next token, such as a Llama, Qwen or GPT-2"
 
 
@@ -224,9 +223,8 @@ def _check_settings(model: Model, positions: int | None, sizes: ModelSizes | Non
             f"positions (max_position_embeddings): set model.max_length to {positions} or less"
         )
     if sizes and isinstance(model.adapter, Lora) and isinstance(model.adapter.targets, list):
-        # The sizes leave the output layer out, which has one of few names.
-        inner = [target for target in model.adapter.targets if target not in OUTPUTS]
-        check_targets([name for name, _, _ in sizes.linears], inner)
+        linear = [name for name, _, _ in sizes.linears]
+        check_targets([*linear, *sizes.outputs], model.adapter.targets)
 
 
 def check_targets(linear: list[str], targets: list[str]) -> None:

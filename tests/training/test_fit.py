@@ -115,6 +115,18 @@ def test_an_adapter_that_matches_no_layer_is_refused_with_those_that_there_are(m
         check_fit(settings(adapter={"type": "lora", "targets": ["c_attn", "q_proj"]}), folder)
 
 
+def test_the_output_layer_is_a_target_by_the_name_that_it_has(made):
+    def targets(*names):
+        return {"type": "lora", "targets": list(names)}
+
+    check_preset(settings(name="random:tiny-llama", adapter=targets("lm_head")))
+    with pytest.raises(ModelError, match=r"no linear layer embed_out, output\. Type all-linear"):
+        check_preset(settings(name="random:tiny-llama", adapter=targets("embed_out", "output")))
+    check_fit(settings(adapter=targets("lm_head")), made("gpt2"))
+    with pytest.raises(ModelError, match=r"no linear layer output\. Type all-linear"):
+        check_fit(settings(adapter=targets("output")), made("gpt2"))
+
+
 def test_ids_beyond_the_embeddings_are_refused(llama, tmp_path):
     shutil.copytree(llama, tmp_path / "m")
     tokenizer = AutoTokenizer.from_pretrained(llama)
