@@ -24,6 +24,7 @@ from orchestrator.core.arrangements import Space, find_method
 from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Floats
 from orchestrator.errors import DataError, UserError
+from orchestrator.place import check_written
 from orchestrator.search import PoolSpace, kmeans_labels, search_left
 from orchestrator.stages.arrange import make_plan, plan_table, write_order
 from orchestrator.stages.pool import make_pool
@@ -52,10 +53,11 @@ def arrange_arrays(
         out: the Parquet file to write; ids are row numbers.
 
     Raises:
-        UserError: naming the file, for arrays that do not fit.
+        UserError: naming the file, for arrays that do not fit and a place that cannot be written.
     """
     if out.suffix != ".parquet" or out.is_dir():
         raise UserError(f"--out {out}: give a file that ends in .parquet, as in --out plan.parquet")
+    check_written(out.absolute().parent, "give another place with --out")
     pool, test = _open_vectors(embeddings), _open_vectors(queries)
     if pool.shape[1] != test.shape[1]:
         raise DataError(

@@ -6,6 +6,7 @@ and nothing is written. What needs one of them, `preflight` and `cluster` tell.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator import models
@@ -60,7 +61,7 @@ def named_models(config: TrialConfig, *, training: bool = True) -> dict[str, str
 def check_here(config: TrialConfig, key: str, name: str) -> None:
     """Refuse a model that cannot do what a key of the study file wants of it.
 
-    A model that has yet to be fetched passes: `check_fetched` asks again.
+    A model that has yet to be fetched passes: `check_all_fetched` asks again.
     """
     from orchestrator.training.fit import check_preset
 
@@ -70,17 +71,43 @@ def check_here(config: TrialConfig, key: str, name: str) -> None:
         check_preset(config.model)
 
 
+def check_all_fetched(
+    configs: list[TrialConfig], folder_of: Callable[[str], Path], *, training: bool = True
+) -> None:
+    """What `check_models_here` could not ask before the models were fetched.
+
+    Args:
+        configs: of all trials.
+        folder_of: model name -> its folder in the store.
+        training: as in `check_models_here`.
+
+    Raises:
+        ModelError: what is wrong with the first that is wrong.
+    """
+    asked = set()
+    for config in configs:
+        for key, name in named_models(config, training=training).items():
+            if models.is_path(name) or name.startswith("random:"):
+                continue
+            question = (key, name, config.model.model_dump_json() if key == "model.name" else "")
+            if question not in asked:
+                asked.add(question)
+                check_fetched(config, key, folder_of(name))
+
+
 def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
     """As `check_here`, of a model whose files are there.
 
     Raises:
         ModelError: what is wrong with it.
     """
-    from orchestrator.training.fit import check_fit, check_tokenizer
+    from orchestrator.training.fit import check_embedder, check_fit, check_tokenizer
 
     if key == "model.name":
         check_fit(config.model, folder)
         return
+    if key == "embedding.model":
+        check_embedder(folder, key)
     if key == "evaluation.generate.reward_model":
         from transformers import AutoModelForSequenceClassification
 

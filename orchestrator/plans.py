@@ -11,7 +11,7 @@ from orchestrator.config import Study, expand
 from orchestrator.core.plan import Plan
 from orchestrator.errors import UserError
 from orchestrator.layout import Layout
-from orchestrator.local import check_models_here
+from orchestrator.local import check_all_fetched, check_models_here
 from orchestrator.pipeline import Pipeline
 from orchestrator.place import check_place, check_written
 from orchestrator.screen import Screen, quiet_streams
@@ -42,6 +42,7 @@ def arrange_study(study: Study, out: Path, form: str | None) -> None:
         pipeline = Pipeline(layout, screen)
         pipeline.read_data(trials)
         with cluster(threads(study, trials)), pipeline.fetching_models(configs, training=False):
+            check_all_fetched(configs, pipeline.shared.model_folder, training=False)
             for trial in trials:
                 folder = out / trial.name
                 plan = pipeline.write_plan(trial.config, folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator import models
 from orchestrator.config import Trial, TrialConfig
 from orchestrator.errors import ConfigError, ModelError, ResourceError
-from orchestrator.local import check_fetched, model_faults, named_models
+from orchestrator.local import check_all_fetched, model_faults, named_models
 from orchestrator.screen import Screen
 from orchestrator.store import check_remote_store
 from orchestrator.training.available import check_available
@@ -79,7 +79,7 @@ def check_models(
     """
     scorers = {config.evaluation.generate.reward_model for config in configs} - {None}
     folders = {name: folder_of(name) for name in scorers if name}
-    _check_fetched(configs, folder_of)
+    check_all_fetched(configs, folder_of)
     scored = {name: parameter_count(folder) for name, folder in folders.items()}
     trained = dict.fromkeys(config.model.name for config in configs)
     sizes = {name: model_sizes(folder_of(name)) for name in trained}
@@ -97,19 +97,6 @@ def check_models(
             screen.line(f"memory {name}").done(needed)
     if faults:
         raise ResourceError("\n".join(dict.fromkeys(faults)))
-
-
-def _check_fetched(configs: list[TrialConfig], folder_of: Callable[[str], Path]) -> None:
-    """What `model_faults` could not ask before the models were fetched."""
-    asked = set()
-    for config in configs:
-        for key, name in named_models(config).items():
-            if key == "embedding.model" or models.is_path(name) or name.startswith("random:"):
-                continue
-            question = (key, name, config.model.model_dump_json())
-            if question not in asked:
-                asked.add(question)
-                check_fetched(config, key, folder_of(name))
 
 
 def check_templates(

@@ -15,6 +15,8 @@ from orchestrator import models
 from orchestrator.config import Study, TrialConfig, expand
 from orchestrator.data.dataset import SPLITS, load_messages_of, load_unlearned_of, name_of
 from orchestrator.layout import Layout
+from orchestrator.local import check_models_here
+from orchestrator.place import check_place
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.dataset import build_dataset, tell_unread
 from orchestrator.store import ArtifactStore, check_remote_store
@@ -36,13 +38,17 @@ def show_rows(study: Study, rows: int) -> bool:
         Whether all of them can be fed as they are; why others cannot is printed in their place.
 
     Raises:
-        UserError: data that cannot be read, or a model that cannot be had.
+        UserError: data that cannot be read, a model that cannot be had or cannot do what it is for,
+            or a place that cannot be written.
     """
+    layout, trials = Layout.of(study), expand(study)
+    check_place(layout, starts_ray=False)
+    check_models_here(trials)
     if study.remote_store:
         check_remote_store(study.remote_store)
     configs = {
         (c.data.model_dump_json(), c.model.name, c.model.template, c.model.max_length): c
-        for c in (trial.config for trial in expand(study))
+        for c in (trial.config for trial in trials)
     }
     sound = True
     with (
@@ -51,7 +57,7 @@ def show_rows(study: Study, rows: int) -> bool:
         Screen(console) as screen,
     ):
         for config in configs.values():
-            sound &= _show(config, ArtifactStore(Layout.of(study).store, None), rows, screen)
+            sound &= _show(config, ArtifactStore(layout.store, None), rows, screen)
     return sound
 
 

@@ -201,3 +201,22 @@ def test_a_plan_is_written_to_a_parquet_file_alone(tmp_path, name):
             tmp_path / "v.npy", tmp_path / "v.npy", None, settings, tmp_path / name, "jsonl"
         )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.parquet", "v.npy"]
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        (
+            "afile/plan.parquet",
+            r"afile cannot be written \(is a file\): give another place with --",
+        ),
+        ("afile/plans/plan.parquet", r"afile/plans cannot be made \(.*afile is a file\)"),
+        ("/proc/x/plan.parquet", "/proc/x cannot be made"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told(tmp_path, out, said):
+    (tmp_path / "afile").write_text("")
+    np.save(tmp_path / "v.npy", POOL)
+    settings = ArraySettings(arrangement=Arrangement())
+    with pytest.raises(UserError, match=said):
+        arrange_arrays(tmp_path / "v.npy", tmp_path / "v.npy", None, settings, tmp_path / out, None)

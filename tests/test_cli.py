@@ -237,7 +237,8 @@ def test_what_a_worker_met_is_told_in_a_line_and_the_log_holds_the_rest(
 
     def fails(study):
         with quiet_streams(tmp_path / "run.log"):
-            raise RayTaskError("embed", "Traceback\n many lines\nKeyError: 'x'", KeyError("x"))
+            said = "Traceback\n many lines\nKeyError: 'x'\nTo change retry attempts: configure it"
+            raise RayTaskError("embed", said, KeyError("x"))
 
     monkeypatch.setattr("orchestrator.study.run_study", fails)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(GOOD))
@@ -250,7 +251,7 @@ def test_what_a_worker_met_is_told_in_a_line_and_the_log_holds_the_rest(
 
 def test_the_command_line_starts_without_loading_an_engine():
     code = (
-        "import sys, orchestrator.cli; "
+        "import sys, orchestrator.cli.commands; "
         "print([m for m in ('torch', 'ray', 'mlflow', 'transformers') if m in sys.modules])"
     )
     shown = subprocess.run(

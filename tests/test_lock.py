@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from orchestrator.cli import sync
+from orchestrator.cli.commands import sync
 from orchestrator.errors import DataError, UserError
 from orchestrator.lock import LOCK_FILE, locked
 from orchestrator.study import run_study

@@ -2,15 +2,18 @@
 
 import io
 import os
+import shutil
 
 import pytest
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from orchestrator import models
 from orchestrator.config import Trial
 from orchestrator.config.schema import TrialConfig
 from orchestrator.errors import ConfigError, ModelError, ResourceError
+from orchestrator.local import check_all_fetched
 from orchestrator.models.presets import BYTE_VOCABULARY, byte_tokenizer
 from orchestrator.preflight import check_models, check_settings
 from orchestrator.screen import Screen
@@ -35,7 +38,10 @@ def job(folder, name="a-model", scorer=None, **training):
     """A trial's configuration, and the folders of the models that it names."""
     model = {"name": name, "precision": "float32"}
     generate = {"every": 5, "metrics": ["reward"], "reward_model": "scorer"} if scorer else {}
-    settings = config(model=model, training=training, evaluation={"generate": generate})
+    settings = config(
+        model=model, training=training, evaluation={"generate": generate},
+        embedding={"model": "random:tiny-bert"},
+    )  # fmt: skip
     return settings, {name: folder, "scorer": scorer}
 
 
@@ -109,6 +115,17 @@ def test_a_reward_model_is_counted_and_what_is_none_is_refused(tiny, tmp_path):
     assert "reward model" in line
     with pytest.raises(ModelError, match="holds LlamaForCausalLM"):
         told([job(tiny, scorer=tiny)])
+
+
+def test_an_embedding_model_that_was_fetched_without_weights_is_refused(tiny, tmp_path):
+    shutil.copytree(tiny, tmp_path / "m")
+    weights = load_file(tiny / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, tmp_path / "m" / "model.safetensors", metadata={"format": "pt"})
+    settings = config(model={"name": "random:tiny-llama"}, embedding={"model": "owner/fetched"})
+    for training in (True, False):
+        with pytest.raises(ModelError, match=r"^embedding.model: .*/m lacks the weights norm.wei"):
+            check_all_fetched([settings], lambda name: tmp_path / "m", training=training)
 
 
 def test_every_wrong_model_name_is_said_at_once_and_once(tmp_path):

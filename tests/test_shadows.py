@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import orchestrator
 from orchestrator.errors import ResourceError
 from orchestrator.shadows import LIBRARIES, check_modules
 
@@ -46,6 +48,20 @@ def test_the_command_as_a_module_does_not_look_into_the_working_folder(work):
         check=False,
     )  # fmt: skip
     assert shown.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("name", ["typer", "rich"])
+def test_a_library_that_the_command_needs_first_is_named_before_it_is_imported(work, name):
+    (work / f"{name}.py").write_text("raise SystemExit('imported')")
+    package = Path(orchestrator.__file__).parents[1]
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestrator.cli", "plan", "study.yaml"],
+        cwd=work, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": f"{work}{os.pathsep}{package}"},
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: {work}/{name}.py would be imported in place of the lib")
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_the_libraries_of_this_project_are_known():

@@ -1,6 +1,7 @@
 """`orchestrator show` prints rows as the model will see them, without an engine."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from orchestrator import models
 from orchestrator.config import Study
+from orchestrator.errors import ConfigError, ResourceError
 from orchestrator.show import show_rows
 
 
@@ -80,6 +82,18 @@ def test_each_template_of_a_sweep_is_shown(study, capfd):
     shown = capfd.readouterr().out
     assert "Assistant: [[Reply</s>]]" in shown
     assert "<s>QAsk?A[[ReplyZ</s>]]" in shown
+
+
+def test_a_model_that_cannot_be_fed_and_a_place_that_is_a_file_are_told_first(study, tmp_path):
+    resolved = models.resolve("random:tiny-llama", tmp_path / "store")
+    shutil.copytree(resolved, tmp_path / "m")
+    (tmp_path / "m" / "tokenizer.json").write_text("{broken")
+    rows = [line(0, "Ask?", "Reply")]
+    with pytest.raises(ConfigError, match=r"model.name: the tokenizer in .* cannot be read"):
+        show_rows(study(rows, model={"name": "./m"}), 1)
+    (tmp_path / "afile").write_text("")
+    with pytest.raises(ResourceError, match=r"afile cannot be written \(is a file\): give another"):
+        show_rows(study(rows, output="afile"), 1)
 
 
 @pytest.mark.slow

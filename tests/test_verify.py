@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from orchestrator.cli import app
+from orchestrator.cli.commands import app
 from orchestrator.core.plan import order_digest
 from orchestrator.errors import OrderError, UserError
 from orchestrator.verify import Stopped, verify_study

@@ -6,6 +6,7 @@ Whether the files of a folder are whole, `models.check_folder` tells.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from orchestrator.models.presets import PRESETS, quiet
 from orchestrator.training.sizes import ModelSizes, llama_sizes, model_sizes
 
 SAMPLE = "The quick brown fox jumps over 13 lazy dogs."
-OUTPUTS = ("lm_head", "embed_out", "output")
 CAUSAL = "give one that predicts the next token, such as a Llama, Qwen or GPT-2"
 
 
@@ -61,7 +61,7 @@ def check_tokenizer(folder: Path, key: str) -> None:
         key: of the study file, which names it.
 
     Raises:
-        ModelError: naming the folder.
+        ModelError: naming the folder; one of Python alone, too, of a model that is trained.
     """
     from transformers import AutoTokenizer
 
@@ -80,6 +80,14 @@ def check_tokenizer(folder: Path, key: str) -> None:
             "tokenizer.json is missing: fetch it, or write it with "
             "tokenizer.save_pretrained(FOLDER)"
         )
+    if key == "model.name" and not tokenizer.is_fast:
+        # Only the tokenizers in Rust tell which characters a token stands for, and so which of
+        # them carry loss.
+        raise ModelError(
+            f"{key}: the tokenizer in {folder} is a {type(tokenizer).__name__}, which has no "
+            "tokenizer.json and cannot say where in the text its tokens are: type the name of a "
+            "model with a tokenizer.json, such as a Llama, Qwen or GPT-2"
+        )
     rows = getattr(_config(folder, key).get_text_config(), "vocab_size", None)
     last, token = max((id, token) for token, id in vocabulary.items())
     if rows and last >= rows:
@@ -91,7 +99,51 @@ def check_tokenizer(folder: Path, key: str) -> None:
         )
 
 
-def check_weights(folder: Path, factory: Any, what: str) -> None:
+def check_embedder(folder: Path, key: str) -> None:
+    """Refuse a model that has no vectors of texts to give, or not all of its weights.
+
+    Args:
+        folder: of a sentence-transformers model, or of one of transformers alone.
+        key: of the study file, which names it.
+
+    Raises:
+        ModelError: naming the folder.
+    """
+    from transformers import AutoModel, AutoModelForTextEncoding
+    from transformers.models.auto import modeling_auto as known
+
+    if (folder / "modules.json").is_file() and not _check_sentence_modules(folder, key):
+        return
+    config = _config(folder, key)
+    # Of T5 and its kin the encoder alone is used, and often alone is there.
+    encoder = known.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(config.model_type, "")
+    factory: Any = AutoModelForTextEncoding if encoder.endswith("EncoderModel") else AutoModel
+    made = factory._model_mapping.get(type(config), None)
+    if made is None or getattr(made, "main_input_name", "") != "input_ids":
+        raise ModelError(
+            f"{key}: {folder} is a {config.model_type}, which gives no vectors of texts: name a "
+            "sentence-transformers model, an encoder such as a BERT, or a causal language model"
+        )
+    # The vectors are means of states, which a pooler is not asked for.
+    check_weights(folder, factory, f"{key}: {folder}", unused="pooler")
+
+
+def _check_sentence_modules(folder: Path, key: str) -> bool:
+    """Whether the first module lies in the folder itself; refuses one that is not there."""
+    modules = json.loads((folder / "modules.json").read_bytes())
+    for module in modules:
+        place = folder / module.get("path", "")
+        # Of a Normalize nothing is written, and an empty folder is lost on the hub.
+        if not module["type"].endswith(".Normalize") and not (place / "config.json").is_file():
+            raise ModelError(
+                f"{key}: {folder} lacks {place.relative_to(folder)}/config.json, a module that its "
+                "modules.json names: fetch it again, or write it with "
+                "SentenceTransformer.save_pretrained(FOLDER)"
+            )
+    return bool(modules) and not modules[0].get("path")
+
+
+def check_weights(folder: Path, factory: Any, what: str, unused: str = "") -> None:
     """Refuse weights that are not those of the model that `config.json` describes.
 
     The model is loaded as it will be, with numbers of no storage: only headers are read.
@@ -100,6 +152,7 @@ def check_weights(folder: Path, factory: Any, what: str) -> None:
         folder: of the model.
         factory: one of transformers' classes, which knows the parts of the model.
         what: how an error calls it.
+        unused: a part of the model that may be missing.
 
     Raises:
         ModelError: naming weights that are missing, or of another shape.
@@ -127,7 +180,8 @@ def check_weights(folder: Path, factory: Any, what: str) -> None:
             f"{what} has {name} of shape {tuple(found)}, its config.json says {tuple(expected)}: "
             "take the config.json that the weights were saved with"
         )
-    check_loaded(loading, what)
+    missing = [name for name in loading["missing_keys"] if unused not in name.split(".")]
+    check_loaded({"missing_keys": missing}, what)
 
 
 def _config(folder: Path, key: str) -> Any:
@@ -169,9 +223,8 @@ def _check_settings(model: Model, positions: int | None, sizes: ModelSizes | Non
             f"positions (max_position_embeddings): set model.max_length to {positions} or less"
         )
     if sizes and isinstance(model.adapter, Lora) and isinstance(model.adapter.targets, list):
-        # The sizes leave the output layer out, which has one of few names.
-        inner = [target for target in model.adapter.targets if target not in OUTPUTS]
-        check_targets([name for name, _, _ in sizes.linears], inner)
+        linear = [name for name, _, _ in sizes.linears]
+        check_targets([*linear, *sizes.outputs], model.adapter.targets)
 
 
 def check_targets(linear: list[str], targets: list[str]) -> None:

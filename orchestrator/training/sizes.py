@@ -37,11 +37,13 @@ class ModelSizes:
         parameters: all of them, tied ones once.
         linears: (name, inputs, outputs) of the linear layers that an adapter can sit beside; a
             layer of GPT-2 has the two widths the other way round.
+        outputs: names of the output layer, beside which an adapter sits only where it is named.
         key_width: of keys and of values, all heads together.
     """
 
     parameters: int
     linears: tuple[tuple[str, int, int], ...]
+    outputs: tuple[str, ...]
     layers: int
     hidden: int
     heads: int
@@ -103,6 +105,7 @@ def llama_sizes(config: Mapping[str, Any]) -> ModelSizes | None:
         + vocabulary * hidden
         + (2 * layers + 1) * hidden,
         linears=tuple(linears),
+        outputs=("lm_head",),
         layers=layers,
         hidden=hidden,
         heads=heads,
@@ -133,14 +136,15 @@ def built_sizes(folder: Path) -> ModelSizes | None:
     if heads is None:
         return None
     head_width = getattr(text, "head_dim", None) or hidden // heads
+    output = model.get_output_embeddings()
     return ModelSizes(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         linears=tuple(
             (name, int(module.weight.shape[1]), int(module.weight.shape[0]))
             for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear | Conv1D)
-            and module is not model.get_output_embeddings()
+            if isinstance(module, torch.nn.Linear | Conv1D) and module is not output
         ),
+        outputs=tuple(name for name, module in model.named_modules() if module is output),
         layers=text.num_hidden_layers,
         hidden=hidden,
         heads=heads,

@@ -13,7 +13,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr as autoscaling_config,
 )
 
-from orchestrator.cli import app
+from orchestrator.cli.commands import app
 from tests.cluster.reading import FOLDER, documents, node_labels_of_the_readme, parsed
 
 KUBERAY = FOLDER / "kuberay"

@@ -9,7 +9,7 @@ import pytest
 import typer
 from ray.scripts.scripts import cli as ray
 
-from orchestrator.cli import app
+from orchestrator.cli.commands import app
 from orchestrator.config import load_study
 from tests.cluster.programs import complaint
 from tests.cluster.reading import FOLDER, commands, documents, parsed

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.data.readers import fingerprint
 from orchestrator.errors import DataError
+from orchestrator.lfs import SIGNATURE
 from tests.data.conftest import contents, read_all, row, source
 from tests.hub import COMMIT, TOKEN, HubHandler, serving
 
@@ -139,6 +140,35 @@ def test_a_folder_in_the_layout_of_the_hub_is_read_by_split(folder):
     assert [(i.id, i.task) for i in found] == [("test-1", "unlabelled")]
     with pytest.raises(DataError, match=r"could not be read .*dev"):
         read_all(source("hf", name=str(folder), split="dev"))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("train.jsonl", None, r"train\.jsonl holds a table \(Parquet\), and its name says \.jsonl: "
+         r"rename it, or type {reader: parquet, path: .*train\.jsonl}"),
+        ("train.parquet", b'{"prompt": "q"}\n', r"holds text, .*says \.parquet: .*reader: jsonl"),
+        ("train.jsonl", b"prompt,completion\nq,a\n", r"holds no JSON, .*as train\.csv"),
+        ("train.jsonl", b"PK\x03\x04....", "is a ZIP archive: unpack it"),
+        ("train.parquet", b"", "holds no rows, it is empty"),
+        ("train.jsonl", b"", "holds no rows, it is empty"),
+        ("train.csv", b"", "holds no rows, it is empty"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path, monkeypatch, name, data, said):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "set").mkdir()
+    if data is None:
+        pq.write_table(pa.Table.from_pylist([row(0)]), tmp_path / "set" / name)
+    else:
+        (tmp_path / "set" / name).write_bytes(data)
+    with pytest.raises(DataError, match=said):
+        read_all(source("hf", name=str(tmp_path / "set")))
+
+
+def test_a_pointer_in_place_of_a_picture_is_no_matter(folder):
+    (folder / "logo.png").write_bytes(SIGNATURE + b"v1\noid sha256:0\nsize 9\n")
+    assert len(read_all(source("hf", name=str(folder)))[0]) == 3
 
 
 def test_a_bad_row_of_a_folder_is_refused_or_skipped(folder):

@@ -58,6 +58,7 @@ FORMS = {
     "xz": lzma.compress(LINES.encode()),
     "zstd": zstd(LINES.encode()),
     "zstd in two frames": zstd(LINES[:50].encode()) + zstd(LINES[50:].encode()),
+    "zstd behind a frame to skip": b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstd(LINES.encode()),
     "an array in xz": lzma.compress(json.dumps(ROWS, indent=1).encode()),
     "a mark of UTF-8": b"\xef\xbb\xbf" + LINES.encode(),
     "UTF-16": LINES.encode("utf-16"),
@@ -118,12 +119,25 @@ def test_a_task_file_may_be_packed_or_have_a_mark(tmp_path):
         (gzip.compress(lzma.compress(b"{}")), "something packed with xz, packed with gzip"),
         (b"\x80\x04\x95", "is a pickle, which can run code"),
         (b"<!DOCTYPE html><html>", "is a web page or XML"),
-        (b"prompt,completion\nq,a\n", r"begins with 'prompt,completion.*reader: hf, name: FOLDER"),
+        (
+            b"prompt,completion\nq,a\n",
+            r"begins with 'prompt,completion.*alone in a folder, "
+            r"named train\.csv, and read by {reader: hf, name: FOLDER",
+        ),
+        (b"plain words\nand more\n", r"'plain words.*\. Give a file of JSON Lines, JSON, Parquet"),
+        (LINES.replace("}\n", "},\n").encode(), r"a comma behind each line, .*type sed 's/,\$//' "),
+        (json.dumps({"data": ROWS}).encode(), "the records are a list under data: write the rec"),
+        (json.dumps({"version": {"of": 1}, "rows": ROWS}, indent=1).encode(), "a list under rows"),
+        (
+            json.dumps({"prompt": {"0": "q"}, "completion": {"0": "a"}}).encode(),
+            r"each column is one value \(prompt, completion\), as pandas writes",
+        ),
+        (json.dumps({"prompt": ["q", "r"], "completion": ["a", "b"]}).encode(), "as pandas writes"),
         (b"\x00\x01\x02\x03 something", "holds no JSON object"),
         (LINES.encode("utf-16")[:-1], "cannot be read after byte"),
         (zstd(LINES.encode())[:-5], "cannot be read after byte 0: Truncated"),
         (lzma.compress(LINES.encode())[:-9], "cannot be read after byte"),
-        (arrow("file")[:-90], "no sound Arrow file"),
+        (arrow("file")[:-90], "no sound Arrow file after"),
         (arrow("stream")[:-200], "no sound Arrow stream"),
         (FORMS["objects over lines"][:-5], "inside the record that starts at byte"),
     ],
@@ -133,6 +147,40 @@ def test_what_cannot_be_read_is_named_and_no_record_is_blamed(tmp_path, reader, 
     (tmp_path / "rows.jsonl").write_bytes(data)
     with pytest.raises(DataError, match=said) as refused:
         read_all(source(reader, path=str(tmp_path / "rows.jsonl")))
+    assert "Mend the record" not in str(refused.value)
+
+
+def test_a_conversation_alone_in_its_file_is_no_list_of_records(tmp_path):
+    turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+    (tmp_path / "rows.json").write_text(json.dumps({"messages": turns}))
+    fields = {"messages": "messages", "id": None, "task": None}
+    made = source("jsonl", path=str(tmp_path / "rows.json"), fields=fields)
+    ((found,), _) = read_all(made)
+    assert contents(found) == ["Q", "A"]
+
+
+def test_a_file_in_latin_1_is_told_with_what_to_type(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(json.dumps(row(0)).replace("yes", "é").encode("latin1"))
+    with pytest.raises(DataError, match=r"invalid UTF-8 .*iconv -f latin1 -t utf-8 FILE"):
+        read_all(source("jsonl", path=str(tmp_path / "rows.jsonl")))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            parquet(),
+            r"is a table \(Parquet\), where a task file .*or read it with {reader: parquet}",
+        ),
+        (arrow("file"), r"is a table \(Arrow file\)"),
+        (b"id,input\n1,a\n", "holds no JSON, it begins with 'id,input"),
+        (b" \n", "is empty: fetch it again, or leave it out"),
+    ],
+)
+def test_a_task_file_of_another_form_is_named_and_no_record_is_blamed(tmp_path, data, said):
+    (tmp_path / "task1.json").write_bytes(data)
+    with pytest.raises(DataError, match=said) as refused:
+        read_all(source("niv2", path=str(tmp_path)))
     assert "Mend the record" not in str(refused.value)
 
 
@@ -193,6 +241,19 @@ def test_the_splits_of_a_saved_dictionary_are_told_apart(tmp_path):
     assert [i.id for i in read_all(source("parquet", path=f"{name}/test"))[0]] == ["i2"]
     with pytest.raises(DataError, match="holds no split dev: set split to one of train, test"):
         read_all(source("hf", name=name, split="dev"))
+    for reader in ("jsonl", "parquet"):
+        with pytest.raises(DataError, match=r"saved holds the splits test, train .*saved/train$"):
+            read_all(source(reader, path=name))
+
+
+@pytest.mark.parametrize("reader", ["hf", "jsonl", "parquet"])
+def test_a_saved_data_set_that_lacks_a_file_is_refused(tmp_path, reader):
+    folder = tmp_path / "saved"
+    datasets.Dataset.from_list(ROWS).save_to_disk(folder, num_shards=3)
+    (folder / "data-00001-of-00003.arrow").unlink()
+    where = {"name": str(folder)} if reader == "hf" else {"path": str(folder)}
+    with pytest.raises(DataError, match=r"lacks data-00001-of-00003\.arrow, 1 of the 3 files that"):
+        read_all(source(reader, **where))
 
 
 def test_a_pointer_in_a_folder_is_named(tmp_path):

@@ -7,13 +7,19 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    ByT5Tokenizer,
+    T5EncoderModel,
+)
 
 from orchestrator import models
 from orchestrator.config.training import Model
 from orchestrator.errors import ModelError
 from orchestrator.models.presets import byte_tokenizer
-from orchestrator.training.fit import check_fit, check_preset, check_tokenizer
+from orchestrator.training.fit import check_embedder, check_fit, check_preset, check_tokenizer
 
 SMALL = {
     "t5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4},
@@ -109,6 +115,18 @@ def test_an_adapter_that_matches_no_layer_is_refused_with_those_that_there_are(m
         check_fit(settings(adapter={"type": "lora", "targets": ["c_attn", "q_proj"]}), folder)
 
 
+def test_the_output_layer_is_a_target_by_the_name_that_it_has(made):
+    def targets(*names):
+        return {"type": "lora", "targets": list(names)}
+
+    check_preset(settings(name="random:tiny-llama", adapter=targets("lm_head")))
+    with pytest.raises(ModelError, match=r"no linear layer embed_out, output\. Type all-linear"):
+        check_preset(settings(name="random:tiny-llama", adapter=targets("embed_out", "output")))
+    check_fit(settings(adapter=targets("lm_head")), made("gpt2"))
+    with pytest.raises(ModelError, match=r"no linear layer output\. Type all-linear"):
+        check_fit(settings(adapter=targets("output")), made("gpt2"))
+
+
 def test_ids_beyond_the_embeddings_are_refused(llama, tmp_path):
     shutil.copytree(llama, tmp_path / "m")
     tokenizer = AutoTokenizer.from_pretrained(llama)
@@ -138,6 +156,16 @@ def test_a_tokenizer_that_is_broken_or_not_there_is_refused(llama, tmp_path, tex
         (tmp_path / "m" / "tokenizer.json").write_text(text)
     with pytest.raises(ModelError, match=r"^embedding.model: the tokenizer in .*/m (cannot|knows)"):
         check_tokenizer(tmp_path / "m", "embedding.model")
+
+
+def test_a_tokenizer_of_python_alone_is_refused_for_a_model_that_is_trained(llama, tmp_path):
+    shutil.copytree(llama, tmp_path / "m", ignore=shutil.ignore_patterns("tokenizer*"))
+    ByT5Tokenizer(extra_ids=0).save_pretrained(tmp_path / "m")
+    with pytest.raises(
+        ModelError, match=r"/m is a ByT5Tokenizer, .*: type the name of a model with"
+    ):
+        check_fit(settings(), tmp_path / "m")
+    check_tokenizer(tmp_path / "m", "embedding.model")
 
 
 @pytest.mark.parametrize("changes", [{"model_type": "nosuch"}, {"num_attention_heads": 5}])
@@ -197,3 +225,66 @@ def test_only_headers_of_weights_are_read(tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     check_fit(settings(), tmp_path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**6  # kilobytes
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return models.resolve("random:tiny-bert", tmp_path_factory.mktemp("store"))
+
+
+def spoiled(folder, target, spoil):
+    """A copy of a model whose weights were changed."""
+    shutil.copytree(folder, target)
+    weights = load_file(target / "model.safetensors")
+    spoil(weights)
+    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+def without(part):
+    def spoil(weights):
+        for name in [name for name in weights if part in name]:
+            del weights[name]
+
+    return spoil
+
+
+def test_an_embedding_model_without_all_of_its_weights_is_refused(bert, llama, tmp_path):
+    check_embedder(bert, "embedding.model")
+    check_embedder(llama, "embedding.model")  # its output layer is not asked for
+    check_embedder(spoiled(bert, tmp_path / "pooler", without("pooler")), "embedding.model")
+    lacking = spoiled(bert, tmp_path / "attention", without("attention"))
+    with pytest.raises(ModelError, match=r"^embedding.model: .*attention lacks the weights"):
+        check_embedder(lacking, "embedding.model")
+    path = bert / "config.json"
+    shutil.copytree(bert, tmp_path / "wide")
+    wide = json.loads(path.read_text()) | {"intermediate_size": 48}
+    (tmp_path / "wide" / "config.json").write_text(json.dumps(wide))
+    with pytest.raises(ModelError, match=r"wide has .* of shape .*, its config\.json says"):
+        check_embedder(tmp_path / "wide", "embedding.model")
+
+
+def test_an_encoder_that_was_saved_without_its_decoder_embeds(made):
+    folder = made("t5", architectures=["T5EncoderModel"])
+    T5EncoderModel(AutoConfig.from_pretrained(folder)).save_pretrained(folder)
+    check_embedder(folder, "embedding.model")
+
+
+def test_what_gives_no_vectors_of_texts_is_refused(made):
+    with pytest.raises(ModelError, match=r"is a vit, which gives no vectors of texts: name a sent"):
+        check_embedder(made("vit"), "embedding.model")
+
+
+def test_a_sentence_model_without_the_folder_of_a_module_is_refused(bert, tmp_path):
+    shutil.copytree(bert, tmp_path / "m", ignore=shutil.ignore_patterns("1_Pooling"))
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    modules = [
+        {"path": path, "type": f"sentence_transformers.models.{kind}"}
+        for path, kind in kinds.items()
+    ]
+    (tmp_path / "m" / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match=r"/m lacks 1_Pooling/config\.json, a module that its"):
+        check_embedder(tmp_path / "m", "embedding.model")
+    (tmp_path / "m" / "1_Pooling").mkdir()
+    (tmp_path / "m" / "1_Pooling" / "config.json").write_text("{}")
+    check_embedder(tmp_path / "m", "embedding.model")

@@ -21,6 +21,7 @@ from orchestrator.data.readers.record import RECORD_BYTES, Place, Record, Record
 from orchestrator.errors import DataError
 
 BATCH_ROWS = 256
+TURN_KEYS = {"role", "from", "content", "value"}  # of a message
 BOM = b"\xef\xbb\xbf"
 
 Items = Callable[[IO[bytes], Any], Iterator[tuple[int, bytes | None]]]
@@ -41,16 +42,79 @@ def read(file: File) -> Iterator[Record]:
     if form(file.path) != TEXT:
         return rows(file)
     with opened(file.path) as stream:
-        split = layout(stream.read(brackets.CHUNK_BYTES))
+        start = stream.read(brackets.CHUNK_BYTES)
+    split = layout(start)
     if split is None:
-        with opened(file.path) as stream:
-            start = stream.read(40)
         raise DataError(
             f"{file.path} holds no JSON object, no Parquet and no Arrow table: it begins with "
-            f"{start.decode(errors='replace')!a}. A table of comma-separated values is read from "
-            "its folder, by {reader: hf, name: FOLDER}"
+            f"{start[:40].decode(errors='replace')!a}. {_advice(start)}"
         )
-    return lines(file) if split == "lines" else SPLIT[split](file)
+    if split == "lines" and _has_commas(start):
+        raise DataError(
+            f"{file.path} has a comma behind each line, and is neither JSON Lines nor an array: "
+            f"type sed 's/,$//' {file.path} > NEW.jsonl"
+        )
+    return array(file) if split == "array" else _unwrapped(file, SPLIT[split](file))
+
+
+def _advice(start: bytes) -> str:
+    """What to do with a text that is no JSON."""
+    line = start.partition(b"\n")[0].decode(errors="replace").strip()
+    if line.isprintable() and ("," in line or "\t" in line):
+        return (
+            "A table of comma-separated values is put alone in a folder, named train.csv, and read "
+            "by {reader: hf, name: FOLDER}"
+        )
+    return "Give a file of JSON Lines, JSON, Parquet or Arrow"
+
+
+def _has_commas(start: bytes) -> bool:
+    """Whether the first line is an object and a comma, and the next one begins another."""
+    line, _, rest = start.removeprefix(BOM).lstrip().partition(b"\n")
+    line = line.rstrip()
+    commas = line.endswith(b",") and isinstance(parse(line[:-1]), dict)
+    return commas and rest.lstrip().startswith(b"{")
+
+
+def _unwrapped(file: File, found: Iterator[Record]) -> Iterator[Record]:
+    """The records of a file, unless its only one is an object around all the others.
+
+    Raises:
+        DataError: naming what is around them.
+    """
+    first = next(found, None)
+    if first is None:
+        return
+    second = next(found, None)
+    if second is None and isinstance(first[1], dict) and (what := _wrapping(first[1])):
+        raise DataError(
+            f"{file.path} holds one object, {what}: write the records themselves, an object a line"
+        )
+    yield first
+    if second is not None:
+        yield second
+        yield from found
+
+
+def _wrapping(one: dict[str, Any]) -> str | None:
+    """How an object holds records, as a list under a key or as columns; None for a record."""
+    values = list(one.values())
+    if not values or not all(isinstance(value, list | dict) and value for value in values):
+        return None
+    lists = [value for value in values if isinstance(value, list)]
+    if any(isinstance(each[0], dict) and each[0].keys() & TURN_KEYS for each in lists):
+        return None  # a conversation
+    under = [key for key, value in one.items() if isinstance(value, list) and _objects_in(value)]
+    if under:
+        return f"in which the records are a list under {', '.join(under)}"
+    sizes = {len(value) for value in values}
+    if len(values) > 1 and len(sizes) == 1 and len({type(value) for value in values}) == 1:
+        return f"in which each column is one value ({', '.join(one)}), as pandas writes a table"
+    return None
+
+
+def _objects_in(values: list[Any]) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def layout(start: bytes) -> str | None:
@@ -110,7 +174,7 @@ def objects(file: File) -> Iterator[Record]:
     return _items(file, brackets.objects)
 
 
-SPLIT = {"array": array, "objects": objects}
+SPLIT = {"lines": lines, "objects": objects}
 
 
 def _items(file: File, split: Items) -> Iterator[Record]:
@@ -129,9 +193,8 @@ def rows(file: File) -> Iterator[Record]:
                 number += 1
                 yield Place(f"{file.path} row {number}", file.stem, number), row
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{file.path}: no sound {kind} file after row {number:,} ({error})") from (
-            None
-        )
+        what = f"{kind} file" if kind == PARQUET else kind
+        raise DataError(f"{file.path}: no sound {what} after row {number:,} ({error})") from None
 
 
 def _batches(file: File, kind: str) -> Iterator[pa.RecordBatch]:
@@ -158,7 +221,11 @@ def parse(raw: bytes, errors: str = "strict") -> Any:
     try:
         return json.loads(raw.removeprefix(BOM).decode("utf-8", errors))
     except UnicodeDecodeError as error:
-        return RecordError("invalid UTF-8", f"byte {error.start + 1} of the record")
+        return RecordError(
+            "invalid UTF-8",
+            f"byte {error.start + 1} of the record; a file that is Latin-1 throughout is written "
+            "anew by iconv -f latin1 -t utf-8 FILE",
+        )
     except json.JSONDecodeError as error:
         return RecordError("not JSON", f"{error.msg}, character {error.pos + 1} of the record")
     except RecursionError:

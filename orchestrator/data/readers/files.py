@@ -71,25 +71,53 @@ def files(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[File]:
 
 
 def saved_tables(folder: Path) -> list[Path] | None:
-    """The Arrow files of a data set that `save_to_disk` wrote; None for any other folder."""
+    """The Arrow files of a data set that `save_to_disk` wrote; None for any other folder.
+
+    Raises:
+        DataError: files of it are not there.
+    """
     if not (folder / "dataset_info.json").is_file():
         return None
     try:
         state = json.loads((folder / "state.json").read_bytes())
-        return [folder / Path(file["filename"]).name for file in state["_data_files"]]
+        tables = [folder / Path(file["filename"]).name for file in state["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    if missing := [table.name for table in tables if not table.is_file()]:
+        raise DataError(
+            f"{folder} lacks {', '.join(missing[:3])}, {len(missing)} of the {len(tables)} files "
+            "that its state.json names: copy them there, or write it again with save_to_disk"
+        )
+    return tables
 
 
 def _of_folder(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of a folder; of a data set that was saved there its tables and nothing else."""
+    """The files of a folder; of a data set that was saved there its tables and nothing else.
+
+    Raises:
+        DataError: it holds several splits, or lacks files of one.
+    """
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     found: list[Path] = []
     for each in folders:
+        _check_one_split(each)
         tables = saved_tables(each)
         inside = (path for path in each.iterdir() if path.name.endswith(suffixes))
         found += inside if tables is None else tables
     return [path for path in found if path.name != "dataset_dict.json"]
+
+
+def _check_one_split(folder: Path) -> None:
+    """Refuse the splits of a saved dictionary as one: it was split so that they stay apart."""
+    if not (folder / "dataset_dict.json").is_file():
+        return
+    splits = sorted(each.name for each in folder.iterdir() if (each / "state.json").is_file())
+    if len(splits) > 1:
+        chosen = "train" if "train" in splits else splits[0]
+        raise DataError(
+            f"{folder} holds the splits {', '.join(splits)} of a data set that was saved: give "
+            f"the folder of one of them, as {folder / chosen}"
+        )
 
 
 def read_text(path: Path) -> str:

@@ -16,13 +16,29 @@ from typing import Any, TypeVar
 
 from orchestrator import lfs
 from orchestrator.config.sources import HubSource
+from orchestrator.data.readers.brackets import CHUNK_BYTES
+from orchestrator.data.readers.containers import layout
 from orchestrator.data.readers.fields import instance
-from orchestrator.data.readers.files import File, digests, saved_tables
+from orchestrator.data.readers.files import PACKINGS, File, digests, saved_tables
+from orchestrator.data.readers.opened import (
+    ARROW_FILE,
+    ARROW_STREAM,
+    PARQUET,
+    TEXT,
+    form,
+    opened,
+)
 from orchestrator.data.readers.record import Place, Record
 from orchestrator.errors import DataError
 
 __all__ = ["content", "instance", "records"]
 
+JSON = {".json", ".jsonl", ".ndjson"}
+# What a name says -> what the content may be.
+FORMS = {
+    ".parquet": {PARQUET}, ".arrow": {ARROW_FILE, ARROW_STREAM},
+    **{suffix: {TEXT} for suffix in (*JSON, ".csv", ".tsv")},
+}  # fmt: skip
 HUB_SECONDS = 10  # until the hub counts as unreachable
 T = TypeVar("T")
 
@@ -98,15 +114,54 @@ def _folder(source: HubSource) -> Path | None:
     """The folder that the source names, if it is one.
 
     Raises:
-        DataError: a file of it is a Git LFS pointer.
+        DataError: a data file of it is a Git LFS pointer.
     """
     path = Path(source.name).expanduser()
     if not path.is_dir():
         return None
-    for file in path.rglob("*"):
-        if file.is_file() and lfs.is_pointer(file):
+    for file in _data_files(path):
+        if lfs.is_pointer(file):
             raise DataError(f"{file} {lfs.ADVICE}")
     return path
+
+
+def _data_files(folder: Path) -> list[Path]:
+    """The files that `datasets` may read rows from; no picture or card beside them."""
+    return sorted(file for file in folder.rglob("*") if _suffix(file) in FORMS and file.is_file())
+
+
+def _suffix(file: Path) -> str:
+    """What a name says of the rows inside, whether or not they are packed."""
+    inner = file.with_suffix("") if file.suffix in PACKINGS else file
+    return inner.suffix
+
+
+def _check_forms(folder: Path) -> None:
+    """Refuse files that are not what their names say: `datasets` goes by the name.
+
+    Raises:
+        DataError: naming the first of them, and the reader that goes by the content.
+    """
+    for file in _data_files(folder):
+        if not file.stat().st_size:
+            raise DataError(f"{file} holds no rows, it is empty: fetch it again, or take it away")
+        kind, suffix = form(file), _suffix(file)
+        if kind not in FORMS[suffix]:
+            held = "text" if kind == TEXT else f"a table ({kind})"
+            reader = "jsonl" if kind == TEXT else "parquet"
+            raise DataError(
+                f"{file} holds {held}, and its name says {suffix}: rename it, or type "
+                f"{{reader: {reader}, path: {file}}}, which goes by the content"
+            )
+        if suffix in JSON:
+            with opened(file) as stream:
+                start = stream.read(CHUNK_BYTES)
+            if layout(start) is None:
+                begin = start[:40].decode(errors="replace")
+                raise DataError(
+                    f"{file} holds no JSON, it begins with {begin!a}: "
+                    "give it the name of what it holds, as train.csv"
+                )
 
 
 def _asked(name: str, call: Callable[[], T]) -> T:
@@ -121,6 +176,8 @@ def _asked(name: str, call: Callable[[], T]) -> T:
         cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if token := get_token():  # the server's answer may quote it
             cause = cause.replace(token, "***")
+    if (folder := Path(name).expanduser()).is_dir():
+        _check_forms(folder)
     # Outside the handler: a chained error would show the token in a traceback.
     raise DataError(
         f"the data set {name} could not be read ({cause}). Give an id of the hub such as "

@@ -22,9 +22,9 @@ from typing import Any
 
 from orchestrator.config.sources import NIV2Source
 from orchestrator.data.instance import Instance, single_turn
-from orchestrator.data.readers.containers import parse
+from orchestrator.data.readers.containers import BOM, parse
 from orchestrator.data.readers.files import PACKINGS, File, digests, files, read_text
-from orchestrator.data.readers.opened import opened
+from orchestrator.data.readers.opened import TEXT, form, opened
 from orchestrator.data.readers.record import (
     Place,
     Record,
@@ -46,11 +46,20 @@ def records(source: NIV2Source) -> Iterator[Record]:
     """Each instance as the pair of its task's definition and examples, and itself."""
     for file in _task_files(source):
         whole = Place(str(file.path), file.stem, 0)
+        if (kind := form(file.path)) != TEXT:
+            raise _other_form(
+                file.path, f"is a table ({kind})", ", or read it with {reader: parquet}"
+            )
         try:
             with opened(file.path) as stream:
                 raw = stream.read(TASK_BYTES + 1)
             if len(raw) > TASK_BYTES:
                 raise RecordError("task file longer than 256 MiB")
+            if not raw.strip():
+                raise DataError(f"{file.path} is empty: fetch it again, or leave it out")
+            if not raw.removeprefix(BOM).lstrip().startswith((b"{", b"[")):
+                begin = raw[:40].decode(errors="replace")
+                raise _other_form(file.path, f"holds no JSON, it begins with {begin!a}")
             # A byte that is not UTF-8 must not cost the whole file: `text` finds it later.
             introduction, instances = _task(parse(raw, "surrogateescape"), source.examples)
         except RecordError as error:
@@ -59,6 +68,13 @@ def records(source: NIV2Source) -> Iterator[Record]:
         for number, one in enumerate(instances, start=1):
             place = Place(f"{file.path} instance {number}", Path(file.stem).name, number)
             yield place, (introduction, one)
+
+
+def _other_form(path: Path, what: str, more: str = "") -> DataError:
+    return DataError(
+        f"{path} {what}, where a task file of Natural Instructions is a JSON object with "
+        f"Definition and Instances: give the folder of such files{more}"
+    )
 
 
 def instance(record: tuple[str, Any], source: NIV2Source, place: Place) -> Instance:

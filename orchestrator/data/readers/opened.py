@@ -60,6 +60,8 @@ PACKED: dict[bytes, tuple[str, Opener]] = {
     b"BZh": ("bzip2", bz2.open),
     b"\xfd7zXZ\0": ("xz", lzma.open),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+    # Frames that are skipped: pzstd begins a file with one.
+    **{bytes([number, 0x2A, 0x4D, 0x18]): ("zstd", _zstd) for number in range(0x50, 0x60)},
 }
 
 

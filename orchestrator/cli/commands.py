@@ -1,0 +1,280 @@
+"""The commands. Heavy imports wait inside them, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.cli.jobs import jobs, submit
+from orchestrator.cli.options import Output, Overlays, Settings, StudyFile, StudyFolder, load
+from orchestrator.errors import UserError
+from orchestrator.proxies import ask_loopback_directly
+
+if TYPE_CHECKING:
+    from orchestrator.config import Study
+
+UNWRITABLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT
+}  # fmt: skip
+
+EXCEPTION = re.compile(r"([a-z_]\w*\.)*[A-Z]\w*(Error|Exception|Interrupt)(:|$)")
+
+app = typer.Typer(
+    help="Experiments on the order of training data in LLM instruction tuning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.command()(submit)
+app.add_typer(jobs, name="jobs")
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    overlays: Overlays = None,
+    settings: Settings = None,
+    output: Output = None,
+    dry_run: Annotated[bool, typer.Option(help="Show the trials and stop.")] = False,
+) -> None:
+    """Run a study, or finish what an earlier run of it left."""
+    loaded = load(study, overlays, settings, output)
+    if dry_run:
+        _print_plan(loaded)
+        return
+    from orchestrator.study import run_study
+
+    if not run_study(loaded):
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    study: StudyFile,
+    overlays: Overlays = None,
+    settings: Settings = None,
+    output: Output = None,
+) -> None:
+    """Show the trials of a study and what they will cost, before anything runs."""
+    _print_plan(load(study, overlays, settings, output))
+
+
+@app.command()
+def show(
+    study: StudyFile,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each set.")] = 3,
+    overlays: Overlays = None,
+    settings: Settings = None,
+    output: Output = None,
+) -> None:
+    """Print a few rows of each set as the model will see them, with what carries loss marked."""
+    from orchestrator.show import show_rows
+
+    if not show_rows(load(study, overlays, settings, output), rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    study: StudyFile,
+    overlays: Overlays = None,
+    settings: Settings = None,
+    output: Output = None,
+) -> None:
+    """Run a study, then say of each figure of the paper that it claims whether it is met."""
+    loaded = load(study, overlays, settings, output)
+    if loaded.claim is None or not loaded.claim.figures:
+        raise UserError(
+            f"{study} has no figures to compare with: list them under claim.figures, or type "
+            f"`orchestrator run {study}`"
+        )
+    from orchestrator.layout import Layout
+    from orchestrator.report.reproduce import check_figures
+    from orchestrator.study import run_study
+
+    finished = run_study(loaded)
+    checks = check_figures(Layout.of(loaded).folder)
+    for check in checks:
+        print(check.sentence)
+    inside = all(end[3] for check in checks for end in check.ends.values())
+    if not (finished and inside and all(check.ordering for check in checks)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def arrange(  # noqa: PLR0913, PLR0917  (typer reads the options from the signature)
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="PATH", help="A folder for a study's plans, or a file."),
+    ],
+    study: Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]")] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(metavar="FILE.npy", help="Vectors of a pool: no study is needed.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(metavar="FILE.npy", help="Vectors of its query set.")
+    ] = None,
+    tasks: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="List of the task of each row.")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="ids|jsonl", help="Also write the order in this form."),
+    ] = None,
+    overlays: Overlays = None,
+    settings: Settings = None,
+) -> None:
+    """Write plans without training, for this or another trainer."""
+    from orchestrator.stages.arrange import FORMATS
+
+    if form is not None and form not in FORMATS:
+        raise UserError(f"--format {form}: give {' or '.join(FORMATS)}")
+    if study is not None and embeddings is None and queries is None and tasks is None:
+        from orchestrator.plans import arrange_study
+
+        arrange_study(load(study, overlays, settings, None), out, form)
+    elif study is None and not overlays and embeddings is not None and queries is not None:
+        from orchestrator.arrays import ArraySettings, arrange_arrays
+        from orchestrator.config.load import load_settings
+
+        loaded = load_settings(ArraySettings, settings or [])
+        plan = arrange_arrays(embeddings, queries, tasks, loaded, out, form)
+        print(f"{out}: {len(plan):,} rows" + (f", {plan.note}" if plan.note else ""))
+    else:
+        raise UserError(
+            "arrange reads a study, as in `orchestrator arrange STUDY.yaml --out DIR`, or arrays, "
+            "as in `orchestrator arrange --embeddings train.npy --queries test.npy "
+            "--set arrangement.arm=min --set arrangement.rows=1000 --out plan.parquet`"
+        )
+
+
+@app.command()
+def verify(folder: StudyFolder) -> None:
+    """Prove from the files that every trial was fed its plan."""
+    from orchestrator.verify import Stopped, verify_study
+
+    console = Console(highlight=False)
+    bad = 0
+    for name, found in verify_study(folder):
+        if isinstance(found, UserError):
+            bad += 1
+            console.print(f"[red]  wrong[/] {_escaped(str(found))}", soft_wrap=True)
+        elif isinstance(found, Stopped):
+            told = f"after step {found.step}: a scheduler ended it, there is no certificate"
+            console.print(f"[yellow]stopped[/] {name}  {told}", soft_wrap=True)
+        else:
+            console.print(f"[green] proved[/] {name}  order {found}", soft_wrap=True)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(folder: StudyFolder) -> None:
+    """Build the report of a study again."""
+    from orchestrator.report.build import build_report
+
+    print(build_report(folder))
+
+
+@app.command()
+def sync(folder: StudyFolder) -> None:
+    """Send to MLflow what a study could not send while it ran."""
+    from orchestrator.lock import locked
+    from orchestrator.tracking import read_record
+    from orchestrator.tracking import sync as send
+
+    read_record(folder)  # no lock file in a folder that is not a study's
+    with locked(folder):
+        unsent = send(folder)
+    if unsent:
+        raise UserError(str(unsent))
+    print(f"{folder}: MLflow has all of it")
+
+
+@app.command()
+def ui(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The output folder, or one of its studies.")
+    ] = Path("outputs"),
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+) -> None:
+    """Open the MLflow UI on 127.0.0.1."""
+    databases = [path / "mlflow.db" for path in (folder, folder.parent)]
+    found = [path.resolve() for path in databases if path.is_file()]
+    if not found:
+        raise UserError(f"{folder} holds no mlflow.db: give the output folder of a run")
+    print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    # From inside the folder, whose name may hold what an address cannot: %, ? or #.
+    os.chdir(found[0].parent)
+    os.environ["PYTHONSAFEPATH"] = "1"
+    uri = f"sqlite:///{found[0].name}"
+    arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])  # noqa: S606
+
+
+def run_command() -> None:
+    """Run the command that was typed; a user's error is a message and exit code 2."""
+    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
+        # A head that was started in the background hands down that SIGINT is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    ask_loopback_directly()
+    try:
+        app()
+    except UserError as error:
+        _print_error(str(error))
+        sys.exit(error.exit_code)
+    except OSError as error:
+        # A file or folder that the user named, or a full disk: nothing of this program's own.
+        if error.errno not in UNWRITABLE or error.filename is None:
+            raise
+        _print_error(
+            f"{error.filename}: {error.strerror}: give a place that this user can read and write"
+        )
+        sys.exit(UserError.exit_code)
+    except Exception as error:
+        # What a worker met, Ray wraps into pages that begin with its own affairs.
+        if not type(error).__module__.startswith("ray.") or not str(error).strip():
+            raise
+        _print_error(
+            f"a worker failed: {_cause(str(error))}. The log of the study holds all that it said"
+        )
+        sys.exit(1)
+
+
+def _cause(text: str) -> str:
+    """The last line that names an exception, as a traceback ends: Ray puts its advice behind it."""
+    lines = text.strip().splitlines()
+    named = [line for line in lines if EXCEPTION.match(line)]
+    return [*lines[-1:], *named[-1:]][-1]
+
+
+def _print_error(text: str) -> None:
+    Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(text)}", soft_wrap=True)
+
+
+def _print_plan(study: Study) -> None:
+    from orchestrator.config import expansion
+    from orchestrator.estimate import print_plan
+    from orchestrator.layout import Layout
+    from orchestrator.local import check_models_here
+    from orchestrator.place import check_place
+
+    check_place(Layout.of(study), starts_ray=not os.environ.get("RAY_ADDRESS"))
+    check_models_here(expansion(study).trials)
+    # Lines of a file are not folded to the width of a terminal.
+    print_plan(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
