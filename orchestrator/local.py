@@ -102,9 +102,11 @@ def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
         ModelError: what is wrong with it.
     """
     from orchestrator.training.fit import check_embedder, check_fit, check_tokenizer
+    from orchestrator.training.templates import check_template, load_tokenizer
 
     if key == "model.name":
         check_fit(config.model, folder)
+        check_template(config.model.template, load_tokenizer(folder))
         return
     if key == "embedding.model":
         check_embedder(folder, key)
