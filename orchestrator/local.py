@@ -6,7 +6,7 @@ and nothing is written. What needs one of them, `preflight` and `cluster` tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from orchestrator import models
@@ -30,22 +30,16 @@ def check_models_here(trials: list[Trial], *, training: bool = True) -> None:
 def model_faults(trials: list[Trial], *, training: bool = True) -> list[str]:
     """The faults that `check_models_here` tells."""
     faults: dict[str, None] = {}
-    seen = set()
-    for config in (trial.config for trial in trials):
-        for key, name in named_models(config, training=training).items():
-            asked = (key, name, config.model.model_dump_json() if key == "model.name" else "")
-            if asked in seen:
-                continue
-            seen.add(asked)
-            try:
-                models.validate_name(name)
-            except ModelError as error:
-                faults[f"{key}: {error}"] = None
-                continue
-            try:
-                check_here(config, key, name)
-            except ModelError as error:
-                faults[str(error)] = None
+    for config, key, name in _distinct((trial.config for trial in trials), training=training):
+        try:
+            models.validate_name(name)
+        except ModelError as error:
+            faults[f"{key}: {error}"] = None
+            continue
+        try:
+            check_here(config, key, name)
+        except ModelError as error:
+            faults[str(error)] = None
     return list(faults)
 
 
@@ -64,9 +58,13 @@ def check_here(config: TrialConfig, key: str, name: str) -> None:
     A model that has yet to be fetched passes: `check_all_fetched` asks again.
     """
     from orchestrator.training.fit import check_preset
+    from orchestrator.training.templates import check_template, load_tokenizer
 
     if models.is_path(name):
-        check_fetched(config, key, Path(name).expanduser().resolve())
+        folder = Path(name).expanduser().resolve()
+        check_fetched(config, key, folder)
+        if key == "model.name":  # of fetched models `preflight.check_templates` asks it
+            check_template(config.model.template, load_tokenizer(folder))
     elif key == "model.name" and name.startswith("random:"):
         check_preset(config.model)
 
@@ -84,15 +82,22 @@ def check_all_fetched(
     Raises:
         ModelError: what is wrong with the first that is wrong.
     """
-    asked = set()
+    for config, key, name in _distinct(configs, training=training):
+        if not (models.is_path(name) or name.startswith("random:")):
+            check_fetched(config, key, folder_of(name))
+
+
+def _distinct(
+    configs: Iterable[TrialConfig], *, training: bool
+) -> Iterator[tuple[TrialConfig, str, str]]:
+    """The models that trials name, each once for a key and, of the trained one, its settings."""
+    seen = set()
     for config in configs:
         for key, name in named_models(config, training=training).items():
-            if models.is_path(name) or name.startswith("random:"):
-                continue
-            question = (key, name, config.model.model_dump_json() if key == "model.name" else "")
-            if question not in asked:
-                asked.add(question)
-                check_fetched(config, key, folder_of(name))
+            asked = (key, name, config.model.model_dump_json() if key == "model.name" else "")
+            if asked not in seen:
+                seen.add(asked)
+                yield config, key, name
 
 
 def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
@@ -102,11 +107,9 @@ def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
         ModelError: what is wrong with it.
     """
     from orchestrator.training.fit import check_embedder, check_fit, check_tokenizer
-    from orchestrator.training.templates import check_template, load_tokenizer
 
     if key == "model.name":
         check_fit(config.model, folder)
-        check_template(config.model.template, load_tokenizer(folder))
         return
     if key == "embedding.model":
         check_embedder(folder, key)

@@ -13,7 +13,7 @@ from orchestrator.local import check_all_fetched, model_faults, named_models
 from orchestrator.screen import Screen
 from orchestrator.store import check_remote_store
 from orchestrator.training.available import check_available
-from orchestrator.training.device import pick_precision
+from orchestrator.training.device import precision_here
 from orchestrator.training.memory import check_partition, memory_plan
 from orchestrator.training.reward import parameter_count
 from orchestrator.training.room import check_memory, find_room
@@ -120,8 +120,7 @@ def check_templates(
 def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: int) -> str:
     if sizes is None:
         return "unknown: the model has no attention heads to reckon with"
-    gpu = config.training.gpus_per_worker > 0
-    precision = pick_precision(config.model.precision, gpu=gpu)
+    precision = precision_here(config.model, config.training)
     check_partition(config, sizes, precision)
     planned = partial(
         memory_plan,

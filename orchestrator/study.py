@@ -224,12 +224,8 @@ class Run:
 
     def _metrics(self, row: dict[str, Any]) -> dict[str, float]:
         """The numbers of a row of the summary under their names in MLflow."""
-        left_out = {
-            "steps",
-            "seconds",
-            "changed_weights",
-            *self.swept,
-        }  # this has a curve of its own
+        # changed_weights has a curve of its own.
+        left_out = {"steps", "seconds", "changed_weights", *self.swept}
         return {
             f"final_{name}" if name.endswith("_loss") and name != "best_query_loss" else name: value
             for name, value in row.items()

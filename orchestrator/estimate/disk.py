@@ -84,10 +84,9 @@ def _trained_model(config: TrialConfig, store: Store, *, always: bool = False) -
         return None
     adapter = config.model.adapter
     trained = sizes.parameters if adapter == "none" else sizes.adapted(adapter)
-    from orchestrator.training.device import pick_precision
+    from orchestrator.training.device import precision_here
 
-    gpu = config.training.gpus_per_worker > 0
-    number = 4 if pick_precision(config.model.precision, gpu=gpu) == "float32" else 2
+    number = 4 if precision_here(config.model, config.training) == "float32" else 2
     return Amount(number * trained, "~")
 
 

@@ -26,11 +26,10 @@ def rank_memory(config: TrialConfig, store: Store) -> MemoryPlan | None:
     sizes = trained_sizes(config, store)
     if sizes is None:
         return None
-    from orchestrator.training.device import pick_precision
+    from orchestrator.training.device import precision_here
     from orchestrator.training.memory import memory_plan
 
-    gpu = config.training.gpus_per_worker > 0
-    precision = pick_precision(config.model.precision, gpu=gpu)
+    precision = precision_here(config.model, config.training)
     return memory_plan(config, sizes, precision, reward_parameters(config, store) or 0)
 
 
@@ -39,16 +38,16 @@ def optimizer_faults(configs: Iterable[TrialConfig], store: Store) -> list[str]:
     counting = [config for config in configs if config.training.optimizer == "adamw_8bit"]
     if not counting:  # most studies: nothing is imported for them
         return []
-    from orchestrator.training.device import pick_precision
+    from orchestrator.training.device import precision_here
     from orchestrator.training.memory import check_partition
 
     faults: dict[str, None] = {}
     for config in counting:
-        sizes, gpu = trained_sizes(config, store), config.training.gpus_per_worker > 0
+        sizes = trained_sizes(config, store)
         if sizes is None:
             continue
         try:
-            check_partition(config, sizes, pick_precision(config.model.precision, gpu=gpu))
+            check_partition(config, sizes, precision_here(config.model, config.training))
         except ResourceError as error:
             faults[str(error)] = None
     return list(faults)

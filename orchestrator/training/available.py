@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from orchestrator.config.training import Model, Training
 from orchestrator.errors import ResourceError
-from orchestrator.training.device import pick_precision
+from orchestrator.training.device import precision_here
 
 MODULES = {
     "bitsandbytes": "bitsandbytes",
@@ -27,7 +27,7 @@ def check_available(model: Model, training: Training) -> None:
     qlora = model.adapter != "none" and model.adapter.type == "qlora"
     eight_bit = training.optimizer == "adamw_8bit"
     flash = model.attention == "flash_attention_2"
-    precision = pick_precision(model.precision, gpu=training.gpus_per_worker > 0)
+    precision = precision_here(model, training)
     faults = []
     for used, setting, instead, package in (
         (qlora, "model.adapter.type: qlora", "model.adapter.type to lora", "bitsandbytes"),

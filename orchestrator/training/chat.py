@@ -139,7 +139,7 @@ class ChatTemplate:
             closed = self._write(stand_ins[: place + 1]).rpartition(stand_ins[place])[2]
             end = end_marks(closed, behind, self._tokenizer)
             ended.append(end > 0)
-            endings.append(end or len(_common(closed.rstrip(), behind)))
+            endings.append(end or parting(closed.rstrip(), behind))
         return Frame(gaps, openings, endings, ended, opens_with)
 
     def _write(self, texts: Sequence[str], *, opened: bool = False) -> str:
@@ -223,12 +223,12 @@ def _ends(written: str, at: int, text: str) -> Iterator[tuple[int, bool]]:
             yield found.end(), False
 
 
-def _common(one: str, other: str) -> str:
-    length = next(
+def parting(one: str, other: str) -> int:
+    """Where two texts begin to differ."""
+    return next(
         (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
         min(len(one), len(other)),
     )
-    return one[:length]
 
 
 def _rewritten(written: str, gaps: list[str], messages: Sequence[Message]) -> DataError:

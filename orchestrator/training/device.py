@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from orchestrator.config.training import Model, Training
+
 _LINEAR = torch.nn.functional.linear
 
 
@@ -53,6 +55,11 @@ def pick_precision(precision: str, *, gpu: bool) -> str:
     else:
         fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if fast else "float32"
+
+
+def precision_here(model: Model, training: Training) -> str:
+    """As `pick_precision`, of a trial with these settings on this machine."""
+    return pick_precision(model.precision, gpu=training.gpus_per_worker > 0)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from orchestrator.errors import DataError
-from orchestrator.training.chat import THINK_TAG
+from orchestrator.training.chat import THINK_TAG, parting
 from orchestrator.training.marks import special_ids
 from orchestrator.training.templates import Piece, endless
 
@@ -100,7 +100,7 @@ class Prover:
             if wanted in found:
                 continue
             forms = "".join(wanted.split()) not in "".join(found.split())
-            at = _parting(wanted, found)
+            at = parting(wanted, found)
             told = f"the data: {_around(wanted, at)}; the model is fed: {_around(found, at)}"
             changes.setdefault(FORMS if forms else WHITE_SPACE, told)
         return changes
@@ -126,7 +126,7 @@ class Prover:
         fed = self._decode(ids)
         wanted, found = _plain(text), _plain(fed)
         if wanted != found:
-            at = _parting(wanted, found)
+            at = parting(wanted, found)
             raise DataError(
                 f"the tokenizer does not keep the text. The data: {_around(wanted, at)}; the model "
                 f"would be fed{what}: {_around(found, at)} (both without white space). Mend the "
@@ -227,14 +227,6 @@ def _plain(text: str) -> str:
 def _composed(text: str) -> str:
     """A text without white space at its ends, in the one Unicode form that changes no character."""
     return unicodedata.normalize("NFC", text).strip()
-
-
-def _parting(one: str, other: str) -> int:
-    """Where two texts begin to differ."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
-        min(len(one), len(other)),
-    )
 
 
 def _around(text: str, at: int) -> str:

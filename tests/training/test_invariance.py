@@ -37,6 +37,14 @@ def order(job):
     return read_result(job.folder, job.key)["order_sha256"]
 
 
+def assert_alike(jobs, reference, atol):
+    for job in jobs:
+        np.testing.assert_allclose(
+            series(job), series(reference), rtol=0, atol=atol, err_msg=job.trial
+        )
+        assert order(job) == order(reference)
+
+
 @pytest.fixture
 def reference(make_job):
     job = make(make_job, "reference", micro_batch_tokens=10**6)
@@ -54,11 +62,7 @@ def test_ranks_zero_stages_and_budgets_change_neither_losses_nor_order(make_job,
         for stage, budget in settings
     ]
     launch(*jobs, ranks=ranks)
-    for job in jobs:
-        np.testing.assert_allclose(
-            series(job), series(reference), rtol=0, atol=1e-5, err_msg=job.trial
-        )
-        assert order(job) == order(reference)
+    assert_alike(jobs, reference, atol=1e-5)
     padded = [pq.read_table(job.folder / "train_log.parquet")["padded_tokens"] for job in jobs[:3]]
     assert len({tuple(column.to_pylist()) for column in padded}) == 3, "the budgets split alike"
 
@@ -73,11 +77,7 @@ def test_in_bfloat16_the_order_is_the_same_and_losses_differ_by_rounding(
         for stage, budget in settings
     ]
     launch(*jobs, ranks=ranks)
-    for job in jobs:
-        np.testing.assert_allclose(
-            series(job), series(reference), rtol=0, atol=5e-3, err_msg=job.trial
-        )
-        assert order(job) == order(reference)
+    assert_alike(jobs, reference, atol=5e-3)
 
 
 def break_memory(limit, broken_rank, rank):

@@ -13,7 +13,6 @@ from tokenizers import (
     models,
     normalizers,
     pre_tokenizers,
-    trainers,
 )
 from transformers import PreTrainedTokenizerFast
 
@@ -23,6 +22,7 @@ from orchestrator.training import tokens
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
 from orchestrator.training.templates import check_template, make_template
+from tests.training.byte_pairs import byte_pairs
 from tests.training.chat_templates import TEMPLATES
 
 SPECIAL = sorted({token for shipped in TEMPLATES.values() for token in shipped.special})
@@ -47,17 +47,8 @@ conversations = st.lists(st.tuples(hostile, hostile), min_size=1, max_size=2)
 @pytest.fixture(scope="module")
 def plain_tokenizer():
     """Words with the space before them as one token, every byte as another."""
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=500,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
     text = "user assistant: a river, stone and stones :: é éé\n\n### Response:\n[/INST] <think>"
-    made.train_from_iterator([text] * 9, trainer)
-    return made.to_str()
+    return byte_pairs(text, 500).to_str()
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from orchestrator.data.instance import single_turn
 from orchestrator.training import encode as encode_module
 from orchestrator.training import tokens
+from tests.training.byte_pairs import byte_pairs
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -25,16 +25,8 @@ def tokenizer(shared):
 @pytest.fixture(scope="module")
 def words():
     """A tokenizer whose tokens are words with the space before them, as most models have."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(["User: what is it? Assistant: it is four or five"] * 9, trainer)
+    text = "User: what is it? Assistant: it is four or five"
+    tokenizer = byte_pairs(text, 400, ["<s>", "</s>"])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 
 
