@@ -44,10 +44,12 @@ class Tunnel:
         try:
             async with asyncio.timeout(self._seconds):
                 back.write(asked := await reader.read(65536))
+                sending = asyncio.create_task(_copy(reader, back))
                 if self._lost and asked.startswith(self._lost):
-                    await there.read(1)
+                    await there.read(1)  # answered: the server had all of the request
+                    sending.cancel()
                     return
-                await asyncio.gather(_copy(reader, back), _copy(there, writer))
+                await asyncio.gather(sending, _copy(there, writer))
         except TimeoutError:
             self.cuts += 1
             if self.cuts % 2 == 0:
