@@ -15,8 +15,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from orchestrator import lfs
-from orchestrator.artifacts import replacing
 from orchestrator.config.arrangement import Arrangement, Clusters
 from orchestrator.config.schema import Neighbours
 from orchestrator.config.section import Section, Seed
@@ -28,6 +26,8 @@ from orchestrator.place import check_written
 from orchestrator.search import PoolSpace, kmeans_labels, search_left
 from orchestrator.stages.arrange import make_plan, plan_table, write_order
 from orchestrator.stages.pool import make_pool
+from orchestrator.storage import lfs
+from orchestrator.storage.artifacts import replacing
 
 BLOCK_ROWS = 65_536
 

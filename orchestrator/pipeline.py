@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import Artifact, key_digest
 from orchestrator.config import Trial, TrialConfig, dump_yaml
 from orchestrator.config.arrangement import Clusters
 from orchestrator.core.arrangements import method_version
@@ -46,7 +45,8 @@ from orchestrator.stages.measures import MEASURES_FILE, load_bigrams, write_meas
 from orchestrator.stages.near_duplicates import build_near_duplicates
 from orchestrator.stages.neighbours import End, build_neighbours, load_space
 from orchestrator.stages.pool import Pool, build_clusters, load_pool
-from orchestrator.store import ArtifactStore, RemoteStore
+from orchestrator.storage.artifacts import Artifact, key_digest
+from orchestrator.storage.remote import ArtifactStore, RemoteStore
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.job import Job
 from orchestrator.training.record import ERROR, JOURNAL, RESULT, STOPPED, TRAIN_VERSION, ended

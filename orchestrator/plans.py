@@ -16,7 +16,7 @@ from orchestrator.pipeline import Pipeline
 from orchestrator.place import check_place, check_written
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE, write_order
-from orchestrator.store import check_remote_store
+from orchestrator.storage.remote import check_remote_store
 
 
 def arrange_study(study: Study, out: Path, form: str | None) -> None:

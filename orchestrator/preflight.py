@@ -11,7 +11,7 @@ from orchestrator.config import Trial, TrialConfig
 from orchestrator.errors import ConfigError, ModelError, ResourceError
 from orchestrator.local import check_all_fetched, model_faults, named_models
 from orchestrator.screen import Screen
-from orchestrator.store import check_remote_store
+from orchestrator.storage.remote import check_remote_store
 from orchestrator.training.available import check_available
 from orchestrator.training.device import precision_here
 from orchestrator.training.memory import check_partition, memory_plan

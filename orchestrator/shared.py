@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import models
-from orchestrator.artifacts import Artifact, key_digest
 from orchestrator.errors import ModelError
 from orchestrator.screen import Line, Screen
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.artifacts import Artifact, key_digest
+from orchestrator.storage.remote import ArtifactStore
 
 
 class Shared:

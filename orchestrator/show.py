@@ -19,7 +19,7 @@ from orchestrator.local import check_models_here
 from orchestrator.place import check_place
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.dataset import build_dataset, tell_unread
-from orchestrator.store import ArtifactStore, check_remote_store
+from orchestrator.storage.remote import ArtifactStore, check_remote_store
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
 from orchestrator.training.templates import check_template, load_tokenizer, make_template

@@ -14,7 +14,6 @@ from typing import Any
 
 from rich.markup import escape
 
-from orchestrator.artifacts import Artifact, write_json, write_text
 from orchestrator.cluster import (
     check_kept,
     check_storage,
@@ -25,7 +24,6 @@ from orchestrator.cluster import (
 )
 from orchestrator.config import Expansion, Study, Trial, TrialConfig, dump_yaml, expansion
 from orchestrator.layout import Layout
-from orchestrator.lock import locked
 from orchestrator.machines import check_resources, fleet
 from orchestrator.pipeline import Pipeline
 from orchestrator.place import check_place
@@ -42,6 +40,8 @@ from orchestrator.report.summary import (
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE
 from orchestrator.stages.measures import MEASURES_FILE
+from orchestrator.storage.artifacts import Artifact, write_json, write_text
+from orchestrator.storage.lock import locked
 from orchestrator.suggestions import Suggestions, check_search
 from orchestrator.sweep import INTERRUPTED, AllAtOnce, run_trials
 from orchestrator.tracking import (

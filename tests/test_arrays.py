@@ -11,9 +11,9 @@ from orchestrator.config.arrangement import Arrangement
 from orchestrator.core.arrangements import METHODS, arrange
 from orchestrator.core.units import groups, instances
 from orchestrator.errors import UserError
-from orchestrator.lfs import SIGNATURE
 from orchestrator.search import kmeans_labels
 from orchestrator.stages.arrange import PLAN
+from orchestrator.storage.lfs import SIGNATURE
 from tests.core.pools import make_request, pool_with_duplicates, unit_rows
 
 ROWS = 60

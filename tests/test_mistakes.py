@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoTokenizer
 
 from orchestrator import models
 from orchestrator.cli import main
-from orchestrator.lfs import SIGNATURE
 from orchestrator.models.presets import byte_tokenizer
+from orchestrator.storage.lfs import SIGNATURE
 
 ROWS = [
     {"id": f"i{n}", "task": f"t{n % 2}", "prompt": f"question {n}", "completion": "yes"}

@@ -10,7 +10,7 @@ from orchestrator import models
 from orchestrator.errors import ModelError
 from orchestrator.screen import Screen
 from orchestrator.shared import Shared
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.remote import ArtifactStore
 
 
 def test_a_killed_process_is_told_with_the_model_that_it_was_fetching(tmp_path):

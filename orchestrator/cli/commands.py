@@ -188,7 +188,7 @@ def report(folder: StudyFolder) -> None:
 @app.command()
 def sync(folder: StudyFolder) -> None:
     """Send to MLflow what a study could not send while it ran."""
-    from orchestrator.lock import locked
+    from orchestrator.storage.lock import locked
     from orchestrator.tracking import read_record
     from orchestrator.tracking import sync as send
 

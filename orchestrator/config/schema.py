@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveInt, field_validator
 
-from orchestrator.bucket import ADDRESS
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.claim import Claim
 from orchestrator.config.evaluation import Evaluation
@@ -19,6 +18,7 @@ from orchestrator.config.section import Section, Seed
 from orchestrator.config.sources import Data
 from orchestrator.config.sweep import Sweep
 from orchestrator.config.training import Model, Training
+from orchestrator.storage.bucket import ADDRESS
 
 # What MLflow connects to without a plugin.
 TRACKING_SCHEMES = {"http", "https", "databricks", "sqlite", "postgresql", "mysql", "mssql"}

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import models
-from orchestrator.artifacts import MANIFEST, read_manifest
 from orchestrator.config import TrialConfig
 from orchestrator.config.sources import Data
 from orchestrator.data import readers
 from orchestrator.data.dataset import SPLITS
 from orchestrator.errors import DataError
+from orchestrator.storage.artifacts import MANIFEST, read_manifest
 
 
 @dataclass(frozen=True)

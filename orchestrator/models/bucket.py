@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from orchestrator.artifacts import key_digest
-from orchestrator.bucket import BucketFolder, reason
 from orchestrator.errors import ModelError
 from orchestrator.models.folder import check_folder, is_model_file
+from orchestrator.storage.artifacts import key_digest
+from orchestrator.storage.bucket import BucketFolder, reason
 
 
 def is_bucket(name: str) -> bool:

@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
 
-from orchestrator import lfs
-from orchestrator.artifacts import MANIFEST, file_digest, key_digest, read_manifest
 from orchestrator.errors import ModelError
 from orchestrator.models.known import accepted, suggestion
+from orchestrator.storage import lfs
+from orchestrator.storage.artifacts import MANIFEST, file_digest, key_digest, read_manifest
 
 # What a model is loaded from. Pickled weights (.bin, .pt) and Python files are not among them.
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from orchestrator.artifacts import commit, key_digest
-from orchestrator.bucket import ADDRESS
 from orchestrator.errors import ModelError
 from orchestrator.models.bucket import check_bucket_access, is_bucket, save_bucket_model
 from orchestrator.models.folder import check_folder, complete
@@ -17,6 +15,8 @@ from orchestrator.models.hub import check_hub_access, save_hub_model
 from orchestrator.models.known import accepted, suggestion
 from orchestrator.models.presets import PRESETS, save_random
 from orchestrator.models.wheels import ALIASES, save_alias
+from orchestrator.storage.artifacts import commit, key_digest
+from orchestrator.storage.bucket import ADDRESS
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 

@@ -12,9 +12,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.artifacts import file_digest
 from orchestrator.errors import ModelError
 from orchestrator.models.presets import convert_gguf
+from orchestrator.storage.artifacts import file_digest
 
 MAX_FILE_BYTES = 2**30  # of a pinned file once unpacked: no larger one is written to disk
 

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from orchestrator.artifacts import write_text
 from orchestrator.core.analysis import area_under_curve, set_curve, steps_to_fraction
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.report.read import FINISHED, journal_curves
+from orchestrator.storage.artifacts import write_text
 from orchestrator.training.record import read_journal
 
 LARGEST_ERROR = 0.05  # of an update fidelity that says anything

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import Artifact, replacing, write_text
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.schema import TrialConfig
 from orchestrator.core.arrangements import Request, Space, arrange, find_method
@@ -23,6 +22,7 @@ from orchestrator.core.ranking import RankedLists
 from orchestrator.data.dataset import load_messages_of, load_unlearned_of
 from orchestrator.errors import DataError
 from orchestrator.stages.pool import Pool
+from orchestrator.storage.artifacts import Artifact, replacing, write_text
 
 ARRANGE_VERSION = 2
 PLAN_FILE = "plan.parquet"

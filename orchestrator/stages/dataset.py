@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts import Artifact
 from orchestrator.config import TrialConfig
 from orchestrator.config.sources import Data, Source
 from orchestrator.config.training import Model
 from orchestrator.data import dataset, readers
 from orchestrator.data.readers.watched import DOUBTS, LISTED
 from orchestrator.errors import DataError
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.remote import ArtifactStore
 from orchestrator.training import tokens
 from orchestrator.training.templates import load_tokenizer
 

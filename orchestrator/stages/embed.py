@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import Artifact
 from orchestrator.config.schema import Embedding
 from orchestrator.data.dataset import embedding_text, load_messages
 from orchestrator.screen import Line
 from orchestrator.stages.encoder import Encoder, Texts
 from orchestrator.stages.vector_cache import Digests, Readings, Vectors, text_digests
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.remote import ArtifactStore
 
 EMBED_VERSION = 3
 EMBEDDED = ("pool", "query", "held_out")  # the first splits of a dataset, as its rows go on

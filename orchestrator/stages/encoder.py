@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 import ray.data
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import key_digest
 from orchestrator.config.schema import Embedding
 from orchestrator.errors import ModelError
 from orchestrator.share import cores
 from orchestrator.stages.vector_cache import Digests, VectorCache
+from orchestrator.storage.artifacts import key_digest
 
 VECTORS_VERSION = 1
 # Tokens of a forward pass. On a CPU the activations of a small batch stay in its cache; a GPU

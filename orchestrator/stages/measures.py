@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import Artifact, replacing
 from orchestrator.config.schema import TrialConfig
 from orchestrator.core.bigrams import Bigrams, count_bigrams
 from orchestrator.core.measures import MEASURES, measure_curves
 from orchestrator.data.dataset import embedding_text, load_messages_of
 from orchestrator.stages.pool import load_vectors
+from orchestrator.storage.artifacts import Artifact, replacing
 from orchestrator.training.job import evaluation_steps
 
 MEASURES_FILE = "measures.parquet"

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.artifacts import Artifact
 from orchestrator.config.schema import Neighbours
 from orchestrator.screen import Line
 from orchestrator.search import nearest_of
@@ -23,7 +22,8 @@ from orchestrator.stages.embed import embedded_rows
 from orchestrator.stages.measures import load_texts
 from orchestrator.stages.pool import load_array
 from orchestrator.stages.shards import map_shards
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.remote import ArtifactStore
 
 NEAR_DUPLICATES_VERSION = 2
 LISTED = 20  # pairs that are shown

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.artifacts import Artifact
 from orchestrator.config.schema import Neighbours
 from orchestrator.core.ranking import Candidates, merge
 from orchestrator.core.units import units_digest
@@ -16,7 +15,8 @@ from orchestrator.screen import Line
 from orchestrator.search import PoolSpace, search
 from orchestrator.stages.pool import Granularity, Pool, load_array
 from orchestrator.stages.shards import map_shards
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.remote import ArtifactStore
 
 NEIGHBOURS_VERSION = 3
 FIELDS = ("units", "distances", "bound")

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import Artifact
 from orchestrator.config.arrangement import Clusters
 from orchestrator.core.ranking import Floats
 from orchestrator.core.units import Units, groups, instances, unit_vectors
 from orchestrator.search import kmeans_labels
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.remote import ArtifactStore
 
 CLUSTERS_VERSION = 1
 

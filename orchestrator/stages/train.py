@@ -16,8 +16,8 @@ import ray.train
 from ray import tune
 from ray.train.torch import TorchTrainer
 
-from orchestrator.artifacts import write_text
 from orchestrator.errors import UserError
+from orchestrator.storage.artifacts import write_text
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.job import Job
 from orchestrator.training.record import ERROR, JournalTail

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import commit, sound
+from orchestrator.storage.artifacts import commit, sound
 
 DIGEST_BYTES = 16  # a collision among 100 million texts: odds of 1 to 10^22
 # A part is committed when it holds this much, or after this long: what a kill can cost.

@@ -19,7 +19,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from orchestrator.artifacts import file_digest, key_digest
+from orchestrator.storage.artifacts import file_digest, key_digest
 from orchestrator.tracking.experiment import connect
 from orchestrator.tracking.record import PARENT, SETTING, SUPERSEDED, Record, RunRecord
 from orchestrator.tracking.registry import register

@@ -16,10 +16,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from orchestrator.artifacts import write_json
 from orchestrator.config import Study, Trial
 from orchestrator.core.plan import digests
 from orchestrator.errors import DataError
+from orchestrator.storage.artifacts import write_json
 from orchestrator.tracking.parameters import parameters
 from orchestrator.training.job import Job, planned_steps
 from orchestrator.training.record import GENERATIONS_FILE, JOURNAL, RESULT, STOPPED, TABLES

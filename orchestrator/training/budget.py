@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.artifacts import write_json
+from orchestrator.storage.artifacts import write_json
 from orchestrator.training.job import Job
 
 MAX_HALVINGS = 3

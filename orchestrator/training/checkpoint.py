@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from orchestrator.artifacts import commit, read_manifest, sound
+from orchestrator.storage.artifacts import commit, read_manifest, sound
 from orchestrator.training.record import History, read_history, write_history
 
 CHECKPOINTS = "checkpoints"

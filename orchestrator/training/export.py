@@ -13,8 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from orchestrator.artifacts import commit
 from orchestrator.errors import TrainingError
+from orchestrator.storage.artifacts import commit
 
 
 def save_trained(engine: Any, folder: Path, model_path: Path, *, model_name: str) -> None:

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import build, key_digest, sound
 from orchestrator.config.training import Lora
 from orchestrator.errors import TrainingError
+from orchestrator.storage.artifacts import build, key_digest, sound
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
 from orchestrator.training.evaluate import instance_losses

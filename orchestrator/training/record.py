@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.artifacts import file_digest, write_json, write_text
+from orchestrator.storage.artifacts import file_digest, write_json, write_text
 from orchestrator.training.job import Inputs
 
 # Raised when a change of the loop changes results: trials of an older one are run again.

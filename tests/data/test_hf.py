@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.data.readers import fingerprint
 from orchestrator.errors import DataError
-from orchestrator.lfs import SIGNATURE
+from orchestrator.storage.lfs import SIGNATURE
 from tests.data.conftest import contents, read_all, row, source
 from tests.hub import COMMIT, TOKEN, HubHandler, serving
 

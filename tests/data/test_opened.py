@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.data.readers import brackets
 from orchestrator.errors import DataError
-from orchestrator.lfs import SIGNATURE
+from orchestrator.storage.lfs import SIGNATURE
 from tests.data.conftest import contents, read_all, row, source
 
 ROWS = [row(0), row(1, completion='a "quoted" } bracket ]\n\u2028'), row(2)]

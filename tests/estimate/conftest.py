@@ -8,7 +8,7 @@ from orchestrator import models
 from orchestrator.stages.dataset import build_dataset, build_tokens
 from orchestrator.stages.embed import EMBED_VERSION
 from orchestrator.stages.encoder import Encoder
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.remote import ArtifactStore
 from tests.estimate.base import POOL, QUERIES, config
 
 

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from orchestrator.errors import ModelError
-from orchestrator.lfs import SIGNATURE
 from orchestrator.models import fingerprint, resolve, validate_name
+from orchestrator.storage.lfs import SIGNATURE
 
 
 @pytest.fixture

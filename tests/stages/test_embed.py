@@ -22,7 +22,7 @@ from orchestrator.stages.embed import (
 )
 from orchestrator.stages.encoder import Encoder
 from orchestrator.stages.vector_cache import READING, text_digests
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.remote import ArtifactStore
 
 POOL = [f"question {number} " + "and more " * (number % 7) + "answer" for number in range(40)]
 POOL += POOL[3:6]  # exact duplicates

@@ -6,12 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from orchestrator.artifacts import MANIFEST
 from orchestrator.config.schema import Neighbours
 from orchestrator.data import dataset
 from orchestrator.screen import Screen
 from orchestrator.stages.near_duplicates import SHOWN_CHARS, build_near_duplicates
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.artifacts import MANIFEST
+from orchestrator.storage.remote import ArtifactStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

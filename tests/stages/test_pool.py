@@ -11,7 +11,7 @@ from orchestrator.config.arrangement import Clusters
 from orchestrator.core.units import groups, unit_vectors
 from orchestrator.search import kmeans_labels
 from orchestrator.stages.pool import build_clusters, load_array, load_pool, make_pool
-from orchestrator.store import ArtifactStore
+from orchestrator.storage.remote import ArtifactStore
 from tests.core.pools import blocks_of, unit_rows
 
 TASKS = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1])

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator import models
-from orchestrator.artifacts import sound
 from orchestrator.config.training import Model, Training
 from orchestrator.errors import TrainingError
+from orchestrator.storage.artifacts import sound
 from orchestrator.training.device import init_distributed, pick_device
 from orchestrator.training.engine import build_engine, deepspeed_config, update
 from orchestrator.training.export import save_trained

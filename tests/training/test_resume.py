@@ -19,9 +19,9 @@ import torch
 from rich.console import Console
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from orchestrator.artifacts import file_digest
 from orchestrator.screen import Screen
 from orchestrator.stages.watch import View
+from orchestrator.storage.artifacts import file_digest
 from orchestrator.training import checkpoint
 from orchestrator.training.checkpoint import (
     CHECKPOINTS,

@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import lfs
-from orchestrator.artifacts import file_digest
 from orchestrator.config.sources import FileSource
 from orchestrator.errors import DataError
+from orchestrator.storage import lfs
+from orchestrator.storage.artifacts import file_digest
 
 PACKINGS = ("", ".gz", ".bz2", ".xz", ".zst")
 # Which files of a folder are taken; how each is read, its first bytes say.

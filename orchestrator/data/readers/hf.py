@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator import lfs
 from orchestrator.config.sources import HubSource
 from orchestrator.data.readers.brackets import CHUNK_BYTES
 from orchestrator.data.readers.containers import layout
@@ -30,6 +29,7 @@ from orchestrator.data.readers.opened import (
 )
 from orchestrator.data.readers.record import Place, Record
 from orchestrator.errors import DataError
+from orchestrator.storage import lfs
 
 __all__ = ["content", "instance", "records"]
 

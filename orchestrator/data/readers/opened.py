@@ -18,8 +18,8 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 
-from orchestrator import lfs
 from orchestrator.errors import DataError
+from orchestrator.storage import lfs
 
 HEAD_BYTES = 512
 PARQUET, ARROW_FILE, ARROW_STREAM, TEXT = "Parquet", "Arrow file", "Arrow stream", "text"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.artifacts import key_digest
 from orchestrator.config.sources import BuiltinSource
 from orchestrator.data import builtin
 from orchestrator.data.instance import Instance
 from orchestrator.data.readers.record import Place, Record
+from orchestrator.storage.artifacts import key_digest
 
 
 def records(source: BuiltinSource) -> Iterator[Record]:

@@ -10,14 +10,14 @@ import pytest
 
 from orchestrator.cli.commands import sync
 from orchestrator.errors import DataError, UserError
-from orchestrator.lock import LOCK_FILE, locked
+from orchestrator.storage.lock import LOCK_FILE, locked
 from orchestrator.study import run_study
 from tests.tracking.fabricated import Fabricated
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from orchestrator.lock import locked
+from orchestrator.storage.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

@@ -8,10 +8,10 @@ import pytest
 from pyarrow import fs
 from rich.console import Console
 
-from orchestrator.artifacts import build, key_digest, sound
 from orchestrator.errors import ConfigError
 from orchestrator.screen import Screen
-from orchestrator.store import ArtifactStore, RemoteStore, check_remote_store
+from orchestrator.storage.artifacts import build, key_digest, sound
+from orchestrator.storage.remote import ArtifactStore, RemoteStore, check_remote_store
 from tests.conftest import answering
 
 ADDRESS = "s3://team/shared"

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator.artifacts import build, key_digest, sound
+from orchestrator.storage.artifacts import build, key_digest, sound
 
 
 def writer(text, calls=None):

@@ -26,10 +26,17 @@ from typing import Any, Literal
 
 from rich.markup import escape
 
-from orchestrator.artifacts import MANIFEST, Artifact, build, key_digest, read_manifest, sound
-from orchestrator.bucket import BucketFolder, reason
 from orchestrator.errors import ConfigError
 from orchestrator.screen import Screen
+from orchestrator.storage.artifacts import (
+    MANIFEST,
+    Artifact,
+    build,
+    key_digest,
+    read_manifest,
+    sound,
+)
+from orchestrator.storage.bucket import BucketFolder, reason
 
 MEANWHILE = {
     "read": "the run goes on and builds what its store lacks",
