@@ -22,7 +22,7 @@ from orchestrator.core.arrangements import Space, find_method
 from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Floats
 from orchestrator.errors import DataError, UserError
-from orchestrator.place import check_written
+from orchestrator.host.folders import check_written
 from orchestrator.search import PoolSpace, kmeans_labels, search_left
 from orchestrator.stages.arrange import make_plan, plan_table, write_order
 from orchestrator.stages.pool import make_pool

@@ -14,8 +14,8 @@ import ray
 from ray.job_config import JobConfig
 
 from orchestrator.errors import ResourceError, first_line
-from orchestrator.place import ray_faults
-from orchestrator.share import cores
+from orchestrator.host.folders import ray_faults
+from orchestrator.host.share import cores
 
 OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")

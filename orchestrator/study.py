@@ -23,10 +23,10 @@ from orchestrator.cluster import (
     threads,
 )
 from orchestrator.config import Expansion, Study, Trial, TrialConfig, dump_yaml, expansion
+from orchestrator.host.folders import check_place
 from orchestrator.layout import Layout
 from orchestrator.machines import check_resources, fleet
 from orchestrator.pipeline import Pipeline
-from orchestrator.place import check_place
 from orchestrator.preflight import check_models, check_settings, check_templates, model_folders
 from orchestrator.report import facts
 from orchestrator.report.build import build_report

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.errors import UserError
-from orchestrator.shadows import check_modules
+from orchestrator.host.shadows import check_modules
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from orchestrator.cli.jobs import jobs, submit
 from orchestrator.cli.options import Output, Overlays, Settings, StudyFile, StudyFolder, load
 from orchestrator.errors import UserError
-from orchestrator.proxies import ask_loopback_directly
+from orchestrator.host.proxies import ask_loopback_directly
 
 if TYPE_CHECKING:
     from orchestrator.config import Study
@@ -264,9 +264,9 @@ def _print_error(text: str) -> None:
 def _print_plan(study: Study) -> None:
     from orchestrator.config import expansion
     from orchestrator.estimate import print_plan
+    from orchestrator.host.folders import check_place
     from orchestrator.layout import Layout
     from orchestrator.local import check_models_here
-    from orchestrator.place import check_place
 
     check_place(Layout.of(study), starts_ray=not os.environ.get("RAY_ADDRESS"))
     check_models_here(expansion(study).trials)

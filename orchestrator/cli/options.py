@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.shadows import check_modules
+from orchestrator.host.shadows import check_modules
 
 if TYPE_CHECKING:
     from orchestrator.config import Study

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from orchestrator.errors import JobError
-from orchestrator.proxies import ask_directly
+from orchestrator.host.proxies import ask_directly
 
 
 def check_address(address: str, plain_http: bool) -> None:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.share import cores, memory
+from orchestrator.host.share import cores, memory
 
 PACKAGES = (
     "arrangement-orchestrator", "ray", "torch", "transformers", "deepspeed", "peft",

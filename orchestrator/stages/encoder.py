@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.schema import Embedding
 from orchestrator.errors import ModelError
-from orchestrator.share import cores
+from orchestrator.host.share import cores
 from orchestrator.stages.vector_cache import Digests, VectorCache
 from orchestrator.storage.artifacts import key_digest
 

@@ -9,7 +9,7 @@ import ray
 import ray.data
 
 from orchestrator.config.schema import Neighbours
-from orchestrator.share import cores
+from orchestrator.host.share import cores
 
 
 def map_shards(

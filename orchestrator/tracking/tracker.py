@@ -10,7 +10,7 @@ from pathlib import Path
 from requests import RequestException
 from rich.markup import escape
 
-from orchestrator.proxies import proxies
+from orchestrator.host.proxies import proxies
 from orchestrator.screen import Screen
 from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.record import Record, read_record, stopped

@@ -15,7 +15,7 @@ import torch
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora, Training
 from orchestrator.errors import ResourceError
-from orchestrator.share import cores, memory
+from orchestrator.host.share import cores, memory
 from orchestrator.training.memory import MemoryPlan, changed, gigabytes
 
 Planned = Callable[[TrialConfig], MemoryPlan]

@@ -5,7 +5,7 @@ import os
 import pytest
 import requests
 
-from orchestrator.proxies import LOOPBACK, ask_directly, ask_loopback_directly
+from orchestrator.host.proxies import LOOPBACK, ask_directly, ask_loopback_directly
 from tests.conftest import answering
 
 NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

@@ -9,7 +9,7 @@ import pytest
 
 import orchestrator
 from orchestrator.errors import ResourceError
-from orchestrator.shadows import LIBRARIES, check_modules
+from orchestrator.host.shadows import LIBRARIES, check_modules
 
 
 @pytest.fixture

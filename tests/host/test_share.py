@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from orchestrator import share
+from orchestrator.host import share
 
 GIB = 2**30
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import place
 from orchestrator.errors import ResourceError
+from orchestrator.host import folders as place
 from orchestrator.layout import Layout
 
 NOBODY = 65534
