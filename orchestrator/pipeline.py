@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from orchestrator.config import Trial, TrialConfig, dump_yaml
 from orchestrator.config.arrangement import Clusters
+from orchestrator.config.layout import Layout
 from orchestrator.core.arrangements import method_version
 from orchestrator.core.plan import Plan
-from orchestrator.layout import Layout
 from orchestrator.screen import Screen
 from orchestrator.search import PoolSpace
 from orchestrator.shared import Shared

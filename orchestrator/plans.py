@@ -8,10 +8,10 @@ from rich.markup import escape
 
 from orchestrator.cluster import cluster, joins, threads
 from orchestrator.config import Study, expand
+from orchestrator.config.layout import Layout
 from orchestrator.core.plan import Plan
 from orchestrator.errors import UserError
 from orchestrator.host.folders import check_place, check_written
-from orchestrator.layout import Layout
 from orchestrator.local import check_all_fetched, check_models_here
 from orchestrator.pipeline import Pipeline
 from orchestrator.screen import Screen, quiet_streams

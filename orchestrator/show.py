@@ -13,9 +13,9 @@ from rich.text import Text
 
 from orchestrator import models
 from orchestrator.config import Study, TrialConfig, expand
+from orchestrator.config.layout import Layout
 from orchestrator.data.dataset import SPLITS, load_messages_of, load_unlearned_of, name_of
 from orchestrator.host.folders import check_place
-from orchestrator.layout import Layout
 from orchestrator.local import check_models_here
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.dataset import build_dataset, tell_unread

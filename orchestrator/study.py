@@ -23,8 +23,8 @@ from orchestrator.cluster import (
     threads,
 )
 from orchestrator.config import Expansion, Study, Trial, TrialConfig, dump_yaml, expansion
+from orchestrator.config.layout import Layout
 from orchestrator.host.folders import check_place
-from orchestrator.layout import Layout
 from orchestrator.machines import check_resources, fleet
 from orchestrator.pipeline import Pipeline
 from orchestrator.preflight import check_models, check_settings, check_templates, model_folders

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.config import Study, expand
+from orchestrator.config.layout import Layout
 from orchestrator.errors import ConfigError, UserError
-from orchestrator.layout import Layout
 from orchestrator.pipeline import Pipeline
 from orchestrator.plans import arrange_study
 from orchestrator.screen import Screen

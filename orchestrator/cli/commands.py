@@ -97,7 +97,7 @@ def reproduce(
             f"{study} has no figures to compare with: list them under claim.figures, or type "
             f"`orchestrator run {study}`"
         )
-    from orchestrator.layout import Layout
+    from orchestrator.config.layout import Layout
     from orchestrator.report.reproduce import check_figures
     from orchestrator.study import run_study
 
@@ -263,9 +263,9 @@ def _print_error(text: str) -> None:
 
 def _print_plan(study: Study) -> None:
     from orchestrator.config import expansion
+    from orchestrator.config.layout import Layout
     from orchestrator.estimate import print_plan
     from orchestrator.host.folders import check_place
-    from orchestrator.layout import Layout
     from orchestrator.local import check_models_here
 
     check_place(Layout.of(study), starts_ray=not os.environ.get("RAY_ADDRESS"))

@@ -8,12 +8,12 @@ from rich.table import Table
 
 from orchestrator.config import Expansion, Study, Trial, TrialConfig, expansion
 from orchestrator.config.faults import show
+from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amounts
 from orchestrator.estimate.disk import embeddings_disk, trial_disk
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
 from orchestrator.estimate.stored import Store
-from orchestrator.layout import Layout
 from orchestrator.stages.arrange import arranges_vectors, looks_at_vectors
 from orchestrator.training.templates import check_template, load_tokenizer
 

@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError, first_line
-from orchestrator.layout import Layout
 
 # What Ray puts below its folder, and the bytes that Linux allows for the path of a socket.
 SOCKET = "session_2026-01-01_00-00-00_000000_{}/sockets/plasma_store"

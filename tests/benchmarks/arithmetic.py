@@ -36,9 +36,9 @@ import torch
 
 from orchestrator.cluster import cluster, threads
 from orchestrator.config import expansion
+from orchestrator.config.layout import Layout
 from orchestrator.config.load import load_study
 from orchestrator.core.analysis import area_under_curve, set_curve
-from orchestrator.layout import Layout
 from orchestrator.pipeline import Pipeline
 from orchestrator.screen import Screen
 from orchestrator.training import engine, masters

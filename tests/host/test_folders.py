@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError
 from orchestrator.host import folders as place
-from orchestrator.layout import Layout
 
 NOBODY = 65534
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from orchestrator.config import expansion
-from orchestrator.layout import Layout
+from orchestrator.config.layout import Layout
 from orchestrator.screen import Screen
 from orchestrator.study import Run
 from orchestrator.tracking import SystemSampler, certificate
