@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import Expansion, Study, Trial
 from orchestrator.config.sweep import Axis
-from orchestrator.config.trials import Gathering
 from orchestrator.errors import ConfigError
 from orchestrator.training.job import Job
 from orchestrator.training.record import ERROR, ended, read_journal
+from orchestrator.trials.expand import Gathering
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

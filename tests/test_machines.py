@@ -5,7 +5,7 @@ import pytest
 from orchestrator.config import expand
 from orchestrator.errors import ResourceError
 from orchestrator.machines import Fleet, Machines, check_resources, grown
-from tests.config.test_trials import demo
+from tests.trials.test_expand import demo
 
 HEAD = Machines({"CPU": 4.0}, {"ray.io/node-group": "head"})
 A100 = {"ray.io/accelerator-type": "A100", "ray.io/market-type": "spot"}

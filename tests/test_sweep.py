@@ -8,7 +8,7 @@ from orchestrator.config.sweep import Scheduler
 from orchestrator.sweep import Past, _scheduler
 from orchestrator.training.job import Job
 from orchestrator.training.record import STOPPED, Journal, ended, forget_stops, mark_stopped
-from tests.config.test_trials import demo, grid
+from tests.trials.test_expand import demo, grid
 
 STEPS = (0, 4, 8)
 

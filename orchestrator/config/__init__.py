@@ -2,7 +2,7 @@
 
 from orchestrator.config.load import dump_yaml, load_study
 from orchestrator.config.schema import Study, TrialConfig
-from orchestrator.config.trials import Expansion, Trial, expand, expansion
+from orchestrator.trials.expand import Expansion, Trial, expand, expansion
 
 __all__ = [
     "Expansion",

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.config import TrialConfig
-from orchestrator.config.trials import WITHOUT_EFFECT
+from orchestrator.trials.expand import WITHOUT_EFFECT
 
 MAX_CHARS = 500  # of a value
 # MLflow never changes a parameter, so what may change under a trial's key is none. The section of

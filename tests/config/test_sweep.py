@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.config import dump_yaml, expand, expansion, load_study
 from orchestrator.config.schema import Study
 from orchestrator.config.sweep import Axis
-from tests.config.test_trials import DATA, assert_safe, demo, grid
+from tests.trials.test_expand import DATA, assert_safe, demo, grid
 
 RATE = "training.learning_rate"
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.config.axes import Choice, kept_settings
+from orchestrator.trials.axes import Choice, kept_settings
 
 MAX_STEM = 71  # characters; with the hash behind it a name has 80
 

@@ -14,7 +14,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.config.axes import (
+from orchestrator.config.faults import explain, show
+from orchestrator.config.load import replaced
+from orchestrator.config.schema import Study, TrialConfig
+from orchestrator.config.sweep import Condition
+from orchestrator.errors import ConfigError
+from orchestrator.trials.axes import (
     Choice,
     Setting,
     all_settings,
@@ -22,14 +27,9 @@ from orchestrator.config.axes import (
     kept_settings,
     unread_keys,
 )
-from orchestrator.config.constraints import constraint_faults, holds
-from orchestrator.config.faults import explain, show
-from orchestrator.config.load import replaced
-from orchestrator.config.names import arm_names, trial_stem
-from orchestrator.config.schema import Study, TrialConfig
-from orchestrator.config.sweep import Condition
-from orchestrator.config.whole import study_faults
-from orchestrator.errors import ConfigError
+from orchestrator.trials.constraints import constraint_faults, holds
+from orchestrator.trials.faults import study_faults
+from orchestrator.trials.names import arm_names, trial_stem
 
 # What changes speed or the report, but no plan, batch or loss: not part of a trial's identity.
 WITHOUT_EFFECT: Any = {
