@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.errors import ModelError
-from orchestrator.models.bucket import check_bucket_access, is_bucket, save_bucket_model
 from orchestrator.models.folder import check_folder, complete
 from orchestrator.models.hub import check_hub_access, save_hub_model
 from orchestrator.models.known import accepted, suggestion
+from orchestrator.models.object_store import check_bucket_access, is_bucket, save_bucket_model
 from orchestrator.models.presets import PRESETS, save_random
 from orchestrator.models.wheels import ALIASES, save_alias
 from orchestrator.storage.artifacts import commit, key_digest

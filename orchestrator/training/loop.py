@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from orchestrator.core.order import check_order
 from orchestrator.core.plan import digests
 from orchestrator.errors import TrainingError
-from orchestrator.models.cache import on_this_node
+from orchestrator.models.node_copy import on_this_node
 from orchestrator.training import tokens as token_table
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.checkpoint import (

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from orchestrator import models
-from orchestrator.models.cache import on_this_node
+from orchestrator.models.node_copy import on_this_node
 
 
 @pytest.fixture
