@@ -29,7 +29,7 @@ from sentence_transformers import SentenceTransformer
 
 from orchestrator import models
 from orchestrator.config.schema import Embedding
-from orchestrator.data import builtin
+from orchestrator.data import suite as builtin
 from orchestrator.data.dataset import embedding_text
 from orchestrator.models.embedder import Embedder
 from orchestrator.stages.encoder import CPU_BATCH_TOKENS

@@ -31,7 +31,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from orchestrator.config.schema import TrialConfig
-from orchestrator.data import builtin
+from orchestrator.data import suite as builtin
 from orchestrator.models.presets import BOS, EOS, PAD, preset_config
 from orchestrator.training import tokens as token_table
 from orchestrator.training.budget import TokenBudget

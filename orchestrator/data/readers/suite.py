@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.config.sources import BuiltinSource
-from orchestrator.data import builtin
+from orchestrator.data import suite as builtin
 from orchestrator.data.instance import Instance
 from orchestrator.data.readers.record import Place, Record
 from orchestrator.storage.artifacts import key_digest

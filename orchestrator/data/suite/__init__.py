@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.data.builtin import (
+from orchestrator.data.instance import Instance, single_turn
+from orchestrator.data.suite import (
     arithmetic,
     categories,
     dates,
@@ -28,8 +29,7 @@ from orchestrator.data.builtin import (
     tables,
     translation,
 )
-from orchestrator.data.builtin.task import Task
-from orchestrator.data.instance import Instance, single_turn
+from orchestrator.data.suite.task import Task
 
 # The order in which tasks are read. Rows of a data set follow it, so add tasks at the end.
 SUITE: dict[str, tuple[Task, ...]] = {

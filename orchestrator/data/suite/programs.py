@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from orchestrator.data.builtin.task import Case, task
-from orchestrator.data.builtin.words import WORDS
+from orchestrator.data.suite.task import Case, task
+from orchestrator.data.suite.words import WORDS
 
 STRING_CALLS: dict[str, Callable[[str], object]] = {
     "'{word}'.upper()": str.upper,

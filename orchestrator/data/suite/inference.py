@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from orchestrator.data.builtin.task import Case, task
-from orchestrator.data.builtin.words import NAMES
+from orchestrator.data.suite.task import Case, task
+from orchestrator.data.suite.words import NAMES
 
 # Made-up kinds, so that only the statements decide.
 KINDS = ("wug", "blick", "tove", "fep", "zib", "gorp", "mib", "plonk", "snerd", "quib", "rell")

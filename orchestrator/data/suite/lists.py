@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from orchestrator.data.builtin.task import Case, task
-from orchestrator.data.builtin.words import CATEGORIES, ORDINALS, WORDS
+from orchestrator.data.suite.task import Case, task
+from orchestrator.data.suite.words import CATEGORIES, ORDINALS, WORDS
 
 THINGS = tuple(thing for things in CATEGORIES.values() for thing in things)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from orchestrator.data.builtin.task import Case, task
-from orchestrator.data.builtin.words import ORDINALS, WORDS
+from orchestrator.data.suite.task import Case, task
+from orchestrator.data.suite.words import ORDINALS, WORDS
 
 VOWELS = "aeiou"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from orchestrator.data.builtin.task import Case, task
+from orchestrator.data.suite.task import Case, task
 
 UNITS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",

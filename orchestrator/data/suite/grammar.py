@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from orchestrator.data.builtin.task import Case, task
-from orchestrator.data.builtin.words import NAMES, WEEKDAYS
+from orchestrator.data.suite.task import Case, task
+from orchestrator.data.suite.words import NAMES, WEEKDAYS
 
 
 def _pairs(text: str) -> list[list[str]]:

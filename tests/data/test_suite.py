@@ -19,10 +19,10 @@ from string import Formatter
 
 import pytest
 
-from orchestrator.data.builtin import INSTANCES_PER_TASK, SUITE, read
-from orchestrator.data.builtin.task import Case, task
-from orchestrator.data.builtin.words import CATEGORIES
 from orchestrator.data.instance import Instance
+from orchestrator.data.suite import INSTANCES_PER_TASK, SUITE, read
+from orchestrator.data.suite.task import Case, task
+from orchestrator.data.suite.words import CATEGORIES
 
 TASKS = {t.name: t for tasks in SUITE.values() for t in tasks}
 SPLITS = {split: list(read(split)) for split in SUITE}

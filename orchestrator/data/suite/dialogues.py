@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from orchestrator.data.builtin.task import Case, task
-from orchestrator.data.builtin.words import NAMES, WEEKDAYS
+from orchestrator.data.suite.task import Case, task
+from orchestrator.data.suite.words import NAMES, WEEKDAYS
 
 INTENTS = {
     "lost card": ("my debit card fell out of my pocket", "I cannot find my credit card anywhere"),

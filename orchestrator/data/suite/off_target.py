@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from orchestrator.data.builtin.task import Case, task
+from orchestrator.data.suite.task import Case, task
 
 NOTES = ("C", "C sharp", "D", "D sharp", "E", "F", "F sharp", "G", "G sharp", "A", "A sharp", "B")
 COMPLEMENTS = str.maketrans("ACGT", "TGCA")

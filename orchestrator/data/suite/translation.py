@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from orchestrator.data.builtin.task import Case, Task
+from orchestrator.data.suite.task import Case, Task
 
 LANGUAGES = ("English", "Spanish", "Italian", "French", "German")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from orchestrator.data.builtin.task import Case, task
-from orchestrator.data.builtin.words import MONTHS, NAMES, WEEKDAYS
+from orchestrator.data.suite.task import Case, task
+from orchestrator.data.suite.words import MONTHS, NAMES, WEEKDAYS
 
 # (larger unit, smaller unit, how many of the smaller are in the larger)
 UNITS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from orchestrator.data.builtin.task import Case, task
+from orchestrator.data.suite.task import Case, task
 
 MOVIE_REMARKS = {
     "positive": (
