@@ -57,7 +57,7 @@ def check_here(config: TrialConfig, key: str, name: str) -> None:
 
     A model that has yet to be fetched passes: `check_all_fetched` asks again.
     """
-    from orchestrator.training.fit import check_preset
+    from orchestrator.estimate.fit import check_preset
     from orchestrator.training.templates import check_template, load_tokenizer
 
     if models.is_path(name):
@@ -106,7 +106,7 @@ def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
     Raises:
         ModelError: what is wrong with it.
     """
-    from orchestrator.training.fit import check_embedder, check_fit, check_tokenizer
+    from orchestrator.estimate.fit import check_embedder, check_fit, check_tokenizer
 
     if key == "model.name":
         check_fit(config.model, folder)
@@ -116,7 +116,7 @@ def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
     if key == "evaluation.generate.reward_model":
         from transformers import AutoModelForSequenceClassification
 
-        from orchestrator.training.fit import check_weights
+        from orchestrator.estimate.fit import check_weights
         from orchestrator.training.reward import check_reward_model, has_own_head
 
         check_reward_model(folder)

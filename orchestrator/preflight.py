@@ -9,15 +9,15 @@ from pathlib import Path
 from orchestrator import models
 from orchestrator.config import Trial, TrialConfig
 from orchestrator.errors import ConfigError, ModelError, ResourceError
+from orchestrator.estimate.available import check_available
+from orchestrator.estimate.rank import check_partition, memory_plan
+from orchestrator.estimate.room import check_memory, find_room
+from orchestrator.estimate.shapes import ModelSizes, model_sizes
 from orchestrator.local import check_all_fetched, model_faults, named_models
 from orchestrator.screen import Screen
 from orchestrator.storage.remote import check_remote_store
-from orchestrator.training.available import check_available
 from orchestrator.training.device import precision_here
-from orchestrator.training.memory import check_partition, memory_plan
 from orchestrator.training.reward import parameter_count
-from orchestrator.training.room import check_memory, find_room
-from orchestrator.training.sizes import ModelSizes, model_sizes
 from orchestrator.training.templates import check_template, load_tokenizer
 
 

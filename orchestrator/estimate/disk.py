@@ -61,7 +61,7 @@ def _checkpoints(config: TrialConfig, store: Store) -> Amount | None:
     """Of all that is trained: the weights and what the optimizer keeps, for as many as stay."""
     if config.training.checkpoint.every is None:
         return Amount(0)
-    from orchestrator.training.memory import changed
+    from orchestrator.estimate.rank import changed
 
     # One rank that offloads nothing holds what all of them hold together.
     whole = changed(config, {"training.workers": 1, "training.offload": "none"})

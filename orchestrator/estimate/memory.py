@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import TrialConfig
 from orchestrator.errors import ResourceError
+from orchestrator.estimate.shapes import ModelSizes, llama_sizes, model_sizes
 from orchestrator.estimate.stored import Store
 from orchestrator.models.presets import PRESETS
-from orchestrator.training.sizes import ModelSizes, llama_sizes, model_sizes
 
 if TYPE_CHECKING:
-    from orchestrator.training.memory import MemoryPlan
+    from orchestrator.estimate.rank import MemoryPlan
 
 
 def rank_memory(config: TrialConfig, store: Store) -> MemoryPlan | None:
@@ -26,8 +26,8 @@ def rank_memory(config: TrialConfig, store: Store) -> MemoryPlan | None:
     sizes = trained_sizes(config, store)
     if sizes is None:
         return None
+    from orchestrator.estimate.rank import memory_plan
     from orchestrator.training.device import precision_here
-    from orchestrator.training.memory import memory_plan
 
     precision = precision_here(config.model, config.training)
     return memory_plan(config, sizes, precision, reward_parameters(config, store) or 0)
@@ -38,8 +38,8 @@ def optimizer_faults(configs: Iterable[TrialConfig], store: Store) -> list[str]:
     counting = [config for config in configs if config.training.optimizer == "adamw_8bit"]
     if not counting:  # most studies: nothing is imported for them
         return []
+    from orchestrator.estimate.rank import check_partition
     from orchestrator.training.device import precision_here
-    from orchestrator.training.memory import check_partition
 
     faults: dict[str, None] = {}
     for config in counting:

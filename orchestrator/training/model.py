@@ -13,9 +13,9 @@ import torch
 
 from orchestrator.config.training import Lora, Model
 from orchestrator.errors import ModelError, first_line
+from orchestrator.estimate.fit import check_targets
 from orchestrator.models import check_folder
 from orchestrator.training.device import Device
-from orchestrator.training.fit import check_targets
 
 
 def load_model(

@@ -29,13 +29,13 @@ import numpy as np
 import torch
 
 from orchestrator.config.schema import TrialConfig
+from orchestrator.estimate.rank import memory_plan
+from orchestrator.estimate.shapes import ModelSizes, model_sizes
 from orchestrator.models.presets import byte_tokenizer, preset_config
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device, init_distributed, pick_device
 from orchestrator.training.engine import build_engine, deepspeed_config, update
-from orchestrator.training.memory import memory_plan
 from orchestrator.training.model import load_model
-from orchestrator.training.sizes import ModelSizes, model_sizes
 from orchestrator.training.step import Feeder
 from orchestrator.training.tokens import Tokens
 

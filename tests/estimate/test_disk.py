@@ -11,12 +11,12 @@ from mlflow.tracking import MlflowClient
 from orchestrator.core.plan import Plan
 from orchestrator.estimate import disk
 from orchestrator.estimate.amounts import Amount, trial_amounts
+from orchestrator.estimate.shapes import llama_sizes
 from orchestrator.estimate.stored import Store
 from orchestrator.models.presets import PRESETS
 from orchestrator.stages.arrange import plan_table
 from orchestrator.tracking.points import points
 from orchestrator.training.record import LOSSES, REALISED
-from orchestrator.training.sizes import llama_sizes
 from tests.estimate.base import config
 
 

@@ -35,8 +35,8 @@ from typing import Any
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora, Model, Training
 from orchestrator.errors import ResourceError
+from orchestrator.estimate.shapes import ModelSizes
 from orchestrator.training.engine import zero_stage
-from orchestrator.training.sizes import ModelSizes
 
 LARGEST_TENSOR = 2**31 - 1
 SUB_GROUP = 10**9  # DeepSpeed's default: most weights that ZeRO-3 updates as one tensor

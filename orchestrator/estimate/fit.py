@@ -12,8 +12,8 @@ from typing import Any
 
 from orchestrator.config.training import Lora, Model
 from orchestrator.errors import ModelError, first_line
+from orchestrator.estimate.shapes import ModelSizes, llama_sizes, model_sizes
 from orchestrator.models.presets import PRESETS, quiet
-from orchestrator.training.sizes import ModelSizes, llama_sizes, model_sizes
 
 SAMPLE = "The quick brown fox jumps over 13 lazy dogs."
 CAUSAL = "give one that predicts the next token, such as a Llama, Qwen or GPT-2"

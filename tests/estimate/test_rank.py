@@ -13,10 +13,10 @@ from orchestrator.config import expand, load_study
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora
 from orchestrator.errors import ResourceError
+from orchestrator.estimate.rank import changed, check_partition, memory_plan
+from orchestrator.estimate.room import Room, check_memory, find_room, smallest_change
+from orchestrator.estimate.shapes import model_sizes
 from orchestrator.models.presets import preset_config
-from orchestrator.training.memory import changed, check_partition, memory_plan
-from orchestrator.training.room import Room, check_memory, find_room, smallest_change
-from orchestrator.training.sizes import model_sizes
 from tests.training.test_engine import BFLOAT16, FLOAT32, train
 
 DATA = {

@@ -7,7 +7,7 @@ import torch
 
 from orchestrator.config.training import Lora, Model, Training
 from orchestrator.errors import ResourceError
-from orchestrator.training.available import check_available
+from orchestrator.estimate.available import check_available
 from orchestrator.training.device import pick_precision
 
 QLORA = Model(adapter=Lora(type="qlora"))

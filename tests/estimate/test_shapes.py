@@ -8,8 +8,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from orchestrator.config.training import Lora
 from orchestrator.errors import ModelError
+from orchestrator.estimate.shapes import built_sizes, llama_sizes, model_sizes
 from orchestrator.models.presets import PRESETS, preset_config
-from orchestrator.training.sizes import built_sizes, llama_sizes, model_sizes
 
 LLAMAS = [name for name, preset in PRESETS.items() if preset["model_type"] == "llama"]
 

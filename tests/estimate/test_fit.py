@@ -18,8 +18,8 @@ from transformers import (
 from orchestrator import models
 from orchestrator.config.training import Model
 from orchestrator.errors import ModelError
+from orchestrator.estimate.fit import check_embedder, check_fit, check_preset, check_tokenizer
 from orchestrator.models.presets import byte_tokenizer
-from orchestrator.training.fit import check_embedder, check_fit, check_preset, check_tokenizer
 
 SMALL = {
     "t5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4},

@@ -15,8 +15,8 @@ import torch
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora, Training
 from orchestrator.errors import ResourceError
+from orchestrator.estimate.rank import MemoryPlan, changed, gigabytes
 from orchestrator.host.share import cores, memory
-from orchestrator.training.memory import MemoryPlan, changed, gigabytes
 
 Planned = Callable[[TrialConfig], MemoryPlan]
 
