@@ -117,7 +117,7 @@ def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
         from transformers import AutoModelForSequenceClassification
 
         from orchestrator.estimate.fit import check_weights
-        from orchestrator.training.reward import check_reward_model, has_own_head
+        from orchestrator.training.evaluation.reward import check_reward_model, has_own_head
 
         check_reward_model(folder)
         if not has_own_head(folder):

@@ -48,8 +48,8 @@ from orchestrator.stages.pool import Pool, build_clusters, load_pool
 from orchestrator.storage.artifacts import Artifact, key_digest
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
-from orchestrator.training.job import Job
 from orchestrator.training.record import ERROR, JOURNAL, RESULT, STOPPED, TRAIN_VERSION, ended
+from orchestrator.training.spec import Job
 
 
 class Pipeline:

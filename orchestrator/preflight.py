@@ -17,7 +17,7 @@ from orchestrator.local import check_all_fetched, model_faults, named_models
 from orchestrator.screen import Screen
 from orchestrator.storage.remote import check_remote_store
 from orchestrator.training.device import precision_here
-from orchestrator.training.reward import parameter_count
+from orchestrator.training.evaluation.reward import parameter_count
 from orchestrator.training.templates import check_template, load_tokenizer
 
 

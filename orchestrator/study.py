@@ -54,7 +54,6 @@ from orchestrator.tracking import (
     finished,
     flat_params,
 )
-from orchestrator.training.job import Job
 from orchestrator.training.record import (
     ERROR,
     forget_stops,
@@ -62,6 +61,7 @@ from orchestrator.training.record import (
     read_result,
     stopped_after,
 )
+from orchestrator.training.spec import Job
 
 # Of a trial, for MLflow, beside its tables.
 TRIAL_FILES = ["config.yaml", PLAN_FILE, MEASURES_FILE, ERROR]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config import Expansion, Study, Trial
 from orchestrator.config.sweep import Axis
 from orchestrator.errors import ConfigError
-from orchestrator.training.job import Job
 from orchestrator.training.record import ERROR, ended, read_journal
+from orchestrator.training.spec import Job
 from orchestrator.trials.expand import Gathering
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from orchestrator.machines import reserved_cpus
 from orchestrator.screen import Screen
 from orchestrator.stages.train import Placement, tune_trial
 from orchestrator.stages.watch import Watch
-from orchestrator.training.job import Job
 from orchestrator.training.record import ended, read_journal, stopped_after
+from orchestrator.training.spec import Job
 
 MOST_STEPS = 2**31  # of a trial
 INTERRUPTED = "it was interrupted: run the same command again to finish it"

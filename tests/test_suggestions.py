@@ -13,8 +13,8 @@ import pytest
 from orchestrator.config import Study, Trial, load_study
 from orchestrator.errors import ConfigError
 from orchestrator.suggestions import LOG_FILE, Suggestions
-from orchestrator.training.job import Job
 from orchestrator.training.record import ERROR, Journal, mark_stopped
+from orchestrator.training.spec import Job
 
 STUDY = """\
 study: searched

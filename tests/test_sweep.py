@@ -6,8 +6,8 @@ from ray.tune.schedulers import TrialScheduler
 from orchestrator.config import expand
 from orchestrator.config.sweep import Scheduler
 from orchestrator.sweep import Past, _scheduler
-from orchestrator.training.job import Job
 from orchestrator.training.record import STOPPED, Journal, ended, forget_stops, mark_stopped
+from orchestrator.training.spec import Job
 from tests.trials.test_expand import demo, grid
 
 STEPS = (0, 4, 8)

@@ -91,6 +91,6 @@ _model_sizes = cache(model_sizes)
 
 @cache
 def _parameter_count(folder: Path) -> int:
-    from orchestrator.training.reward import parameter_count
+    from orchestrator.training.evaluation.reward import parameter_count
 
     return parameter_count(folder)

@@ -16,7 +16,7 @@ from orchestrator.core.measures import MEASURES, measure_curves
 from orchestrator.data.dataset import embedding_text, load_messages_of
 from orchestrator.stages.pool import load_vectors
 from orchestrator.storage.artifacts import Artifact, replacing
-from orchestrator.training.job import evaluation_steps
+from orchestrator.training.spec import evaluation_steps
 
 MEASURES_FILE = "measures.parquet"
 

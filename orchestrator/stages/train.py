@@ -19,8 +19,8 @@ from ray.train.torch import TorchTrainer
 from orchestrator.errors import UserError
 from orchestrator.storage.artifacts import write_text
 from orchestrator.training.budget import TokenBudget
-from orchestrator.training.job import Job
 from orchestrator.training.record import ERROR, JournalTail
+from orchestrator.training.spec import Job
 
 POLL_SECONDS = 0.2
 # The process that drives a gang waits: beside the study's driver, not on a node that computes.

@@ -8,8 +8,8 @@ from ray import tune
 from rich.markup import escape
 
 from orchestrator.screen import Line, Screen
-from orchestrator.training.job import Job, trial_steps
 from orchestrator.training.record import ERROR, JournalTail, mark_stopped, read_result
+from orchestrator.training.spec import Job, trial_steps
 
 # Journal events that a user must not miss.
 LOUD = {

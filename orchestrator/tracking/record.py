@@ -21,8 +21,8 @@ from orchestrator.core.plan import digests
 from orchestrator.errors import DataError
 from orchestrator.storage.artifacts import write_json
 from orchestrator.tracking.parameters import parameters
-from orchestrator.training.job import Job, planned_steps
 from orchestrator.training.record import GENERATIONS_FILE, JOURNAL, RESULT, STOPPED, TABLES
+from orchestrator.training.spec import Job, planned_steps
 
 RECORD_FILE = "tracking.json"
 PARENT = "study"  # key of the parent run

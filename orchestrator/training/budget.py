@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.storage.artifacts import write_json
-from orchestrator.training.job import Job
+from orchestrator.training.spec import Job
 
 MAX_HALVINGS = 3
 BUDGET = "micro_batch_tokens.json"  # only where memory ran out

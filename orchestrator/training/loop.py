@@ -33,14 +33,14 @@ from orchestrator.training.checkpoint import (
 )
 from orchestrator.training.device import Device, init_distributed, pick_device, pick_precision
 from orchestrator.training.engine import build_engine, deepspeed_config, loss_scale, update
+from orchestrator.training.evaluation.generate import generation_steps
+from orchestrator.training.evaluation.losses import Measures
 from orchestrator.training.export import save_trained
-from orchestrator.training.generate import generation_steps
-from orchestrator.training.job import Job, evaluation_steps, planned_steps, read_inputs
 from orchestrator.training.masters import UpdateFidelity
-from orchestrator.training.measure import Measures
 from orchestrator.training.model import load_model
 from orchestrator.training.record import MODEL, History, Journal, finish, realised_table
 from orchestrator.training.schedule import learning_rate
+from orchestrator.training.spec import Job, evaluation_steps, planned_steps, read_inputs
 from orchestrator.training.step import Fed, Feeder
 
 Report = Callable[[dict[str, float]], None]

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.storage.artifacts import file_digest, write_json, write_text
-from orchestrator.training.job import Inputs
+from orchestrator.training.spec import Inputs
 
 # Raised when a change of the loop changes results: trials of an older one are run again.
 TRAIN_VERSION = 2  # masters are spread; gradients are reduced in float32

@@ -43,8 +43,8 @@ from orchestrator.pipeline import Pipeline
 from orchestrator.screen import Screen
 from orchestrator.training import engine, masters
 from orchestrator.training.device import leave_distributed
-from orchestrator.training.job import Job
 from orchestrator.training.loop import run_trial
+from orchestrator.training.spec import Job
 
 WAYS = ("float32", "spread", "centred", "file", "file+spread")
 LAYER = (4096, 11008)  # an MLP matrix of LLaMA-2-7B, whose weights deviate by 0.02

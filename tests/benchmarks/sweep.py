@@ -27,9 +27,9 @@ import yaml
 
 from orchestrator import study as study_module
 from orchestrator.config import load_study
-from orchestrator.training.job import Job
 from orchestrator.training.loop import run_trial
 from orchestrator.training.record import read_journal
+from orchestrator.training.spec import Job
 
 
 def study_file(folder: Path, trials: int, rows: int) -> Path:

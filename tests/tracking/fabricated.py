@@ -9,8 +9,8 @@ import yaml
 
 from orchestrator.config import dump_yaml, expand, load_study
 from orchestrator.tracking import certificate, describe, finished
-from orchestrator.training.job import Job
 from orchestrator.training.record import LOSSES, REALISED, TRAIN_LOG, Journal, finish
+from orchestrator.training.spec import Job
 
 ROWS, BATCH = 12, 2
 STEPS = ROWS // BATCH

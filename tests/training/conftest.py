@@ -13,7 +13,7 @@ from orchestrator import models
 from orchestrator.config.schema import TrialConfig
 from orchestrator.data import dataset
 from orchestrator.training import tokens
-from orchestrator.training.job import Job
+from orchestrator.training.spec import Job
 
 DATA = {
     "pool": {"reader": "builtin", "split": "pool", "max_per_task": 2},

@@ -10,8 +10,8 @@ from unittest import mock
 import torch.multiprocessing as mp
 
 from orchestrator.training.device import leave_distributed
-from orchestrator.training.job import Job
 from orchestrator.training.loop import run_trial
+from orchestrator.training.spec import Job
 
 
 def launch(

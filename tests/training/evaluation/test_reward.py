@@ -13,7 +13,7 @@ from transformers import (
 
 from orchestrator.errors import ModelError
 from orchestrator.training.device import Device
-from orchestrator.training.reward import check_reward_model, parameter_count, rewards
+from orchestrator.training.evaluation.reward import check_reward_model, parameter_count, rewards
 
 CPU = Device(torch.device("cpu"), torch.float32)
 PROMPTS = ["What is the capital of France?", "2 + 2 =", "Sort: b, a"]

@@ -17,10 +17,10 @@ from orchestrator.data import dataset
 from orchestrator.training import tokens as token_table
 from orchestrator.training.device import init_distributed, leave_distributed, pick_device
 from orchestrator.training.engine import build_engine
-from orchestrator.training.generate import SCORED, generated_scores, generation_steps
-from orchestrator.training.job import evaluation_steps
-from orchestrator.training.metrics import TEXT_METRICS
-from orchestrator.training.reward import rewards
+from orchestrator.training.evaluation.generate import SCORED, generated_scores, generation_steps
+from orchestrator.training.evaluation.metrics import TEXT_METRICS
+from orchestrator.training.evaluation.reward import rewards
+from orchestrator.training.spec import evaluation_steps
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.training.metrics import TEXT_METRICS, exact_match, rouge_1, rouge_l
+from orchestrator.training.evaluation.metrics import TEXT_METRICS, exact_match, rouge_1, rouge_l
 
 
 def test_rouge_1_counts_shared_stems_and_rouge_l_their_longest_common_order():

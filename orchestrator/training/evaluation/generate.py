@@ -20,10 +20,10 @@ from orchestrator.config.schema import TrialConfig
 from orchestrator.data.dataset import load_messages_of, load_unlearned_of
 from orchestrator.training.batches import split
 from orchestrator.training.device import Device
-from orchestrator.training.job import Job, planned_steps
-from orchestrator.training.metrics import TEXT_METRICS
+from orchestrator.training.evaluation.metrics import TEXT_METRICS
+from orchestrator.training.evaluation.reward import rewards
 from orchestrator.training.record import SCORES
-from orchestrator.training.reward import rewards
+from orchestrator.training.spec import Job, planned_steps
 from orchestrator.training.templates import text_after_answer
 from orchestrator.training.tokens import Tokens
 

@@ -17,9 +17,9 @@ from orchestrator.storage.artifacts import build, key_digest, sound
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
 from orchestrator.training.evaluate import instance_losses
-from orchestrator.training.generate import generated_scores
-from orchestrator.training.job import Inputs, Job
+from orchestrator.training.evaluation.generate import generated_scores
 from orchestrator.training.record import generation_table, loss_table
+from orchestrator.training.spec import Inputs, Job
 from orchestrator.training.tokens import Tokens
 
 BASELINE_VERSION = 1
