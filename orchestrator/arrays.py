@@ -23,9 +23,9 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Floats
 from orchestrator.errors import DataError, UserError
 from orchestrator.host.folders import check_written
-from orchestrator.search import PoolSpace, kmeans_labels, search_left
 from orchestrator.stages.arrange import make_plan, plan_table, write_order
 from orchestrator.stages.pool import make_pool
+from orchestrator.stages.search import PoolSpace, kmeans_labels, search_left
 from orchestrator.storage import lfs
 from orchestrator.storage.artifacts import replacing
 

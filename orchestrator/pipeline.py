@@ -16,7 +16,6 @@ from orchestrator.config.layout import Layout
 from orchestrator.core.arrangements import method_version
 from orchestrator.core.plan import Plan
 from orchestrator.screen import Screen
-from orchestrator.search import PoolSpace
 from orchestrator.shared import Shared
 from orchestrator.stages.arrange import (
     ARRANGE_VERSION,
@@ -45,6 +44,7 @@ from orchestrator.stages.measures import MEASURES_FILE, load_bigrams, write_meas
 from orchestrator.stages.near_duplicates import build_near_duplicates
 from orchestrator.stages.neighbours import End, build_neighbours, load_space
 from orchestrator.stages.pool import Pool, build_clusters, load_pool
+from orchestrator.stages.search import PoolSpace
 from orchestrator.storage.artifacts import Artifact, key_digest
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints

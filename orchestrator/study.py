@@ -42,8 +42,6 @@ from orchestrator.stages.arrange import PLAN_FILE
 from orchestrator.stages.measures import MEASURES_FILE
 from orchestrator.storage.artifacts import Artifact, write_json, write_text
 from orchestrator.storage.lock import locked
-from orchestrator.suggestions import Suggestions, check_search
-from orchestrator.sweep import INTERRUPTED, AllAtOnce, run_trials
 from orchestrator.tracking import (
     Record,
     SystemSampler,
@@ -62,6 +60,8 @@ from orchestrator.training.record import (
     stopped_after,
 )
 from orchestrator.training.spec import Job
+from orchestrator.tune.optuna import Suggestions, check_search
+from orchestrator.tune.run import INTERRUPTED, AllAtOnce, run_trials
 
 # Of a trial, for MLflow, beside its tables.
 TRIAL_FILES = ["config.yaml", PLAN_FILE, MEASURES_FILE, ERROR]

@@ -11,8 +11,8 @@ from orchestrator.config.arrangement import Arrangement
 from orchestrator.core.arrangements import METHODS, arrange
 from orchestrator.core.units import groups, instances
 from orchestrator.errors import UserError
-from orchestrator.search import kmeans_labels
 from orchestrator.stages.arrange import PLAN
+from orchestrator.stages.search import kmeans_labels
 from orchestrator.storage.lfs import SIGNATURE
 from tests.core.pools import make_request, pool_with_duplicates, unit_rows
 

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from orchestrator.config.schema import Neighbours
 from orchestrator.screen import Line
-from orchestrator.search import nearest_of
 from orchestrator.stages.embed import embedded_rows
 from orchestrator.stages.measures import load_texts
 from orchestrator.stages.pool import load_array
+from orchestrator.stages.search import nearest_of
 from orchestrator.stages.shards import map_shards
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.remote import ArtifactStore

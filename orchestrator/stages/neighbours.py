@@ -12,8 +12,8 @@ from orchestrator.config.schema import Neighbours
 from orchestrator.core.ranking import Candidates, merge
 from orchestrator.core.units import units_digest
 from orchestrator.screen import Line
-from orchestrator.search import PoolSpace, search
 from orchestrator.stages.pool import Granularity, Pool, load_array
+from orchestrator.stages.search import PoolSpace, search
 from orchestrator.stages.shards import map_shards
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.remote import ArtifactStore

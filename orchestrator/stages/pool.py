@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from orchestrator.config.arrangement import Clusters
 from orchestrator.core.ranking import Floats
 from orchestrator.core.units import Units, groups, instances, unit_vectors
-from orchestrator.search import kmeans_labels
+from orchestrator.stages.search import kmeans_labels
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.remote import ArtifactStore
 

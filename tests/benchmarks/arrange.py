@@ -30,7 +30,7 @@ import numpy as np
 
 from orchestrator.core.arrangements import Request, arrange
 from orchestrator.core.units import instances
-from orchestrator.search import PoolSpace, search_left
+from orchestrator.stages.search import PoolSpace, search_left
 
 DIMENSIONS = 384
 DEPTH = 1024

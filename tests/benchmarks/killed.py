@@ -34,11 +34,11 @@ from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from orchestrator.suggestions import LOG_FILE
 from orchestrator.tracking.mirror import FILES_TAG, RUN_TAG, STUDY_TAG
 from orchestrator.tracking.record import PARENT
 from orchestrator.training.checkpoint import CHECKPOINTS
 from orchestrator.training.record import RESULT, TABLES, read_journal
+from orchestrator.tune.optuna import LOG_FILE
 
 COMMAND = [sys.executable, "-m", "orchestrator.cli"]
 BATCH = 2

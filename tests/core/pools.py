@@ -5,7 +5,7 @@ import numpy as np
 from orchestrator.core.arrangements import Request
 from orchestrator.core.ranking import merge
 from orchestrator.core.units import groups, instances, unit_vectors
-from orchestrator.search import PoolSpace, search
+from orchestrator.stages.search import PoolSpace, search
 
 
 def unit_rows(rng, rows, dimensions=8):

@@ -20,7 +20,6 @@ from rich.console import Console
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from orchestrator.screen import Screen
-from orchestrator.stages.watch import View
 from orchestrator.storage.artifacts import file_digest
 from orchestrator.training import checkpoint
 from orchestrator.training.checkpoint import (
@@ -29,6 +28,7 @@ from orchestrator.training.checkpoint import (
     keep_checkpoints_of,
 )
 from orchestrator.training.record import read_journal, read_result
+from orchestrator.tune.watch import View
 from tests.training.launch import die, launch
 
 pytestmark = pytest.mark.slow

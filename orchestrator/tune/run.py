@@ -15,10 +15,10 @@ from orchestrator.config import Study, TrialConfig
 from orchestrator.config.sweep import Scheduler
 from orchestrator.machines import reserved_cpus
 from orchestrator.screen import Screen
-from orchestrator.stages.train import Placement, tune_trial
-from orchestrator.stages.watch import Watch
 from orchestrator.training.record import ended, read_journal, stopped_after
 from orchestrator.training.spec import Job
+from orchestrator.tune.trainable import Placement, tune_trial
+from orchestrator.tune.watch import Watch
 
 MOST_STEPS = 2**31  # of a trial
 INTERRUPTED = "it was interrupted: run the same command again to finish it"

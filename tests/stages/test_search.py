@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.ranking import certify, merge
-from orchestrator.search import PoolSpace, kmeans_labels, nearest_of, search, search_left
+from orchestrator.stages.search import PoolSpace, kmeans_labels, nearest_of, search, search_left
 
 
 def unit_rows(seed, rows, distinct, dimensions=8):
@@ -98,7 +98,7 @@ def test_the_blocks_of_a_search_do_not_change_it(monkeypatch):
     pool, queries = unit_rows(5, 500, 100), unit_rows(6, 7, 7)
     taken = np.random.default_rng(7).random(500) < 0.4
     whole = certify(queries, pool, search_left(queries, pool, 600, taken=taken))
-    monkeypatch.setattr("orchestrator.search.BLOCK_ROWS", 33)
+    monkeypatch.setattr("orchestrator.stages.search.BLOCK_ROWS", 33)
     blocks = certify(queries, pool, search_left(queries, pool, 600, taken=taken))
     free = int((~taken).sum())
     assert np.array_equal(whole.units[:, :free], blocks.units[:, :free])
@@ -108,7 +108,7 @@ def test_the_blocks_of_a_search_do_not_change_it(monkeypatch):
 
 @pytest.mark.parametrize("block_rows", [1, 7, 65_536])
 def test_the_nearest_target_is_that_of_a_full_argmax_whatever_the_blocks(monkeypatch, block_rows):
-    monkeypatch.setattr("orchestrator.search.BLOCK_ROWS", block_rows)
+    monkeypatch.setattr("orchestrator.stages.search.BLOCK_ROWS", block_rows)
     vectors, targets = unit_rows(8, 90, 60), unit_rows(9, 13, 400)
     nearest, cosine = nearest_of(vectors, targets)
     plain = vectors.astype(np.float64) @ targets.astype(np.float64).T
@@ -126,7 +126,7 @@ def test_clusters_repeat_with_their_seed_whatever_the_blocks_and_differ_with_ano
     labels = kmeans_labels(vectors, clusters, seed=1)
     assert set(labels.tolist()) == set(range(clusters))
     assert not np.array_equal(kmeans_labels(vectors, clusters, seed=2), labels)
-    monkeypatch.setattr("orchestrator.search.BLOCK_ROWS", 33)
+    monkeypatch.setattr("orchestrator.stages.search.BLOCK_ROWS", 33)
     assert np.array_equal(kmeans_labels(vectors, clusters, seed=1), labels)
 
 
@@ -146,7 +146,7 @@ def test_every_row_may_be_a_cluster_of_its_own():
 
 
 def test_more_near_ties_than_the_longest_list_are_ranked_by_a_scan(monkeypatch):
-    monkeypatch.setattr("orchestrator.search.LIST_BYTES", 12 * 3 * 20)
+    monkeypatch.setattr("orchestrator.stages.search.LIST_BYTES", 12 * 3 * 20)
     pool, queries = unit_rows(8, 300, 1), unit_rows(9, 3, 3)
     pool[250:] = unit_rows(10, 50, 50)
     space = PoolSpace(queries, pool, search_left(queries, pool, 20), farthest=False)

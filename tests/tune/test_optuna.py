@@ -12,9 +12,9 @@ import pytest
 
 from orchestrator.config import Study, Trial, load_study
 from orchestrator.errors import ConfigError
-from orchestrator.suggestions import LOG_FILE, Suggestions
 from orchestrator.training.record import ERROR, Journal, mark_stopped
 from orchestrator.training.spec import Job
+from orchestrator.tune.optuna import LOG_FILE, Suggestions
 
 STUDY = """\
 study: searched

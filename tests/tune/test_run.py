@@ -5,9 +5,9 @@ from ray.tune.schedulers import TrialScheduler
 
 from orchestrator.config import expand
 from orchestrator.config.sweep import Scheduler
-from orchestrator.sweep import Past, _scheduler
 from orchestrator.training.record import STOPPED, Journal, ended, forget_stops, mark_stopped
 from orchestrator.training.spec import Job
+from orchestrator.tune.run import Past, _scheduler
 from tests.trials.test_expand import demo, grid
 
 STEPS = (0, 4, 8)
