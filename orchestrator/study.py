@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from orchestrator import provenance as facts
 from orchestrator.cluster import (
     check_kept,
     check_storage,
@@ -28,7 +29,6 @@ from orchestrator.host.folders import check_place
 from orchestrator.machines import check_resources, fleet
 from orchestrator.pipeline import Pipeline
 from orchestrator.preflight import check_models, check_settings, check_templates, model_folders
-from orchestrator.report import facts
 from orchestrator.report.build import build_report
 from orchestrator.report.read import FINISHED, STOPPED
 from orchestrator.report.summary import (

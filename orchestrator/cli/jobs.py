@@ -46,7 +46,7 @@ def submit(
     from orchestrator.config import expand
     from orchestrator.jobs.client import Jobs
     from orchestrator.jobs.package import pack, place_in_package
-    from orchestrator.report.facts import commit_of
+    from orchestrator.provenance import commit_of
 
     loaded = load(study, overlays, settings, output, job=True)
     expand(loaded)

@@ -18,7 +18,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from orchestrator.errors import JobError, JobLost
 from orchestrator.jobs.address import bypass_proxy, check_address
-from orchestrator.report.facts import COMMIT_VARIABLE
+from orchestrator.provenance import COMMIT_VARIABLE
 
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 60.0  # without a byte from the job server, then it is asked anew

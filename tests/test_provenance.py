@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from orchestrator.report import facts
+from orchestrator import provenance as facts
 
 
 def git(folder, *arguments):
