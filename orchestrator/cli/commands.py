@@ -51,7 +51,7 @@ def run(
     if dry_run:
         _print_plan(loaded)
         return
-    from orchestrator.study import run_study
+    from orchestrator.study.run import run_study
 
     if not run_study(loaded):
         raise typer.Exit(1)
@@ -77,7 +77,7 @@ def show(
     output: Output = None,
 ) -> None:
     """Print a few rows of each set as the model will see them, with what carries loss marked."""
-    from orchestrator.show import show_rows
+    from orchestrator.study.show import show_rows
 
     if not show_rows(load(study, overlays, settings, output), rows):
         raise typer.Exit(1)
@@ -99,7 +99,7 @@ def reproduce(
         )
     from orchestrator.config.layout import Layout
     from orchestrator.report.reproduce import check_figures
-    from orchestrator.study import run_study
+    from orchestrator.study.run import run_study
 
     finished = run_study(loaded)
     checks = check_figures(Layout.of(loaded).folder)
@@ -139,12 +139,12 @@ def arrange(  # noqa: PLR0913, PLR0917  (typer reads the options from the signat
     if form is not None and form not in FORMATS:
         raise UserError(f"--format {form}: give {' or '.join(FORMATS)}")
     if study is not None and embeddings is None and queries is None and tasks is None:
-        from orchestrator.plans import arrange_study
+        from orchestrator.study.arrange import arrange_study
 
         arrange_study(load(study, overlays, settings, None), out, form)
     elif study is None and not overlays and embeddings is not None and queries is not None:
-        from orchestrator.arrays import ArraySettings, arrange_arrays
         from orchestrator.config.load import load_settings
+        from orchestrator.study.arrays import ArraySettings, arrange_arrays
 
         loaded = load_settings(ArraySettings, settings or [])
         plan = arrange_arrays(embeddings, queries, tasks, loaded, out, form)
@@ -266,7 +266,7 @@ def _print_plan(study: Study) -> None:
     from orchestrator.config.layout import Layout
     from orchestrator.estimate import print_plan
     from orchestrator.host.folders import check_place
-    from orchestrator.local import check_models_here
+    from orchestrator.study.local import check_models_here
 
     check_place(Layout.of(study), starts_ray=not os.environ.get("RAY_ADDRESS"))
     check_models_here(expansion(study).trials)

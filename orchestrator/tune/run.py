@@ -13,8 +13,8 @@ from ray.tune.search import Searcher
 
 from orchestrator.config import Study, TrialConfig
 from orchestrator.config.sweep import Scheduler
-from orchestrator.machines import reserved_cpus
 from orchestrator.screen import Screen
+from orchestrator.study.machines import reserved_cpus
 from orchestrator.training.record import ended, read_journal, stopped_after
 from orchestrator.training.spec import Job
 from orchestrator.tune.trainable import Placement, tune_trial

@@ -34,13 +34,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from orchestrator.cluster import cluster, threads
 from orchestrator.config import expansion
 from orchestrator.config.layout import Layout
 from orchestrator.config.load import load_study
 from orchestrator.core.analysis import area_under_curve, set_curve
-from orchestrator.pipeline import Pipeline
 from orchestrator.screen import Screen
+from orchestrator.study.cluster import cluster, threads
+from orchestrator.study.pipeline import Pipeline
 from orchestrator.training import engine, masters
 from orchestrator.training.device import leave_distributed
 from orchestrator.training.loop import run_trial

@@ -20,7 +20,7 @@ import yaml
 from ray import tune
 
 from orchestrator.config import load_study
-from orchestrator.study import run_study
+from orchestrator.study.run import run_study
 from orchestrator.training.record import read_journal
 
 PARTS = ("inputs", "imports", "tokens", "model", "engine")

@@ -25,8 +25,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from orchestrator import study as study_module
 from orchestrator.config import load_study
+from orchestrator.study import run as study_module
 from orchestrator.training.loop import run_trial
 from orchestrator.training.record import read_journal
 from orchestrator.training.spec import Job

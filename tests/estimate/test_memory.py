@@ -9,8 +9,8 @@ from transformers import AutoConfig
 
 from orchestrator.estimate.memory import rank_memory, reward_parameters, trained_sizes
 from orchestrator.estimate.stored import Store
-from orchestrator.preflight import check_models
 from orchestrator.screen import Screen
+from orchestrator.study.checks import check_models
 from tests.estimate.base import config
 
 

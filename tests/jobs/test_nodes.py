@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.jobs.nodes import LABELS
-from tests.test_study import COMMAND, orchestrate, write_study
+from tests.study.test_run import COMMAND, orchestrate, write_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

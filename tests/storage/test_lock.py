@@ -11,7 +11,7 @@ import pytest
 from orchestrator.cli.commands import sync
 from orchestrator.errors import DataError, UserError
 from orchestrator.storage.lock import LOCK_FILE, locked
-from orchestrator.study import run_study
+from orchestrator.study.run import run_study
 from tests.tracking.fabricated import Fabricated
 
 HOLD = """

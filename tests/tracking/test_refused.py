@@ -4,7 +4,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from orchestrator.errors import ConfigError
-from orchestrator.study import run_study
+from orchestrator.study.run import run_study
 from orchestrator.tracking import sync
 from tests.tracking.fabricated import Fabricated, study_in
 from tests.tracking.held import held

@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator.config import expansion
 from orchestrator.config.layout import Layout
 from orchestrator.screen import Screen
-from orchestrator.study import Run
+from orchestrator.study.run import Run
 from orchestrator.tracking import SystemSampler, certificate
 from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.parameters import parameters

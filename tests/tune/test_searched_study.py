@@ -6,7 +6,7 @@ import json
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.test_study import STUDY, orchestrate, write_study
+from tests.study.test_run import STUDY, orchestrate, write_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from orchestrator.cluster import cluster
 from orchestrator.errors import ResourceError
+from orchestrator.study.cluster import cluster
 from tests.ports import free_ports
 
 

@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.config import Study, Trial
 from orchestrator.errors import ResourceError
 from orchestrator.host.share import cores
-from orchestrator.local_ray import local_ray
+from orchestrator.study.local_ray import local_ray
 
 KNOCK_SECONDS = 10.0
 STORAGE_SECONDS = 120.0  # for a node to answer; it may have to start a process first

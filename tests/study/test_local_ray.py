@@ -8,7 +8,7 @@ import pytest
 
 DRIVER = """
 import os, sys
-from orchestrator.cluster import cluster
+from orchestrator.study.cluster import cluster
 with cluster(1):
     import ray
 
@@ -46,8 +46,8 @@ def test_modules_of_the_working_folder_hide_no_library_and_the_home_is_not_neede
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_folder_that_ray_cannot_use_is_told_in_a_sentence(tmp_path, monkeypatch):
-    from orchestrator.cluster import cluster
     from orchestrator.errors import ResourceError
+    from orchestrator.study.cluster import cluster
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     (tmp_path / "ray").write_text("")

@@ -13,9 +13,9 @@ from orchestrator.estimate.available import check_available
 from orchestrator.estimate.rank import check_partition, memory_plan
 from orchestrator.estimate.room import check_memory, find_room
 from orchestrator.estimate.shapes import ModelSizes, model_sizes
-from orchestrator.local import check_all_fetched, model_faults, named_models
 from orchestrator.screen import Screen
 from orchestrator.storage.remote import check_remote_store
+from orchestrator.study.local import check_all_fetched, model_faults, named_models
 from orchestrator.training.device import precision_here
 from orchestrator.training.evaluation.reward import parameter_count
 from orchestrator.training.templates import check_template, load_tokenizer

@@ -12,7 +12,7 @@ import yaml
 from orchestrator import models
 from orchestrator.config import Study
 from orchestrator.errors import ConfigError, ResourceError
-from orchestrator.show import show_rows
+from orchestrator.study.show import show_rows
 
 
 def line(number, prompt, answer, task="t"):

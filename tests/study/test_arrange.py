@@ -8,9 +8,9 @@ import pytest
 from orchestrator.config import Study, expand
 from orchestrator.config.layout import Layout
 from orchestrator.errors import ConfigError, UserError
-from orchestrator.pipeline import Pipeline
-from orchestrator.plans import arrange_study
 from orchestrator.screen import Screen
+from orchestrator.study.arrange import arrange_study
+from orchestrator.study.pipeline import Pipeline
 
 STUDY = {
     "study": "small",

@@ -15,20 +15,9 @@ from typing import Any
 from rich.markup import escape
 
 from orchestrator import provenance as facts
-from orchestrator.cluster import (
-    check_kept,
-    check_storage,
-    cluster,
-    describe_cluster,
-    joins,
-    threads,
-)
 from orchestrator.config import Expansion, Study, Trial, TrialConfig, dump_yaml, expansion
 from orchestrator.config.layout import Layout
 from orchestrator.host.folders import check_place
-from orchestrator.machines import check_resources, fleet
-from orchestrator.pipeline import Pipeline
-from orchestrator.preflight import check_models, check_settings, check_templates, model_folders
 from orchestrator.report.build import build_report
 from orchestrator.report.read import FINISHED, STOPPED
 from orchestrator.report.summary import (
@@ -42,6 +31,17 @@ from orchestrator.stages.arrange import PLAN_FILE
 from orchestrator.stages.measures import MEASURES_FILE
 from orchestrator.storage.artifacts import Artifact, write_json, write_text
 from orchestrator.storage.lock import locked
+from orchestrator.study.checks import check_models, check_settings, check_templates, model_folders
+from orchestrator.study.cluster import (
+    check_kept,
+    check_storage,
+    cluster,
+    describe_cluster,
+    joins,
+    threads,
+)
+from orchestrator.study.machines import check_resources, fleet
+from orchestrator.study.pipeline import Pipeline
 from orchestrator.tracking import (
     Record,
     SystemSampler,

@@ -9,8 +9,8 @@ from rich.console import Console
 from orchestrator import models
 from orchestrator.errors import ModelError
 from orchestrator.screen import Screen
-from orchestrator.shared import Shared
 from orchestrator.storage.remote import ArtifactStore
+from orchestrator.study.shared import Shared
 
 
 def test_a_killed_process_is_told_with_the_model_that_it_was_fetching(tmp_path):

@@ -16,7 +16,6 @@ from orchestrator.config.layout import Layout
 from orchestrator.core.arrangements import method_version
 from orchestrator.core.plan import Plan
 from orchestrator.screen import Screen
-from orchestrator.shared import Shared
 from orchestrator.stages.arrange import (
     ARRANGE_VERSION,
     PLAN_FILE,
@@ -47,6 +46,7 @@ from orchestrator.stages.pool import Pool, build_clusters, load_pool
 from orchestrator.stages.search import PoolSpace
 from orchestrator.storage.artifacts import Artifact, key_digest
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
+from orchestrator.study.shared import Shared
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.record import ERROR, JOURNAL, RESULT, STOPPED, TRAIN_VERSION, ended
 from orchestrator.training.spec import Job

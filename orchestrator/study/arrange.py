@@ -6,17 +6,17 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from orchestrator.cluster import cluster, joins, threads
 from orchestrator.config import Study, expand
 from orchestrator.config.layout import Layout
 from orchestrator.core.plan import Plan
 from orchestrator.errors import UserError
 from orchestrator.host.folders import check_place, check_written
-from orchestrator.local import check_all_fetched, check_models_here
-from orchestrator.pipeline import Pipeline
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE, write_order
 from orchestrator.storage.remote import check_remote_store
+from orchestrator.study.cluster import cluster, joins, threads
+from orchestrator.study.local import check_all_fetched, check_models_here
+from orchestrator.study.pipeline import Pipeline
 
 
 def arrange_study(study: Study, out: Path, form: str | None) -> None:

@@ -240,7 +240,7 @@ def test_what_a_worker_met_is_told_in_a_line_and_the_log_holds_the_rest(
             said = "Traceback\n many lines\nKeyError: 'x'\nTo change retry attempts: configure it"
             raise RayTaskError("embed", said, KeyError("x"))
 
-    monkeypatch.setattr("orchestrator.study.run_study", fails)
+    monkeypatch.setattr("orchestrator.study.run.run_study", fails)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(GOOD))
     failed = orchestrate("run", "study.yaml")
     assert failed.returncode == 1

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.config import expand
 from orchestrator.errors import ResourceError
-from orchestrator.machines import Fleet, Machines, check_resources, grown
+from orchestrator.study.machines import Fleet, Machines, check_resources, grown
 from tests.trials.test_expand import demo
 
 HEAD = Machines({"CPU": 4.0}, {"ray.io/node-group": "head"})

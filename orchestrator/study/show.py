@@ -16,10 +16,10 @@ from orchestrator.config import Study, TrialConfig, expand
 from orchestrator.config.layout import Layout
 from orchestrator.data.dataset import SPLITS, load_messages_of, load_unlearned_of, name_of
 from orchestrator.host.folders import check_place
-from orchestrator.local import check_models_here
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.dataset import build_dataset, tell_unread
 from orchestrator.storage.remote import ArtifactStore, check_remote_store
+from orchestrator.study.local import check_models_here
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
 from orchestrator.training.templates import check_template, load_tokenizer, make_template
