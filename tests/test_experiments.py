@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import expand, load_study
+from orchestrator.config import load_study
+from orchestrator.trials import expand
 
 FOLDER = Path("experiments")
 OVERLAYS = {"laptop", "llama2_7b_full_1gpu", "llama2_7b_full_8gpu", "llama2_7b_lora_1gpu"}

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from orchestrator import provenance as facts
+from orchestrator import provenance
 
 
 def git(folder, *arguments):
@@ -27,10 +27,10 @@ def clone(tmp_path):
 
 
 def package_in(folder):
-    """The module of the facts, as a package in this folder has it."""
+    """The module, as a package in this folder has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = shutil.copy(facts.__file__, folder / "facts.py")
-    spec = importlib.util.spec_from_file_location("copied_facts", path)
+    path = shutil.copy(provenance.__file__, folder / "provenance.py")
+    spec = importlib.util.spec_from_file_location("copied_provenance", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -43,10 +43,10 @@ def submit(
     wait: Annotated[bool, typer.Option(help="Follow the job to its end.")] = True,
 ) -> None:
     """Run a study as a job of a Ray cluster, from the files of this folder."""
-    from orchestrator.config import expand
     from orchestrator.jobs.client import Jobs
     from orchestrator.jobs.package import pack, place_in_package
     from orchestrator.provenance import commit_of
+    from orchestrator.trials import expand
 
     loaded = load(study, overlays, settings, output, job=True)
     expand(loaded)

@@ -1,16 +1,6 @@
-"""The study file: its types, how it is read, and the trials that it asks for."""
+"""The study file: its types and how it is read."""
 
 from orchestrator.config.load import dump_yaml, load_study
 from orchestrator.config.schema import Study, TrialConfig
-from orchestrator.trials.expand import Expansion, Trial, expand, expansion
 
-__all__ = [
-    "Expansion",
-    "Study",
-    "Trial",
-    "TrialConfig",
-    "dump_yaml",
-    "expand",
-    "expansion",
-    "load_study",
-]
+__all__ = ["Study", "TrialConfig", "dump_yaml", "load_study"]

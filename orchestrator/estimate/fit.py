@@ -14,6 +14,7 @@ from orchestrator.config.training import Lora, Model
 from orchestrator.errors import ModelError, first_line
 from orchestrator.estimate.shapes import ModelSizes, llama_sizes, model_sizes
 from orchestrator.models.presets import PRESETS, quiet
+from orchestrator.training.adapters import check_targets
 
 SAMPLE = "The quick brown fox jumps over 13 lazy dogs."
 CAUSAL = "give one that predicts the next token, such as a Llama, Qwen or GPT-2"
@@ -225,26 +226,3 @@ def _check_settings(model: Model, positions: int | None, sizes: ModelSizes | Non
     if sizes and isinstance(model.adapter, Lora) and isinstance(model.adapter.targets, list):
         linear = [name for name, _, _ in sizes.linears]
         check_targets([*linear, *sizes.outputs], model.adapter.targets)
-
-
-def check_targets(linear: list[str], targets: list[str]) -> None:
-    """Refuse a name that no linear layer has: peft takes what it finds, and passes over others.
-
-    Args:
-        linear: names of the model's linear layers.
-        targets: of the adapter.
-
-    Raises:
-        ModelError: all unknown ones, and those that there are.
-    """
-    unknown = [
-        target
-        for target in targets
-        if not any(name == target or name.endswith(f".{target}") for name in linear)
-    ]
-    if unknown:
-        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
-        raise ModelError(
-            f"model.adapter.targets: the model has no linear layer {', '.join(unknown)}. Type "
-            f"all-linear, or some of {known}"
-        )

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.config import Expansion, Study, Trial, TrialConfig, expansion
+from orchestrator.config import Study, TrialConfig
 from orchestrator.config.faults import show
 from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError
@@ -16,6 +16,7 @@ from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_p
 from orchestrator.estimate.stored import Store
 from orchestrator.stages.arrange import arranges_vectors, looks_at_vectors
 from orchestrator.training.templates import check_template, load_tokenizer
+from orchestrator.trials import Expansion, Trial, expansion
 
 UNITS = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
 

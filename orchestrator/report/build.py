@@ -62,7 +62,9 @@ def build_report(study_dir: Path) -> Path:
     save_task_png(arms, figures_dir / "tasks.png")
 
     templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
     )
     page = templates.get_template("page.html.j2").render(
         **_words(record, arms),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from orchestrator.config import Study, expand
+from orchestrator.config import Study
 from orchestrator.config.layout import Layout
 from orchestrator.core.plan import Plan
 from orchestrator.errors import UserError
@@ -17,6 +17,7 @@ from orchestrator.storage.remote import check_remote_store
 from orchestrator.study.cluster import cluster, joins, threads
 from orchestrator.study.local import check_all_fetched, check_models_here
 from orchestrator.study.pipeline import Pipeline
+from orchestrator.trials import expand
 
 
 def arrange_study(study: Study, out: Path, form: str | None) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator import models
-from orchestrator.config import Trial, TrialConfig
+from orchestrator.config import TrialConfig
 from orchestrator.errors import ConfigError, ModelError, ResourceError
 from orchestrator.estimate.available import check_available
 from orchestrator.estimate.rank import check_partition, memory_plan
@@ -19,6 +19,7 @@ from orchestrator.study.local import check_all_fetched, model_faults, named_mode
 from orchestrator.training.device import precision_here
 from orchestrator.training.evaluation.reward import parameter_count
 from orchestrator.training.templates import check_template, load_tokenizer
+from orchestrator.trials import Trial
 
 
 def check_settings(trials: list[Trial], store: Path, remote_store: str | None) -> None:

@@ -15,10 +15,11 @@ import ray
 from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.config import Study, Trial
+from orchestrator.config import Study
 from orchestrator.errors import ResourceError
 from orchestrator.host.share import cores
 from orchestrator.study.local_ray import local_ray
+from orchestrator.trials import Trial
 
 KNOCK_SECONDS = 10.0
 STORAGE_SECONDS = 120.0  # for a node to answer; it may have to start a process first

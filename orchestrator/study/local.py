@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from orchestrator import models
-from orchestrator.config import Trial, TrialConfig
+from orchestrator.config import TrialConfig
 from orchestrator.errors import ConfigError, ModelError
+from orchestrator.trials import Trial
 
 
 def check_models_here(trials: list[Trial], *, training: bool = True) -> None:

@@ -14,8 +14,10 @@ import ray
 import requests
 import yaml
 
-from orchestrator.config import Study, Trial
+from orchestrator.config import Study
 from orchestrator.errors import ResourceError
+from orchestrator.trials import Trial
+from orchestrator.tune.trainable import reserved_cpus
 
 # Where `ray up` leaves the cluster's description on the head.
 LAUNCHED = Path("~/ray_bootstrap_config.yaml")
@@ -174,8 +176,3 @@ def check_resources(study: Study, trials: list[Trial], found: Fleet) -> None:
 
 def _named(worker: Mapping[str, float]) -> str:
     return " and ".join(f"{n:g} {name}" for name, n in worker.items() if n or name == "CPU")
-
-
-def reserved_cpus(cpus_per_worker: float | None) -> float:
-    """Cores that Ray reserves for a rank."""
-    return 1.0 if cpus_per_worker is None else cpus_per_worker

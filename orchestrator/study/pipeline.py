@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.config import Trial, TrialConfig, dump_yaml
+from orchestrator.config import TrialConfig, dump_yaml
 from orchestrator.config.arrangement import Clusters
 from orchestrator.config.layout import Layout
 from orchestrator.core.arrangements import method_version
@@ -50,6 +50,7 @@ from orchestrator.study.shared import Shared
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.record import ERROR, JOURNAL, RESULT, STOPPED, TRAIN_VERSION, ended
 from orchestrator.training.spec import Job
+from orchestrator.trials import Trial
 
 
 class Pipeline:

@@ -14,8 +14,8 @@ from typing import Any
 
 from rich.markup import escape
 
-from orchestrator import provenance as facts
-from orchestrator.config import Expansion, Study, Trial, TrialConfig, dump_yaml, expansion
+from orchestrator import provenance
+from orchestrator.config import Study, TrialConfig, dump_yaml
 from orchestrator.config.layout import Layout
 from orchestrator.host.folders import check_place
 from orchestrator.report.build import build_report
@@ -60,6 +60,7 @@ from orchestrator.training.record import (
     stopped_after,
 )
 from orchestrator.training.spec import Job
+from orchestrator.trials import Expansion, Trial, expansion
 from orchestrator.tune.optuna import Suggestions, check_search
 from orchestrator.tune.run import INTERRUPTED, AllAtOnce, run_trials
 
@@ -156,9 +157,9 @@ class Run:
         return suggestions
 
     def _record(self, jobs: list[Job]) -> Record:
-        tags = {"git_commit": facts.git_commit() or "none"}
-        tags |= {f"version.{name}": number for name, number in facts.versions().items()}
-        tags |= {f"hardware.{name}": _cell(value) for name, value in facts.hardware().items()}
+        tags = {"git_commit": provenance.git_commit() or "none"}
+        tags |= {f"version.{name}": number for name, number in provenance.versions().items()}
+        tags |= {f"hardware.{name}": _cell(value) for name, value in provenance.hardware().items()}
         for job in jobs:
             if job.key not in self.certificates:  # a search names its trials again and again
                 self.certificates[job.key] = certificate(job)
@@ -238,9 +239,9 @@ class Run:
             "seconds": time.time() - self.started,
             "command": shlex.join(["orchestrator", *sys.argv[1:]]),
             "precision": sorted({row["precision"] for row in rows} - {""}),
-            "hardware": facts.hardware(),
-            "versions": facts.versions(),
-            "git_commit": facts.git_commit(),
+            "hardware": provenance.hardware(),
+            "versions": provenance.versions(),
+            "git_commit": provenance.git_commit(),
             "data": self._told_of(pipeline.dataset),
             "near_duplicates": self._told_of(pipeline.near_duplicates),
             "embeddings": self._told_of(pipeline.embeddings),

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator import models
-from orchestrator.config import Study, TrialConfig, expand
+from orchestrator.config import Study, TrialConfig
 from orchestrator.config.layout import Layout
 from orchestrator.data.dataset import SPLITS, load_messages_of, load_unlearned_of, name_of
 from orchestrator.host.folders import check_place
@@ -23,6 +23,7 @@ from orchestrator.study.local import check_models_here
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
 from orchestrator.training.templates import check_template, load_tokenizer, make_template
+from orchestrator.trials import expand
 
 OPEN, CLOSE = "[[", "]]"  # around what carries loss, so that it shows without colour, too
 

@@ -16,13 +16,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from orchestrator.config import Study, Trial
+from orchestrator.config import Study
 from orchestrator.core.plan import digests
 from orchestrator.errors import DataError
 from orchestrator.storage.artifacts import write_json
 from orchestrator.tracking.parameters import parameters
 from orchestrator.training.record import GENERATIONS_FILE, JOURNAL, RESULT, STOPPED, TABLES
 from orchestrator.training.spec import Job, planned_steps
+from orchestrator.trials import Trial
 
 RECORD_FILE = "tracking.json"
 PARENT = "study"  # key of the parent run

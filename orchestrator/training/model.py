@@ -13,8 +13,8 @@ import torch
 
 from orchestrator.config.training import Lora, Model
 from orchestrator.errors import ModelError, first_line
-from orchestrator.estimate.fit import check_targets
 from orchestrator.models import check_folder
+from orchestrator.training.adapters import adapted, four_bits
 from orchestrator.training.device import Device
 
 
@@ -58,7 +58,7 @@ def load_model(
             trust_remote_code=False,
             # Straight to the device: several ranks would otherwise fill the host's memory at once.
             device_map=None if partitioned else {"": device.torch_device},
-            quantization_config=_four_bits(model.adapter, device),
+            quantization_config=four_bits(model.adapter, device),
             output_loading_info=True,
         )
     except (OSError, ValueError, SafetensorError) as error:
@@ -67,7 +67,7 @@ def load_model(
     check_loaded(loading, f"the model {path}")
     _accelerate(module, model)
     if isinstance(model.adapter, Lora):
-        module = _adapted(module, model.adapter, device)
+        module = adapted(module, model.adapter, device)
     if model.compile:
         # In place: the names of the parameters, and with them saved files, stay as they are.
         # Batches differ in size and length, and would be compiled one by one.
@@ -94,19 +94,6 @@ def check_loaded(loading: dict[str, Any], what: str) -> None:
         )
 
 
-def _four_bits(adapter: str | Lora, device: Device) -> Any:
-    if not isinstance(adapter, Lora) or adapter.type != "qlora":
-        return None
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=device.dtype,
-    )
-
-
 def _accelerate(module: Any, model: Model) -> None:
     """Memory and speed that change no result."""
     if model.gradient_checkpointing:
@@ -120,36 +107,3 @@ def _accelerate(module: Any, model: Model) -> None:
         # Not its losses: the loop normalises over the global batch itself, from logits.
         losses = {"cross_entropy": False, "fused_linear_cross_entropy": False}
         apply_liger_kernel(module, losses)
-
-
-def _adapted(module: Any, adapter: Lora, device: Device) -> torch.nn.Module:
-    from peft import LoraConfig, TaskType, get_peft_model
-    from peft.tuners.lora import LoraLayer
-
-    if isinstance(adapter.targets, list):
-        _check_targets(module, adapter.targets)
-    config = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
-        r=adapter.r,
-        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # only ever divided by r
-        lora_dropout=adapter.dropout,
-        target_modules=adapter.targets,
-    )
-    adapted: Any = get_peft_model(module, config, autocast_adapter_dtype=False)
-    torch.manual_seed(torch.initial_seed())  # loading may have drawn numbers, or not
-    for layer in adapted.modules():
-        if isinstance(layer, LoraLayer):
-            # peft rounds what it draws to the dtype of the layer: drawn again, in float32.
-            for part in (layer.lora_A, layer.lora_B):
-                part.to("cpu", torch.float32)
-            layer.reset_lora_parameters(adapted.active_adapter, True)
-            for part in (layer.lora_A, layer.lora_B):
-                part.to(device.torch_device)
-    return adapted
-
-
-def _check_targets(module: torch.nn.Module, targets: list[str]) -> None:
-    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
-
-    kinds = (torch.nn.Linear, Conv1D)
-    check_targets([n for n, part in module.named_modules() if isinstance(part, kinds)], targets)

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config import Expansion, Study, Trial
+from orchestrator.config import Study
 from orchestrator.config.sweep import Axis
 from orchestrator.errors import ConfigError
 from orchestrator.training.record import ERROR, ended, read_journal
 from orchestrator.training.spec import Job
+from orchestrator.trials import Expansion, Trial
 from orchestrator.trials.expand import Gathering
 
 if TYPE_CHECKING:

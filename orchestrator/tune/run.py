@@ -14,10 +14,9 @@ from ray.tune.search import Searcher
 from orchestrator.config import Study, TrialConfig
 from orchestrator.config.sweep import Scheduler
 from orchestrator.screen import Screen
-from orchestrator.study.machines import reserved_cpus
 from orchestrator.training.record import ended, read_journal, stopped_after
 from orchestrator.training.spec import Job
-from orchestrator.tune.trainable import Placement, tune_trial
+from orchestrator.tune.trainable import Placement, reserved_cpus, tune_trial
 from orchestrator.tune.watch import Watch
 
 MOST_STEPS = 2**31  # of a trial

@@ -47,6 +47,11 @@ class Placement:
         return tune.PlacementGroupFactory([{"CPU": self.cpus} if self.alone else HEAD])
 
 
+def reserved_cpus(cpus_per_worker: float | None) -> float:
+    """Cores that Ray reserves for a rank."""
+    return 1.0 if cpus_per_worker is None else cpus_per_worker
+
+
 def tune_trial(job: Job, placement: Placement) -> None:
     """The function trainable of one trial; runs in Tune's actor.
 

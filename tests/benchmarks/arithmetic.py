@@ -34,7 +34,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from orchestrator.config import expansion
 from orchestrator.config.layout import Layout
 from orchestrator.config.load import load_study
 from orchestrator.core.analysis import area_under_curve, set_curve
@@ -45,6 +44,7 @@ from orchestrator.training import engine, masters
 from orchestrator.training.device import leave_distributed
 from orchestrator.training.loop import run_trial
 from orchestrator.training.spec import Job
+from orchestrator.trials import expansion
 
 WAYS = ("float32", "spread", "centred", "file", "file+spread")
 LAYER = (4096, 11008)  # an MLP matrix of LLaMA-2-7B, whose weights deviate by 0.02

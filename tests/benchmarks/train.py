@@ -37,7 +37,7 @@ from orchestrator.training import tokens as token_table
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import init_distributed, pick_device
 from orchestrator.training.engine import build_engine, update
-from orchestrator.training.evaluate import instance_losses
+from orchestrator.training.evaluation.losses import instance_losses
 from orchestrator.training.step import Feeder
 from orchestrator.training.tokens import Tokens
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import Study, expand, load_study
+from orchestrator.config import Study, load_study
 from orchestrator.errors import ConfigError
+from orchestrator.trials import expand
 
 BASE = """\
 study: demo

@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.config import expand
+from orchestrator.trials import expand
 
 CLAIM = """
 sweep:

@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.config import dump_yaml, expand, load_study
+from orchestrator.config import dump_yaml, load_study
 from orchestrator.config.schema import Study, TrialConfig
 from orchestrator.config.strict_yaml import parse
 from orchestrator.errors import ConfigError
+from orchestrator.trials import expand
 from tests.config.conftest import BASE
 
 READERS = "builtin, flan_mini, hf, jsonl, niv2, no_robots, p3, parquet, sharegpt or ultrachat"

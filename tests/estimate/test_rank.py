@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from orchestrator.config import expand, load_study
+from orchestrator.config import load_study
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora
 from orchestrator.errors import ResourceError
@@ -17,6 +17,7 @@ from orchestrator.estimate.rank import changed, check_partition, memory_plan
 from orchestrator.estimate.room import Room, check_memory, find_room, smallest_change
 from orchestrator.estimate.shapes import model_sizes
 from orchestrator.models.presets import preset_config
+from orchestrator.trials import expand
 from tests.training.test_engine import BFLOAT16, FLOAT32, train
 
 DATA = {

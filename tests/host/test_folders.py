@@ -68,7 +68,8 @@ def test_a_folder_of_another_user_is_told_with_its_owner(nobody):
 
 def test_a_disk_that_may_only_be_read_is_told(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from orchestrator.place import written_faults; "
+        "import sys; from pathlib import Path; "
+        "from orchestrator.host.folders import written_faults; "
         "print(*written_faults({Path(sys.argv[1]): 'give another'}))"
     )
     mounts = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && "$@"'

@@ -29,7 +29,7 @@ def group(tmp_path, monkeypatch):
 
 
 def test_cores_are_those_of_the_affinity():
-    code = "from orchestrator.share import cores; print(cores())"
+    code = "from orchestrator.host.share import cores; print(cores())"
     one = subprocess.run(
         ["taskset", "-c", "0", sys.executable, "-c", code], capture_output=True, check=True
     )

@@ -5,12 +5,13 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.config import Study, expand
+from orchestrator.config import Study
 from orchestrator.config.layout import Layout
 from orchestrator.errors import ConfigError, UserError
 from orchestrator.screen import Screen
 from orchestrator.study.arrange import arrange_study
 from orchestrator.study.pipeline import Pipeline
+from orchestrator.trials import expand
 
 STUDY = {
     "study": "small",

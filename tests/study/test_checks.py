@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from orchestrator import models
-from orchestrator.config import Trial
 from orchestrator.config.schema import TrialConfig
 from orchestrator.errors import ConfigError, ModelError, ResourceError
 from orchestrator.models.presets import BYTE_VOCABULARY, byte_tokenizer
 from orchestrator.screen import Screen
 from orchestrator.study.checks import check_models, check_settings
 from orchestrator.study.local import check_all_fetched
+from orchestrator.trials import Trial
 
 DATA = {
     "pool": {"reader": "builtin", "split": "pool"},

@@ -26,7 +26,7 @@ def test_storage_that_a_node_may_only_read_is_not_shared(tmp_path):
     mark, other = tmp_path / "mark", tmp_path / "other"
     mark.touch()
     script = (
-        "import sys; from pathlib import Path; from orchestrator.cluster import _missing; "
+        "import sys; from pathlib import Path; from orchestrator.study.cluster import _missing; "
         "mark, other = map(Path, sys.argv[1:]); "
         "print(*(path.name for path in _missing._function([mark], [mark, other])))"
     )

@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator.config import expand
 from orchestrator.errors import ResourceError
 from orchestrator.study.machines import Fleet, Machines, check_resources, grown
+from orchestrator.trials import expand
 from tests.trials.test_expand import demo
 
 HEAD = Machines({"CPU": 4.0}, {"ray.io/node-group": "head"})

@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from orchestrator.config import dump_yaml, expand, load_study
+from orchestrator.config import dump_yaml, load_study
 from orchestrator.tracking import certificate, describe, finished
 from orchestrator.training.record import LOSSES, REALISED, TRAIN_LOG, Journal, finish
 from orchestrator.training.spec import Job
+from orchestrator.trials import expand
 
 ROWS, BATCH = 12, 2
 STEPS = ROWS // BATCH

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 from rich.console import Console
 
-from orchestrator.config import expansion
 from orchestrator.config.layout import Layout
 from orchestrator.screen import Screen
 from orchestrator.study.run import Run
@@ -19,6 +18,7 @@ from orchestrator.tracking.points import points
 from orchestrator.tracking.record import stopped
 from orchestrator.tracking.task_losses import draw_task_losses
 from orchestrator.training.record import LOSSES
+from orchestrator.trials import expansion
 from tests.tracking.fabricated import BATCH, STEPS, STUDY, Fabricated
 from tests.tracking.held import held
 

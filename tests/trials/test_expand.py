@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config import Study, Trial, expand
+from orchestrator.config import Study
 from orchestrator.config.schema import Arrangement
 from orchestrator.errors import ConfigError
+from orchestrator.trials import Trial, expand
 
 HOSTILE = [
     "../x",

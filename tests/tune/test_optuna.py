@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import Study, Trial, load_study
+from orchestrator.config import Study, load_study
 from orchestrator.errors import ConfigError
 from orchestrator.training.record import ERROR, Journal, mark_stopped
 from orchestrator.training.spec import Job
+from orchestrator.trials import Trial
 from orchestrator.tune.optuna import LOG_FILE, Suggestions
 
 STUDY = """\

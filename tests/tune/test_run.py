@@ -3,10 +3,10 @@
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from orchestrator.config import expand
 from orchestrator.config.sweep import Scheduler
 from orchestrator.training.record import STOPPED, Journal, ended, forget_stops, mark_stopped
 from orchestrator.training.spec import Job
+from orchestrator.trials import expand
 from orchestrator.tune.run import Past, _scheduler
 from tests.trials.test_expand import demo, grid
 

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
 from orchestrator.config.training import Lora
 from orchestrator.errors import TrainingError
 from orchestrator.storage.artifacts import build, key_digest, sound
+from orchestrator.training.batches import collate, split
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
-from orchestrator.training.evaluate import instance_losses
 from orchestrator.training.evaluation.generate import generated_scores
+from orchestrator.training.losses import token_losses
 from orchestrator.training.record import generation_table, loss_table
 from orchestrator.training.spec import Inputs, Job
 from orchestrator.training.tokens import Tokens
@@ -115,3 +117,37 @@ class Measures:
         if rank == 0:
             build(self._job.store, "baseline", key, lambda to: np.save(to / "losses.npy", losses))
         return losses
+
+
+@torch.no_grad()
+def instance_losses(
+    model: Any,
+    tokens: Tokens,
+    rows: NDArray[np.int64],
+    token_budget: int,
+    device: torch.device,
+) -> NDArray[np.float64]:
+    """Mean cross-entropy of each instance's answer tokens, shared out over all ranks.
+
+    Args:
+        model: the DeepSpeed engine; put back into training mode afterwards.
+        rows: (n,) int64 rows of the token table.
+        token_budget: padded tokens in one forward pass.
+
+    Returns:
+        (n,) float64 on every rank, in nats; NaN where the answer was cut away.
+    """
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    sums = np.zeros(len(rows))
+    places = np.arange(len(rows))
+    model.eval()
+    for micro_batch in split(places, tokens.lengths[rows], token_budget, ranks)[rank]:
+        batch = collate(tokens, rows[micro_batch.rows], device)
+        losses = token_losses(model, batch).sum(dim=1, dtype=torch.float64)
+        if not micro_batch.filler:
+            sums[micro_batch.rows] = losses.cpu().numpy()
+    model.train()
+    shared = torch.as_tensor(sums, device=device)
+    dist.all_reduce(shared)
+    counts = tokens.answer_counts(rows)
+    return np.where(counts > 0, shared.cpu().numpy() / np.maximum(counts, 1), np.nan)
