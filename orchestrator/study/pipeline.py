@@ -1,4 +1,4 @@
-"""From a configuration to its plan, and to a job: everything before the first training step."""
+"""From a configuration to its plan and to what trains it: all before the first training step."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ from orchestrator.storage.remote import ArtifactStore, RemoteStore
 from orchestrator.study.shared import Shared
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.record import ERROR, JOURNAL, RESULT, STOPPED, TRAIN_VERSION, ended
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Trial
 
 
 class Pipeline:
-    """Plans and jobs of a study's trials.
+    """Plans and specs of a study's trials.
 
     Attributes:
         shared: what the trials share; tells what was made, reused and fetched.
@@ -94,33 +94,33 @@ class Pipeline:
         scoring = [config.evaluation.generate.reward_model for config in configs if training]
         return self.shared.fetching([*embedders, *trained, *filter(None, scoring)])
 
-    def prepare(self, trials: list[Trial]) -> list[Job]:
-        """Shared artifacts and one job a trial."""
-        jobs = [self._job(trial) for trial in trials]
-        line = self._screen.line("plans", len(jobs))
-        for done, (trial, job) in enumerate(zip(trials, jobs, strict=True)):
-            self._plan(trial, job)
+    def prepare(self, trials: list[Trial]) -> list[TrialSpec]:
+        """Shared artifacts and one spec a trial."""
+        specs = [self._spec(trial) for trial in trials]
+        line = self._screen.line("plans", len(specs))
+        for done, (trial, spec) in enumerate(zip(trials, specs, strict=True)):
+            self._plan(trial, spec)
             line.update(done + 1, trial.name)
-        line.done("; ".join([f"{len(jobs)} plans", *self.notes]))
-        return jobs
+        line.done("; ".join([f"{len(specs)} plans", *self.notes]))
+        return specs
 
-    def ready(self, trial: Trial) -> Job:
-        """The job of a trial whose folder holds its plan; one that ended is left as it is."""
-        job = self._job(trial)
-        self._plan(trial, job)
-        return job
+    def ready(self, trial: Trial) -> TrialSpec:
+        """The spec of a trial whose folder holds its plan; one that ended is left as it is."""
+        spec = self._spec(trial)
+        self._plan(trial, spec)
+        return spec
 
-    def _plan(self, trial: Trial, job: Job) -> None:
-        if ended(job.folder, job.key):
-            remove_checkpoints(job.folder)  # what a kill at its very end left
-            self._add_measures(trial.config, job.folder)
+    def _plan(self, trial: Trial, spec: TrialSpec) -> None:
+        if ended(spec.folder, spec.key):
+            remove_checkpoints(spec.folder)  # what a kill at its very end left
+            self._add_measures(trial.config, spec.folder)
             return
         # What an earlier attempt or another configuration left, unless it continues.
-        continues = keep_checkpoints_of(job.folder, job.key)
+        continues = keep_checkpoints_of(spec.folder, spec.key)
         stale_files = (RESULT, ERROR, STOPPED, *(() if continues else (JOURNAL,)))
         for stale in stale_files:
-            (job.folder / stale).unlink(missing_ok=True)
-        plan = self.write_plan(trial.config, job.folder)
+            (spec.folder / stale).unlink(missing_ok=True)
+        plan = self.write_plan(trial.config, spec.folder)
         if plan.note:
             self.notes.append(f"{trial.name}: {plan.note}")
 
@@ -163,7 +163,7 @@ class Pipeline:
         if embeddings is not None and config.evaluation.measures:
             write_measures(rows, config, self.dataset(config), embeddings, folder / MEASURES_FILE)
 
-    def _job(self, trial: Trial) -> Job:
+    def _spec(self, trial: Trial) -> TrialSpec:
         config = trial.config
         dataset = self.dataset(config)
         path, digest = self.shared.model(config.model.name)
@@ -173,7 +173,7 @@ class Pipeline:
         # Behind the tokens: a row that cannot be fed as it is is told before anything is embedded.
         embeddings = self.embeddings(config)
         self.near_duplicates(config)
-        return Job(
+        return TrialSpec(
             trial=trial.name,
             # The content of files counts, not only their names in the configuration.
             key=key_digest(

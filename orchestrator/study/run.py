@@ -59,7 +59,7 @@ from orchestrator.training.record import (
     read_result,
     stopped_after,
 )
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Expansion, Trial, expansion
 from orchestrator.tune.optuna import Suggestions, check_search
 from orchestrator.tune.run import INTERRUPTED, AllAtOnce, run_trials
@@ -104,7 +104,7 @@ class Run:
         self.swept = list(dict.fromkeys(key for trial in self.trials for key in trial.settings))
         self.started = time.time()
         self.errors: dict[str, str] = {}
-        self.certificates: dict[str, dict[str, str]] = {}  # of the plans, by the job's key
+        self.certificates: dict[str, dict[str, str]] = {}  # of the plans, by the spec's key
 
     def run(self) -> bool:
         study, layout, screen = self.study, self.layout, self.screen
@@ -133,13 +133,13 @@ class Run:
                 check_templates(configs, pipeline.shared.model_folder, screen)
                 if study.sweep.search:
                     self.trials = []  # they were examples: the search chooses its own
-                jobs = pipeline.prepare(self.trials) if self.trials else []
-            tracker = Tracker(self._record(jobs), layout.folder, screen)
+                specs = pipeline.prepare(self.trials) if self.trials else []
+            tracker = Tracker(self._record(specs), layout.folder, screen)
             try:
-                trials = self._search(pipeline, tracker) if study.sweep.search else AllAtOnce(jobs)
+                trials = self._search(pipeline, tracker) if study.sweep.search else AllAtOnce(specs)
                 with self._sampling():
                     self.errors = run_trials(study, trials, screen, layout.folder / "ray")
-                self._finish(pipeline, trials.jobs, tracker)
+                self._finish(pipeline, trials.specs, tracker)
             except BaseException:
                 tracker.abandon()
                 raise
@@ -148,23 +148,23 @@ class Run:
     def _search(self, pipeline: Pipeline, tracker: Tracker) -> Suggestions:
         """The trials of `sweep.search`, taken up where an earlier run of the study left them."""
 
-        def chosen(expanded: Expansion, jobs: list[Job]) -> None:
+        def chosen(expanded: Expansion, specs: list[TrialSpec]) -> None:
             self.trials, self.left_out = expanded.trials, expanded.left_out
-            tracker.update(self._record(jobs))
+            tracker.update(self._record(specs))
 
         suggestions = Suggestions(self.study, self.layout.folder, pipeline.ready, chosen)
         suggestions.resume()
         return suggestions
 
-    def _record(self, jobs: list[Job]) -> Record:
+    def _record(self, specs: list[TrialSpec]) -> Record:
         tags = {"git_commit": provenance.git_commit() or "none"}
         tags |= {f"version.{name}": number for name, number in provenance.versions().items()}
         tags |= {f"hardware.{name}": _cell(value) for name, value in provenance.hardware().items()}
-        for job in jobs:
-            if job.key not in self.certificates:  # a search names its trials again and again
-                self.certificates[job.key] = certificate(job)
+        for spec in specs:
+            if spec.key not in self.certificates:  # a search names its trials again and again
+                self.certificates[spec.key] = certificate(spec)
         return describe(
-            self.study, self.trials, jobs, tags, TRIAL_FILES, self.layout.folder,
+            self.study, self.trials, specs, tags, TRIAL_FILES, self.layout.folder,
             certificates=self.certificates,
         )  # fmt: skip
 
@@ -172,10 +172,10 @@ class Run:
         wanted = self.study.tracking.system_metrics
         return SystemSampler(self.layout.folder) if wanted else nullcontext()
 
-    def _finish(self, pipeline: Pipeline, jobs: list[Job], tracker: Tracker) -> None:
+    def _finish(self, pipeline: Pipeline, specs: list[TrialSpec], tracker: Tracker) -> None:
         line = self.screen.line("report")
         folder = self.layout.folder
-        rows = [self._row(t, j) for t, j in zip(self.trials, jobs, strict=True)]
+        rows = [self._row(t, j) for t, j in zip(self.trials, specs, strict=True)]
         write_summary(folder / "summary.csv", rows, self.swept)
         write_json(folder / "run.json", self._facts(pipeline, rows))
         report = build_report(folder)
@@ -209,18 +209,18 @@ class Run:
         for name, text in next_steps.items():
             self.screen.print(f"{name:<8} {escape(text)}")
 
-    def _row(self, trial: Trial, job: Job) -> dict[str, Any]:
+    def _row(self, trial: Trial, spec: TrialSpec) -> dict[str, Any]:
         flat = flat_params(trial.config.model_dump(mode="json"))
         swept = {key: trial.settings.get(key, flat.get(key, "")) for key in self.swept}
         row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": "failed", **swept}
-        row["precision"] = precision_of(job.folder) or ""
-        if (step := stopped_after(job.folder, job.key)) is not None:
-            row |= {"status": STOPPED, "steps": step, **stopped_metrics(job.folder, step)}
-        result = read_result(job.folder, job.key)
+        row["precision"] = precision_of(spec.folder) or ""
+        if (step := stopped_after(spec.folder, spec.key)) is not None:
+            row |= {"status": STOPPED, "steps": step, **stopped_metrics(spec.folder, step)}
+        result = read_result(spec.folder, spec.key)
         if result is not None:
             kept = ("steps", "set_sha256", "order_sha256", "seconds", "tokens_per_second")
             row |= {"status": FINISHED, **{name: result[name] for name in kept}}
-            row |= trial_metrics(job.folder)
+            row |= trial_metrics(spec.folder)
         return row
 
     def _metrics(self, row: dict[str, Any]) -> dict[str, float]:

@@ -22,7 +22,7 @@ from orchestrator.errors import DataError
 from orchestrator.storage.artifacts import write_json
 from orchestrator.tracking.parameters import parameters
 from orchestrator.training.record import GENERATIONS_FILE, JOURNAL, RESULT, STOPPED, TABLES
-from orchestrator.training.spec import Job, planned_steps
+from orchestrator.training.spec import TrialSpec, planned_steps
 from orchestrator.trials import Trial
 
 RECORD_FILE = "tracking.json"
@@ -37,7 +37,7 @@ class RunRecord:
 
     Attributes:
         name: shown in the UI.
-        key: identity within the study: that of the trial's job, or `PARENT`.
+        key: identity within the study: that of the trial's spec, or `PARENT`.
         folder: relative to the study's; holds the journal and the files.
         params, tags, metrics: as they are logged.
         files: names in `folder`, files or folders; sent at the end, as far as they exist.
@@ -117,7 +117,8 @@ def read_record(study_folder: Path) -> Record:
 
 
 def describe(
-    study: Study, trials: list[Trial], jobs: list[Job], tags: dict[str, str], files: list[str],
+    study: Study, trials: list[Trial], specs: list[TrialSpec], tags: dict[str, str],
+    files: list[str],
     study_folder: Path, *, certificates: Mapping[str, dict[str, str]],
 ) -> Record:  # fmt: skip
     """The record of a study that begins, or goes on: then under the identity it has.
@@ -125,7 +126,7 @@ def describe(
     Args:
         tags: of the parent, what it runs on.
         files: of every trial that is sent, finished or not, beside its tables.
-        certificates: `certificate` of each job, by its key.
+        certificates: `certificate` of each spec, by its key.
     """
     known = (study_folder / RECORD_FILE).is_file()
     before = read_record(study_folder) if known else None
@@ -138,16 +139,16 @@ def describe(
     children = [
         RunRecord(
             name=trial.name,
-            key=job.key,
-            folder=str(job.folder.relative_to(study_folder)),
+            key=spec.key,
+            folder=str(spec.folder.relative_to(study_folder)),
             params=parameters(trial.config),
             tags={"trial": trial.name, "arm": trial.arm, SUPERSEDED: "false"}
-            | certificates[job.key],
+            | certificates[spec.key],
             files=files,
             metrics={},
-            dataset=job.dataset.name,
+            dataset=spec.dataset.name,
         )
-        for trial, job in zip(trials, jobs, strict=True)
+        for trial, spec in zip(trials, specs, strict=True)
     ]
     return Record(
         id=before.id if before else uuid.uuid4().hex,
@@ -160,11 +161,11 @@ def describe(
     )
 
 
-def certificate(job: Job) -> dict[str, str]:
+def certificate(spec: TrialSpec) -> dict[str, str]:
     """The certificate that the trial is to earn: of the rows that its plan has it trained on."""
-    ids = pq.read_table(job.folder / "plan.parquet", columns=["id"])["id"].to_pylist()
-    batch = job.config.training.global_batch
-    steps = range(planned_steps(job.config, len(ids)))
+    ids = pq.read_table(spec.folder / "plan.parquet", columns=["id"])["id"].to_pylist()
+    batch = spec.config.training.global_batch
+    steps = range(planned_steps(spec.config, len(ids)))
     return digests([ids[step * batch : (step + 1) * batch] for step in steps])
 
 
@@ -181,7 +182,7 @@ def finished(
         endings: tags of each trial, by name: `ended`, the word of the summary for how it ended,
             as MLflow has none for one that a scheduler stopped, and `precision`, its arithmetic.
         metrics: results of each trial, by name.
-        interrupted: those of `errors` that did not fail: Ctrl-C or a stopped job ended them.
+        interrupted: those of `errors` that did not fail: Ctrl-C or a stopped job of Ray ended them.
     """
 
     def status(name: str) -> str:

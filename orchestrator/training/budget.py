@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.storage.artifacts import write_json
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 
 MAX_HALVINGS = 3
 BUDGET = "micro_batch_tokens.json"  # only where memory ran out
@@ -34,15 +34,15 @@ class TokenBudget:
     halvings: int
 
     @classmethod
-    def read(cls, job: Job) -> TokenBudget:
+    def read(cls, spec: TrialSpec) -> TokenBudget:
         """The study's budget, halved as often as earlier attempts had to."""
         try:
-            kept = json.loads((job.folder / BUDGET).read_bytes())
-            halvings = int(kept["halvings"]) if kept["key"] == job.key else 0
+            kept = json.loads((spec.folder / BUDGET).read_bytes())
+            halvings = int(kept["halvings"]) if kept["key"] == spec.key else 0
         except (OSError, ValueError, KeyError):
             halvings = 0
-        tokens = max(1, job.config.training.micro_batch_tokens >> halvings)
-        return cls(job.folder, job.key, tokens, halvings)
+        tokens = max(1, spec.config.training.micro_batch_tokens >> halvings)
+        return cls(spec.folder, spec.key, tokens, halvings)
 
     @property
     def exhausted(self) -> bool:

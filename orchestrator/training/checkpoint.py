@@ -35,7 +35,7 @@ def save_checkpoint(
     Args:
         trial_folder: on storage that all ranks share.
         history: of this rank.
-        facts: `step`, `key` of the job and `precision`: what must be the same to continue.
+        facts: `step`, `key` of the spec and `precision`: what must be the same to continue.
         keep: newest checkpoints that stay; older ones are removed after this one is committed.
     """
     rank, ranks = dist.get_rank(), dist.get_world_size()
@@ -62,7 +62,7 @@ def save_checkpoint(
 def find_checkpoint(
     trial_folder: Path, key: str, ranks: int, precision: str
 ) -> tuple[int | None, dict[int, str]]:
-    """The step of the newest checkpoint that this job can continue from; one rank calls.
+    """The step of the newest checkpoint that this spec can continue from; one rank calls.
 
     What cannot be continued from is removed, up to the first that can.
 
@@ -99,7 +99,7 @@ def load_checkpoint(trial_folder: Path, engine: Any, step: int) -> History:
 
 
 def keep_checkpoints_of(trial_folder: Path, key: str) -> bool:
-    """Remove the checkpoints that another job left; True if one of this job's is there."""
+    """Remove the checkpoints that another spec left; True if one of this spec's is there."""
     found = False
     for path in _newest_first(trial_folder):
         manifest = read_manifest(path)

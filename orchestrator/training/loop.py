@@ -40,17 +40,17 @@ from orchestrator.training.masters import UpdateFidelity
 from orchestrator.training.model import load_model
 from orchestrator.training.record import MODEL, History, Journal, finish, realised_table
 from orchestrator.training.schedule import learning_rate
-from orchestrator.training.spec import Job, evaluation_steps, planned_steps, read_inputs
+from orchestrator.training.spec import TrialSpec, evaluation_steps, planned_steps, read_inputs
 from orchestrator.training.step import Fed, Feeder
 
 Report = Callable[[dict[str, float]], None]
 
 
-def run_trial(job: Job, report: Report | None = None) -> None:
+def run_trial(spec: TrialSpec, report: Report | None = None) -> None:
     """Train one trial from its first step, or its newest checkpoint, to its last; write results.
 
     Args:
-        job: the trial; every rank calls with the same one.
+        spec: the trial; every rank calls with the same one.
         report: called on every rank after each measurement with the step and the mean losses;
             what it raises ends the trial.
 
@@ -59,8 +59,8 @@ def run_trial(job: Job, report: Report | None = None) -> None:
         ResourceError: if memory runs out and smaller micro-batches cannot help.
         OrderError: if the rows fed are not the planned ones.
     """
-    trial = Trial(job)
-    every = job.config.training.checkpoint.every
+    trial = Trial(spec)
+    every = spec.config.training.checkpoint.every
     if trial.done == 0:
         trial.measure(0, report)
     for step in range(trial.done + 1, trial.steps + 1):
@@ -79,35 +79,35 @@ class Trial:
         done: steps that a checkpoint has made already.
     """
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, spec: TrialSpec) -> None:
+        self.spec = spec
         self.started = time.monotonic()
-        gpu = job.config.training.gpus_per_worker > 0
+        gpu = spec.config.training.gpus_per_worker > 0
         self.rank, self.ranks = init_distributed(gpu=gpu)
         self.device = self._agreed_device(gpu=gpu)
-        torch.manual_seed(job.config.seed)
-        self.inputs = read_inputs(job)
+        torch.manual_seed(spec.config.seed)
+        self.inputs = read_inputs(spec)
         rows = len(self.inputs.plan)
-        self.steps = planned_steps(job.config, rows)
-        self._measured = set(evaluation_steps(job.config, rows))
-        self._generated = set(generation_steps(job.config, rows))
+        self.steps = planned_steps(spec.config, rows)
+        self._measured = set(evaluation_steps(spec.config, rows))
+        self._generated = set(generation_steps(spec.config, rows))
         self.done = self._open_journal()
         self._load()
         self.feeder = Feeder(
-            self.engine, self.tokens, job.config, self.device.torch_device, self.budget
+            self.engine, self.tokens, spec.config, self.device.torch_device, self.budget
         )
         self.measures = Measures(
-            job, self.inputs, self.tokens, self.engine, self.device, self.budget
+            spec, self.inputs, self.tokens, self.engine, self.device, self.budget
         )
         self.history = History()
         if self.done:
-            self.history = load_checkpoint(job.folder, self.engine, self.done)
+            self.history = load_checkpoint(spec.folder, self.engine, self.done)
             # The result tells what the trial cost, with the steps of earlier attempts.
             self.started -= sum(entry["seconds"] for entry in self.history.log)
 
     def _agreed_device(self, *, gpu: bool) -> Device:
         """Nodes may differ in what they multiply: the ranks take what all of them can."""
-        own = pick_precision(self.job.config.model.precision, gpu=gpu)
+        own = pick_precision(self.spec.config.model.precision, gpu=gpu)
         everywhere: list[str] = [own] * self.ranks
         dist.all_gather_object(everywhere, own)
         return pick_device("float32" if "float32" in everywhere else own, gpu=gpu)
@@ -115,16 +115,18 @@ class Trial:
     def _open_journal(self) -> int:
         """Look for a checkpoint on one rank, tell what was found, and agree on all of it."""
         self.journal = None
-        self.budget = TokenBudget.read(self.job)
+        self.budget = TokenBudget.read(self.spec)
         found: list[Any] = [None, self.budget]
         if self.rank == 0:
             found[0], removed = find_checkpoint(
-                self.job.folder, self.job.key, self.ranks, self.device.precision
+                self.spec.folder, self.spec.key, self.ranks, self.device.precision
             )
             done = found[0] or 0
-            self.journal = Journal(self.job.folder, found[0])
+            self.journal = Journal(self.spec.folder, found[0])
             for step, fault in removed.items():
-                text = f"trial {self.job.trial}: the checkpoint of step {step} is not used: {fault}"
+                text = (
+                    f"trial {self.spec.trial}: the checkpoint of step {step} is not used: {fault}"
+                )
                 logging.warning("%s. Continuing after step %d", text, done)
                 self._note("damaged", done, checkpoint=step, fault=fault)
             attempt = "resume" if done else "start"
@@ -137,19 +139,19 @@ class Trial:
 
     def _load(self) -> None:
         """Tokens, model and engine; the journal tells where the time of a start goes."""
-        job, device = self.job, self.device
+        spec, device = self.spec, self.device
         times = [self.started, time.monotonic()]
         import deepspeed  # noqa: F401  (timed apart from what they load)
         import transformers  # noqa: F401
 
         times.append(time.monotonic())
-        self.tokens = token_table.load(job.tokens)
+        self.tokens = token_table.load(spec.tokens)
         times.append(time.monotonic())
-        config = deepspeed_config(job.config.training, device)
-        local = on_this_node(job.model, job.model_digest, job.config.model.cache)
-        model = load_model(local, job.config.model, device, config)
+        config = deepspeed_config(spec.config.training, device)
+        local = on_this_node(spec.model, spec.model_digest, spec.config.model.cache)
+        model = load_model(local, spec.config.model, device, config)
         times.append(time.monotonic())
-        self.engine = build_engine(model, job.config.training, device, job.config.seed)
+        self.engine = build_engine(model, spec.config.training, device, spec.config.seed)
         self.fidelity = UpdateFidelity(self.engine)
         times.append(time.monotonic())
         names = ("inputs", "imports", "tokens", "model", "engine")
@@ -159,7 +161,7 @@ class Trial:
     def train_step(self, step: int) -> None:
         """One optimizer step on plan rows [(step - 1) * B, step * B)."""
         began = time.monotonic()
-        training = self.job.config.training
+        training = self.spec.config.training
         batch = training.global_batch
         rows = self.inputs.plan[(step - 1) * batch : step * batch]
         lr = learning_rate(
@@ -203,7 +205,7 @@ class Trial:
                 f"step {step}: the training loss is {fed.loss}. Nothing was updated. {advice}"
             )
         try:
-            return fed, update(self.engine, self.job.config.training, self.device, learning_rate)
+            return fed, update(self.engine, self.spec.config.training, self.device, learning_rate)
         except FloatingPointError as error:
             raise TrainingError(f"step {step}: {error}. {advice}") from None
 
@@ -225,35 +227,35 @@ class Trial:
     def save(self, step: int) -> None:
         """A checkpoint of the state after a step."""
         began = time.monotonic()
-        job = self.job
-        keep = job.config.training.checkpoint.keep
-        facts = {"step": step, "key": job.key, "precision": self.device.precision}
-        save_checkpoint(job.folder, self.engine, self.history, facts, keep=keep)
+        spec = self.spec
+        keep = spec.config.training.checkpoint.keep
+        facts = {"step": step, "key": spec.key, "precision": self.device.precision}
+        save_checkpoint(spec.folder, self.engine, self.history, facts, keep=keep)
         self._note("checkpoint", step, seconds=time.monotonic() - began)
 
     def finish(self) -> None:
         """Gather what every rank fed, check it against the plan, write the results."""
-        job, history = self.job, self.history
+        spec, history = self.spec, self.history
         gathered: list[Any] = [None] * self.ranks
         dist.all_gather_object(gathered, history.fed)
         realised = realised_table((row for fed in gathered for row in fed), self.inputs.ids)
         if self.rank == 0:
             # Written before the check, as evidence should it fail.
-            pq.write_table(realised, job.folder / "realised.parquet")
+            pq.write_table(realised, spec.folder / "realised.parquet")
         certificate = self._certificate(realised)  # on every rank: none goes on alone
-        if job.config.training.save_model:
+        if spec.config.training.save_model:
             save_trained(
-                self.engine, job.folder / MODEL, job.model, model_name=job.config.model.name
+                self.engine, spec.folder / MODEL, spec.model, model_name=spec.config.model.name
             )
         if self.rank != 0:
             return
         seconds = sum(entry["seconds"] for entry in history.log)
         finish(
-            job.folder,
+            spec.folder,
             {"realised.parquet": realised, **history.tables()},
             {
-                "trial": job.trial,
-                "key": job.key,
+                "trial": spec.trial,
+                "key": spec.key,
                 "steps": self.steps,
                 **certificate,
                 "seconds": time.monotonic() - self.started,
@@ -261,14 +263,14 @@ class Trial:
                 "precision": self.device.precision,
             },
         )
-        remove_checkpoints(job.folder)
+        remove_checkpoints(spec.folder)
         self._note("finish", self.steps)
 
     def _certificate(self, realised: pa.Table) -> dict[str, str]:
         """Digests of the set and the order that were fed, which are the planned ones."""
         steps, rows = realised["step"].to_numpy(), realised["row"].to_numpy()
         check_order(
-            self.inputs.plan, steps, rows, self.job.config.training.global_batch, self.steps
+            self.inputs.plan, steps, rows, self.spec.config.training.global_batch, self.steps
         )
         return digests([self.inputs.ids[rows[steps == step]] for step in range(1, self.steps + 1)])
 

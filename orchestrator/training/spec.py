@@ -16,7 +16,7 @@ from orchestrator.data.dataset import TEST_SETS
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialSpec:
     """One trial.
 
     Attributes:
@@ -49,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a job's files say.
+    """What a spec's files say.
 
     Attributes:
         plan: (n,) int64 rows in training order.
@@ -63,14 +63,16 @@ class Inputs:
     sets: dict[str, NDArray[np.int64]]
 
 
-def read_inputs(job: Job) -> Inputs:
+def read_inputs(spec: TrialSpec) -> Inputs:
     """Read the plan and the columns that training needs."""
-    table = pq.read_table(job.dataset / "instances.parquet", columns=["row", "id", "task", "split"])
+    table = pq.read_table(
+        spec.dataset / "instances.parquet", columns=["row", "id", "task", "split"]
+    )
     split = table["split"].to_numpy(zero_copy_only=False)
     rows = table["row"].to_numpy()
     sets = {name: rows[split == name] for name in TEST_SETS}
     return Inputs(
-        plan=pq.read_table(job.folder / "plan.parquet", columns=["row"])["row"].to_numpy(),
+        plan=pq.read_table(spec.folder / "plan.parquet", columns=["row"])["row"].to_numpy(),
         ids=table["id"].to_numpy(zero_copy_only=False),
         tasks=table["task"].to_numpy(zero_copy_only=False),
         sets={name: members for name, members in sets.items() if len(members)},
@@ -82,9 +84,9 @@ def planned_steps(config: TrialConfig, rows: int) -> int:
     return step_count(rows, config.training.global_batch, config.training.max_steps)
 
 
-def trial_steps(job: Job) -> int:
+def trial_steps(spec: TrialSpec) -> int:
     """Optimizer steps of a trial whose plan is written; reads the plan's length alone."""
-    return planned_steps(job.config, pq.read_metadata(job.folder / "plan.parquet").num_rows)
+    return planned_steps(spec.config, pq.read_metadata(spec.folder / "plan.parquet").num_rows)
 
 
 def evaluation_steps(config: TrialConfig, rows: int) -> list[int]:

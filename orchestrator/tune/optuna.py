@@ -16,7 +16,7 @@ from orchestrator.config import Study
 from orchestrator.config.sweep import Axis
 from orchestrator.errors import ConfigError
 from orchestrator.training.record import ERROR, ended, read_journal
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Expansion, Trial
 from orchestrator.trials.expand import Gathering
 
@@ -45,16 +45,16 @@ class Suggestions:
     Args:
         study: all its axes are distributions.
         folder: of the study; keeps `LOG_FILE`.
-        plan: makes the job of a trial: everything before its first training step.
-        chosen: told of the trials so far, and of their jobs, whenever there is one more.
+        plan: makes the spec of a trial: everything before its first training step.
+        chosen: told of the trials so far, and of their specs, whenever there is one more.
     """
 
     def __init__(
         self,
         study: Study,
         folder: Path,
-        plan: Callable[[Trial], Job],
-        chosen: Callable[[Expansion, list[Job]], None],
+        plan: Callable[[Trial], TrialSpec],
+        chosen: Callable[[Expansion, list[TrialSpec]], None],
     ) -> None:
         from ray.tune.search.optuna import OptunaSearch
 
@@ -65,7 +65,7 @@ class Suggestions:
         self._plan = plan
         self._chosen = chosen
         self._gathering = Gathering(study)
-        self._jobs: dict[str, Job] = {}  # by the trial's key
+        self._specs: dict[str, TrialSpec] = {}  # by the trial's key
         self._told: set[int] = set()
         self._keys: list[str | None] = []  # of the trial of each suggestion
         space = {key: _distribution(axis) for key, axis in study.sweep.parameters.items()}
@@ -79,9 +79,9 @@ class Suggestions:
         return Expansion(found.trials, found.dropped | broken)
 
     @property
-    def jobs(self) -> list[Job]:
+    def specs(self) -> list[TrialSpec]:
         """Of `expansion.trials`."""
-        return list(self._jobs.values())
+        return list(self._specs.values())
 
     @property
     def missing(self) -> int:
@@ -101,49 +101,49 @@ class Suggestions:
                 same = drawn == event["suggested"]
             else:
                 self._complete(number, event["value"])
-                job = self._job(number)
-                same = job is not None and job.key == event["key"]
+                spec = self._spec(number)
+                same = spec is not None and spec.key == event["key"]
             if not same:
                 raise ConfigError(
                     [f"{self._log} was begun with other settings or data, or another version of "
                      "Optuna: give study another name, or remove that file to search anew"]
                 )  # fmt: skip
-        for job in self.jobs:
-            self.tell(job)  # one that was killed between a trial's end and its last line
+        for spec in self.specs:
+            self.tell(spec)  # one that was killed between a trial's end and its last line
 
-    def unfinished(self) -> Iterator[Job]:
+    def unfinished(self) -> Iterator[TrialSpec]:
         """Jobs to run, those that an earlier run of the study left first."""
-        yield from [job for job in self.jobs if not ended(job.folder, job.key)]
+        yield from [spec for spec in self.specs if not ended(spec.folder, spec.key)]
         while self.missing:
-            known = len(self._jobs)
+            known = len(self._specs)
             number = len(self._keys)
             self._write({"number": number, "suggested": self._suggest()})
-            job = self._job(number)
-            if job is None:
+            spec = self._spec(number)
+            if spec is None:
                 continue
-            if ended(job.folder, job.key):
-                self.tell(job)
-            elif len(self._jobs) > known:  # else it repeats one that is running
-                yield job
+            if ended(spec.folder, spec.key):
+                self.tell(spec)
+            elif len(self._specs) > known:  # else it repeats one that is running
+                yield spec
 
-    def tell(self, job: Job, *, died: bool = False) -> None:
+    def tell(self, spec: TrialSpec, *, died: bool = False) -> None:
         """A trial ended. One that the loop gave up is as good as its untouched model.
 
         Args:
             died: its process did; it is not told, the next run of the study repeats it.
         """
         numbers = range(len(self._keys))
-        untold = [n for n in numbers if n not in self._told and self._job(n) == job]
+        untold = [n for n in numbers if n not in self._told and self._spec(n) == spec]
         if not untold:
             return
-        losses = [event[self._metric] for event in read_journal(job.folder)
+        losses = [event[self._metric] for event in read_journal(spec.folder)
                   if event["event"] == "measure"]  # fmt: skip
-        if not ended(job.folder, job.key):
-            if died or not losses or not (job.folder / ERROR).is_file():
+        if not ended(spec.folder, spec.key):
+            if died or not losses or not (spec.folder / ERROR).is_file():
                 return
             losses = losses[:1]
         for number in untold:
-            self._write({"number": number, "key": job.key, "value": losses[-1]})
+            self._write({"number": number, "key": spec.key, "value": losses[-1]})
             self._complete(number, losses[-1])
 
     def _suggest(self) -> dict[str, Any]:
@@ -155,15 +155,15 @@ class Suggestions:
         self._keys.append(key)
         if key is None:
             self._complete(number, None)
-        elif key not in self._jobs:
-            self._jobs[key] = self._plan(self._gathering.expansion.trials[-1])
-            self._chosen(self.expansion, self.jobs)
+        elif key not in self._specs:
+            self._specs[key] = self._plan(self._gathering.expansion.trials[-1])
+            self._chosen(self.expansion, self.specs)
         return drawn
 
-    def _job(self, number: int) -> Job | None:
+    def _spec(self, number: int) -> TrialSpec | None:
         """Of a suggestion; None of one that comes to no trial."""
         key = self._keys[number]
-        return None if key is None else self._jobs[key]
+        return None if key is None else self._specs[key]
 
     def _complete(self, number: int, value: float | None) -> None:
         self._told.add(number)

@@ -15,7 +15,7 @@ from orchestrator.config import Study, TrialConfig
 from orchestrator.config.sweep import Scheduler
 from orchestrator.screen import Screen
 from orchestrator.training.record import ended, read_journal, stopped_after
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 from orchestrator.tune.trainable import Placement, reserved_cpus, tune_trial
 from orchestrator.tune.watch import Watch
 
@@ -27,18 +27,18 @@ class Trials(Protocol):
     """The trials that `run_trials` runs.
 
     Attributes:
-        jobs: of those that are known.
+        specs: of those that are known.
         missing: how many more there may be.
     """
 
     @property
-    def jobs(self) -> list[Job]: ...
+    def specs(self) -> list[TrialSpec]: ...
     @property
     def missing(self) -> int: ...
-    def unfinished(self) -> Iterator[Job]:
+    def unfinished(self) -> Iterator[TrialSpec]:
         """Jobs to run, asked for one at a time when there is room for it."""
 
-    def tell(self, job: Job, *, died: bool) -> None:
+    def tell(self, spec: TrialSpec, *, died: bool) -> None:
         """A trial came to an end, or its process did."""
 
 
@@ -46,35 +46,35 @@ class Trials(Protocol):
 class AllAtOnce:
     """Trials that are all known before the first one starts."""
 
-    jobs: list[Job]
+    specs: list[TrialSpec]
     missing: int = 0
 
-    def unfinished(self) -> Iterator[Job]:
-        return (job for job in self.jobs if not ended(job.folder, job.key))
+    def unfinished(self) -> Iterator[TrialSpec]:
+        return (spec for spec in self.specs if not ended(spec.folder, spec.key))
 
-    def tell(self, job: Job, *, died: bool) -> None:
+    def tell(self, spec: TrialSpec, *, died: bool) -> None:
         """Nothing depends on it."""
 
 
 class Feed(Searcher):
-    """Hands the jobs of trials to Ray Tune."""
+    """Hands the specs of trials to Ray Tune."""
 
     def __init__(self, trials: Trials) -> None:
         super().__init__()
         self._trials = trials
         self._waiting = trials.unfinished()
-        self._running: dict[str, Job] = {}
+        self._running: dict[str, TrialSpec] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray Tune pickles it for a restoration that is never asked for."""
         return {}
 
     def suggest(self, trial_id: str) -> Any:  # Ray's own annotation leaves FINISHED out
-        job = next(self._waiting, None)
-        if job is None:
+        spec = next(self._waiting, None)
+        if spec is None:
             return Searcher.FINISHED
-        self._running[trial_id] = job
-        return {"job": job}
+        self._running[trial_id] = spec
+        return {"spec": spec}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -96,13 +96,13 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
         The error of each trial that failed.
     """
     left = trials.missing
-    for job in trials.jobs:
-        if not ended(job.folder, job.key):
+    for spec in trials.specs:
+        if not ended(spec.folder, spec.key):
             left += 1
             continue
-        step = stopped_after(job.folder, job.key)
+        step = stopped_after(spec.folder, spec.key)
         note = "finished before" if step is None else f"stopped before, after step {step}"
-        screen.line(job.trial).done(note, mark="reused")
+        screen.line(spec.trial).done(note, mark="reused")
     if not left:
         return {}
     watch = Watch(left, study.sweep.scheduler.model_dump(), screen)
@@ -110,27 +110,27 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
         _tuner(study, trials, left, watch, storage).fit()
     # Ctrl-C ends Ray Tune as if all were well: the results alone tell what finished.
     errors = {
-        job.trial: watch.errors.get(job.trial, INTERRUPTED)
-        for job in trials.jobs
-        if not ended(job.folder, job.key)
+        spec.trial: watch.errors.get(spec.trial, INTERRUPTED)
+        for spec in trials.specs
+        if not ended(spec.folder, spec.key)
     }
     return errors | ({"search": INTERRUPTED} if trials.missing else {})
 
 
 def _tuner(study: Study, trials: Trials, left: int, watch: Watch, storage: Path) -> tune.Tuner:
-    def placement(job: Job) -> Placement:
-        return _placement(job.config, storage)
+    def placement(spec: TrialSpec) -> Placement:
+        return _placement(spec.config, storage)
 
     def trainable(config: dict[str, Any]) -> None:
-        tune_trial(config["job"], placement(config["job"]))
+        tune_trial(config["spec"], placement(config["spec"]))
 
-    configs = [study, *(job.config for job in trials.jobs)]
+    configs = [study, *(spec.config for spec in trials.specs)]
     return tune.Tuner(
-        tune.with_resources(trainable, lambda config: placement(config["job"]).resources),
+        tune.with_resources(trainable, lambda config: placement(config["spec"]).resources),
         tune_config=tune.TuneConfig(
             search_alg=Feed(trials),
             num_samples=left,
-            scheduler=_scheduler(study.sweep.scheduler, trials.jobs),
+            scheduler=_scheduler(study.sweep.scheduler, trials.specs),
             max_concurrent_trials=study.sweep.max_concurrent,
             # Spares each trial but the first ten seconds of imports. Not where a process drives a
             # gang: kept for reuse, it would keep alive the gang of a trial that was stopped.
@@ -176,7 +176,7 @@ class Median(Remembers, schedulers.MedianStoppingRule):
     """Ray Tune's."""
 
 
-def _scheduler(chosen: Scheduler, jobs: list[Job]) -> schedulers.TrialScheduler:
+def _scheduler(chosen: Scheduler, specs: list[TrialSpec]) -> schedulers.TrialScheduler:
     """By our steps: Ray Tune's count of reports starts again with every attempt."""
     if chosen.type == "fifo":
         return schedulers.FIFOScheduler()
@@ -193,9 +193,9 @@ def _scheduler(chosen: Scheduler, jobs: list[Job]) -> schedulers.TrialScheduler:
         # A trial that reached max_t would be stopped before it proves its order.
         scheduler = Asha(max_t=MOST_STEPS, reduction_factor=chosen.reduction_factor, **settings)
     scheduler.past = {
-        Past(job.trial): [e for e in read_journal(job.folder) if e["event"] == "measure"]
-        for job in jobs
-        if ended(job.folder, job.key)
+        Past(spec.trial): [e for e in read_journal(spec.folder) if e["event"] == "measure"]
+        for spec in specs
+        if ended(spec.folder, spec.key)
     }
     return scheduler
 

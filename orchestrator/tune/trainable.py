@@ -20,7 +20,7 @@ from orchestrator.errors import UserError
 from orchestrator.storage.artifacts import write_text
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.record import ERROR, JournalTail
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 
 POLL_SECONDS = 0.2
 # The process that drives a gang waits: beside the study's driver, not on a node that computes.
@@ -52,25 +52,25 @@ def reserved_cpus(cpus_per_worker: float | None) -> float:
     return 1.0 if cpus_per_worker is None else cpus_per_worker
 
 
-def tune_trial(job: Job, placement: Placement) -> None:
+def tune_trial(spec: TrialSpec, placement: Placement) -> None:
     """The function trainable of one trial; runs in Tune's actor.
 
     Ray Tune calls it again after a failure, as often as `sweep.failure_retries` allows; the loop
     then continues from the trial's newest checkpoint, as it does when a study is run again.
     """
-    (job.folder / ERROR).unlink(missing_ok=True)
-    halvings = TokenBudget.read(job).halvings
+    (spec.folder / ERROR).unlink(missing_ok=True)
+    halvings = TokenBudget.read(spec).halvings
     try:
         if placement.alone:
-            _train_here(job)
+            _train_here(spec)
         else:
-            _train_gang(job, placement)
+            _train_gang(spec, placement)
     except Exception as error:
-        if TokenBudget.read(job).halvings > halvings:
+        if TokenBudget.read(spec).halvings > halvings:
             # Memory ran out in a backward pass: on with smaller micro-batches, from a checkpoint.
-            return tune_trial(job, placement)
+            return tune_trial(spec, placement)
         told = _told(error)
-        write_text(job.folder / ERROR, (told or str(error).strip().rpartition("\n")[2])[:400])
+        write_text(spec.folder / ERROR, (told or str(error).strip().rpartition("\n")[2])[:400])
         if told is None:
             raise
         # What the loop itself refuses, it would refuse again: Ray Tune is not told of a failure.
@@ -84,7 +84,7 @@ def _told(error: Exception) -> str | None:
     return named[-1].split(": ", 1)[-1] if named else None
 
 
-def _train_here(job: Job) -> None:
+def _train_here(spec: TrialSpec) -> None:
     """One rank, in the trial's own process: Ray Train's local mode.
 
     A gang of one would start five more processes, and each imports for seconds.
@@ -96,26 +96,26 @@ def _train_here(job: Job) -> None:
 
         try:
             with left_afterwards():  # the next trial runs in this process too
-                run_trial(job, report=tune.report)
+                run_trial(spec, report=tune.report)
         finally:
             gc.collect()
 
     TorchTrainer(run_rank, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
 
 
-def _train_gang(job: Job, placement: Placement) -> None:
+def _train_gang(spec: TrialSpec, placement: Placement) -> None:
     """Ray Train's workers, one a rank; what they measured is reported from the journal."""
     failure: list[BaseException] = []
 
     def fit() -> None:
         try:
-            _gang_trainer(job, placement).fit()
+            _gang_trainer(spec, placement).fit()
         except BaseException as error:
             failure.append(error)
 
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
-    journal, told = JournalTail(job.folder), -1
+    journal, told = JournalTail(spec.folder), -1
     running = True
     while running:
         thread.join(POLL_SECONDS)
@@ -129,14 +129,14 @@ def _train_gang(job: Job, placement: Placement) -> None:
         raise failure[0]
 
 
-def _gang_trainer(job: Job, placement: Placement) -> TorchTrainer:
-    training = job.config.training
+def _gang_trainer(spec: TrialSpec, placement: Placement) -> TorchTrainer:
+    training = spec.config.training
 
     # Pickled by value, so that a rank imports the loop and nothing of Ray Tune.
     def run_rank() -> None:
         from orchestrator.training.loop import run_trial
 
-        run_trial(job)
+        run_trial(spec)
 
     return TorchTrainer(
         run_rank,
@@ -151,6 +151,6 @@ def _gang_trainer(job: Job, placement: Placement) -> TorchTrainer:
             label_selector=training.node_labels or None,  # type: ignore[call-arg]
         ),
         run_config=ray.train.RunConfig(
-            name=f"train-{job.trial}", storage_path=str(placement.storage)
+            name=f"train-{spec.trial}", storage_path=str(placement.storage)
         ),
     )

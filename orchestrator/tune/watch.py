@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from orchestrator.screen import Line, Screen
 from orchestrator.training.record import ERROR, JournalTail, mark_stopped, read_result
-from orchestrator.training.spec import Job, trial_steps
+from orchestrator.training.spec import TrialSpec, trial_steps
 
 # Journal events that a user must not miss.
 LOUD = {
@@ -53,36 +53,36 @@ class Watch(tune.Callback):
         self._all.done(", ".join(parts), mark="failed" if failed else "done")
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        job = trial.config["job"]
-        if job.trial not in self._views:
-            self._views[job.trial] = View(job, self._screen)
+        spec = trial.config["spec"]
+        if spec.trial not in self._views:
+            self._views[spec.trial] = View(spec, self._screen)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         for view in self._views.values():
             view.look()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        job = trial.config["job"]
-        if read_result(job.folder, job.key):
-            self._end(job)
-        elif (job.folder / ERROR).is_file():
-            self._fail(job)
+        spec = trial.config["spec"]
+        if read_result(spec.folder, spec.key):
+            self._end(spec)
+        elif (spec.folder / ERROR).is_file():
+            self._fail(spec)
         else:
-            step = mark_stopped(job.folder, job.key, self._scheduler)
-            self.stopped.append(job.trial)
-            self._end(job, f"stopped early, after step {step}")
+            step = mark_stopped(spec.folder, spec.key, self._scheduler)
+            self.stopped.append(spec.trial)
+            self._end(spec, f"stopped early, after step {step}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._fail(trial.config["job"])
+        self._fail(trial.config["spec"])
 
-    def _fail(self, job: Job) -> None:
-        told = job.folder / ERROR
+    def _fail(self, spec: TrialSpec) -> None:
+        told = spec.folder / ERROR
         error = told.read_text(encoding="utf-8") if told.is_file() else "its process died"
-        self.errors[job.trial] = error
-        self._end(job, error, mark="failed")
+        self.errors[spec.trial] = error
+        self._end(spec, error, mark="failed")
 
-    def _end(self, job: Job, note: str = "", mark: str = "done") -> None:
-        view = self._views.pop(job.trial, None) or View(job, self._screen)
+    def _end(self, spec: TrialSpec, note: str = "", mark: str = "done") -> None:
+        view = self._views.pop(spec.trial, None) or View(spec, self._screen)
         view.end(note, mark)
         self._ended += 1
         self._all.update(self._ended)
@@ -91,13 +91,13 @@ class Watch(tune.Callback):
 class View:
     """The line of one trial."""
 
-    def __init__(self, job: Job, screen: Screen) -> None:
-        self._name = job.trial
+    def __init__(self, spec: TrialSpec, screen: Screen) -> None:
+        self._name = spec.trial
         self._screen = screen
-        self._journal = JournalTail(job.folder)
+        self._journal = JournalTail(spec.folder)
         self._latest: dict[str, float] = {}
         self._step, self._note = 0, "starting"
-        self._line: Line = screen.line(job.trial, trial_steps(job))
+        self._line: Line = screen.line(spec.trial, trial_steps(spec))
         self._line.update(0, self._note)
 
     def look(self) -> None:

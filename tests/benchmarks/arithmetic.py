@@ -43,7 +43,7 @@ from orchestrator.study.pipeline import Pipeline
 from orchestrator.training import engine, masters
 from orchestrator.training.device import leave_distributed
 from orchestrator.training.loop import run_trial
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expansion
 
 WAYS = ("float32", "spread", "centred", "file", "file+spread")
@@ -51,8 +51,8 @@ LAYER = (4096, 11008)  # an MLP matrix of LLaMA-2-7B, whose weights deviate by 0
 spread, start_masters = masters.spread, masters.start_masters
 
 
-def prepare(arguments: argparse.Namespace) -> list[tuple[str, Job]]:
-    """Each arm with its job."""
+def prepare(arguments: argparse.Namespace) -> list[tuple[str, TrialSpec]]:
+    """Each arm with its spec."""
     settings = [*arguments.set, f"output={arguments.output}"]
     study = load_study(arguments.study, settings)
     layout = Layout.of(study)
@@ -60,8 +60,8 @@ def prepare(arguments: argparse.Namespace) -> list[tuple[str, Job]]:
     with Screen() as screen, cluster(threads(study, trials)):
         pipeline = Pipeline(layout, screen)
         pipeline.read_data(trials)
-        jobs = pipeline.prepare(trials)
-    return [(trial.arm, job) for trial, job in zip(trials, jobs, strict=True)]
+        specs = pipeline.prepare(trials)
+    return [(trial.arm, spec) for trial, spec in zip(trials, specs, strict=True)]
 
 
 def of_file(model: Path) -> dict[str, torch.Tensor]:
@@ -96,31 +96,31 @@ def started(way: str, model: Path) -> Iterator[None]:
         yield
 
 
-def train(job: Job, way: str) -> Job:
+def train(spec: TrialSpec, way: str) -> TrialSpec:
     precision = "float32" if way == "float32" else "bfloat16"
-    folder = job.folder.parents[1] / "arithmetic" / f"{job.folder.name}.{way}"
+    folder = spec.folder.parents[1] / "arithmetic" / f"{spec.folder.name}.{way}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    shutil.copy(job.folder / "plan.parquet", folder)
-    model = job.config.model.model_copy(update={"precision": precision})
-    job = replace(job, folder=folder, config=job.config.model_copy(update={"model": model}))
-    with started(way, job.model):
-        run_trial(job)
+    shutil.copy(spec.folder / "plan.parquet", folder)
+    model = spec.config.model.model_copy(update={"precision": precision})
+    spec = replace(spec, folder=folder, config=spec.config.model_copy(update={"model": model}))
+    with started(way, spec.model):
+        run_trial(spec)
         leave_distributed()
-    return job
+    return spec
 
 
-def query_curve(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    table = pq.read_table(job.folder / "losses.parquet")
+def query_curve(spec: TrialSpec) -> tuple[np.ndarray, np.ndarray]:
+    table = pq.read_table(spec.folder / "losses.parquet")
     rows = np.asarray(table["set"]) == "query"
     return set_curve(table["step"].to_numpy()[rows], table["loss"].to_numpy()[rows])
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    for arm, job in prepare(arguments):
+    for arm, spec in prepare(arguments):
         reference = None
         for way in arguments.ways:
-            done = train(job, way)
+            done = train(spec, way)
             steps, curve = query_curve(done)
             area = area_under_curve(steps, curve)
             reference = area if reference is None else reference

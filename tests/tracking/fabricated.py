@@ -10,7 +10,7 @@ import yaml
 from orchestrator.config import dump_yaml, load_study
 from orchestrator.tracking import certificate, describe, finished
 from orchestrator.training.record import LOSSES, REALISED, TRAIN_LOG, Journal, finish
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expand
 
 ROWS, BATCH = 12, 2
@@ -48,14 +48,14 @@ class Fabricated:
         self.study = study_in(output, **changes)
         self.folder = output / "tiny"
         self.trials = expand(self.study)
-        self.jobs = [self._job(trial) for trial in self.trials]
+        self.specs = [self._spec(trial) for trial in self.trials]
         (self.folder / "report" / "figures").mkdir(parents=True, exist_ok=True)
         (self.folder / "study.yaml").write_text(dump_yaml(self.study))
         for name in ("summary.csv", "report/index.html", "report/figures/loss.png"):
             (self.folder / name).write_text(name)
         self.journals = {}
 
-    def _job(self, trial):
+    def _spec(self, trial):
         folder = self.folder / "trials" / trial.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(dump_yaml(trial.config))
@@ -63,15 +63,15 @@ class Fabricated:
         plan = pa.table({"row": rows, "id": [f"item-{row}" for row in rows]})
         pq.write_table(plan, folder / "plan.parquet")
         nowhere = folder / "nowhere"
-        return Job(
+        return TrialSpec(
             trial.name, trial.key, trial.config, nowhere, "", folder.parent / "0123456789abcdef",
             nowhere, "", folder, nowhere,
         )  # fmt: skip
 
     def record(self, tags=None):
         return describe(
-            self.study, self.trials, self.jobs, tags or {}, ["config.yaml", "plan.parquet"],
-            self.folder, certificates={job.key: certificate(job) for job in self.jobs},
+            self.study, self.trials, self.specs, tags or {}, ["config.yaml", "plan.parquet"],
+            self.folder, certificates={spec.key: certificate(spec) for spec in self.specs},
         )  # fmt: skip
 
     def ended(self, record):
@@ -79,12 +79,12 @@ class Fabricated:
         endings = {name: {"ended": "finished", "precision": "float32"} for name in metrics}
         return finished(record, ["summary.csv", "study.yaml", "report"], {}, endings, metrics)
 
-    def train(self, job, first, last, kept_to=None):
+    def train(self, spec, first, last, kept_to=None):
         """Steps first to last of a trial, as the training loop notes them."""
         if first == 1 or kept_to is not None:
-            self.journals[job.trial] = Journal(job.folder, kept_to)
-            self.journals[job.trial].write("start", first - 1, steps=STEPS)
-        journal = self.journals[job.trial]
+            self.journals[spec.trial] = Journal(spec.folder, kept_to)
+            self.journals[spec.trial].write("start", first - 1, steps=STEPS)
+        journal = self.journals[spec.trial]
         for step in range(first, last + 1):
             journal.write(
                 "step", step, loss=3 / step, lr=1e-3, grad_norm=1.0, tokens=30,
@@ -93,10 +93,10 @@ class Fabricated:
             journal.write("measure", step, seconds=0.1, query_loss=2 / step, made_up_loss=1.0)
         if last == STEPS:
             journal.write("generate", last, seconds=0.1, query_rougeL=0.5, query_exact_match=0.25)
-            self._finish(job)
+            self._finish(spec)
             journal.write("finish", last)
 
-    def _finish(self, job):
+    def _finish(self, spec):
         losses = pa.table(
             {"step": [0, 0, STEPS, STEPS], "set": ["query"] * 4, "id": ["a", "b"] * 2,
              "task": ["x", "$y_1$"] * 2, "loss": [2.0, 3.0, 1.0, None], "tokens": [5] * 4},
@@ -107,8 +107,8 @@ class Fabricated:
             "losses.parquet": losses,
             "train_log.parquet": TRAIN_LOG.empty_table(),
         }
-        finish(job.folder, tables, {"trial": job.trial, "key": job.key})
+        finish(spec.folder, tables, {"trial": spec.trial, "key": spec.key})
 
     def train_all(self):
-        for job in self.jobs:
-            self.train(job, 1, STEPS)
+        for spec in self.specs:
+            self.train(spec, 1, STEPS)

@@ -44,13 +44,13 @@ def test_a_server_killed_in_the_middle_ends_with_the_record_of_an_undisturbed_on
     slowest, screen = 0.0, io.StringIO()
     try:
         with tracking(fabricated, screen) as tracker:
-            first, *others = fabricated.jobs
+            first, *others = fabricated.specs
             fabricated.train(first, 1, 3)
             wait_for(lambda: points_held(uri) > 0)
             stop_server(server)
-            for job in [first, *others]:
+            for spec in [first, *others]:
                 began = time.monotonic()
-                fabricated.train(job, 4 if job is first else 1, STEPS)
+                fabricated.train(spec, 4 if spec is first else 1, STEPS)
                 slowest = max(slowest, time.monotonic() - began)
             time.sleep(5)  # passes that fail
             tracker.update(fabricated.ended(tracker.record))
@@ -92,6 +92,6 @@ def test_a_server_that_accepts_and_never_answers_delays_nobody(tmp_path):
             unsent = tracker.close(0.5)
         assert time.monotonic() - began < 5
     # Counted as the folder is now, not as it was when the request began.
-    assert unsent.points == len(fabricated.jobs) * (7 * STEPS + 2)
-    assert unsent.files == len(fabricated.jobs) * 6 + 4
-    assert unsent.runs == len(fabricated.jobs) + 1
+    assert unsent.points == len(fabricated.specs) * (7 * STEPS + 2)
+    assert unsent.files == len(fabricated.specs) * 6 + 4
+    assert unsent.runs == len(fabricated.specs) + 1

@@ -16,9 +16,9 @@ def study_with_models(output):
         training={"global_batch": BATCH, "save_model": True},
     )  # fmt: skip
     fabricated.train_all()
-    for job in fabricated.jobs:
-        (job.folder / MODEL).mkdir()
-        (job.folder / MODEL / "model.safetensors").write_text(job.trial)
+    for spec in fabricated.specs:
+        (spec.folder / MODEL).mkdir()
+        (spec.folder / MODEL / "model.safetensors").write_text(spec.trial)
     return fabricated
 
 
@@ -29,8 +29,10 @@ def test_models_are_registered_once_under_the_alias_of_their_arm(tmp_path):
         Mirror(fabricated.folder).send(record)
     client = MlflowClient(record.address(fabricated.folder))
     versions = client.search_model_versions("name = 'arranged'")
-    assert {version.tags["trial"] for version in versions} == {job.trial for job in fabricated.jobs}
-    assert len(versions) == len(fabricated.jobs)
+    assert {version.tags["trial"] for version in versions} == {
+        spec.trial for spec in fabricated.specs
+    }
+    assert len(versions) == len(fabricated.specs)
     for trial in fabricated.trials:
         version = client.get_model_version_by_alias("arranged", alias(trial.arm))
         run = held(record.address(fabricated.folder))
@@ -50,7 +52,7 @@ def test_a_sender_that_dies_before_an_alias_leaves_it_to_the_next_one(tmp_path, 
 
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, "set_registered_model_alias", killed)
-        for _ in fabricated.jobs:  # each sender dies between one version and its alias
+        for _ in fabricated.specs:  # each sender dies between one version and its alias
             with pytest.raises(KeyboardInterrupt):
                 Mirror(fabricated.folder).send(record)
     assert client.get_registered_model("arranged").aliases == {}

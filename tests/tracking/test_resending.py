@@ -63,16 +63,16 @@ def test_a_trial_that_a_search_names_late_goes_on_in_the_run_that_it_had(tmp_pat
 
 def test_points_of_a_trial_that_was_twice_killed_are_not_sent_twice(tmp_path):
     fabricated = Fabricated(tmp_path / "out")
-    job, record = fabricated.jobs[0], fabricated.record()
-    fabricated.train(job, 1, 3)
+    spec, record = fabricated.specs[0], fabricated.record()
+    fabricated.train(spec, 1, 3)
     Mirror(fabricated.folder).send(record)
     # The trial starts anew, and all is killed again before its first step.
-    Journal(job.folder, None).write("start", 0, steps=STEPS)
+    Journal(spec.folder, None).write("start", 0, steps=STEPS)
     third = Mirror(fabricated.folder)
     third.send(record)
-    fabricated.train(job, 1, STEPS)
+    fabricated.train(spec, 1, STEPS)
     third.send(record)
-    points = held(record.address(fabricated.folder))[job.key]["points"]
+    points = held(record.address(fabricated.folder))[spec.key]["points"]
     assert [step for key, step, *_ in points if key == "train_loss"] == [*range(1, STEPS + 1)]
 
 
@@ -99,15 +99,15 @@ def test_a_kill_while_mlflow_makes_its_tables_leaves_no_half_made_database(
 
 def test_a_trial_that_starts_again_gets_no_second_point_for_a_step(tmp_path):
     fabricated = Fabricated(tmp_path / "out")
-    job, record = fabricated.jobs[0], fabricated.record()
-    fabricated.train(job, 1, 4)
+    spec, record = fabricated.specs[0], fabricated.record()
+    fabricated.train(spec, 1, 4)
     first = Mirror(fabricated.folder)
     first.send(record)
-    fabricated.train(job, 3, 5, kept_to=2)  # from a checkpoint, with new time stamps
+    fabricated.train(spec, 3, 5, kept_to=2)  # from a checkpoint, with new time stamps
     first.send(record)
-    fabricated.train(job, 1, STEPS)  # from the beginning, with a new driver
+    fabricated.train(spec, 1, STEPS)  # from the beginning, with a new driver
     Mirror(fabricated.folder).send(record)
-    steps = [step for key, step, _, _ in held(record.address(fabricated.folder))[job.key]["points"]
+    steps = [step for key, step, _, _ in held(record.address(fabricated.folder))[spec.key]["points"]
              if key == "train_loss"]  # fmt: skip
     assert steps == list(range(1, STEPS + 1))
 
@@ -119,7 +119,7 @@ def test_of_two_runs_that_a_lost_answer_made_one_stays(tmp_path):
     Mirror(fabricated.folder).send(record)
     client = MlflowClient(record.address(fabricated.folder))
     experiment = client.get_experiment_by_name("tiny").experiment_id
-    child = fabricated.jobs[0].key
+    child = fabricated.specs[0].key
     one = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{child}'")[0]
     client.create_run(experiment, one.info.start_time + 1, one.data.tags)
     Mirror(fabricated.folder).send(record)
@@ -129,18 +129,18 @@ def test_of_two_runs_that_a_lost_answer_made_one_stays(tmp_path):
 
 def test_a_run_that_somebody_deletes_meanwhile_is_made_again_in_full(tmp_path):
     fabricated = Fabricated(tmp_path / "out")
-    job, record, mirror = fabricated.jobs[0], fabricated.record(), Mirror(fabricated.folder)
-    fabricated.train(job, 1, 3)
+    spec, record, mirror = fabricated.specs[0], fabricated.record(), Mirror(fabricated.folder)
+    fabricated.train(spec, 1, 3)
     mirror.send(record)
     client = MlflowClient(record.address(fabricated.folder))
     experiment = client.get_experiment_by_name("tiny").experiment_id
-    run = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{job.key}'")[0]
+    run = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{spec.key}'")[0]
     client.delete_run(run.info.run_id)
-    fabricated.train(job, 4, STEPS)
+    fabricated.train(spec, 4, STEPS)
     with pytest.raises(Exception, match="deleted"):
         mirror.send(record)
     mirror.send(record)
-    again = held(record.address(fabricated.folder))[job.key]["points"]
+    again = held(record.address(fabricated.folder))[spec.key]["points"]
     assert [step for key, step, _, _ in again if key == "train_loss"] == list(range(1, STEPS + 1))
 
 
@@ -157,4 +157,4 @@ def test_two_studies_of_one_name_on_one_server_share_no_run(tmp_path, monkeypatc
         assert fabricated.record().id == record.id
     client = MlflowClient(address)
     runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
-    assert len(runs) == 2 * (1 + len(fabricated.jobs))
+    assert len(runs) == 2 * (1 + len(fabricated.specs))

@@ -25,7 +25,7 @@ from tests.tracking.held import held
 
 def test_a_stopped_study_shows_which_trials_were_done_and_opens_the_others_again(tmp_path):
     fabricated = Fabricated(tmp_path / "out")
-    done, broken, *waiting = fabricated.jobs
+    done, broken, *waiting = fabricated.specs
     fabricated.train(done, 1, STEPS)
     fabricated.train(broken, 1, 2)
     record = fabricated.record()
@@ -50,7 +50,7 @@ def test_the_runs_hold_what_the_contract_names(tmp_path):
     assert parent["tags"]["git_commit"] == "abc"
     assert parent["tags"]["mlflow.note.content"] == "Does order matter?"
     assert ("report/figures/loss.png", None) in parent["files"]
-    assert len(runs) == len(fabricated.jobs)
+    assert len(runs) == len(fabricated.specs)
     for trial in fabricated.trials:
         run = runs[trial.key]
         assert run["tags"]["arm"] == trial.arm
@@ -134,12 +134,12 @@ def test_a_study_reads_each_plan_once_however_often_a_search_names_its_trials(tm
     fabricated = Fabricated(tmp_path / "out")
     layout, screen = Layout.of(fabricated.study), Screen(Console(file=io.StringIO()))
     run = Run(fabricated.study, expansion(fabricated.study), layout, screen)
-    expected = [certificate(job) for job in fabricated.jobs]
+    expected = [certificate(spec) for spec in fabricated.specs]
     run.trials = fabricated.trials[:1]
-    run._record(fabricated.jobs[:1])
-    (fabricated.jobs[0].folder / "plan.parquet").unlink()  # a second look at it would fail
+    run._record(fabricated.specs[:1])
+    (fabricated.specs[0].folder / "plan.parquet").unlink()  # a second look at it would fail
     run.trials = fabricated.trials
-    record = run._record(fabricated.jobs)
+    record = run._record(fabricated.specs)
     assert [child.tags | each for child, each in zip(record.runs[1:], expected, strict=True)] == [
         child.tags for child in record.runs[1:]
     ]

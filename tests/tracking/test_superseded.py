@@ -20,8 +20,8 @@ def sent(fabricated):
     return held(record.address(fabricated.folder))
 
 
-def ends(runs, jobs):
-    return [(runs[job.key]["status"], runs[job.key]["tags"]["superseded"]) for job in jobs]
+def ends(runs, specs):
+    return [(runs[spec.key]["status"], runs[spec.key]["tags"]["superseded"]) for spec in specs]
 
 
 def test_the_parent_shows_the_settings_of_the_present_study_file(tmp_path):
@@ -48,19 +48,19 @@ def test_what_may_change_under_a_trials_key_is_no_parameter_of_its_run(tmp_path)
 
 def test_trials_of_an_earlier_study_file_are_ended_and_told_apart_until_it_returns(tmp_path):
     old = Fabricated(tmp_path / "out")
-    done, killed = old.jobs[:2]
+    done, killed = old.specs[:2]
     old.train(done, 1, STEPS)
     old.train(killed, 1, 2)
     assert ends(sent(old), [done, killed]) == [("FINISHED", "false"), ("RUNNING", "false")]
     new = Fabricated(tmp_path / "out", training=TRAINING | {"learning_rate": 0.5})
-    new.train(new.jobs[0], 1, 2)
+    new.train(new.specs[0], 1, 2)
     for _ in range(2):
         runs = sent(new)
         assert ends(runs, [done, killed]) == [("FINISHED", "true"), ("KILLED", "true")]
-        assert ends(runs, new.jobs[:1]) == [("RUNNING", "false")]
+        assert ends(runs, new.specs[:1]) == [("RUNNING", "false")]
     runs = sent(old)
     assert ends(runs, [done, killed]) == [("FINISHED", "false"), ("RUNNING", "false")]
-    assert ends(runs, new.jobs[:1]) == [("KILLED", "true")]
+    assert ends(runs, new.specs[:1]) == [("KILLED", "true")]
 
 
 def test_a_trial_that_a_search_has_yet_to_name_is_superseded_only_once_the_study_ended(tmp_path):

@@ -13,7 +13,7 @@ from orchestrator import models
 from orchestrator.config.schema import TrialConfig
 from orchestrator.data import dataset
 from orchestrator.training import tokens
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 
 DATA = {
     "pool": {"reader": "builtin", "split": "pool", "max_per_task": 2},
@@ -48,14 +48,14 @@ def shared(tmp_path_factory):
 
 @pytest.fixture
 def make_job(shared, tmp_path):
-    """A job over the given pool rows; settings are sections of the study file."""
+    """A spec over the given pool rows; settings are sections of the study file."""
     return _job_maker(shared, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def make_module_job(shared, tmp_path_factory):
     """As `make_job`, for trials that the tests of a module share."""
-    return _job_maker(shared, tmp_path_factory.mktemp("jobs"))
+    return _job_maker(shared, tmp_path_factory.mktemp("specs"))
 
 
 def _job_maker(shared, parent):
@@ -65,7 +65,7 @@ def _job_maker(shared, parent):
         folder.mkdir(parents=True)
         rows = np.asarray(rows, np.int64)
         pq.write_table(pa.table({"row": rows}), folder / "plan.parquet")
-        return Job(
+        return TrialSpec(
             trial=name,
             key=f"key-{name}",
             config=TrialConfig.model_validate({"data": DATA, **sections}),

@@ -1,4 +1,4 @@
-"""Run a job on a number of gloo ranks, as any launcher would, without Ray."""
+"""Run a spec on a number of gloo ranks, as any launcher would, without Ray."""
 
 import multiprocessing
 import os
@@ -11,21 +11,21 @@ import torch.multiprocessing as mp
 
 from orchestrator.training.device import leave_distributed
 from orchestrator.training.loop import run_trial
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 
 
 def launch(
-    *jobs: Job,
+    *specs: TrialSpec,
     ranks: int = 1,
     prepare: Callable[[int], None] | None = None,
     leave: bool = False,
 ) -> None:
-    """Train jobs to their ends, one after the other; an exception of a rank is raised here.
+    """Train specs to their ends, one after the other; an exception of a rank is raised here.
 
     Args:
-        prepare: called with the rank in each process before the first job; a function of a
+        prepare: called with the rank in each process before the first spec; a function of a
             module, to break something that the test wants broken.
-        leave: whether the process group is left after each job, as where the next one is another's.
+        leave: whether the process group is left after each spec, as where another test is next.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -34,7 +34,7 @@ def launch(
     multiprocessing.set_forkserver_preload([__name__, "transformers", "peft", "deepspeed"])
     with mock.patch.dict(os.environ, DS_ACCELERATOR="cpu", OMP_NUM_THREADS="1"):
         mp.start_processes(
-            _rank, (jobs, ranks, port, prepare, leave), nprocs=ranks, start_method="forkserver"
+            _rank, (specs, ranks, port, prepare, leave), nprocs=ranks, start_method="forkserver"
         )
 
 
@@ -52,7 +52,7 @@ def die() -> None:
 
 def _rank(
     rank: int,
-    jobs: tuple[Job, ...],
+    specs: tuple[TrialSpec, ...],
     ranks: int,
     port: int,
     prepare: Callable[[int], None] | None,
@@ -68,7 +68,7 @@ def _rank(
     )
     if prepare:
         prepare(rank)
-    for job in jobs:
-        run_trial(job)
+    for spec in specs:
+        run_trial(spec)
         if leave:
             leave_distributed()

@@ -40,24 +40,24 @@ def make(make_job, name, precision, adapter="none", **training):
     )
 
 
-def curve(job):
+def curve(spec):
     """Mean query losses of the evaluated steps."""
-    table = pq.read_table(job.folder / "losses.parquet")
+    table = pq.read_table(spec.folder / "losses.parquet")
     table = table.filter(pc.equal(table["set"], "query"))
     means = table.group_by("step").aggregate([("loss", "mean")]).sort_by("step")
     return means["loss_mean"].to_numpy()
 
 
-def column(job, name):
-    return pq.read_table(job.folder / "train_log.parquet")[name].to_numpy()
+def column(spec, name):
+    return pq.read_table(spec.folder / "train_log.parquet")[name].to_numpy()
 
 
 @pytest.fixture(scope="module")
 def reference(make_module_job):
     """The curves in float32."""
-    jobs = {kind: make(make_module_job, kind, "float32", **settings) for kind, settings in KINDS}
-    launch(*jobs.values())
-    return {kind: curve(job) for kind, job in jobs.items()}
+    specs = {kind: make(make_module_job, kind, "float32", **settings) for kind, settings in KINDS}
+    launch(*specs.values())
+    return {kind: curve(spec) for kind, spec in specs.items()}
 
 
 KINDS = [("full", FULL), ("adapted", ADAPTED)]
@@ -72,26 +72,26 @@ STAGES = {
 }
 
 
-def farthest(job, whole):
+def farthest(spec, whole):
     """How far a curve is from that in float32 at most, as a part of what float32 learns."""
     drop = whole[0] - whole[-1]
     assert drop > 0.004, "there is something to be learned"
-    return float(np.abs(curve(job) - whole).max() / drop)
+    return float(np.abs(curve(spec) - whole).max() / drop)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_bfloat16_stays_beside_float32_at_every_evaluated_step(make_job, reference, ranks):
-    jobs = {
+    specs = {
         (kind, stage): make(make_job, f"{kind}-{stage}", "bfloat16", **settings, **sharding)
         for stage, sharding in STAGES.items()
         for kind, settings in KINDS
     }
-    launch(*jobs.values(), ranks=ranks)
-    for (kind, stage), job in jobs.items():
-        assert farthest(job, reference[kind]) < BAND, f"{kind}, ZeRO {stage}"
-        fidelity = column(job, "update_fidelity")
+    launch(*specs.values(), ranks=ranks)
+    for (kind, stage), spec in specs.items():
+        assert farthest(spec, reference[kind]) < BAND, f"{kind}, ZeRO {stage}"
+        fidelity = column(spec, "update_fidelity")
         assert np.nanmin(fidelity) > 0.9
-        assert np.isnan(fidelity).sum() == np.isnan(column(job, "changed_weights")).sum() == 5
+        assert np.isnan(fidelity).sum() == np.isnan(column(spec, "changed_weights")).sum() == 5
 
 
 def centred(_rank):
@@ -100,21 +100,21 @@ def centred(_rank):
 
 
 def test_with_masters_in_the_middle_of_their_intervals_it_would_not(make_job, reference):
-    job = make(make_job, "centred", "bfloat16", **FULL)
-    launch(job, prepare=centred)
-    assert farthest(job, reference["full"]) > 3 * BAND
-    assert np.nanmin(column(job, "update_fidelity")) < 0.5
+    spec = make(make_job, "centred", "bfloat16", **FULL)
+    launch(spec, prepare=centred)
+    assert farthest(spec, reference["full"]) > 3 * BAND
+    assert np.nanmin(column(spec, "update_fidelity")) < 0.5
 
 
 @pytest.mark.parametrize(("ranks", "kind", "stage"), [(1, "full", "1"), (2, "adapted", "3")])
 def test_so_does_a_trial_that_was_killed_and_resumed(make_job, reference, ranks, kind, stage):
     settings = dict(KINDS)[kind] | STAGES[stage] | {"checkpoint": {"every": 4}}
-    job = make(make_job, "killed", "bfloat16", **settings)
+    spec = make(make_job, "killed", "bfloat16", **settings)
     with pytest.raises(ProcessExitedException, match="SIGKILL"):
-        launch(job, ranks=ranks, prepare=die_in_step_6)
-    launch(job, ranks=ranks)
-    assert [event["step"] for event in read_journal(job.folder) if event["event"] == "resume"]
-    assert farthest(job, reference[kind]) < BAND
+        launch(spec, ranks=ranks, prepare=die_in_step_6)
+    launch(spec, ranks=ranks)
+    assert [event["step"] for event in read_journal(spec.folder) if event["event"] == "resume"]
+    assert farthest(spec, reference[kind]) < BAND
 
 
 def start_of(rank, to):
@@ -182,14 +182,14 @@ def test_sums_of_16_bit_gradients_are_not_rounded_to_16_bits(
 ):
     """Neither over micro-batches nor over ranks; as rounded ones, all would be exact."""
     settings = [(0, "none"), (2, "none"), (2, "optimizer"), (3, "none"), (3, "optimizer")]
-    jobs = [
+    specs = [
         make(
             make_job, f"{stage}-{offload}", precision, **FULL, max_steps=1, clip=None,
             zero_stage=stage, offload=offload, micro_batch_tokens=budget,
         )
         for stage, offload in settings
     ]  # fmt: skip
-    launch(*jobs, ranks=ranks, prepare=partial(sums_of, to=tmp_path))
+    launch(*specs, ranks=ranks, prepare=partial(sums_of, to=tmp_path))
     for stage, offload in settings:
         sums = torch.load(tmp_path / f"{stage}-{offload}.pt")
         sums = sums[sums != 0]
@@ -207,9 +207,9 @@ def grow_every_3_steps(rank):
     engine.SOUND_STEPS = 3
 
 
-def overflows(job):
+def overflows(spec):
     """Step and new loss scale of each."""
-    events = read_journal(job.folder)
+    events = read_journal(spec.folder)
     return [(e["step"], e["loss_scale"]) for e in events if e["event"] == "overflow"]
 
 
@@ -231,11 +231,11 @@ def test_a_step_that_overflows_float16_is_told_and_repeated(
     steps = [step for step, _ in told]
     assert column(high, "overflows").tolist() == [steps.count(step) for step in range(1, 11)]
     assert not overflows(low)
-    certificates = [read_result(job.folder, job.key)["order_sha256"] for job in (high, low)]
+    certificates = [read_result(spec.folder, spec.key)["order_sha256"] for spec in (high, low)]
     assert certificates[0] == certificates[1]
-    for job in (high, low):
-        assert farthest(job, reference["full"]) < BAND
-        assert np.nanmin(column(job, "update_fidelity")) > 0.9
+    for spec in (high, low):
+        assert farthest(spec, reference["full"]) < BAND
+        assert np.nanmin(column(spec, "update_fidelity")) > 0.9
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])
@@ -284,8 +284,8 @@ def die_in_step_6(rank):
 
 
 def test_a_step_that_overflows_at_a_fixed_loss_scale_is_repeated_with_less(make_job):
-    job = make(make_job, "fixed", "float16", **FULL, loss_scale=2.0**24, max_steps=3)
-    launch(job, prepare=allow_float16)
-    assert column(job, "overflows").min() > 0
-    assert column(job, "loss_scale").tolist() == [2.0**24] * 3
-    assert next(scale for step, scale in overflows(job) if step == 2) == 2.0**23
+    spec = make(make_job, "fixed", "float16", **FULL, loss_scale=2.0**24, max_steps=3)
+    launch(spec, prepare=allow_float16)
+    assert column(spec, "overflows").min() > 0
+    assert column(spec, "loss_scale").tolist() == [2.0**24] * 3
+    assert next(scale for step, scale in overflows(spec) if step == 2) == 2.0**23

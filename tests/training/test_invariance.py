@@ -29,27 +29,27 @@ def make(make_job, name, precision="float32", **training):
     )
 
 
-def series(job):
-    return pq.read_table(job.folder / "train_log.parquet")["loss"].to_numpy()
+def series(spec):
+    return pq.read_table(spec.folder / "train_log.parquet")["loss"].to_numpy()
 
 
-def order(job):
-    return read_result(job.folder, job.key)["order_sha256"]
+def order(spec):
+    return read_result(spec.folder, spec.key)["order_sha256"]
 
 
-def assert_alike(jobs, reference, atol):
-    for job in jobs:
+def assert_alike(specs, reference, atol):
+    for spec in specs:
         np.testing.assert_allclose(
-            series(job), series(reference), rtol=0, atol=atol, err_msg=job.trial
+            series(spec), series(reference), rtol=0, atol=atol, err_msg=spec.trial
         )
-        assert order(job) == order(reference)
+        assert order(spec) == order(reference)
 
 
 @pytest.fixture
 def reference(make_job):
-    job = make(make_job, "reference", micro_batch_tokens=10**6)
-    launch(job)
-    return job
+    spec = make(make_job, "reference", micro_batch_tokens=10**6)
+    launch(spec)
+    return spec
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -57,13 +57,15 @@ def test_ranks_zero_stages_and_budgets_change_neither_losses_nor_order(make_job,
     # Each stage, and without sharding each budget: a run costs seconds.
     settings = [*((0, budget) for budget in BUDGETS), (1, BUDGETS[0]), (2, BUDGETS[1])]
     settings += [(3, BUDGETS[0])]
-    jobs = [
+    specs = [
         make(make_job, f"{stage}-{budget}", zero_stage=stage, micro_batch_tokens=budget)
         for stage, budget in settings
     ]
-    launch(*jobs, ranks=ranks)
-    assert_alike(jobs, reference, atol=1e-5)
-    padded = [pq.read_table(job.folder / "train_log.parquet")["padded_tokens"] for job in jobs[:3]]
+    launch(*specs, ranks=ranks)
+    assert_alike(specs, reference, atol=1e-5)
+    padded = [
+        pq.read_table(spec.folder / "train_log.parquet")["padded_tokens"] for spec in specs[:3]
+    ]
     assert len({tuple(column.to_pylist()) for column in padded}) == 3, "the budgets split alike"
 
 
@@ -72,12 +74,12 @@ def test_in_bfloat16_the_order_is_the_same_and_losses_differ_by_rounding(
     make_job, reference, ranks
 ):
     settings = [(0, BUDGETS[0]), (0, BUDGETS[2]), (2, BUDGETS[1]), (3, BUDGETS[0])]
-    jobs = [
+    specs = [
         make(make_job, f"{stage}-{budget}", "bfloat16", zero_stage=stage, micro_batch_tokens=budget)
         for stage, budget in settings
     ]
-    launch(*jobs, ranks=ranks)
-    assert_alike(jobs, reference, atol=5e-3)
+    launch(*specs, ranks=ranks)
+    assert_alike(specs, reference, atol=5e-3)
 
 
 def break_memory(limit, broken_rank, rank):
@@ -101,11 +103,11 @@ def break_memory(limit, broken_rank, rank):
 def test_out_of_memory_halves_the_micro_batches_and_changes_nothing_else(
     make_job, reference, ranks, zero_stage
 ):
-    job = make(make_job, "tight", zero_stage=zero_stage, micro_batch_tokens=800)
-    launch(job, ranks=ranks, prepare=partial(break_memory, 250, ranks - 1))
-    np.testing.assert_allclose(series(job), series(reference), rtol=0, atol=1e-5)
-    assert order(job) == order(reference)
-    told = [event for event in read_journal(job.folder) if event["event"] == "out_of_memory"]
+    spec = make(make_job, "tight", zero_stage=zero_stage, micro_batch_tokens=800)
+    launch(spec, ranks=ranks, prepare=partial(break_memory, 250, ranks - 1))
+    np.testing.assert_allclose(series(spec), series(reference), rtol=0, atol=1e-5)
+    assert order(spec) == order(reference)
+    told = [event for event in read_journal(spec.folder) if event["event"] == "out_of_memory"]
     assert told
     assert told[-1]["micro_batch_tokens"] in (400, 200, 100)
 
@@ -119,10 +121,10 @@ def test_out_of_memory_halves_the_micro_batches_and_changes_nothing_else(
     ],
 )
 def test_out_of_memory_that_halving_cannot_mend_names_the_setting(make_job, limit, training, why):
-    job = make(make_job, "tight", **training)
+    spec = make(make_job, "tight", **training)
     with pytest.raises(Exception, match=f"{why}.*Set training.micro_batch_tokens to"):
-        launch(job, prepare=partial(break_memory, limit, 0))
-    assert read_result(job.folder, job.key) is None
+        launch(spec, prepare=partial(break_memory, limit, 0))
+    assert read_result(spec.folder, spec.key) is None
 
 
 def break_backward(limit, _rank):
@@ -152,33 +154,33 @@ def break_backward(limit, _rank):
 def test_out_of_memory_among_half_added_gradients_is_mended_by_the_next_attempts(
     make_job, reference, zero_stage
 ):
-    job = make(make_job, "tight", zero_stage=zero_stage, micro_batch_tokens=800)
+    spec = make(make_job, "tight", zero_stage=zero_stage, micro_batch_tokens=800)
     # 800 and 400 tokens are too many, 200 are not.
     for _ in range(2):
         with pytest.raises(Exception, match="in a backward pass; the next attempt takes half"):
-            launch(job, prepare=partial(break_backward, 250))
-    launch(job, prepare=partial(break_backward, 250))
-    np.testing.assert_allclose(series(job), series(reference), rtol=0, atol=1e-5)
-    assert order(job) == order(reference)
-    told = [event for event in read_journal(job.folder) if event["event"] == "out_of_memory"]
+            launch(spec, prepare=partial(break_backward, 250))
+    launch(spec, prepare=partial(break_backward, 250))
+    np.testing.assert_allclose(series(spec), series(reference), rtol=0, atol=1e-5)
+    assert order(spec) == order(reference)
+    told = [event for event in read_journal(spec.folder) if event["event"] == "out_of_memory"]
     assert [event["micro_batch_tokens"] for event in told] == [200]
 
 
 def test_out_of_memory_in_backward_passes_gives_up_after_three_halvings(make_job):
-    job = make(make_job, "tight")
+    spec = make(make_job, "tight")
     for _ in range(3):
         with pytest.raises(Exception, match="the next attempt takes half"):
-            launch(job, prepare=partial(break_backward, 5))
+            launch(spec, prepare=partial(break_backward, 5))
     with pytest.raises(Exception, match=r"in a backward pass. Set training.micro_batch_tokens to"):
-        launch(job, prepare=partial(break_backward, 5))
-    assert read_result(job.folder, job.key) is None
+        launch(spec, prepare=partial(break_backward, 5))
+    assert read_result(spec.folder, spec.key) is None
 
 
 def test_a_trial_that_diverges_is_stopped_by_its_test_losses(make_job):
-    job = make(make_job, "diverged", learning_rate=1e30, clip=None, max_steps=1)
+    spec = make(make_job, "diverged", learning_rate=1e30, clip=None, max_steps=1)
     with pytest.raises(Exception, match=r"the loss of query row .* the model has diverged"):
-        launch(job)
-    assert read_result(job.folder, job.key) is None
+        launch(spec)
+    assert read_result(spec.folder, spec.key) is None
 
 
 def test_a_trial_after_one_under_zero_3_in_the_same_process_is_that_of_a_fresh_one(make_job):
@@ -212,18 +214,18 @@ def first_twice(rows):
 
 @pytest.mark.parametrize("change", [swap_two, next_row, first_twice])
 def test_a_collator_that_feeds_other_rows_than_it_was_asked_for_fails_the_trial(make_job, change):
-    job = make(make_job, "swapped")
+    spec = make(make_job, "swapped")
     with pytest.raises(Exception, match=r"OrderError: .*row \d+ are not its tokens and marks"):
-        launch(job, prepare=partial(break_collator, change))
-    assert read_result(job.folder, job.key) is None
+        launch(spec, prepare=partial(break_collator, change))
+    assert read_result(spec.folder, spec.key) is None
 
 
 def test_rows_fed_in_another_step_than_planned_fail_the_trial(make_job):
-    job = make(make_job, "shifted")
+    spec = make(make_job, "shifted")
     with pytest.raises(Exception, match="OrderError: step 2 was not fed its planned rows"):
-        launch(job, prepare=shift_steps)
-    assert (job.folder / "realised.parquet").is_file(), "the evidence stays"
-    assert read_result(job.folder, job.key) is None
+        launch(spec, prepare=shift_steps)
+    assert (spec.folder / "realised.parquet").is_file(), "the evidence stays"
+    assert read_result(spec.folder, spec.key) is None
 
 
 def shift_steps(_rank):

@@ -57,7 +57,7 @@ def plain_series(shared):
 def test_losses_equal_plain_training_and_the_realised_order_equals_the_plan(
     make_job, plain_series, ranks, zero_stage, budget
 ):
-    job = make_job(
+    spec = make_job(
         ROWS,
         training={
             "global_batch": 6,
@@ -68,9 +68,9 @@ def test_losses_equal_plain_training_and_the_realised_order_equals_the_plan(
         },
         model={"precision": "float32"},
     )
-    launch(job, ranks=ranks)
-    np.testing.assert_allclose(series(job.folder), plain_series, rtol=1e-4, atol=1e-4)
-    realised = pq.read_table(job.folder / "realised.parquet").to_pydict()
+    launch(spec, ranks=ranks)
+    np.testing.assert_allclose(series(spec.folder), plain_series, rtol=1e-4, atol=1e-4)
+    realised = pq.read_table(spec.folder / "realised.parquet").to_pydict()
     steps, rows = np.array(realised["step"]), np.array(realised["row"])
     for step in range(1, 5):
         assert sorted(rows[steps == step]) == sorted(ROWS[(step - 1) * 6 : step * 6])
@@ -78,26 +78,26 @@ def test_losses_equal_plain_training_and_the_realised_order_equals_the_plan(
 
 
 def test_test_losses_are_measured_at_step_0_every_n_steps_and_at_the_end(make_job):
-    job = make_job(ROWS, training={"global_batch": 4, "learning_rate": 1e-3})
-    launch(job)
-    losses = pq.read_table(job.folder / "losses.parquet").to_pandas()
+    spec = make_job(ROWS, training={"global_batch": 4, "learning_rate": 1e-3})
+    launch(spec)
+    losses = pq.read_table(spec.folder / "losses.parquet").to_pandas()
     assert sorted(losses["step"].unique()) == [0, 2, 4, 5]
     assert set(losses["set"]) == {"query", "held_out"}
     assert losses["id"].nunique() * 4 == len(losses)
     means = losses.groupby("step")["loss"].mean()
     assert means[5] < means[0]
-    journal = [json.loads(line) for line in (job.folder / "journal.jsonl").open()]
+    journal = [json.loads(line) for line in (spec.folder / "journal.jsonl").open()]
     assert [e["step"] for e in journal if e["event"] == "step"] == [1, 2, 3, 4, 5]
-    assert read_result(job.folder, job.key)["steps"] == 5
-    assert read_result(job.folder, "another key") is None
+    assert read_result(spec.folder, spec.key)["steps"] == 5
+    assert read_result(spec.folder, "another key") is None
 
 
 def test_answers_are_generated_at_their_own_steps_beside_the_losses(make_job):
     generate = {"every": [1], "max_new_tokens": 4}
-    job = make_job(ROWS[:12], evaluation={"every": 2, "generate": generate})
-    launch(job)
-    answers = pq.read_table(job.folder / "generations.parquet").to_pandas()
-    losses = pq.read_table(job.folder / "losses.parquet").to_pandas()
+    spec = make_job(ROWS[:12], evaluation={"every": 2, "generate": generate})
+    launch(spec)
+    answers = pq.read_table(spec.folder / "generations.parquet").to_pandas()
+    losses = pq.read_table(spec.folder / "losses.parquet").to_pandas()
     assert sorted(answers["step"].unique()) == [0, 1, 2]
     assert sorted(losses["step"].unique()) == [0, 2]
     last = [table[table["step"] == 2] for table in (answers, losses)]
@@ -106,13 +106,13 @@ def test_answers_are_generated_at_their_own_steps_beside_the_losses(make_job):
     )
     assert answers["rougeL"].between(0, 1).all()
     assert answers["reward"].isna().all()
-    assert "generations.parquet" in read_result(job.folder, job.key)["files"]
+    assert "generations.parquet" in read_result(spec.folder, spec.key)["files"]
 
 
 def test_the_journal_tells_where_the_time_of_a_start_goes(make_job):
-    job = make_job(ROWS[:6])
-    launch(job)
-    events = (job.folder / "journal.jsonl").read_text().splitlines()
+    spec = make_job(ROWS[:6])
+    launch(spec)
+    events = (spec.folder / "journal.jsonl").read_text().splitlines()
     [ready] = [event for event in map(json.loads, events) if event["event"] == "ready"]
     parts = [ready[name] for name in ("inputs", "imports", "tokens", "model", "engine")]
     assert sum(parts) == pytest.approx(ready["seconds"])
@@ -128,30 +128,30 @@ def test_the_untouched_model_is_measured_once_and_shared(make_job, tmp_path):
     second = make_job(ROWS[6:12], "second", store=tmp_path / "store")
     launch(second)
     assert {path: path.stat().st_mtime_ns for path in baselines} == written
-    tables = [pq.read_table(job.folder / "losses.parquet") for job in (first, second)]
+    tables = [pq.read_table(spec.folder / "losses.parquet") for spec in (first, second)]
     untouched = [t.filter(pa.compute.equal(t["step"], 0))["loss"].to_numpy() for t in tables]
     assert np.array_equal(*untouched)
 
 
 def test_bfloat16_arithmetic_moves_weights_at_a_rate_far_below_their_spacing(make_job):
     """float32 master weights: 1e-6 a step is lost in pure bfloat16 weights."""
-    job = make_job(
+    spec = make_job(
         np.tile(ROWS[:6], 1),
         model={"precision": "bfloat16"},
         training={"global_batch": 1, "learning_rate": 1e-5, "schedule": "constant"},
         evaluation={"every": 6},
     )
-    launch(job)
-    losses = pq.read_table(job.folder / "losses.parquet").to_pandas()
+    launch(spec)
+    losses = pq.read_table(spec.folder / "losses.parquet").to_pandas()
     means = losses.groupby("step")["loss"].mean()
     assert means[6] != means[0]
 
 
 def test_a_loss_that_is_not_finite_stops_the_trial_before_the_update_and_names_the_step(make_job):
-    job = make_job(
+    spec = make_job(
         ROWS,
         training={"global_batch": 6, "learning_rate": 1e30, "clip": None, "schedule": "constant"},
     )
     with pytest.raises(Exception, match=r"step \d: the training loss is (nan|inf)"):
-        launch(job)
-    assert read_result(job.folder, job.key) is None
+        launch(spec)
+    assert read_result(spec.folder, spec.key) is None

@@ -89,26 +89,26 @@ KILL_POINTS = {
 }
 
 
-def assert_same(job, whole):
+def assert_same(spec, whole):
     """Every figure and file of a trial equals the uninterrupted one's."""
     for name in ("losses.parquet", "train_log.parquet", "realised.parquet"):
-        tables = [pq.read_table(each.folder / name) for each in (job, whole)]
+        tables = [pq.read_table(each.folder / name) for each in (spec, whole)]
         if "seconds" in tables[0].column_names:
             tables = [table.drop_columns("seconds") for table in tables]
         assert tables[0].equals(tables[1]), name
-    results = [read_result(each.folder, each.key) for each in (job, whole)]
+    results = [read_result(each.folder, each.key) for each in (spec, whole)]
     assert results[0]["order_sha256"] == results[1]["order_sha256"]
-    weights = [next((each.folder / "model").glob("*.safetensors")) for each in (job, whole)]
+    weights = [next((each.folder / "model").glob("*.safetensors")) for each in (spec, whole)]
     assert file_digest(weights[0]) == file_digest(weights[1])
     for kind in ("step", "measure"):
         told = [[event["step"] for event in read_journal(each.folder) if event["event"] == kind]
-                for each in (job, whole)]  # fmt: skip
+                for each in (spec, whole)]  # fmt: skip
         assert told[0] == told[1], kind
-    assert not (job.folder / CHECKPOINTS).exists()
+    assert not (spec.folder / CHECKPOINTS).exists()
 
 
-def resumed_at(job):
-    return [e["step"] for e in read_journal(job.folder) if e["event"] in ("start", "resume")][-1]
+def resumed_at(spec):
+    return [e["step"] for e in read_journal(spec.folder) if e["event"] in ("start", "resume")][-1]
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +128,11 @@ def uninterrupted(make_job, folders, wholes):
     def run(ranks=1, **settings):
         name = f"{ranks}-{settings}"
         if name not in wholes:
-            job = make(make_job, "whole", **settings)
-            launch(job, ranks=ranks)
+            spec = make(make_job, "whole", **settings)
+            launch(spec, ranks=ranks)
             kept = folders / str(len(wholes))
-            shutil.move(job.folder, kept)
-            wholes[name] = replace(job, folder=kept)
+            shutil.move(spec.folder, kept)
+            wholes[name] = replace(spec, folder=kept)
         return wholes[name]
 
     return run
@@ -141,13 +141,13 @@ def uninterrupted(make_job, folders, wholes):
 @pytest.mark.parametrize("point", KILL_POINTS)
 def test_a_trial_killed_at_any_point_ends_like_one_that_was_not(make_job, uninterrupted, point):
     prepare, continues_after = KILL_POINTS[point]
-    job = make(make_job, "killed", keep=1)
+    spec = make(make_job, "killed", keep=1)
     with pytest.raises(ProcessExitedException, match="SIGKILL"):
-        launch(job, prepare=prepare)
-    assert read_result(job.folder, job.key) is None
-    launch(job)
-    assert resumed_at(job) == continues_after
-    assert_same(job, uninterrupted(keep=1))
+        launch(spec, prepare=prepare)
+    assert read_result(spec.folder, spec.key) is None
+    launch(spec)
+    assert resumed_at(spec) == continues_after
+    assert_same(spec, uninterrupted(keep=1))
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,12 @@ def test_it_ends_alike_with_several_ranks_sharded_states_adapters_and_16_bits(
     make_job, uninterrupted, ranks, zero_stage, adapter, precision
 ):
     settings = {"zero_stage": zero_stage, "adapter": adapter, "precision": precision}
-    job = make(make_job, "killed", **settings)
+    spec = make(make_job, "killed", **settings)
     with pytest.raises(ProcessExitedException, match="SIGKILL"):
-        launch(job, ranks=ranks, prepare=partial(killing, "loop.update", 4, "after"))
-    launch(job, ranks=ranks)
-    assert resumed_at(job) == 2
-    assert_same(job, uninterrupted(ranks, **settings))
+        launch(spec, ranks=ranks, prepare=partial(killing, "loop.update", 4, "after"))
+    launch(spec, ranks=ranks)
+    assert resumed_at(spec) == 2
+    assert_same(spec, uninterrupted(ranks, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -176,14 +176,14 @@ def stopped_folder(folders):
 @pytest.fixture
 def stopped(make_job, stopped_folder, tmp_path):
     """A copy of a trial that was killed in step 5, with checkpoints of steps 2 and 4."""
-    job = make(make_job, "stopped")
+    spec = make(make_job, "stopped")
     if not stopped_folder.exists():
         with pytest.raises(ProcessExitedException, match="SIGKILL"):
-            launch(job, prepare=partial(killing, "loop.update", 5, "before"))
-        shutil.copytree(job.folder, stopped_folder)
-    shutil.rmtree(job.folder)
-    shutil.copytree(stopped_folder, job.folder)
-    return job
+            launch(spec, prepare=partial(killing, "loop.update", 5, "before"))
+        shutil.copytree(spec.folder, stopped_folder)
+    shutil.rmtree(spec.folder)
+    shutil.copytree(stopped_folder, spec.folder)
+    return spec
 
 
 def flip_a_byte(path):

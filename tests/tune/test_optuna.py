@@ -13,7 +13,7 @@ import pytest
 from orchestrator.config import Study, load_study
 from orchestrator.errors import ConfigError
 from orchestrator.training.record import ERROR, Journal, mark_stopped
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Trial
 from orchestrator.tune.optuna import LOG_FILE, Suggestions
 
@@ -50,14 +50,14 @@ def begin(tmp_path: Path) -> Callable[..., Suggestions]:
         (tmp_path / folder).mkdir(exist_ok=True)
         study: Study = load_study(path)
 
-        def plan(trial: Trial) -> Job:
+        def plan(trial: Trial) -> TrialSpec:
             home = tmp_path / folder / trial.name
             home.mkdir(exist_ok=True)
             (home / "loss").write_text(repr(loss(trial)))
             nowhere = tmp_path / "none"
-            return Job(
+            return TrialSpec(
                 trial.name,
-                f"job-{trial.key}",  # a job has a key of its own
+                f"spec-{trial.key}",  # a spec has a key of its own
                 trial.config,
                 nowhere,
                 "",
@@ -75,21 +75,21 @@ def begin(tmp_path: Path) -> Callable[..., Suggestions]:
     return start
 
 
-def end(job: Job) -> None:
+def end(spec: TrialSpec) -> None:
     """Give a trial an end: a measured loss, and a mark."""
-    Journal(job.folder, None).write(
-        "measure", 1, query_loss=float((job.folder / "loss").read_text())
+    Journal(spec.folder, None).write(
+        "measure", 1, query_loss=float((spec.folder / "loss").read_text())
     )
-    mark_stopped(job.folder, job.key, {})
+    mark_stopped(spec.folder, spec.key, {})
 
 
 def run(suggestions: Suggestions, trials: int | None = None) -> list[str]:
     """Run the next trials, each to its end before the next is asked for."""
     names = []
-    for job in islice(suggestions.unfinished(), trials):
-        end(job)
-        suggestions.tell(job)
-        names.append(job.trial)
+    for spec in islice(suggestions.unfinished(), trials):
+        end(spec)
+        suggestions.tell(spec)
+        names.append(spec.trial)
     return names
 
 
@@ -136,7 +136,7 @@ def test_a_finished_search_asks_for_nothing_and_a_longer_one_for_the_rest(begin)
     again = begin()
     assert list(again.unfinished()) == []
     assert not again.missing
-    assert [job.trial for job in again.jobs] == names
+    assert [spec.trial for spec in again.specs] == names
     longer = begin(text=STUDY.replace("samples: 24", "samples: 26"))
     assert longer.missing == 2
     assert len(run(longer)) == 2
@@ -158,8 +158,8 @@ def test_trials_that_run_at_once_are_not_handed_out_twice(begin):
         "    arrangement.granularity: {choice: [instance, task]}\n"
     )
     found = begin(text=text, loss=lambda trial: 1.0)
-    jobs = list(found.unfinished())  # none ends before the last was asked for
-    assert len(jobs) == len({job.key for job in jobs}) == 2
+    specs = list(found.unfinished())  # none ends before the last was asked for
+    assert len(specs) == len({spec.key for spec in specs}) == 2
 
 
 def test_a_constraint_drops_suggestions_and_counts_them(begin):
@@ -173,21 +173,21 @@ def test_a_constraint_drops_suggestions_and_counts_them(begin):
 
 def test_a_trial_that_failed_is_not_told_and_comes_again_with_the_next_run(begin):
     first = begin()
-    job = next(first.unfinished())
-    first.tell(job)  # it ended without a result
-    assert next(begin().unfinished()).trial == job.trial
+    spec = next(first.unfinished())
+    first.tell(spec)  # it ended without a result
+    assert next(begin().unfinished()).trial == spec.trial
 
 
 def test_a_trial_that_the_loop_gave_up_counts_as_its_untouched_model(begin, tmp_path):
     found = begin()
-    jobs = found.unfinished()
-    job = next(jobs)
-    journal = Journal(job.folder, None)
+    specs = found.unfinished()
+    spec = next(specs)
+    journal = Journal(spec.folder, None)
     for step, loss in ((0, 5.0), (1, 4.0)):
         journal.write("measure", step, query_loss=loss)
-    found.tell(job, died=True)  # its process died: it comes again
-    (job.folder / ERROR).write_text("the training loss is nan")
-    found.tell(job, died=False)
+    found.tell(spec, died=True)  # its process died: it comes again
+    (spec.folder / ERROR).write_text("the training loss is nan")
+    found.tell(spec, died=False)
     events = [json.loads(line) for line in (tmp_path / "study" / LOG_FILE).read_text().splitlines()]
     assert [event["value"] for event in events if "value" in event] == [5.0]
 

@@ -5,7 +5,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from orchestrator.config.sweep import Scheduler
 from orchestrator.training.record import STOPPED, Journal, ended, forget_stops, mark_stopped
-from orchestrator.training.spec import Job
+from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expand
 from orchestrator.tune.run import Past, _scheduler
 from tests.trials.test_expand import demo, grid
@@ -14,13 +14,13 @@ STEPS = (0, 4, 8)
 
 
 @pytest.fixture
-def jobs(tmp_path):
+def specs(tmp_path):
     """Trials of an earlier run that a scheduler ended, with losses 1, 2, 3 and 4 throughout."""
     found = []
     for trial in expand(demo(grid(seed=[1, 2, 3, 4]))):
         folder = tmp_path / trial.name
         folder.mkdir()
-        job = Job(
+        spec = TrialSpec(
             trial.name, trial.key, trial.config, tmp_path, "", tmp_path, tmp_path, "", folder,
             tmp_path,
         )  # fmt: skip
@@ -28,17 +28,17 @@ def jobs(tmp_path):
         for step in STEPS:
             journal.write("measure", step, query_loss=float(trial.config.seed))
         mark_stopped(folder, trial.key, {"type": "asha"})
-        found.append(job)
+        found.append(spec)
     return found
 
 
 @pytest.mark.parametrize(
     "chosen", [{"type": "asha", "reduction_factor": 2}, {"type": "median"}], ids=["asha", "median"]
 )
-def test_a_new_trial_is_judged_by_those_of_an_earlier_run(jobs, chosen):
+def test_a_new_trial_is_judged_by_those_of_an_earlier_run(specs, chosen):
     for loss, before, decision in (
-        (9.0, jobs, TrialScheduler.STOP),
-        (0.5, jobs, TrialScheduler.CONTINUE),
+        (9.0, specs, TrialScheduler.STOP),
+        (0.5, specs, TrialScheduler.CONTINUE),
         (9.0, [], TrialScheduler.CONTINUE),
     ):
         scheduler, new = _scheduler(Scheduler(grace_steps=4, **chosen), before), Past("new")
@@ -52,9 +52,9 @@ def test_a_new_trial_is_judged_by_those_of_an_earlier_run(jobs, chosen):
         assert scheduler.on_trial_result(Alone(), new, told) == decision
 
 
-def test_trials_that_another_scheduler_ended_go_on(jobs, tmp_path):
+def test_trials_that_another_scheduler_ended_go_on(specs, tmp_path):
     forget_stops(tmp_path, {"type": "asha"})
-    assert all(ended(job.folder, job.key) for job in jobs)
+    assert all(ended(spec.folder, spec.key) for spec in specs)
     forget_stops(tmp_path, {"type": "fifo"})
-    assert not any(ended(job.folder, job.key) for job in jobs)
+    assert not any(ended(spec.folder, spec.key) for spec in specs)
     assert not list(tmp_path.glob(f"*/{STOPPED}"))

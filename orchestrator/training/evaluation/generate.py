@@ -23,7 +23,7 @@ from orchestrator.training.device import Device
 from orchestrator.training.evaluation.metrics import TEXT_METRICS
 from orchestrator.training.evaluation.reward import rewards
 from orchestrator.training.record import SCORES
-from orchestrator.training.spec import Job, planned_steps
+from orchestrator.training.spec import TrialSpec, planned_steps
 from orchestrator.training.templates import text_after_answer
 from orchestrator.training.tokens import Tokens
 
@@ -40,7 +40,7 @@ def generated_scores(
     engine: Any,
     tokens: Tokens,
     rows: NDArray[np.int64],
-    job: Job,
+    spec: TrialSpec,
     device: Device,
     token_budget: int,
 ) -> pa.Table:
@@ -52,7 +52,7 @@ def generated_scores(
     Args:
         engine: DeepSpeed's; put back into training mode afterwards.
         rows: (n,) int64 rows of the token table.
-        job: its model folder has the tokenizer, its dataset the texts, its reward model scores.
+        spec: its model folder has the tokenizer, its dataset the texts, its reward model scores.
         token_budget: padded tokens in one forward pass.
 
     Returns:
@@ -60,11 +60,11 @@ def generated_scores(
         so are prediction and scores of a row whose answer was cut away, or whose prompt leaves the
         model no positions for max_new_tokens.
     """
-    wanted = job.config.evaluation.generate.metrics
-    messages = list(load_messages_of(job.dataset, rows))
+    wanted = spec.config.evaluation.generate.metrics
+    messages = list(load_messages_of(spec.dataset, rows))
     firsts = [
         next(place for place in range(1, len(turns), 2) if place not in unlearned)
-        for turns, unlearned in zip(messages, load_unlearned_of(job.dataset, rows), strict=True)
+        for turns, unlearned in zip(messages, load_unlearned_of(spec.dataset, rows), strict=True)
     ]
     prompts, references = (
         [
@@ -73,16 +73,16 @@ def generated_scores(
         ]
         for before in (1, 0)
     )
-    mine = _greedy_answers(engine, tokens, rows, job, device, token_budget)
+    mine = _greedy_answers(engine, tokens, rows, spec, device, token_budget)
     scores: dict[int, dict[str, Any]] = {
         place: {"prediction": answer} for place, answer in mine.items()
     }
     for name in TEXT_METRICS.keys() & set(wanted):
         for place, answer in mine.items():
             scores[place][name] = TEXT_METRICS[name](answer, references[place])
-    if job.reward_model is not None:
+    if spec.reward_model is not None:
         asked = [prompts[place] for place in mine]
-        found = rewards(job.reward_model, asked, list(mine.values()), token_budget, device)
+        found = rewards(spec.reward_model, asked, list(mine.values()), token_budget, device)
         for place, reward in zip(mine, found.tolist(), strict=True):
             scores[place]["reward"] = reward
     shares: list[dict[int, dict[str, Any]]] = [{}] * dist.get_world_size()
@@ -96,20 +96,25 @@ def generated_scores(
 
 
 def _greedy_answers(
-    engine: Any, tokens: Tokens, rows: NDArray[np.int64], job: Job, device: Device, budget: int
+    engine: Any,
+    tokens: Tokens,
+    rows: NDArray[np.int64],
+    spec: TrialSpec,
+    device: Device,
+    budget: int,
 ) -> dict[int, str]:
     """This rank's share of the answers, by their places in rows."""
     from transformers import AutoTokenizer
 
-    longest = job.config.evaluation.generate.max_new_tokens
-    tokenizer = AutoTokenizer.from_pretrained(job.model, trust_remote_code=False)
+    longest = spec.config.evaluation.generate.max_new_tokens
+    tokenizer = AutoTokenizer.from_pretrained(spec.model, trust_remote_code=False)
     prompts = [_prompt(tokens, row) for row in rows.tolist()]
     lengths = np.array([len(prompt) for prompt in prompts])
     limit = getattr(engine.module.config, "max_position_embeddings", None) or np.inf
     places = np.flatnonzero((lengths > 0) & (lengths + longest <= limit))
     if not len(places):
         return {}
-    ranks, tail = dist.get_world_size(), text_after_answer(job.config.model.template)
+    ranks, tail = dist.get_world_size(), text_after_answer(spec.config.model.template)
     settings = {
         "generation_config": _greedy(tokenizer, longest),
         # With weights in partitions no rank may stop while another still computes.

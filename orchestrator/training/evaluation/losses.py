@@ -21,7 +21,7 @@ from orchestrator.training.device import Device
 from orchestrator.training.evaluation.generate import generated_scores
 from orchestrator.training.losses import token_losses
 from orchestrator.training.record import generation_table, loss_table
-from orchestrator.training.spec import Inputs, Job
+from orchestrator.training.spec import Inputs, TrialSpec
 from orchestrator.training.tokens import Tokens
 
 BASELINE_VERSION = 1
@@ -33,14 +33,14 @@ class Measures:
 
     def __init__(
         self,
-        job: Job,
+        spec: TrialSpec,
         inputs: Inputs,
         tokens: Tokens,
         engine: Any,
         device: Device,
         budget: TokenBudget,
     ) -> None:
-        self._job = job
+        self._spec = spec
         self._inputs = inputs
         self._tokens = tokens
         self._engine = engine
@@ -74,17 +74,17 @@ class Measures:
         Returns:
             (a table of `GENERATIONS`, the mean of each metric and set, as `<set>_<metric>`).
         """
-        sets, job = self._inputs.sets, self._job
+        sets, spec = self._inputs.sets, self._spec
         every = np.concatenate(list(sets.values()))
         scores = generated_scores(
-            self._engine, self._tokens, every, job, self._device, self._budget.tokens
+            self._engine, self._tokens, every, spec, self._device, self._budget.tokens
         )
         tables, means, first = [], {}, 0
         for name, rows in sets.items():
             part = scores.slice(first, len(rows))
             first += len(rows)
             tables.append(generation_table(step, name, rows, part, self._inputs))
-            for metric in job.config.evaluation.generate.metrics:
+            for metric in spec.config.evaluation.generate.metrics:
                 mean = pc.mean(part[metric]).as_py()
                 if mean is not None:
                     means[f"{name}_{metric}"] = mean
@@ -96,17 +96,17 @@ class Measures:
 
     def _untouched(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Losses before the first step: a new adapter changes nothing, 4-bit weights do."""
-        model = self._job.config.model
+        model = self._spec.config.model
         key = {
             "version": BASELINE_VERSION,
-            "model": self._job.model_digest,
-            "tokens": self._job.tokens_digest,
+            "model": self._spec.model_digest,
+            "tokens": self._spec.tokens_digest,
             "set": name,
             "precision": self._device.precision,
             "device": self._device.torch_device.type,
             "four_bits": isinstance(model.adapter, Lora) and model.adapter.type == "qlora",
         }
-        path = self._job.store / "baseline" / key_digest(key)[:16]
+        path = self._spec.store / "baseline" / key_digest(key)[:16]
         # One rank looks, so that all ranks take the same branch.
         rank = dist.get_rank()
         found = [sound(path) if rank == 0 else None]
@@ -115,7 +115,7 @@ class Measures:
             return np.load(path / "losses.npy", allow_pickle=False)
         losses = self._losses(rows)
         if rank == 0:
-            build(self._job.store, "baseline", key, lambda to: np.save(to / "losses.npy", losses))
+            build(self._spec.store, "baseline", key, lambda to: np.save(to / "losses.npy", losses))
         return losses
 
 

@@ -30,32 +30,32 @@ LONGEST = 175  # so that some answers are cut away
 METRICS = [*TEXT_METRICS, "reward"]
 
 
-def _generate(rank, job, ranks, port):
+def _generate(rank, spec, ranks, port):
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), OMP_NUM_THREADS="1",
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
     )  # fmt: skip
     init_distributed(gpu=False)
     device = pick_device("float32", gpu=False)
-    model = AutoModelForCausalLM.from_pretrained(job.model)
-    engine = build_engine(model, job.config.training, device, job.config.seed)
-    tokens = token_table.load(job.tokens)
+    model = AutoModelForCausalLM.from_pretrained(spec.model)
+    engine = build_engine(model, spec.config.training, device, spec.config.seed)
+    tokens = token_table.load(spec.tokens)
     table = generated_scores(
-        engine, tokens, ROWS, job, device, job.config.training.micro_batch_tokens
+        engine, tokens, ROWS, spec, device, spec.config.training.micro_batch_tokens
     )
     assert engine.module.training
-    pq.write_table(table, job.folder / f"{rank}.parquet")
+    pq.write_table(table, spec.folder / f"{rank}.parquet")
     leave_distributed()  # gloo's threads may outlive the interpreter, and abort it
 
 
-def generate(job, ranks, reward_model=None):
+def generate(spec, ranks, reward_model=None):
     """The table of each rank."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    job = replace(job, reward_model=reward_model)
-    mp.spawn(_generate, args=(job, ranks, port), nprocs=ranks)
-    return [pq.read_table(job.folder / f"{rank}.parquet").to_pydict() for rank in range(ranks)]
+    spec = replace(spec, reward_model=reward_model)
+    mp.spawn(_generate, args=(spec, ranks, port), nprocs=ranks)
+    return [pq.read_table(spec.folder / f"{rank}.parquet").to_pydict() for rank in range(ranks)]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def one_by_one(shared, short_tokens):
 def test_batched_greedy_answers_and_their_scores_equal_a_plain_loop_on_any_number_of_ranks(
     make_job, shared, short_tokens, one_by_one, reward_model, ranks, zero_stage, budget
 ):
-    job = make_job(
+    spec = make_job(
         ROWS,
         training={"micro_batch_tokens": budget, "zero_stage": zero_stage},
         evaluation={
@@ -122,7 +122,7 @@ def test_batched_greedy_answers_and_their_scores_equal_a_plain_loop_on_any_numbe
             }
         },
     )
-    tables = generate(replace(job, tokens=short_tokens), ranks, reward_model)
+    tables = generate(replace(spec, tokens=short_tokens), ranks, reward_model)
     assert all(table == tables[0] for table in tables)
     found = tables[0]
     assert list(found) == SCORED.names
@@ -154,8 +154,8 @@ def test_metrics_not_asked_for_and_prompts_without_room_for_an_answer_are_null(
     config = json.loads((narrow / "config.json").read_text())
     (narrow / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 160}))
     generation = {"every": 1, "max_new_tokens": NEW_TOKENS, "metrics": ["exact_match"]}
-    job = make_job(ROWS, evaluation={"generate": generation})
-    (found,) = generate(replace(job, tokens=short_tokens, model=narrow), 1)
+    spec = make_job(ROWS, evaluation={"generate": generation})
+    (found,) = generate(replace(spec, tokens=short_tokens, model=narrow), 1)
     table = token_table.load(short_tokens)
     prompts = table.lengths[ROWS] - table.answer_counts(ROWS)
     fits = prompts <= 160 - NEW_TOKENS
