@@ -160,7 +160,8 @@ def arrange(  # noqa: PLR0913, PLR0917  (typer reads the options from the signat
 @app.command()
 def verify(folder: StudyFolder) -> None:
     """Prove from the files that every trial was fed its plan."""
-    from orchestrator.verify import Stopped, verify_study
+    from orchestrator.training.outcome import Outcome
+    from orchestrator.verify import verify_study
 
     console = Console(highlight=False)
     bad = 0
@@ -168,8 +169,8 @@ def verify(folder: StudyFolder) -> None:
         if isinstance(found, UserError):
             bad += 1
             console.print(f"[red]  wrong[/] {_escaped(str(found))}", soft_wrap=True)
-        elif isinstance(found, Stopped):
-            told = f"after step {found.step}: a scheduler ended it, there is no certificate"
+        elif isinstance(found, Outcome):
+            told = f"after step {found.last_step}: a scheduler ended it, there is no certificate"
             console.print(f"[yellow]stopped[/] {name}  {told}", soft_wrap=True)
         else:
             console.print(f"[green] proved[/] {name}  order {found}", soft_wrap=True)

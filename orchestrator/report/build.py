@@ -32,6 +32,7 @@ from orchestrator.report.read import StudyRecord, Trial, read_study
 from orchestrator.report.reproduce import check_table, claim_checks
 from orchestrator.report.sudden import sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, step_table, summary_table, task_table
+from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER
 
 
 def build_report(study_dir: Path) -> Path:
@@ -54,7 +55,7 @@ def build_report(study_dir: Path) -> Path:
         "train_loss": [panel for panel in [train_panel(arms)] if panel.lines],
         "plan_distance": distance_panels(arms),
     }
-    figures_dir = study_dir / "report" / "figures"
+    figures_dir = study_dir / REPORT_FOLDER / FIGURES_FOLDER
     figures_dir.mkdir(parents=True, exist_ok=True)
     for name, panels in figures.items():
         if panels:
@@ -79,7 +80,7 @@ def build_report(study_dir: Path) -> Path:
         library=get_plotlyjs(),
         picker=pick_task(arms),
     )
-    path = study_dir / "report" / "index.html"
+    path = study_dir / REPORT_FOLDER / PAGE_FILE
     path.write_text(page, encoding="utf-8")
     return path
 

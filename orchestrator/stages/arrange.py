@@ -23,21 +23,10 @@ from orchestrator.data.dataset import load_messages_of, load_unlearned_of
 from orchestrator.errors import DataError
 from orchestrator.stages.pool import Pool
 from orchestrator.storage.artifacts import Artifact, replacing, write_text
+from orchestrator.storage.files import PLAN_SCHEMA
 
 ARRANGE_VERSION = 2
-PLAN_FILE = "plan.parquet"
 FORMATS = ("ids", "jsonl")  # in which another trainer can read an order
-PLAN = pa.schema(
-    [
-        ("position", pa.int64()),
-        ("row", pa.int64()),
-        ("id", pa.string()),
-        ("task", pa.string()),
-        ("turn", pa.int64()),
-        ("unit", pa.int64()),
-        ("distance", pa.float64()),
-    ]
-)
 
 
 class LazySpace:
@@ -136,7 +125,9 @@ def plan_table(plan: Plan, ids: pa.ChunkedArray, tasks: pa.ChunkedArray) -> pa.T
         "unit": plan.unit,
         "distance": pa.array(plan.distance, mask=np.isnan(plan.distance)),
     }
-    return pa.table(columns, schema=PLAN.with_metadata({"note": plan.note} if plan.note else {}))
+    return pa.table(
+        columns, schema=PLAN_SCHEMA.with_metadata({"note": plan.note} if plan.note else {})
+    )
 
 
 def write_order(plan: Path, form: str | None, dataset: Path | None) -> None:

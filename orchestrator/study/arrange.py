@@ -12,7 +12,8 @@ from orchestrator.core.plan import Plan
 from orchestrator.errors import UserError
 from orchestrator.host.folders import check_place, check_written
 from orchestrator.screen import Screen, quiet_streams
-from orchestrator.stages.arrange import PLAN_FILE, write_order
+from orchestrator.stages.arrange import write_order
+from orchestrator.storage.files import PLAN_FILE
 from orchestrator.storage.remote import check_remote_store
 from orchestrator.study.cluster import cluster, joins, threads
 from orchestrator.study.local import check_all_fetched, check_models_here

@@ -18,7 +18,6 @@ from orchestrator.core.plan import Plan
 from orchestrator.screen import Screen
 from orchestrator.stages.arrange import (
     ARRANGE_VERSION,
-    PLAN_FILE,
     arranges_vectors,
     looks_at_vectors,
     make_plan,
@@ -39,17 +38,25 @@ from orchestrator.stages.embed import (
     embedded_rows,
     tell_resolution,
 )
-from orchestrator.stages.measures import MEASURES_FILE, load_bigrams, write_measures
+from orchestrator.stages.measures import load_bigrams, write_measures
 from orchestrator.stages.near_duplicates import build_near_duplicates
 from orchestrator.stages.neighbours import End, build_neighbours, load_space
 from orchestrator.stages.pool import Pool, build_clusters, load_pool
 from orchestrator.stages.search import PoolSpace
 from orchestrator.storage.artifacts import Artifact, key_digest
+from orchestrator.storage.files import (
+    ERROR_FILE,
+    JOURNAL_FILE,
+    MEASURES_FILE,
+    PLAN_FILE,
+    RESULT_FILE,
+    STOPPED_FILE,
+)
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
 from orchestrator.study.shared import Shared
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
-from orchestrator.training.record import ERROR, JOURNAL, RESULT, STOPPED, TRAIN_VERSION, ended
-from orchestrator.training.spec import TrialSpec
+from orchestrator.training.outcome import ended
+from orchestrator.training.spec import TRAIN_VERSION, TrialSpec
 from orchestrator.trials import Trial
 
 
@@ -117,7 +124,12 @@ class Pipeline:
             return
         # What an earlier attempt or another configuration left, unless it continues.
         continues = keep_checkpoints_of(spec.folder, spec.key)
-        stale_files = (RESULT, ERROR, STOPPED, *(() if continues else (JOURNAL,)))
+        stale_files = (
+            RESULT_FILE,
+            ERROR_FILE,
+            STOPPED_FILE,
+            *(() if continues else (JOURNAL_FILE,)),
+        )
         for stale in stale_files:
             (spec.folder / stale).unlink(missing_ok=True)
         plan = self.write_plan(trial.config, spec.folder)
