@@ -264,12 +264,11 @@ def _print_error(text: str) -> None:
 def _print_plan(study: Study) -> None:
     from orchestrator.config.layout import Layout
     from orchestrator.estimate import print_plan
-    from orchestrator.host.folders import check_place
-    from orchestrator.study.local import check_models_here
+    from orchestrator.study.checks import check_here
     from orchestrator.trials import expansion
 
-    check_place(Layout.of(study), starts_ray=not os.environ.get("RAY_ADDRESS"))
-    check_models_here(expansion(study).trials)
+    starts_ray = not os.environ.get("RAY_ADDRESS")
+    check_here(Layout.of(study), expansion(study).trials, starts_ray=starts_ray)
     # Lines of a file are not folded to the width of a terminal.
     print_plan(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
 

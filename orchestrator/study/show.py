@@ -15,11 +15,10 @@ from orchestrator import models
 from orchestrator.config import Study, TrialConfig
 from orchestrator.config.layout import Layout
 from orchestrator.data.dataset import SPLITS, load_messages_of, load_unlearned_of, name_of
-from orchestrator.host.folders import check_place
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.dataset import dataset_spec
 from orchestrator.storage.remote import ArtifactStore, check_remote_store
-from orchestrator.study.local import check_models_here
+from orchestrator.study.checks import check_here
 from orchestrator.study.shared import Shared
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
@@ -44,8 +43,7 @@ def show_rows(study: Study, rows: int) -> bool:
             or a place that cannot be written.
     """
     layout, trials = Layout.of(study), expand(study)
-    check_place(layout, starts_ray=False)
-    check_models_here(trials)
+    check_here(layout, trials, starts_ray=False)
     if study.remote_store:
         check_remote_store(study.remote_store)
     configs = {
