@@ -69,6 +69,12 @@ class Trial:
         return (str(self.config.get("seed", 0)), *swept)
 
     @property
+    def arrangement(self) -> dict[str, Any]:
+        """The section `arrangement` of the configuration; empty if the trial left none."""
+        section: dict[str, Any] = self.config.get("arrangement", {})
+        return section
+
+    @property
     def finished(self) -> bool:
         return self.summary["status"] == FINISHED
 

@@ -35,4 +35,6 @@ def arrange(request: Request) -> Plan:
     return folded.take(np.argsort(layer, kind="stable"))
 
 
-METHOD = Method(arrange, reads=READS | {"measure"}, options={"folds": 3})
+METHOD = Method(
+    arrange, reads=READS | {"measure"}, distance="Measure {measure}", options={"folds": 3}
+)

@@ -36,4 +36,4 @@ def measured(request: Request) -> NDArray[np.float64]:
     return kl_scores(*request.bigrams())
 
 
-METHOD = Method(arrange, reads=READS | {"measure"})
+METHOD = Method(arrange, reads=READS | {"measure"}, distance="Measure {measure}")

@@ -65,4 +65,6 @@ def _first_repeat(heads: NDArray[np.int64]) -> int:
     return int(np.argmax(repeated))
 
 
-METHOD = Method(arrange, reads=frozenset({"granularity"}))
+METHOD = Method(
+    arrange, reads=frozenset({"granularity"}), distance="Negative cosine to the choosing query"
+)

@@ -79,6 +79,9 @@ class Method:
             Others are refused in a study, so that no setting is without effect unseen.
         embeds: whether it looks at vectors or distances.
         deals: whether it deals from `Request.groups`, so that it needs tasks or clusters.
+        distance: what the distances of its plans are, the title of their axis; plans whose titles
+            are equal share an axis. `{measure}` and other keys of the section in braces stand for
+            their values. Empty where its plans have no distances.
         options: its own settings under `arrangement.options`, with their defaults.
     """
 
@@ -86,4 +89,5 @@ class Method:
     reads: frozenset[str] = frozenset()
     embeds: bool = True
     deals: bool = False
+    distance: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -196,4 +196,5 @@ METHOD = Method(
     reads=frozenset(
         {"granularity", "selection", "order", "turns", "turn_window", "cut", "within_turn", "arm"}
     ),
+    distance="Negative cosine to the choosing query",
 )
