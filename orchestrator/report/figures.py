@@ -8,8 +8,8 @@ from functools import reduce
 
 import numpy as np
 
-from orchestrator.core.analysis import Floats, Steps
 from orchestrator.core.arrangements import find_method
+from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.report.arms import Arm
 from orchestrator.report.read import Trial
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from orchestrator.config.claim import Claim
 from orchestrator.config.faults import explain
 from orchestrator.config.strict_yaml import parse
-from orchestrator.core.analysis import Floats, Steps, TaskCurves, set_curve, task_curves
+from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves, set_curve, task_curves
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.data.instance import UNLABELLED
 from orchestrator.errors import DataError
