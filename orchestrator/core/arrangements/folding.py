@@ -35,4 +35,10 @@ def arrange(request: Request) -> Plan:
     return folded.take(np.argsort(layer, kind="stable"))
 
 
-METHOD = Method(arrange, reads=READS | {"measure"}, needs=measure_needs, options={"folds": 3})
+METHOD = Method(
+    arrange,
+    reads=READS | {"measure"},
+    needs=measure_needs,
+    distance="Measure {measure}",
+    options={"folds": 3},
+)

@@ -41,4 +41,6 @@ def measure_needs(settings: Settings) -> Needs:
     return Needs(bigrams=settings.measure == "bigram_kl")
 
 
-METHOD = Method(arrange, reads=READS | {"measure"}, needs=measure_needs)
+METHOD = Method(
+    arrange, reads=READS | {"measure"}, needs=measure_needs, distance="Measure {measure}"
+)

@@ -64,5 +64,8 @@ def _first_repeat(heads: NDArray[np.int64]) -> int:
 
 
 METHOD = Method(
-    arrange, reads=frozenset({"granularity"}), needs=lambda settings: Needs(ends=("near",))
+    arrange,
+    reads=frozenset({"granularity"}),
+    needs=lambda settings: Needs(ends=("near",)),
+    distance="Negative cosine to the choosing query",
 )

@@ -99,6 +99,9 @@ class Method:
         embeds: whether it looks at vectors or distances.
         needs: what else has to be made for it under given settings.
         deals: whether it deals from `Request.groups`, so that it needs tasks or clusters.
+        distance: what the distances of its plans are, the title of their axis; plans whose titles
+            are equal share an axis. `{measure}` and other keys of the section in braces stand for
+            their values. Empty where its plans have no distances.
         options: its own settings under `arrangement.options`, with their defaults.
     """
 
@@ -107,4 +110,5 @@ class Method:
     embeds: bool = True
     needs: Callable[[Settings], Needs] = needs_nothing
     deals: bool = False
+    distance: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)

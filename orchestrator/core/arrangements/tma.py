@@ -213,4 +213,5 @@ METHOD = Method(
         {"granularity", "selection", "order", "turns", "turn_window", "cut", "within_turn", "arm"}
     ),
     needs=needs,
+    distance="Negative cosine to the choosing query",
 )
