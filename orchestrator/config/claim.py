@@ -37,7 +37,7 @@ class Claim(Section):
     # loss falls (early), sudden drops (drops), the nine measures (measures), prediction.
     kind: Literal["order", "early", "drops", "measures", "prediction"] = "order"
     # Of an order, as the paper expects them: the lowest loss first. An arm is all trials that
-    # differ in their seed alone; `orchestrator plan` shows its name.
+    # differ in their seed alone; `orchestrator estimate` shows its name.
     arms: list[str] = []
     figures: list[Figure] = []  # what `orchestrator reproduce` compares with
 

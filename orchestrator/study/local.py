@@ -1,7 +1,7 @@
 """What can be known to be wrong with a study from this machine alone, in seconds.
 
-`orchestrator plan` and `orchestrator run` ask the same: no network is used, no engine is started,
-and nothing is written. What needs one of them, `preflight` and `cluster` tell.
+`orchestrator estimate` and `orchestrator run` ask the same: no network is used, no engine is
+started, and nothing is written. What needs one of them, `preflight` and `cluster` tell.
 """
 
 from __future__ import annotations
