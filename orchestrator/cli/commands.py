@@ -49,7 +49,7 @@ def run(
     """Run a study, or finish what an earlier run of it left."""
     loaded = load(study, overlays, settings, output)
     if dry_run:
-        _print_plan(loaded)
+        _print_estimate(loaded)
         return
     from orchestrator.study.run import run_study
 
@@ -58,14 +58,17 @@ def run(
 
 
 @app.command()
-def plan(
+def estimate(
     study: StudyFile,
     overlays: Overlays = None,
     settings: Settings = None,
     output: Output = None,
 ) -> None:
     """Show the trials of a study and what they will cost, before anything runs."""
-    _print_plan(load(study, overlays, settings, output))
+    _print_estimate(load(study, overlays, settings, output))
+
+
+app.command("plan", hidden=True)(estimate)  # its other name, beside which --help shows only one
 
 
 @app.command()
@@ -261,7 +264,7 @@ def _print_error(text: str) -> None:
     Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(text)}", soft_wrap=True)
 
 
-def _print_plan(study: Study) -> None:
+def _print_estimate(study: Study) -> None:
     from orchestrator.config.layout import Layout
     from orchestrator.estimate import print_plan
     from orchestrator.study.checks import check_here
