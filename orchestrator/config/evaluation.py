@@ -25,10 +25,14 @@ else:  # mypy takes no names out of a table
 class Generation(Section):
     """Greedy answers to the test prompts, and how they are scored."""
 
-    every: Every | None = None  # null: never; else step 0 and the last too
+    every: Every | None = None
+    """As of `evaluation.every`; null: never."""
     metrics: Annotated[list[Metric], Field(min_length=1)] = ["rouge1", "rougeL", "exact_match"]
+    """What an answer is scored by."""
     max_new_tokens: PositiveInt = 64
-    reward_model: str | None = None  # a model name as in `model.name`, for the metric `reward`
+    """Tokens of an answer, at most."""
+    reward_model: str | None = None
+    """A model name as in `model.name`, for the metric reward."""
 
     @model_validator(mode="after")
     def _reward_has_a_model(self) -> Generation:
@@ -43,9 +47,15 @@ class Generation(Section):
 
 
 class Evaluation(Section):
-    every: Every = 10  # optimizer steps; step 0 and the last are always measured
-    measures: bool = True  # the similarity measures of each plan at the same steps
+    """When the test losses are measured, and what besides."""
+
+    every: Every = 10
+    """So many optimizer steps apart, a list of steps, or dense_start: 1, 2, 5, 10, 20, 50, ...;
+    step 0 and the last are always measured."""
+    measures: bool = True
+    """The similarity measures of each plan at the same steps."""
     generate: Generation = Generation()
+    """Answers to the test prompts."""
 
 
 def scheduled_steps(every: Every, steps: int) -> list[int]:

@@ -9,8 +9,8 @@ from itertools import chain
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.schema import TrialConfig
-from orchestrator.core.analysis import TaskCurves
-from orchestrator.core.comparison import FEWEST_TASKS, Comparison
+from orchestrator.core.statistics.analysis import TaskCurves
+from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison
 from orchestrator.report.arms import (
     Arm,
     area,

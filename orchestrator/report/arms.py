@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from orchestrator.core.analysis import Floats, Steps, TaskCurves, area_under_curve
+from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves, area_under_curve
 from orchestrator.report.read import Trial
 
 Value = TypeVar("Value")

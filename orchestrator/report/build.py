@@ -8,7 +8,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from orchestrator.core.comparison import FEWEST_TASKS
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.answer import answer_question
 from orchestrator.report.arithmetic import arithmetic_notes
 from orchestrator.report.arms import Arm, group_arms, unit_of

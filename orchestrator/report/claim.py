@@ -12,7 +12,7 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 
 from orchestrator.config.claim import Claim
-from orchestrator.core.comparison import FEWEST_TASKS
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.answer import (
     Answer,
     answer_best,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.core.analysis import Steps, TaskCurves
-from orchestrator.core.comparison import Comparison, compare_arms
+from orchestrator.core.statistics.analysis import Steps, TaskCurves
+from orchestrator.core.statistics.comparison import Comparison, compare_arms
 from orchestrator.report.arms import Arm, stack, unit_of
 from orchestrator.report.read import Trial
 

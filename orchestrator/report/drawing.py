@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.core.analysis import Floats, Steps
+from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.report.arms import Arm
 from orchestrator.report.figures import Line, Panel
 

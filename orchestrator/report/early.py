@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.core.analysis import (
+from orchestrator.core.statistics.analysis import (
     Floats,
     Steps,
     elbow,
@@ -15,7 +15,7 @@ from orchestrator.core.analysis import (
     steps_to_fraction,
     worst_rise,
 )
-from orchestrator.core.comparison import Verdict, compare_with_start
+from orchestrator.core.statistics.comparison import Verdict, compare_with_start
 from orchestrator.report.arms import Arm, stack
 from orchestrator.report.figures import SETS
 from orchestrator.report.tables import Cell, Table

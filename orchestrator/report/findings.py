@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import binomtest, norm
 
-from orchestrator.core.analysis import steps_to_fraction
-from orchestrator.core.comparison import compare_arms, compare_with_start
 from orchestrator.core.measures import MEASURES
+from orchestrator.core.statistics.analysis import steps_to_fraction
+from orchestrator.core.statistics.comparison import compare_arms, compare_with_start
 from orchestrator.report.answer import limits
 from orchestrator.report.arms import Arm, stack, unit_of
 from orchestrator.report.measures import correlation_table

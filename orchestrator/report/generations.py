@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow.compute as pc
 
-from orchestrator.core.analysis import Floats, Steps, set_curve
+from orchestrator.core.statistics.analysis import Floats, Steps, set_curve
 from orchestrator.core.text_metrics import score_titles
 from orchestrator.report.arms import Arm
 from orchestrator.report.figures import SETS, STEP, Panel, mean_line, panel_of

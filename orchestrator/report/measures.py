@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.core.analysis import TaskCurves
-from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.core.measures import MEASURES
-from orchestrator.core.prediction import rank_correlation
+from orchestrator.core.statistics.analysis import TaskCurves
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
+from orchestrator.core.statistics.prediction import rank_correlation
 from orchestrator.report.arms import Arm, mean_curves, query_curves, stack
 from orchestrator.report.figures import STEP, Panel, mean_line, panel_of
 from orchestrator.report.tables import Cell, Table

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from plotly.subplots import make_subplots
 
-from orchestrator.core.analysis import Floats, Steps, TaskCurves
+from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves
 from orchestrator.report.arms import Arm, mean_curves, query_curves, unit_of
 from orchestrator.report.drawing import lay_out, save_png, to_html, trace
 from orchestrator.report.figures import STEP, Panel, mean_line, panel_of

@@ -1,4 +1,4 @@
-"""Does similarity predict loss? The section on claim 8 (`core.prediction`)."""
+"""Does similarity predict loss? The section on claim 8 (`core.statistics.prediction`)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.core.analysis import Floats, Steps
-from orchestrator.core.comparison import FEWEST_TASKS
-from orchestrator.core.prediction import (
+from orchestrator.core.statistics.analysis import Floats, Steps
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
+from orchestrator.core.statistics.prediction import (
     FEWEST,
     Forecast,
     fit_monotone,

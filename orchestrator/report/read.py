@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from orchestrator.config.claim import Claim
 from orchestrator.config.faults import explain
 from orchestrator.config.strict_yaml import parse
-from orchestrator.core.analysis import Floats, Steps, TaskCurves, set_curve, task_curves
+from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves, set_curve, task_curves
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.data.instance import UNLABELLED
 from orchestrator.errors import DataError
@@ -74,6 +74,12 @@ class Trial:
         """The study's seed and all others that were swept, such as `data.pool.seed`."""
         swept = [value for key, value in self.summary.items() if key.endswith(".seed")]
         return (str(self.config.get("seed", 0)), *swept)
+
+    @property
+    def arrangement(self) -> dict[str, Any]:
+        """The section `arrangement` of the configuration; empty if the trial left none."""
+        section: dict[str, Any] = self.config.get("arrangement", {})
+        return section
 
     @property
     def finished(self) -> bool:

@@ -1,17 +1,20 @@
-"""Sudden drops of a task's loss, set against the arrival of its nearest rows (`core.drops`)."""
+"""Sudden drops of a task's loss, set against the arrival of its nearest rows.
+
+What counts as a drop stands in `core.statistics.drops`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.core.drops import (
+from orchestrator.core.statistics.drops import (
     FEWEST_INTERVALS,
     FEWEST_TASKS,
     Fall,
     coincidence,
     largest_fall,
 )
-from orchestrator.core.drops import sudden_drops as find_drops
+from orchestrator.core.statistics.drops import sudden_drops as find_drops
 from orchestrator.report.arms import stack
 from orchestrator.report.read import Trial
 from orchestrator.report.tables import Cell, Table

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from orchestrator.core.analysis import area_under_curve, set_curve, steps_to_fraction
+from orchestrator.core.statistics.analysis import area_under_curve, set_curve, steps_to_fraction
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.report.read import journal_curves
 from orchestrator.storage.artifacts import write_text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.core.analysis import area_under_curve
-from orchestrator.core.comparison import Comparison
+from orchestrator.core.statistics.analysis import area_under_curve
+from orchestrator.core.statistics.comparison import Comparison
 from orchestrator.report.arms import Arm, common_ground, query_curves
 from orchestrator.report.contrast import Contrast
 from orchestrator.report.read import Trial

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core.comparison import Comparison
+from orchestrator.core.statistics.comparison import Comparison
 
 MISSING = "–"
 MINUS = "\N{MINUS SIGN}"

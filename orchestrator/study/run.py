@@ -17,7 +17,6 @@ from rich.markup import escape
 from orchestrator import provenance
 from orchestrator.config import Study, TrialConfig, dump_yaml
 from orchestrator.config.layout import Layout
-from orchestrator.host.folders import check_place
 from orchestrator.report.build import build_report
 from orchestrator.report.summary import (
     screen_table,
@@ -39,16 +38,8 @@ from orchestrator.storage.files import (
     TRIALS_FOLDER,
 )
 from orchestrator.storage.lock import locked
-from orchestrator.study.checks import check_models, check_settings, check_templates, model_folders
-from orchestrator.study.cluster import (
-    check_kept,
-    check_storage,
-    cluster,
-    describe_cluster,
-    joins,
-    threads,
-)
-from orchestrator.study.machines import check_resources, fleet
+from orchestrator.study.checks import check_before_ray, check_fetched, check_with_ray
+from orchestrator.study.cluster import cluster, describe_cluster, joins, threads
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.tracking import (
     Record,
@@ -64,7 +55,7 @@ from orchestrator.training.journal import precision_of
 from orchestrator.training.outcome import FAILED, forget_stops, read_outcome
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Expansion, Trial, expansion
-from orchestrator.tune.optuna import Suggestions, check_search
+from orchestrator.tune.optuna import Suggestions
 from orchestrator.tune.run import INTERRUPTED, KnownTrials, run_trials
 
 # Of a trial, for MLflow, beside its tables.
@@ -83,12 +74,8 @@ def run_study(study: Study) -> bool:
             process works in the study's folder.
     """
     expanded = expansion(study)
-    check_search(study)
     layout = Layout.of(study)
-    check_kept(layout.output, "--output /shared/outputs")
-    check_kept(layout.store, "--set store=/shared/store")
-    check_place(layout, starts_ray=not joins())
-    check_settings(expanded.trials, layout.store, study.remote_store)
+    check_before_ray(study, expanded.trials, layout)
     log = layout.folder / "logs" / "run.log"
     with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:
         run = Run(study, expanded, layout, screen)
@@ -122,9 +109,7 @@ class Run:
             pipeline.read_data(self.trials)  # what is wrong with it is told before Ray starts
         line = screen.line("ray")
         with cluster(threads(study, self.trials)):
-            if found := fleet():
-                check_resources(study, self.trials, found)
-            check_storage([layout.output, layout.store], model_folders(self.trials))
+            check_with_ray(study, self.trials, layout)
             line.done(describe_cluster())
             pipeline.read_data(self.trials)
             write_text(layout.folder / STUDY_FILE, dump_yaml(study))
@@ -132,8 +117,7 @@ class Run:
             configs = [trial.config for trial in self.trials]
             with pipeline.fetching_models(configs, training=True):
                 concurrent = study.sweep.max_concurrent
-                check_models(configs, pipeline.shared.model_folder, screen, concurrent)
-                check_templates(configs, pipeline.shared.model_folder, screen)
+                check_fetched(configs, pipeline.shared.model_folder, screen, concurrent)
                 if study.sweep.search:
                     self.trials = []  # they were examples: the search chooses its own
                 specs = pipeline.prepare(self.trials) if self.trials else []

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.core.analysis import TaskCurves
+from orchestrator.core.statistics.analysis import TaskCurves
 from orchestrator.report.arms import group_arms, query_curves, stack
 from orchestrator.report.contrast import contrast, contrast_arms
 from orchestrator.report.figures import loss_panels

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from orchestrator.config.claim import Claim
-from orchestrator.core.analysis import TaskCurves
-from orchestrator.core.comparison import FEWEST_TASKS
+from orchestrator.core.statistics.analysis import TaskCurves
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.errors import DataError
 from orchestrator.report.answer import answer_best
 from orchestrator.report.arms import group_arms

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from orchestrator.config.claim import Claim
-from orchestrator.core.comparison import FEWEST_TASKS
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.arms import group_arms
 from orchestrator.report.claim import answer_claim
 from tests.report.test_sections import long_smooth, planted, trial_of

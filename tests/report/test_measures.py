@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.core.measures import MEASURES
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.arms import group_arms
 from orchestrator.report.measures import correlation_table, measure_panels
 from orchestrator.report.read import Trial

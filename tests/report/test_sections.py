@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.core.measures import MEASURES
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.arms import group_arms
 from orchestrator.report.early import early_table, set_table
 from orchestrator.report.picker import pick_task

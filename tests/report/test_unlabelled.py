@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.config.claim import Claim
-from orchestrator.core.comparison import FEWEST_TASKS
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.data.instance import UNLABELLED
 from orchestrator.report.answer import answer_question
 from orchestrator.report.arms import group_arms
