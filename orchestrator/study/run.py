@@ -42,10 +42,10 @@ from orchestrator.study.checks import check_before_ray, check_fetched, check_wit
 from orchestrator.study.cluster import cluster, describe_cluster, joins, threads
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.tracking import (
+    Backlog,
     Record,
     SystemSampler,
     Tracker,
-    Unsent,
     certificate,
     describe,
     finished,
@@ -180,7 +180,7 @@ class Run:
         line.done(_shown(tracker.address), mark="later" if unsent else "done")
         self._print_end(rows, report, unsent)
 
-    def _print_end(self, rows: list[dict[str, Any]], report: Path, unsent: Unsent | None) -> None:
+    def _print_end(self, rows: list[dict[str, Any]], report: Path, unsent: Backlog | None) -> None:
         """The table, what failed, and where to look next."""
         self.screen.print()
         self.screen.print(screen_table(rows))

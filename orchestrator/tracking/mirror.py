@@ -24,7 +24,7 @@ from orchestrator.storage.files import LOSSES_FILE, MODEL_FOLDER, RESULT_FILE
 from orchestrator.tracking.experiment import connect
 from orchestrator.tracking.record import PARENT, SETTING, SUPERSEDED, Record, RunRecord
 from orchestrator.tracking.registry import register
-from orchestrator.tracking.state import State
+from orchestrator.tracking.state import SyncState
 from orchestrator.tracking.task_losses import draw_task_losses
 from orchestrator.training.journal import JournalTail
 
@@ -40,7 +40,7 @@ class Mirror:
 
     def __init__(self, study_folder: Path) -> None:
         self._folder = study_folder
-        self._states: dict[str, State] = {}
+        self._states: dict[str, SyncState] = {}
         self._client: MlflowClient | None = None
         self._runs: dict[str, Run] = {}  # by key, also of trials that a search has yet to choose
         self._experiment = ""
@@ -75,7 +75,7 @@ class Mirror:
             for run in record.runs:
                 state = self._states.get(run.key)
                 if state is None:
-                    state = State(JournalTail(self._folder / run.folder))
+                    state = SyncState(JournalTail(self._folder / run.folder))
                     self._states[run.key] = state
                 if state.settled != run:
                     state.look(run, self._folder)
@@ -142,7 +142,7 @@ class Mirror:
             client.log_inputs(state.run_id, [DatasetInput(entity, context)])
         state.opened = True
 
-    def _recall(self, client: MlflowClient, state: State, run: Run) -> None:
+    def _recall(self, client: MlflowClient, state: SyncState, run: Run) -> None:
         """Ask MLflow what it has of a run that an earlier attempt wrote."""
         # Status and end are sent last: where they are right, all points are there.
         there = set(state.pending)
@@ -169,7 +169,7 @@ class Mirror:
             client.set_tag(run.info.run_id, SUPERSEDED, "true")
             self._runs[key] = client.get_run(run.info.run_id)
 
-    def _send_points(self, client: MlflowClient, state: State) -> None:
+    def _send_points(self, client: MlflowClient, state: SyncState) -> None:
         while state.pending:
             batch = dict(itertools.islice(state.pending.items(), BATCH))
             client.log_batch(state.run_id, metrics=list(batch.values()))
@@ -177,7 +177,7 @@ class Mirror:
                 state.confirm(batch.keys())
 
     def _close(self, client: MlflowClient, record: Record, run: RunRecord) -> None:
-        """Files, results and status of a run that ended."""
+        """Send the files, results and status of a run that ended."""
         state, folder = self._states[run.key], self._folder / run.folder
         tags = _tags(run)
         if state.files:
@@ -194,7 +194,7 @@ class Mirror:
         client.set_terminated(state.run_id, state.ended, last)
         state.files, state.settled = {}, run
 
-    def _send_files(self, client: MlflowClient, state: State) -> str:
+    def _send_files(self, client: MlflowClient, state: SyncState) -> str:
         """Send a run's files unless MLflow has them; returns their digest."""
         digest = key_digest([[name, file_digest(path)] for name, path in state.files.items()])
         if state.run and state.run.data.tags.get(FILES_TAG) != digest:

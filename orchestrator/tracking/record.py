@@ -64,7 +64,11 @@ class RunRecord:
     status: str | None = None
 
     def ended(self, study_folder: Path) -> str | None:
-        """How it ended; a trial with a result finished, whether or not the study did."""
+        """MLflow's word for how the run ended; None while it may still run.
+
+        A trial with a result finished, whether or not the study did. The marks are taken as they
+        are: to compare tables with their digests costs too much for every few seconds.
+        """
         folder = study_folder / self.folder
         done = (folder / RESULT_FILE).is_file() or (folder / STOPPED_FILE).is_file()
         return self.status or ("FINISHED" if done else None)
@@ -102,7 +106,7 @@ class Record:
     complete: bool = True
 
     def address(self, study_folder: Path) -> str:
-        """Where MLflow is."""
+        """The address of MLflow."""
         return self.uri or f"sqlite:///{study_folder.parent / DATABASE_FILE}"
 
     def write(self, study_folder: Path) -> None:

@@ -14,7 +14,7 @@ from orchestrator.training.journal import JournalTail
 
 
 @dataclass
-class State:
+class SyncState:
     """How far one run is.
 
     Attributes:
@@ -46,7 +46,7 @@ class State:
         return run_id
 
     def confirm(self, points: Set[tuple[str, int]]) -> None:
-        """MLflow has these points."""
+        """Take note that MLflow has these points."""
         self.sent |= points
         for point in points:
             self.pending.pop(point, None)

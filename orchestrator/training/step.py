@@ -205,7 +205,7 @@ def _array(tensor: torch.Tensor | int) -> NDArray[Any]:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """CUDA and the allocator of containers have types for it, the CPU's has a sentence."""
+    """Whether an error says that memory ran out: some have a type for it, the CPU's a sentence."""
     refusals = ("not enough memory", "can't allocate memory")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
         sentence in str(error) for sentence in refusals

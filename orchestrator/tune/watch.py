@@ -91,7 +91,7 @@ class Watch(tune.Callback):
 
 
 class TrialLine:
-    """The line of one trial."""
+    """The line of one trial on the screen, from its journal."""
 
     def __init__(self, spec: TrialSpec, screen: Screen) -> None:
         self._name = spec.trial
@@ -121,6 +121,6 @@ class TrialLine:
         self._line.update(self._step, self._note)
 
     def end(self, note: str = "", mark: str = "done") -> None:
-        """The line that stays: a note, or else the latest losses."""
+        """Leave the line that stays: a note, or else the latest losses."""
         self.look()
         self._line.done(note or self._note, mark)

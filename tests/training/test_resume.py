@@ -79,7 +79,7 @@ KILL_POINTS = {
     "in the middle of accumulation": (partial(killing, "step.Feeder._backward", 6, "before"), 2),
     "between backward and update": (partial(killing, "loop.update", 3, "before"), 2),
     "right after an update": (partial(killing, "loop.update", 4, "after"), 2),
-    "during a measurement": (partial(killing, "measure.loss_table", 4, "before"), 0),
+    "during a measurement": (partial(killing, "evaluation.losses.loss_table", 4, "before"), 0),
     "while a checkpoint is half written": (
         partial(killing, "checkpoint.write_history", 2, "before"),
         2,

@@ -154,7 +154,7 @@ def _left_padded(
 
 
 def _greedy(tokenizer: Any, max_new_tokens: int) -> Any:
-    """Greedy search; what is not set here would come from the model's own generation settings."""
+    """Settings of greedy search; what they left out would come from the model's own settings."""
     from transformers import GenerationConfig
 
     # A chat template may end its answers with another token than the tokenizer's end of text.

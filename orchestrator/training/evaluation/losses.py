@@ -96,7 +96,10 @@ class Evaluator:
         return instance_losses(self._engine, self._tokens, rows, self._budget.tokens, device)
 
     def _untouched(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Losses before the first step: a new adapter changes nothing, 4-bit weights do."""
+        """Losses of a test set before the first step, kept in the store for all trials.
+
+        A new adapter changes none of them, 4-bit weights do.
+        """
         model = self._spec.config.model
         key = {
             "version": BASELINE_VERSION,
