@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import Study
-from orchestrator.config.sweep import Axis
+from orchestrator.config.axis import Axis
 from orchestrator.errors import ConfigError
 from orchestrator.storage.files import SEARCH_FILE
 from orchestrator.training.journal import measured_losses
