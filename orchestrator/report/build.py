@@ -9,13 +9,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from orchestrator.core.statistics.comparison import FEWEST_TASKS
-from orchestrator.report.answer import answer_question
+from orchestrator.report.answer import answer_of
 from orchestrator.report.arithmetic import arithmetic_notes
 from orchestrator.report.arms import Arm, group_arms, unit_of
-from orchestrator.report.claim import answer_claim, neighbour_table, set_gap_table
+from orchestrator.report.claim import implied_claim
+from orchestrator.report.contrast_tables import (
+    neighbour_table,
+    set_gap_table,
+    step_table,
+    task_table,
+)
 from orchestrator.report.data import describe_data
 from orchestrator.report.drawing import plotly_panel, save_png, style
-from orchestrator.report.early import early_table, set_table
+from orchestrator.report.early import descents, early_table, set_changes, set_table
 from orchestrator.report.figures import (
     SETS,
     Line,
@@ -25,13 +31,13 @@ from orchestrator.report.figures import (
     train_panel,
 )
 from orchestrator.report.generations import generation_panels
-from orchestrator.report.measures import SHOWN, correlation_table, measure_panels
+from orchestrator.report.measures import SHOWN, correlation_table, correlations, measure_panels
 from orchestrator.report.picker import pick_task, save_task_png
-from orchestrator.report.prediction import predict
+from orchestrator.report.prediction import forecast_table, prediction
 from orchestrator.report.read import StudyRecord, Trial, read_study
 from orchestrator.report.reproduce import check_table, claim_checks
-from orchestrator.report.sudden import sudden_drops
-from orchestrator.report.tables import run_facts, stage_table, step_table, summary_table, task_table
+from orchestrator.report.sudden import drop_table, match_table, sudden_drops
+from orchestrator.report.tables import run_facts, stage_table, summary_table
 
 
 def build_report(study_dir: Path) -> Path:
@@ -45,12 +51,12 @@ def build_report(study_dir: Path) -> Path:
     """
     record = read_study(study_dir)
     arms = group_arms(record.trials)
-    prediction = predict(arms)
+    predicted = prediction(arms)
     figures = {
         "loss_curves": loss_panels(arms),
         "generations": generation_panels(arms),
         "measures": measure_panels(arms),
-        "prediction": prediction.panels if prediction else [],
+        "prediction": predicted.panels if predicted else [],
         "train_loss": [panel for panel in [train_panel(arms)] if panel.lines],
         "plan_distance": distance_panels(arms),
     }
@@ -68,7 +74,8 @@ def build_report(study_dir: Path) -> Path:
     )
     page = templates.get_template("page.html.j2").render(
         **_words(record, arms),
-        prediction=prediction,
+        prediction=predicted,
+        forecasts=forecast_table(predicted.forecasts) if predicted else None,
         shown={f"measure-{name}" for name in SHOWN},
         without_measures=_not_drawn(arms, figures["measures"]),
         without_distance=_not_drawn(arms, figures["plan_distance"]),
@@ -87,8 +94,9 @@ def build_report(study_dir: Path) -> Path:
 def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
     """All of the page but its figures."""
     trials, claim = record.trials, record.claim
-    answer = answer_claim(claim, arms) if claim else answer_question(trials)
+    answer = answer_of(claim or implied_claim(trials), arms)
     checks = claim_checks(claim, arms) if claim else []
+    drops = sudden_drops(trials)
     stages = record.run.get("stages", [])
     return {
         "study": record.name,
@@ -104,14 +112,16 @@ def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "several_seeds": any(len(arm.trials) > 1 for arm in arms),
         "steps": step_table(arms, answer.contrast),
         "tasks": task_table(answer.contrast) if answer.contrast else None,
-        "early": early_table(arms),
-        "sets": set_table(arms),
-        "sudden": sudden_drops(trials),
+        "early": early_table(descents(arms)),
+        "sets": set_table(set_changes(arms)),
+        "drop_matches": match_table(drops),
+        "drops": sum(len(row.drops) for row in drops),
+        "drop_table": drop_table(drops),
         "unit": unit_of(trials),
         "unlabelled": [title for key, title in SETS.items() if unit_of(trials, key) == "instance"],
         "without_loss": _without_loss(trials),
         "arithmetic": arithmetic_notes(trials),
-        "correlations": correlation_table(arms),
+        "correlations": correlation_table(correlations(arms)),
         "fewest_tasks": FEWEST_TASKS,
         "notes": _notes(trials),
         "data": describe_data(record.run, trials),

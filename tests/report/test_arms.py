@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.core.statistics.analysis import TaskCurves
 from orchestrator.report.arms import group_arms, query_curves, stack
-from orchestrator.report.contrast import contrast, contrast_arms
+from orchestrator.report.contrast import arm_contrast, contrast
 from orchestrator.report.figures import loss_panels
 from orchestrator.report.read import Trial, read_study
 from tests.report.conftest import ARMS, STEPS
@@ -84,13 +84,13 @@ def test_an_arm_of_which_nothing_finished_is_shown_with_its_status(study_of):
     failed = ("random-0", "random-1")
     arms = {arm.name: arm for arm in arms_of(study_of({}, seeds=2, failed=failed))}
     assert arms["random"].label == "random (failed)"
-    assert contrast_arms(arms["random"], arms["nearest_first"]) is None
+    assert arm_contrast(arms["random"], arms["nearest_first"]) is None
 
 
 def test_only_seeds_that_both_arms_finished_are_compared(study_of):
     study = study_of({"nearest_first": -0.2}, seeds=3, failed=("farthest_first-0",))
     arms = {arm.name: arm for arm in arms_of(study)}
-    found = contrast_arms(arms["nearest_first"], arms["farthest_first"])
+    found = arm_contrast(arms["nearest_first"], arms["farthest_first"])
     assert found.by_area.seeds == 2
     assert found.by_area.difference == pytest.approx(-0.2 * 20 / 24, abs=0.01)
 
@@ -98,7 +98,7 @@ def test_only_seeds_that_both_arms_finished_are_compared(study_of):
 def test_arms_without_a_common_seed_are_not_compared(study_of):
     failed = ("farthest_first-0", "nearest_first-1")
     arms = {arm.name: arm for arm in arms_of(study_of({}, seeds=2, failed=failed))}
-    assert contrast_arms(arms["nearest_first"], arms["farthest_first"]) is None
+    assert arm_contrast(arms["nearest_first"], arms["farthest_first"]) is None
 
 
 def curves(steps, tasks):
@@ -149,7 +149,7 @@ def test_a_difference_is_that_of_the_means_whichever_seed_is_swept(key, backward
     trials = [measured(arm, seed, loss, key) for (arm, seed), loss in LOSSES.items()]
     if backwards:
         trials = [*trials[:2], *trials[:1:-1]]
-    found = contrast_arms(*group_arms(trials))
+    found = arm_contrast(*group_arms(trials))
     assert found.by_area.seeds == 2
     assert found.by_area.difference == pytest.approx((2 + 3) / 2 - (1 + 7) / 2)
     assert found.a.losses.mean() - found.b.losses.mean() == pytest.approx(found.by_area.difference)
