@@ -23,7 +23,7 @@ from orchestrator.report.findings import Finding, section_finding
 from orchestrator.report.sentences import (
     area_words,
     left_out_note,
-    limits,
+    limit_sentences,
     next_best_sentence,
     order_sentences,
     set_note,
@@ -191,7 +191,7 @@ def _ends_answer(
     return replace(
         unanswered,
         sentence=headline(query),
-        caveats=[*notes, *limits(query.by_area, query.unit), *unanswered.caveats],
+        caveats=[*notes, *limit_sentences(query.by_area, query.unit), *unanswered.caveats],
         contrast=query,
         details=[timing_sentence(query), *unanswered.details],
         sets=sets,

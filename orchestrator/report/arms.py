@@ -33,10 +33,12 @@ class Arm:
 
     @property
     def finished(self) -> bool:
+        """Whether its trials were trained to the end."""
         return self.trials[0].finished
 
     @property
     def stopped(self) -> bool:
+        """Whether a scheduler ended its trial early."""
         return self.trials[0].stopped
 
     @property
@@ -46,6 +48,7 @@ class Arm:
 
     @property
     def seeds(self) -> list[tuple[str, ...]]:
+        """The seeds of each trial, as `Trial.seed`."""
         return [trial.seed for trial in self.trials]
 
     @property

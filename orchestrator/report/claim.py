@@ -31,6 +31,7 @@ class ImpliedClaim:
 
     @property
     def question(self) -> str:
+        """The question that stands on the page, in one sentence."""
         return "Did nearest-first beat farthest-first?" if self.pairs else "Which arm was best?"
 
     @property

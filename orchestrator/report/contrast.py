@@ -42,6 +42,7 @@ class Contrast:
 
     @property
     def end(self) -> int:
+        """The last step at which the arms are compared."""
         return int(self.a.steps[-1])
 
 
@@ -63,7 +64,7 @@ def contrast(
         None where the curves have nothing in common.
     """
     curves = [curve for pair in pairs for curve in pair]
-    stacked = stack([curve if steps is None else at_steps(curve, steps) for curve in curves])
+    stacked = stack([curve if steps is None else curves_at(curve, steps) for curve in curves])
     if stacked is None:
         return None
     shared, tasks, losses = stacked
@@ -81,7 +82,7 @@ def contrast(
     )
 
 
-def at_steps(curves: TaskCurves, steps: Steps) -> TaskCurves:
+def curves_at(curves: TaskCurves, steps: Steps) -> TaskCurves:
     """The curves at those of the steps that they have."""
     kept = np.isin(curves.steps, steps)
     return curves._replace(steps=curves.steps[kept], losses=curves.losses[kept])

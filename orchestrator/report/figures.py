@@ -52,6 +52,7 @@ class Panel:
 
     @property
     def counts_steps(self) -> bool:
+        """Whether the x axis counts steps or rows, so that it begins at 0."""
         return self.x_label in (STEP, POSITION)
 
 

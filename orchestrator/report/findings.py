@@ -15,7 +15,7 @@ from orchestrator.report.arms import Arm, unit_of
 from orchestrator.report.early import EARLY, EarlyDrop, early_drops
 from orchestrator.report.measures import Correlation, correlations
 from orchestrator.report.prediction import prediction
-from orchestrator.report.sentences import limits
+from orchestrator.report.sentences import limit_sentences
 from orchestrator.report.sudden import TrialDrops, sudden_drops
 from orchestrator.report.text import by_chance, interval, number, p_value, signed
 
@@ -63,7 +63,7 @@ def early_finding(arms: list[Arm]) -> Finding:
     parts = [Part(_early_words(drop), _is_early(drop)) for drop in drops]
     caveats = []
     for drop in (drop for drop in drops if drop.fell):
-        caveats += limits(drop.past_half, unit_of(drop.arm.trials))
+        caveats += limit_sentences(drop.past_half, unit_of(drop.arm.trials))
         if drop.step > 2 * EARLY * drop.last:
             part = f"{drop.step / drop.last:.0%}"
             caveats.append(f"The first evaluation of {drop.arm.name} is {part} into training.")

@@ -45,7 +45,7 @@ def measure_panels(arms: list[Arm]) -> list[Panel]:
 
 
 def _measure_panel(arms: list[Arm], measure: str) -> Panel:
-    title, unit = _words(measure)
+    title, unit = _panel_words(measure)
     lines = []
     for arm in arms:
         tasks = [trial.task_measure(measure) for trial in arm.trials]
@@ -58,7 +58,7 @@ def _measure_panel(arms: list[Arm], measure: str) -> Panel:
     return panel_of(f"measure-{measure}", title, STEP, unit, lines)
 
 
-def _words(measure: str) -> tuple[str, str]:
+def _panel_words(measure: str) -> tuple[str, str]:
     """Title and unit of a measure."""
     if measure == "bigram_kl":
         return "Bigram KL divergence (bigram_kl)", "Nats"

@@ -52,6 +52,7 @@ class Trial:
 
     @property
     def name(self) -> str:
+        """The name of the trial, which is that of its folder."""
         return self.summary["trial"]
 
     @property
@@ -76,6 +77,7 @@ class Trial:
 
     @property
     def finished(self) -> bool:
+        """Whether it was trained to the end."""
         return self.summary["status"] == FINISHED
 
     @property
@@ -214,10 +216,10 @@ def _read_trial(summary: dict[str, str], folder: Path) -> Trial:
         except (pa.ArrowInvalid, OSError) as error:
             faults.append(f"{summary['trial']}: {path.name} cannot be read: {error}")
     trial = Trial(summary, _read_yaml(folder / "config.yaml"), tables, faults)
-    return _cut(trial, folder) if trial.stopped else trial
+    return _stopped_trial(trial, folder) if trial.stopped else trial
 
 
-def _cut(trial: Trial, folder: Path) -> Trial:
+def _stopped_trial(trial: Trial, folder: Path) -> Trial:
     """A stopped trial: the plan and its measures as far as it came, and what its journal tells."""
     last = int(trial.summary["steps"])
     tables, faults, means = dict(trial.tables), list(trial.faults), {}
@@ -239,12 +241,12 @@ def journal_curves(folder: Path, last: int) -> dict[str, tuple[Steps, Floats]]:
     Raises:
         ValueError, KeyError: the journal is damaged.
     """
-    told = [event for event in read_journal(folder) if event["event"] == "measure"]
+    measurements = [event for event in read_journal(folder) if event["event"] == "measure"]
     curves = {}
     for name in TEST_SETS:
         losses = {
             event["step"]: event[f"{name}_loss"]
-            for event in told
+            for event in measurements
             if event["step"] <= last and f"{name}_loss" in event
         }
         if losses:

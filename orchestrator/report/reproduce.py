@@ -59,7 +59,7 @@ class FigureCheck:
     sentence: str
 
 
-def check_figures(study_dir: Path) -> list[FigureCheck]:
+def figure_checks(study_dir: Path) -> list[FigureCheck]:
     """Compare a study that ran with the figures of its claim.
 
     Args:
@@ -83,6 +83,13 @@ def claim_checks(claim: Claim, arms: list[Arm]) -> list[FigureCheck]:
 
 
 def _check(figure: Figure, claimed: list[str], arms: dict[str, Arm]) -> FigureCheck:
+    """The check of one figure.
+
+    Args:
+        claimed: the arms of the claim, the lowest loss first.
+        arms: those that finished, by name.
+    """
+    # The losses at the figure's step, or at the last one that all its arms were evaluated at.
     expected, pairs = _expected_order(figure, claimed)
     names = [name for name in dict.fromkeys([*expected, *figure.bands]) if name in arms]
     curves, left_out = _mean_curves([arms[name] for name in names], figure.set)
@@ -92,6 +99,8 @@ def _check(figure: Figure, claimed: list[str], arms: dict[str, Arm]) -> FigureCh
         return FigureCheck(figure.name, None, expected, [], {}, sentence)
     step = figure.step if figure.step in common else max(common)
     losses = {name: curve[step] for name, curve in curves.items()}
+
+    # The order of the losses, and where they lie in their bands.
     measured = sorted((name for name in expected if name in losses), key=losses.__getitem__)
     ordering = None
     if len(measured) == len(expected):
@@ -145,6 +154,7 @@ def _sentence(
     losses: dict[str, float],
     ends: dict[str, BandedLoss],
 ) -> str:
+    """The check in words; `losses` are those of the arms that stand in an order, lowest first."""
     order = ", ".join(f"{name} {number(loss)}" for name, loss in losses.items())
     state = {
         True: "the arms stand in the expected order",

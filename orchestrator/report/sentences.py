@@ -102,7 +102,7 @@ def left_out_note(trials: list[Trial]) -> list[str]:
     return [f"Left out, because not every arm finished the same seed: {names}."] if names else []
 
 
-def limits(result: Comparison, unit: str) -> list[str]:
+def limit_sentences(result: Comparison, unit: str) -> list[str]:
     """What the interval covers and what it does not; the unit is "task" or "instance"."""
     if result.seeds == 1:
         sentences = [

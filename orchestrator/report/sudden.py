@@ -62,6 +62,8 @@ def sudden_drops(trials: list[Trial]) -> list[TrialDrops]:
 
 
 def _trial_drops(trial: Trial) -> TrialDrops:
+    """The drops of one trial, each beside the largest fall of its task's distance."""
+    # Whether there is enough to look at.
     losses, distances = trial.task_losses("query"), trial.task_measure(MEASURE)
     if losses is None:
         return TrialDrops(trial, [], "no losses")
@@ -72,6 +74,8 @@ def _trial_drops(trial: Trial) -> TrialDrops:
     later = losses._replace(steps=losses.steps[1:], losses=losses.losses[1:])
     if len(later.steps) <= FEWEST_INTERVALS:
         return TrialDrops(trial, [], "too few evaluations")
+
+    # When each task's nearest row came nearer by most.
     nears: dict[str, Fall | None] = {}
     stacked = stack([later, distances]) if distances is not None else None
     if stacked is not None:
@@ -80,6 +84,8 @@ def _trial_drops(trial: Trial) -> TrialDrops:
             task: largest_fall(steps, column)
             for task, column in zip(tasks, nearness.T, strict=True)
         }
+
+    # The drops, and how many came in the interval of their nearest rows.
     falls = statistics.sudden_drops(later.steps, later.losses)
     drops = [
         Drop(trial, task, fall, nears.get(task))

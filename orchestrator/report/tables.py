@@ -85,8 +85,8 @@ def stage_table(stages: list[dict[str, Any]]) -> Table:
         [
             [
                 Cell(str(stage.get("name", MISSING))),
-                Cell(_describe("seconds", stage.get("seconds")), "number"),
-                Cell(_describe("reused", stage.get("reused"))),
+                Cell(_fact_text("seconds", stage.get("seconds")), "number"),
+                Cell(_fact_text("reused", stage.get("reused"))),
             ]
             for stage in stages
         ],
@@ -103,13 +103,13 @@ def run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:
         if key in PLACED:
             continue
         if isinstance(value, dict) and any(isinstance(entry, dict) for entry in value.values()):
-            facts += [(f"{key}: {name}", _describe(name, entry)) for name, entry in value.items()]
+            facts += [(f"{key}: {name}", _fact_text(name, entry)) for name, entry in value.items()]
         else:
-            facts.append((key, _describe(key, value)))
+            facts.append((key, _fact_text(key, value)))
     return [(label.replace("_", " "), text) for label, text in facts]
 
 
-def _describe(key: str, value: Any) -> str:
+def _fact_text(key: str, value: Any) -> str:
     """Any JSON value in one line; digests cut short."""
     match value:
         case None:
@@ -120,15 +120,16 @@ def _describe(key: str, value: Any) -> str:
             return number(value)
         case dict():
             parts = (
-                f"{name.replace('_', ' ')} {_nested(name, entry)}" for name, entry in value.items()
+                f"{name.replace('_', ' ')} {_nested_text(name, entry)}"
+                for name, entry in value.items()
             )
             return ", ".join(parts) or "none"
         case list():
-            return "; ".join(_describe(key, entry) for entry in value) or "none"
+            return "; ".join(_fact_text(key, entry) for entry in value) or "none"
     digest = key.endswith("sha256") or key == "fingerprint"
     return short_hash(str(value)) if digest else str(value)
 
 
-def _nested(key: str, value: Any) -> str:
-    text = _describe(key, value)
+def _nested_text(key: str, value: Any) -> str:
+    text = _fact_text(key, value)
     return f"({text})" if isinstance(value, dict) and value else text

@@ -40,6 +40,6 @@ def short_hash(value: str) -> str:
     return value[:12]
 
 
-def shortened(text: str, characters: int) -> str:
+def short_text(text: str, characters: int) -> str:
     """The text, cut to so many characters."""
     return text if len(text) <= characters else f"{text[: characters - 1]}…"

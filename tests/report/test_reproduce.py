@@ -12,7 +12,7 @@ from orchestrator.config import load_study
 from orchestrator.errors import DataError
 from orchestrator.report.arms import group_arms
 from orchestrator.report.read import Trial
-from orchestrator.report.reproduce import check_figures, claim_checks
+from orchestrator.report.reproduce import claim_checks, figure_checks
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 STUDIES = [path for path in EXPERIMENTS.glob("*.yaml") if "\nstudy:" in path.read_text()]
@@ -23,7 +23,7 @@ WIDE = {"nearest_first": [2.0, 2.6], "random": [2.6, 3.0]}  # about 2.47 and 2.6
 
 def check(study_of, shifts, *, arms=ARMS, failed=(), seeds=2, **figure):
     claim = {"question": "Why?", "arms": arms, "figures": [{"name": "Figure 3", **figure}]}
-    (result,) = check_figures(study_of(shifts, claim=claim, seeds=seeds, failed=failed))
+    (result,) = figure_checks(study_of(shifts, claim=claim, seeds=seeds, failed=failed))
     return result
 
 
@@ -81,7 +81,7 @@ def test_a_study_of_which_nothing_finished_answers_nothing(study_of):
 
 def test_a_study_without_figures_is_refused(study_of):
     with pytest.raises(DataError, match="names no figure"):
-        check_figures(study_of({}))
+        figure_checks(study_of({}))
 
 
 # The losses of arXiv 2406.11721. At step 890 min has trained on the rows of nft, and max on fft's.
@@ -151,6 +151,6 @@ def test_only_seeds_that_every_arm_finished_are_averaged_and_the_others_named(st
     table = pq.read_table(path)
     worse = pc.add(table["loss"], 5.0)
     pq.write_table(table.set_column(table.schema.get_field_index("loss"), "loss", worse), path)
-    (result,) = check_figures(study)
+    (result,) = figure_checks(study)
     assert result.ends["nearest_first"][0] == pytest.approx(2.54, abs=0.05)
     assert result.sentence.endswith("not every arm finished the same seed: nearest_first-1.")

@@ -11,7 +11,7 @@ from orchestrator.core.measures import MEASURES
 from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.arms import group_arms
 from orchestrator.report.early import descents, early_table, set_changes, set_table
-from orchestrator.report.picker import pick_task
+from orchestrator.report.picker import task_picker
 from orchestrator.report.prediction import forecast_table, prediction
 from orchestrator.report.read import Trial, read_study
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
@@ -162,7 +162,7 @@ def test_without_measures_or_with_few_tasks_nothing_is_predicted():
 
 def test_the_picker_holds_every_task_of_every_line():
     losses, measures = related(np.random.default_rng(0))
-    picker = pick_task(group_arms([trial_of(losses, measures), trial_of(smooth(), name="b")]))
+    picker = task_picker(group_arms([trial_of(losses, measures), trial_of(smooth(), name="b")]))
     assert picker.tasks == TASKS
     values = np.array(picker.values[3][:2], dtype=object)
     np.testing.assert_allclose(list(values[0]), losses[:, 3], atol=1e-4)

@@ -11,7 +11,7 @@ from orchestrator.report.arms import group_arms
 from orchestrator.report.build import build_report
 from orchestrator.report.claim import implied_claim
 from orchestrator.report.contrast_tables import step_table
-from orchestrator.report.drawing import STOP, plotly_panel, save_png, style
+from orchestrator.report.drawing import STOP, arm_style, plotly_panel, save_png
 from orchestrator.report.early import descents, early_table, set_changes, set_table
 from orchestrator.report.figures import distance_panels, loss_panels
 from orchestrator.report.measures import measure_panels
@@ -30,8 +30,8 @@ def study(study_of):
 
 
 def arm_named(arms, name):
-    (found,) = (arm for arm in arms if arm.name == name)
-    return found
+    (result,) = (arm for arm in arms if arm.name == name)
+    return result
 
 
 def test_the_summary_has_the_losses_of_the_last_step_and_the_best_one(study):
@@ -72,7 +72,7 @@ def test_measures_and_distances_are_of_the_rows_that_it_was_trained_on(study_of)
 
 def test_it_is_drawn_with_a_cross_at_its_end_alone(study, tmp_path):
     arms = group_arms(read_study(study).trials)
-    assert [style(arm).marker == STOP for arm in arms] == [False, True, False, False]
+    assert [arm_style(arm).marker == STOP for arm in arms] == [False, True, False, False]
     panel = loss_panels(arms)[0]
     assert '"symbol":"x"' in plotly_panel(panel)
     save_png([panel], tmp_path / "with.png")

@@ -12,7 +12,7 @@ from orchestrator.report.arms import group_arms
 from orchestrator.report.build import build_report
 from orchestrator.report.claim import implied_claim
 from orchestrator.report.findings import section_finding
-from orchestrator.report.picker import pick_task
+from orchestrator.report.picker import task_picker
 from orchestrator.report.read import read_study
 from orchestrator.report.sudden import sudden_drops
 from tests.report.conftest import ARMS
@@ -85,7 +85,7 @@ def test_a_labelled_set_is_never_said_to_be_compared_by_instances(study_of):
 
 
 def test_the_picker_has_no_distances_of_tasks_where_it_picks_instances(unlabelled):
-    picker = pick_task(group_arms(read_study(unlabelled).trials))
+    picker = task_picker(group_arms(read_study(unlabelled).trials))
     assert len(picker.tasks) == 29
     assert {len(lines) for lines in picker.values} == {len(ARMS)}  # the losses alone
 
