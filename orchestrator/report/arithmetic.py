@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 
 LEAST = 0.9  # update fidelity that needs no sentence
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves, area_under_curve
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 
 Value = TypeVar("Value")
 

@@ -34,10 +34,11 @@ from orchestrator.report.generations import generation_panels
 from orchestrator.report.measures import SHOWN, correlation_table, correlations, measure_panels
 from orchestrator.report.picker import save_task_png, task_picker
 from orchestrator.report.prediction import Prediction, forecast_table, prediction
-from orchestrator.report.read import StudyRecord, Trial, read_study
+from orchestrator.report.read import StudyRecord, read_study
 from orchestrator.report.reproduce import check_table, claim_checks
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
+from orchestrator.report.trial import Trial
 
 
 def build_report(study_dir: Path) -> Path:

@@ -11,7 +11,7 @@ from orchestrator.core.statistics.analysis import Steps, TaskCurves
 from orchestrator.core.statistics.comparison import Comparison, compare_arms
 from orchestrator.report.arms import Arm, mean_curves, stack, unit_of
 from orchestrator.report.figures import SETS
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 from orchestrator.data.dataset import SPLITS
 from orchestrator.report.figures import SETS
-from orchestrator.report.read import Trial
 from orchestrator.report.tables import Cell, Table, count_cell
 from orchestrator.report.text import short_text
+from orchestrator.report.trial import Trial
 
 TITLES = {"pool": "Training pool", **SETS}
 SHOWN_CHARS = 160  # of each text of a pair

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from orchestrator.core.statistics.analysis import Floats, Steps, set_curve
 from orchestrator.report.arms import Arm
 from orchestrator.report.figures import SETS, STEP, Panel, mean_line, panel_of
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 
 METRICS = {
     "rouge1": "ROUGE-1",

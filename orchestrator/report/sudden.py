@@ -17,9 +17,9 @@ from orchestrator.core.statistics.drops import (
     largest_fall,
 )
 from orchestrator.report.arms import stack
-from orchestrator.report.read import Trial
 from orchestrator.report.tables import Cell, Table, loss_cell
 from orchestrator.report.text import MISSING, by_chance, p_value
+from orchestrator.report.trial import Trial
 
 SHOWN = 50  # drops listed at most, the largest first
 MEASURE = "cosine_min"

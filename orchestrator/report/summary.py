@@ -14,7 +14,8 @@ from rich.table import Table
 
 from orchestrator.core.statistics.analysis import area_under_curve, set_curve, steps_to_fraction
 from orchestrator.data.dataset import TEST_SETS
-from orchestrator.report.read import FINISHED, journal_curves
+from orchestrator.report.read import journal_curves
+from orchestrator.report.trial import FINISHED
 from orchestrator.storage.artifacts import write_text
 from orchestrator.training.record import read_journal
 

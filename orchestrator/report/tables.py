@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.core.statistics.comparison import Comparison
-from orchestrator.report.read import Trial
 from orchestrator.report.text import MISSING, interval, number, short_hash, signed
+from orchestrator.report.trial import Trial
 
 # Sections of run.json that have a place of their own on the page.
 PLACED = {"command", "stages", "data", "near_duplicates", "embeddings", "tokens"}

@@ -19,13 +19,13 @@ from orchestrator.config import Study, TrialConfig, dump_yaml
 from orchestrator.config.layout import Layout
 from orchestrator.host.folders import check_place
 from orchestrator.report.build import build_report
-from orchestrator.report.read import FINISHED, STOPPED
 from orchestrator.report.summary import (
     screen_table,
     stopped_metrics,
     trial_metrics,
     write_summary,
 )
+from orchestrator.report.trial import FINISHED, STOPPED
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import PLAN_FILE
 from orchestrator.stages.measures import MEASURES_FILE

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from orchestrator.core.measures import MEASURES
-from orchestrator.report.read import STOPPED
 from orchestrator.report.summary import stopped_metrics
+from orchestrator.report.trial import STOPPED
 from orchestrator.training.record import JOURNAL
 
 STEPS = [0, 8, 16, 24]

@@ -10,7 +10,8 @@ from orchestrator.core.statistics.analysis import TaskCurves
 from orchestrator.report.arms import group_arms, query_curves, stack
 from orchestrator.report.contrast import arm_contrast, contrast
 from orchestrator.report.figures import loss_panels
-from orchestrator.report.read import Trial, read_study
+from orchestrator.report.read import read_study
+from orchestrator.report.trial import Trial
 from tests.report.conftest import ARMS, STEPS
 
 

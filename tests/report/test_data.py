@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from orchestrator.report.data import data_section
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 from tests.report.conftest import RUN
 
 KEYS = ("data.pool.seed", "data.near_duplicate", "training.learning_rate")

@@ -10,7 +10,7 @@ from orchestrator.core.measures import MEASURES
 from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.arms import group_arms
 from orchestrator.report.measures import correlation_table, correlations, measure_panels
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 
 DROPS = [0.3, 0.1, 0.5, 0.2, 0.7, 0.6, 0.4]
 

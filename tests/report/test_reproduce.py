@@ -11,8 +11,8 @@ import yaml
 from orchestrator.config import load_study
 from orchestrator.errors import DataError
 from orchestrator.report.arms import group_arms
-from orchestrator.report.read import Trial
 from orchestrator.report.reproduce import claim_checks, figure_checks
+from orchestrator.report.trial import Trial
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 STUDIES = [path for path in EXPERIMENTS.glob("*.yaml") if "\nstudy:" in path.read_text()]

@@ -13,8 +13,9 @@ from orchestrator.report.arms import group_arms
 from orchestrator.report.early import descents, early_table, set_changes, set_table
 from orchestrator.report.picker import task_picker
 from orchestrator.report.prediction import forecast_table, prediction
-from orchestrator.report.read import Trial, read_study
+from orchestrator.report.read import read_study
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
+from orchestrator.report.trial import Trial
 
 STEPS = np.arange(0, 60, 10)
 TASKS = [f"task {number}" for number in range(8)]
