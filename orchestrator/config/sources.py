@@ -1,12 +1,43 @@
-"""The `data` section: where instances come from, and what is kept of them."""
+"""The `data` section: where instances come from, and what is kept of them.
+
+Each reader brings its own part of it: a subclass of `SourceOptions` in the reader's file. That file
+is imported only when a study names the reader, by its name, because this room lies below `data`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import cache, partial
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PositiveInt,
+    model_validator,
+)
+from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 from orchestrator.config.section import Fraction, Section
+
+# The readers of this project: each is the file orchestrator/data/readers/<name>.py.
+READERS = (
+    "builtin",
+    "jsonl",
+    "parquet",
+    "flan_mini",
+    "niv2",
+    "p3",
+    "sharegpt",
+    "no_robots",
+    "ultrachat",
+    "hf",
+)
+# A package of your own adds one under this entry-point group: the entry's name is the reader's,
+# its object a module that defines what `orchestrator.data.readers.Reader` lists.
+ENTRY_POINTS = "orchestrator.readers"
 
 
 class Tasks(Section):
@@ -17,7 +48,10 @@ class Tasks(Section):
 
 
 class SourceOptions(Section):
-    """What every reader understands."""
+    """What every reader understands. A reader's own section adds `reader: Literal["<name>"]`."""
+
+    # Options that say where the bytes lie: a data set stays the same when they move.
+    PLACES: ClassVar[frozenset[str]] = frozenset()
 
     max_per_task: PositiveInt | None = None  # instances kept of each task
     seed: Annotated[int, Field(ge=0)] | None = None  # which ones: null, the first; else a sample
@@ -27,6 +61,9 @@ class SourceOptions(Section):
     tasks: Tasks = Tasks()
     bad_records: Literal["error", "skip"] = "error"  # skipped ones are counted by reason
 
+    if TYPE_CHECKING:  # a field here would stand before the others in every study that is written
+        reader: str
+
     @model_validator(mode="after")
     def _sampled(self) -> SourceOptions:
         if self.seed is not None and self.max_per_task is None:
@@ -34,121 +71,103 @@ class SourceOptions(Section):
         return self
 
 
-class BuiltinSource(SourceOptions):
-    """The task suite that is generated in code."""
-
-    reader: Literal["builtin"]
-    split: Literal["pool", "query", "held_out", "off_target"]
-
-
-Columns = str | Annotated[list[str], Field(min_length=1)]
-
-
-class Fields(Section):
-    """Names of the columns of a record. `messages`, where given, takes the place of prompt and
-    completion; a null `id` numbers the records; a null `task` leaves them without a task. Several
-    columns, as in prompt: [instruction, input], are joined; those without text are left out."""
-
-    id: str | None = "id"
-    task: str | None = "task"
-    prompt: Columns = "prompt"
-    completion: Columns = "completion"
-    separator: str = "\n\n"  # between joined columns: a blank line
-    messages: str | None = None
-
-
 class FileSource(SourceOptions):
+    """What every reader of files understands."""
+
+    PLACES: ClassVar[frozenset[str]] = frozenset({"path"})
+
     # A file, a folder or a pattern such as data/*.jsonl.gz. Each file is read as what its first
     # bytes say: JSON Lines, an array or objects of JSON, packed by gzip, bzip2, xz or zstd or not,
     # Parquet or Arrow. A folder that `save_to_disk` of datasets wrote is one of Arrow files.
     path: str
 
 
-class JsonlSource(FileSource):
-    """JSON objects: one a line, in an array, or one after another."""
-
-    reader: Literal["jsonl"]
-    fields: Fields = Fields()
+def reader_names() -> list[str]:
+    """Every reader there is: those of this project, then those of installed packages."""
+    return [*READERS, *(name for name in _installed() if name not in READERS)]
 
 
-class ParquetSource(FileSource):
-    """One row a record."""
+def find_reader(name: str) -> Any:
+    """The module of a reader, an `orchestrator.data.readers.Reader`.
 
-    reader: Literal["parquet"]
-    fields: Fields = Fields()
-
-
-class FlanMiniSource(FileSource):
-    """Flan-mini: conversations with their task in `source`."""
-
-    reader: Literal["flan_mini"]
-    keys: str | None = None  # file {"train_key_list": [...], "eval_key_list": [...]} of tasks
-    split: Literal["train", "eval"] | None = None  # which list
-
-    @model_validator(mode="after")
-    def _split(self) -> FlanMiniSource:
-        if (self.keys is None) != (self.split is None):
-            raise ValueError("keys names the file of the split: set keys and split, or neither")
-        return self
-
-
-class NIV2Source(FileSource):
-    """Natural Instructions: a folder with tasks/*.json and splits/default/*_tasks.txt."""
-
-    reader: Literal["niv2"]
-    split: Literal["train", "test"] | None = None  # null: every task file
-    examples: Annotated[int, Field(ge=0)] = 2  # positive examples in the prompt, at most
+    Raises:
+        ValueError: an installed package declares it, and it cannot be imported or is something
+            else.
+    """
+    if name in READERS:
+        return import_module(f"orchestrator.data.readers.{name}")
+    entry = _installed()[name]
+    try:
+        module = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"reader {name!r}: the entry point {entry.value}: {error}") from error
+    section = getattr(module, "SECTION", None)
+    if not (isinstance(section, type) and issubclass(section, SourceOptions)):
+        raise ValueError(
+            f"reader {name!r}: the entry point {entry.value} has no SECTION: make it a module "
+            "with a subclass of orchestrator.config.sources.SourceOptions under that name"
+        )
+    return module
 
 
-class P3Source(FileSource):
-    """P3: a folder of one file or folder a task, or files with a column `task`."""
-
-    reader: Literal["p3"]
-    split: str | None = None  # read only files below, or named after, this split
-
-
-class ShareGPTSource(FileSource):
-    """ShareGPT: conversations without tasks."""
-
-    reader: Literal["sharegpt"]
+def reader_version(name: str) -> str | None:
+    """Name and version of the installed package that a reader comes from; None for one of here."""
+    entry = None if name in READERS else _installed().get(name)
+    return f"{entry.dist.name} {entry.dist.version}" if entry and entry.dist else None
 
 
-class NoRobotsSource(FileSource):
-    """NoRobots: conversations with a category."""
-
-    reader: Literal["no_robots"]
-
-
-class UltraChatSource(FileSource):
-    """UltraChat-200k: conversations without tasks."""
-
-    reader: Literal["ultrachat"]
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
-class HubSource(SourceOptions):
-    """A data set of the Hugging Face hub, or a folder in its layout, through `datasets`."""
+class _SectionOfReader:
+    """Tells pydantic that the key `reader` says which class a source is validated by."""
 
-    reader: Literal["hf"]
-    name: str  # owner/name, or a folder
-    subset: str | None = None  # configuration of the data set
-    split: str = "train"
-    revision: str | None = None  # commit, tag or branch; null: the newest, pinned when read
-    fields: Fields = Fields()
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[SourceOptions], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_validated)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The schema that error messages are worded from; it imports every reader."""
+        sections = {name: _known_section(name).__pydantic_core_schema__ for name in reader_names()}
+        return handler(core_schema.tagged_union_schema(sections, discriminator="reader"))
 
 
-Source = Annotated[
-    BuiltinSource
-    | JsonlSource
-    | ParquetSource
-    | FlanMiniSource
-    | NIV2Source
-    | P3Source
-    | ShareGPTSource
-    | NoRobotsSource
-    | UltraChatSource
-    | HubSource,
-    Field(discriminator="reader"),
-]
+def _validated(value: Any) -> SourceOptions:
+    source: SourceOptions = _by_reader().validate_python(value)
+    return source
+
+
+@cache
+def _by_reader() -> SchemaValidator:
+    """A union that imports a reader when a source names it."""
+    choices: dict[Any, CoreSchema] = {
+        name: core_schema.no_info_plain_validator_function(partial(_validated_by, name))
+        for name in reader_names()
+    }
+    return SchemaValidator(core_schema.tagged_union_schema(choices, discriminator="reader"))
+
+
+def _validated_by(reader: str, value: Any) -> Any:
+    return find_reader(reader).SECTION.model_validate(value)
+
+
+def _known_section(reader: str) -> type[SourceOptions]:
+    """The section of a reader; what all of them share, of one that cannot be imported."""
+    try:
+        section: type[SourceOptions] = find_reader(reader).SECTION
+    except ValueError:
+        return SourceOptions
+    return section
+
+
+Source = Annotated[SourceOptions, _SectionOfReader]
 
 
 class Data(Section):

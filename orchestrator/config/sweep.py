@@ -36,12 +36,17 @@ class Axis(Section):
     """The values of one key: all of a list, or one draw for each of `sweep.samples`."""
 
     grid: Values | None = None
-    choice: Values | None = None  # one of the list
-    uniform: Range | None = None  # [low, high]
-    loguniform: Range | None = None  # [low, high], uniform in the logarithm
-    randint: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None  # [low, high)
-    # [low, high, step]: one of low, low + step, ... up to high, each as likely
+    """All of the list: grids multiply the trials."""
+    choice: Values | None = None
+    """One of the list."""
+    uniform: Range | None = None
+    """`[low, high]`."""
+    loguniform: Range | None = None
+    """`[low, high]`, uniform in the logarithm."""
+    randint: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    """`[low, high]`: a whole number from low to high - 1."""
     quniform: Annotated[list[float], Field(min_length=3, max_length=3)] | None = None
+    """`[low, high, step]`: one of low, low + step, ... up to high, each as likely."""
 
     @property
     def kind(self) -> str:
@@ -120,8 +125,11 @@ class Condition(Section):
     """What a value is compared with where equality does not say it; all that is given holds."""
 
     above: float | None = None
+    """The value is larger."""
     below: float | None = None
-    set: bool | None = None  # true: the key has a value other than null
+    """The value is smaller."""
+    set: bool | None = None
+    """true: the key has a value other than null; false: it has none."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Condition:
@@ -149,10 +157,14 @@ class Scheduler(Section):
     KDD 2017). Not for a comparison of arms: a stopped trial has no end.
     """
 
-    type: Literal["fifo", "asha", "median"] = "fifo"  # fifo: none
+    type: Literal["fifo", "asha", "median"] = "fifo"
+    """fifo: none is stopped."""
     metric: SetLoss = "query_loss"
-    grace_steps: PositiveInt = 100  # optimizer steps before a trial may be stopped
+    """What trials are compared by."""
+    grace_steps: PositiveInt = 100
+    """Optimizer steps before a trial may be stopped."""
     reduction_factor: Annotated[float, Field(ge=2)] = 4.0
+    """Of asha: one in so many trials goes on."""
 
     @model_validator(mode="after")
     def _reads_what_is_given(self) -> Scheduler:
@@ -184,24 +196,35 @@ class Search(Section):
     """
 
     type: Literal["optuna"] = "optuna"
-    metric: SetLoss = "query_loss"  # after a trial's last step, to be made small
+    """Needs the extra `optuna`."""
+    metric: SetLoss = "query_loss"
+    """What is to be made small, after a trial's last step."""
 
 
 class Sweep(Section):
     """Trials: the product of all grids of `parameters` and all lists of `paired`, repeated
     `samples` times with a fresh draw of each distribution."""
 
-    parameters: dict[str, Axis] = {}  # dotted key -> its values
-    # Lists of settings that change together; each setting maps dotted keys to values, and
-    # may carry `label`, the trial's name.
+    parameters: dict[str, Axis] = {}
+    """Dotted key -> its values."""
     paired: list[Annotated[list[dict[str, Any]], Field(min_length=1)]] = []
+    """Lists of settings that change together; each setting maps dotted keys to values, and may
+    carry `label`, the trial's name."""
     samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
-    seed: Seed = 0  # of the draws; the trials' own is the key `seed` of the study
-    search: Search | None = None  # null: the draws of a sample know nothing of other samples
-    constraints: list[Constraint] = []  # a combination of which all of one holds is left out
+    """How often distributions are drawn; with search, trials in all."""
+    seed: Seed = 0
+    """Of the draws; the trials' own is the key `seed` of the study."""
+    search: Search | None = None
+    """null: the draws of a sample know nothing of other samples."""
+    constraints: list[Constraint] = []
+    """Combinations to leave out, each a mapping of dotted keys to a value to equal, a list to equal
+    or to be in, or a condition; one of which all holds is left out."""
     scheduler: Scheduler = Scheduler()
+    """Which trials are stopped early."""
     max_concurrent: PositiveInt = 1
+    """Trials at once."""
     failure_retries: Annotated[int, Field(ge=0)] = 0
+    """Attempts after one whose process died."""
 
     @model_validator(mode="after")
     def _samples_something(self) -> Sweep:

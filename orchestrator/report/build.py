@@ -39,6 +39,7 @@ from orchestrator.report.reproduce import check_table, claim_checks
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial
+from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER
 
 
 def build_report(study_dir: Path) -> Path:
@@ -54,13 +55,13 @@ def build_report(study_dir: Path) -> Path:
     arms = group_arms(record.trials)
     predicted = prediction(arms)
     figures = _figures(arms, predicted)
-    figures_dir = study_dir / "report" / "figures"
+    figures_dir = study_dir / REPORT_FOLDER / FIGURES_FOLDER
     figures_dir.mkdir(parents=True, exist_ok=True)
     for name, panels in figures.items():
         if panels:
             save_png(panels, figures_dir / f"{name}.png")
     save_task_png(arms, figures_dir / "tasks.png")
-    path = study_dir / "report" / "index.html"
+    path = study_dir / REPORT_FOLDER / PAGE_FILE
     path.write_text(_page(record, arms, predicted, figures), encoding="utf-8")
     return path
 

@@ -20,8 +20,16 @@ from orchestrator.config.strict_yaml import parse
 from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.errors import DataError
-from orchestrator.report.trial import STOPPED, Trial
-from orchestrator.training.record import read_journal
+from orchestrator.report.trial import Trial
+from orchestrator.storage.files import (
+    CONFIG_FILE,
+    RUN_FILE,
+    STUDY_FILE,
+    SUMMARY_FILE,
+    TRIALS_FOLDER,
+)
+from orchestrator.training.journal import read_journal
+from orchestrator.training.outcome import STOPPED
 
 TABLES = ("losses", "train_log", "plan", "measures", "generations")
 # Written before training: of a stopped trial all others would be another attempt's.
@@ -51,7 +59,7 @@ def read_study(study_dir: Path) -> StudyRecord:
     Raises:
         DataError: the folder holds no summary.csv, or a claim that is none.
     """
-    path = study_dir / "summary.csv"
+    path = study_dir / SUMMARY_FILE
     if not path.is_file():
         raise DataError(
             f"{study_dir} holds no summary.csv: give the folder of a study that ran, "
@@ -59,12 +67,13 @@ def read_study(study_dir: Path) -> StudyRecord:
         )
     with path.open(newline="", encoding="utf-8") as file:
         trials = [
-            _read_trial(row, study_dir / "trials" / row["trial"]) for row in csv.DictReader(file)
+            _read_trial(row, study_dir / TRIALS_FOLDER / row["trial"])
+            for row in csv.DictReader(file)
         ]
-    run = study_dir / "run.json"
+    run = study_dir / RUN_FILE
     facts = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {}
-    study = _read_yaml(study_dir / "study.yaml")
-    claim = _read_claim(study.get("claim"), study_dir / "study.yaml")
+    study = _read_yaml(study_dir / STUDY_FILE)
+    claim = _read_claim(study.get("claim"), study_dir / STUDY_FILE)
     return StudyRecord(study.get("study", study_dir.name), trials, facts, claim)
 
 
@@ -89,7 +98,7 @@ def _read_trial(summary: dict[str, str], folder: Path) -> Trial:
             tables[name] = pq.read_table(path)
         except (pa.ArrowInvalid, OSError) as error:
             faults.append(f"{summary['trial']}: {path.name} cannot be read: {error}")
-    trial = Trial(summary, _read_yaml(folder / "config.yaml"), tables, faults)
+    trial = Trial(summary, _read_yaml(folder / CONFIG_FILE), tables, faults)
     return _stopped_trial(trial, folder) if trial.stopped else trial
 
 

@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 
 from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves, set_curve, task_curves
 from orchestrator.data.instance import UNLABELLED
-
-FINISHED, STOPPED = "finished", "stopped"
+from orchestrator.training.outcome import FINISHED, STOPPED
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity

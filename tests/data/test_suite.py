@@ -120,7 +120,7 @@ def test_no_task_can_be_answered_by_one_constant():
 # --- determinism and errors -------------------------------------------------------------------
 
 DIGEST = (
-    "import hashlib; from orchestrator.data.builtin import SUITE, read; "
+    "import hashlib; from orchestrator.data.suite import SUITE, read; "
     "print(hashlib.sha256(repr([i for s in SUITE for i in read(s)]).encode()).hexdigest())"
 )
 

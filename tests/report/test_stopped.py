@@ -17,7 +17,7 @@ from orchestrator.report.figures import distance_panels, loss_panels
 from orchestrator.report.measures import measure_panels
 from orchestrator.report.read import read_study
 from orchestrator.report.tables import summary_table
-from orchestrator.training.record import JOURNAL
+from orchestrator.storage.files import JOURNAL_FILE
 from tests.report.conftest import ARMS
 from tests.report.test_build import words_of
 
@@ -48,7 +48,7 @@ def test_the_summary_has_the_losses_of_the_last_step_and_the_best_one(study):
 
 
 def test_its_curve_ends_where_it_was_stopped_though_the_journal_goes_on(study):
-    with (study / "trials" / "random" / JOURNAL).open("a") as journal:
+    with (study / "trials" / "random" / JOURNAL_FILE).open("a") as journal:
         journal.write('{"event": "measure", "step": 14, "query_loss": 0.0}\n')
     arms = group_arms(read_study(study).trials)
     stopped = arm_named(arms, "random")
@@ -125,7 +125,7 @@ def test_a_page_of_hardly_anything_but_stopped_trials_makes_sense(study_of, fini
 
 
 def test_a_damaged_journal_is_named_and_the_rest_is_shown(study):
-    (study / "trials" / "random" / JOURNAL).write_text('{"event": "measure", "st\n')
+    (study / "trials" / "random" / JOURNAL_FILE).write_text('{"event": "measure", "st\n')
     page = build_report(study).read_text(encoding="utf-8")
     assert "random: its journal cannot be read" in words_of(page)
     assert 'id="loss-query"' in page

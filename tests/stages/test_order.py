@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 
-from orchestrator.config.sources import Data, JsonlSource
+from orchestrator.config.sources import Data
 from orchestrator.core.plan import Plan
 from orchestrator.data import dataset
+from orchestrator.data.readers.jsonl import JsonlSource
 from orchestrator.stages.arrange import plan_table, write_order
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.core.arrangements.measure import measured
+from orchestrator.core.arrangements.measure import measure_needs, measured
 from orchestrator.core.arrangements.request import Method, Request
 from orchestrator.core.arrangements.scored import READS, arrange_by
 from orchestrator.core.plan import Plan
@@ -36,5 +36,9 @@ def arrange(request: Request) -> Plan:
 
 
 METHOD = Method(
-    arrange, reads=READS | {"measure"}, distance="Measure {measure}", options={"folds": 3}
+    arrange,
+    reads=READS | {"measure"},
+    needs=measure_needs,
+    distance="Measure {measure}",
+    options={"folds": 3},
 )

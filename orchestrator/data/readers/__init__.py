@@ -1,9 +1,10 @@
-"""One table that names the readers, and what holds for all of them.
+"""What a reader is, and what holds for all of them.
 
-A reader is a file with three functions: `records(source)` streams places and raw records,
-`instance(record, source, place)` makes one of them an Instance or raises a RecordError, and
-`content(source)` tells what lies behind the options. What becomes of a bad record, which
-instances the options keep, and that ids are unique is decided here, for all readers alike.
+A reader is a module: its section of the study file, `records(source)` that streams places and raw
+records, `instance(record, source, place)` that makes one of them an Instance or raises a
+RecordError, and `content(source)` that says what lies behind the options. The table of readers is
+`orchestrator.config.sources.READERS`. What becomes of a bad record, which instances the options
+keep, and that ids are unique is decided here, for all readers alike.
 """
 
 from __future__ import annotations
@@ -13,21 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.config.sources import Source
+from orchestrator.config.sources import Source, SourceOptions, find_reader, reader_version
 from orchestrator.data.instance import Instance
-from orchestrator.data.readers import (
-    flan_mini,
-    hf,
-    jsonl,
-    limits,
-    niv2,
-    no_robots,
-    p3,
-    parquet,
-    sharegpt,
-    suite,
-    ultrachat,
-)
+from orchestrator.data.readers import limits
+from orchestrator.data.readers.fields import joined_columns, named_columns
 from orchestrator.data.readers.record import (
     RECORD_BYTES,
     LeftOut,
@@ -43,7 +33,9 @@ from orchestrator.errors import DataError
 
 
 class Reader(Protocol):
-    """What each file of a reader defines; `source` is its section of the study file."""
+    """What the module of a reader defines; `source` is its section of the study file."""
+
+    SECTION: type[SourceOptions]
 
     def records(self, source: Any) -> Iterator[Record]:
         """Streams the records, damaged ones as RecordError in place of the record."""
@@ -53,20 +45,6 @@ class Reader(Protocol):
 
     def content(self, source: Any) -> Any:
         """A JSON value that changes with the bytes behind the source, and not with their place."""
-
-
-READERS: dict[str, Reader] = {
-    "builtin": suite,
-    "jsonl": jsonl,
-    "parquet": parquet,
-    "flan_mini": flan_mini,
-    "niv2": niv2,
-    "p3": p3,
-    "sharegpt": sharegpt,
-    "no_robots": no_robots,
-    "ultrachat": ultrachat,
-    "hf": hf,
-}
 
 
 @dataclass
@@ -120,8 +98,11 @@ def fingerprint(source: Source) -> dict[str, Any]:
     Raises:
         DataError: there is no such source.
     """
-    options = source.model_dump(mode="json", exclude={"path", "keys", "name", "revision"})
-    return {**options, "content": READERS[source.reader].content(source)}
+    reader: Reader = find_reader(source.reader)
+    options = source.model_dump(mode="json", exclude=set(source.PLACES))
+    key = {**options, "content": reader.content(source)}
+    version = reader_version(source.reader)  # code that is not of here changes without notice
+    return key if version is None else {**key, "package": version}
 
 
 def describe(source: Source) -> str:
@@ -134,9 +115,9 @@ def describe(source: Source) -> str:
 
 def _instances(source: Source, dropped: Counter[str]) -> Iterator[Instance]:
     """All instances of a source; bad records and ids that come twice under `bad_records`."""
-    reader = READERS[source.reader]
+    reader: Reader = find_reader(source.reader)
     seen: set[str] = set()
-    unseen = _joined_columns(source)
+    unseen = joined_columns(source)
     for place, raw in reader.records(source):
         try:
             if isinstance(raw, RecordError | LeftOut):
@@ -176,25 +157,5 @@ def _instance(reader: Reader, record: Any, source: Source, place: Place) -> Inst
     """
     if not isinstance(record, Watched):
         return reader.instance(record, source, place)
-    obey(record, _named_columns(source))
+    obey(record, named_columns(source))
     return told_of(record, reader.instance(record, source, place))
-
-
-def _named_columns(source: Source) -> set[str]:
-    """Columns that the study file says what they are."""
-    fields = getattr(source, "fields", None)
-    if fields is None:
-        return set()
-    named = (fields.id, fields.task, fields.messages, fields.prompt, fields.completion)
-    return {
-        name for names in named if names for name in (names if isinstance(names, list) else [names])
-    }
-
-
-def _joined_columns(source: Source) -> set[str]:
-    """Columns that may be missing in a record, because they are joined with others."""
-    fields = getattr(source, "fields", None)
-    if fields is None or fields.messages is not None:
-        return set()
-    lists = [names for names in (fields.prompt, fields.completion) if isinstance(names, list)]
-    return {name for names in lists for name in names}

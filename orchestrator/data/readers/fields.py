@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Protocol
 
-from orchestrator.config.sources import HubSource, JsonlSource, ParquetSource
+from pydantic import Field
+
+from orchestrator.config.section import Section
 from orchestrator.data.instance import UNLABELLED, Instance, single_turn
 from orchestrator.data.readers.record import (
     Place,
@@ -15,10 +17,33 @@ from orchestrator.data.readers.record import (
 )
 from orchestrator.data.readers.watched import Watched
 
+Columns = str | Annotated[list[str], Field(min_length=1)]
 
-def instance(
-    record: Watched, source: JsonlSource | ParquetSource | HubSource, place: Place
-) -> Instance:
+
+class Fields(Section):
+    """Names of the columns of a record. `messages`, where given, takes the place of prompt and
+    completion; a null `id` numbers the records; a null `task` leaves them without a task. Several
+    columns, as in prompt: [instruction, input], are joined; those without text are left out."""
+
+    id: str | None = "id"
+    task: str | None = "task"
+    prompt: Columns = "prompt"
+    completion: Columns = "completion"
+    separator: str = "\n\n"  # between joined columns: a blank line
+    messages: str | None = None
+
+
+class ColumnSource(Protocol):
+    """A section that names the columns of its records."""
+
+    @property
+    def fields(self) -> Fields: ...
+
+    @property
+    def max_turns(self) -> int: ...
+
+
+def instance(record: Watched, source: ColumnSource, place: Place) -> Instance:
     """The instance whose values stand in the columns that `source.fields` names.
 
     Raises:
@@ -37,6 +62,31 @@ def instance(
     prompt = _text(record, fields.prompt, "prompt", fields.separator)
     answer = _text(record, fields.completion, "completion", fields.separator)
     return single_turn(id, task, prompt, answer)
+
+
+def named_columns(source: Any) -> set[str]:
+    """Columns that a section says what they are; none of one without `fields`."""
+    fields = _fields(source)
+    if fields is None:
+        return set()
+    named = (fields.id, fields.task, fields.messages, fields.prompt, fields.completion)
+    return {
+        name for names in named if names for name in (names if isinstance(names, list) else [names])
+    }
+
+
+def joined_columns(source: Any) -> set[str]:
+    """Columns that may be missing in a record, because they are joined with others."""
+    fields = _fields(source)
+    if fields is None or fields.messages is not None:
+        return set()
+    lists = [names for names in (fields.prompt, fields.completion) if isinstance(names, list)]
+    return {name for names in lists for name in names}
+
+
+def _fields(source: Any) -> Fields | None:
+    fields = getattr(source, "fields", None)
+    return fields if isinstance(fields, Fields) else None
 
 
 def _text(record: Watched, columns: str | list[str], field: str, separator: str) -> str:

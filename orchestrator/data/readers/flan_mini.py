@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar, Literal
 
-from orchestrator.config.sources import FlanMiniSource
+from pydantic import model_validator
+
+from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import Instance
 from orchestrator.data.readers import containers
 from orchestrator.data.readers.files import File, digests, files, read_text
@@ -23,6 +26,25 @@ from orchestrator.data.readers.record import (
 )
 from orchestrator.data.readers.watched import Watched
 from orchestrator.errors import DataError
+
+
+class FlanMiniSource(FileSource):
+    """Flan-mini: conversations with their task in `source`."""
+
+    PLACES: ClassVar[frozenset[str]] = FileSource.PLACES | {"keys"}
+
+    reader: Literal["flan_mini"]
+    keys: str | None = None  # file {"train_key_list": [...], "eval_key_list": [...]} of tasks
+    split: Literal["train", "eval"] | None = None  # which list
+
+    @model_validator(mode="after")
+    def _split(self) -> FlanMiniSource:
+        if (self.keys is None) != (self.split is None):
+            raise ValueError("keys names the file of the split: set keys and split, or neither")
+        return self
+
+
+SECTION = FlanMiniSource
 
 
 def records(source: FlanMiniSource) -> Iterator[Record]:

@@ -12,12 +12,12 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
-from orchestrator.config.sources import HubSource
+from orchestrator.config.sources import SourceOptions
 from orchestrator.data.readers.brackets import CHUNK_BYTES
 from orchestrator.data.readers.containers import layout
-from orchestrator.data.readers.fields import instance
+from orchestrator.data.readers.fields import Fields, instance
 from orchestrator.data.readers.files import PACKINGS, File, digests, saved_tables
 from orchestrator.data.readers.opened import (
     ARROW_FILE,
@@ -31,7 +31,7 @@ from orchestrator.data.readers.record import Place, Record
 from orchestrator.errors import DataError
 from orchestrator.storage import lfs
 
-__all__ = ["content", "instance", "records"]
+__all__ = ["SECTION", "content", "instance", "records"]
 
 JSON = {".json", ".jsonl", ".ndjson"}
 # What a name says -> what the content may be.
@@ -41,6 +41,22 @@ FORMS = {
 }  # fmt: skip
 HUB_SECONDS = 10  # until the hub counts as unreachable
 T = TypeVar("T")
+
+
+class HubSource(SourceOptions):
+    """A data set of the Hugging Face hub, or a folder in its layout, through `datasets`."""
+
+    PLACES: ClassVar[frozenset[str]] = frozenset({"name", "revision"})
+
+    reader: Literal["hf"]
+    name: str  # owner/name, or a folder
+    subset: str | None = None  # configuration of the data set
+    split: str = "train"
+    revision: str | None = None  # commit, tag or branch; null: the newest, pinned when read
+    fields: Fields = Fields()
+
+
+SECTION = HubSource
 
 
 def records(source: HubSource) -> Iterator[Record]:

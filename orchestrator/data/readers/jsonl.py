@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
-from orchestrator.config.sources import JsonlSource
+from orchestrator.config.sources import FileSource
 from orchestrator.data.readers import containers
-from orchestrator.data.readers.fields import instance
+from orchestrator.data.readers.fields import Fields, instance
 from orchestrator.data.readers.files import JSON_SUFFIXES, File, digests, files
 from orchestrator.data.readers.record import Record
 
-__all__ = ["content", "instance", "records"]
+__all__ = ["SECTION", "content", "instance", "records"]
+
+
+class JsonlSource(FileSource):
+    """JSON objects: one a line, in an array, or one after another."""
+
+    reader: Literal["jsonl"]
+    fields: Fields = Fields()
+
+
+SECTION = JsonlSource
 
 
 def records(source: JsonlSource) -> Iterator[Record]:

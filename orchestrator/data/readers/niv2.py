@@ -18,9 +18,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from orchestrator.config.sources import NIV2Source
+from pydantic import Field
+
+from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import Instance, single_turn
 from orchestrator.data.readers.containers import BOM, parse
 from orchestrator.data.readers.files import PACKINGS, File, digests, files, read_text
@@ -40,6 +42,17 @@ from orchestrator.errors import DataError
 
 SUFFIXES = tuple(f".json{packing}" for packing in PACKINGS)
 TASK_BYTES = 256 * 2**20  # the largest published one has 20 MiB
+
+
+class NIV2Source(FileSource):
+    """Natural Instructions: a folder with tasks/*.json and splits/default/*_tasks.txt."""
+
+    reader: Literal["niv2"]
+    split: Literal["train", "test"] | None = None  # null: every task file
+    examples: Annotated[int, Field(ge=0)] = 2  # positive examples in the prompt, at most
+
+
+SECTION = NIV2Source
 
 
 def records(source: NIV2Source) -> Iterator[Record]:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from orchestrator.config.sources import NoRobotsSource
+from typing import Literal
+
+from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import Instance
 from orchestrator.data.readers.containers import records
 from orchestrator.data.readers.files import content
 from orchestrator.data.readers.record import Place, beside, own_id, text
 from orchestrator.data.readers.watched import Watched
 
-__all__ = ["content", "instance", "records"]
+__all__ = ["SECTION", "content", "instance", "records"]
+
+
+class NoRobotsSource(FileSource):
+    """NoRobots: conversations with a category."""
+
+    reader: Literal["no_robots"]
+
+
+SECTION = NoRobotsSource
 
 
 def instance(record: Watched, source: NoRobotsSource, place: Place) -> Instance:

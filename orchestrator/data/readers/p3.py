@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
-from orchestrator.config.sources import P3Source
+from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import Instance, single_turn
 from orchestrator.data.readers import containers
 from orchestrator.data.readers.files import File, digests, files
 from orchestrator.data.readers.record import Place, Record, label, own_id, text
 from orchestrator.data.readers.watched import Watched
 from orchestrator.errors import DataError
+
+
+class P3Source(FileSource):
+    """P3: a folder of one file or folder a task, or files with a column `task`."""
+
+    reader: Literal["p3"]
+    split: str | None = None  # read only files below, or named after, this split
+
+
+SECTION = P3Source
 
 
 def records(source: P3Source) -> Iterator[Record]:

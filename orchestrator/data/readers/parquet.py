@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
-from orchestrator.config.sources import ParquetSource
+from orchestrator.config.sources import FileSource
 from orchestrator.data.readers import containers
-from orchestrator.data.readers.fields import instance
+from orchestrator.data.readers.fields import Fields, instance
 from orchestrator.data.readers.files import File, digests, files
 from orchestrator.data.readers.record import Record
 
-__all__ = ["content", "instance", "records"]
+__all__ = ["SECTION", "content", "instance", "records"]
+
+
+class ParquetSource(FileSource):
+    """One row a record."""
+
+    reader: Literal["parquet"]
+    fields: Fields = Fields()
+
+
+SECTION = ParquetSource
 
 
 def records(source: ParquetSource) -> Iterator[Record]:

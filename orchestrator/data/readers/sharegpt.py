@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from orchestrator.config.sources import ShareGPTSource
+from typing import Literal
+
+from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import UNLABELLED, Instance
 from orchestrator.data.readers.containers import records
 from orchestrator.data.readers.files import content
 from orchestrator.data.readers.record import Place, beside, own_id
 from orchestrator.data.readers.watched import Watched
 
-__all__ = ["content", "instance", "records"]
+__all__ = ["SECTION", "content", "instance", "records"]
+
+
+class ShareGPTSource(FileSource):
+    """ShareGPT: conversations without tasks."""
+
+    reader: Literal["sharegpt"]
+
+
+SECTION = ShareGPTSource
 
 
 def instance(record: Watched, source: ShareGPTSource, place: Place) -> Instance:

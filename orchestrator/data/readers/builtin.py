@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
-from orchestrator.config.sources import BuiltinSource
+from orchestrator.config.sources import SourceOptions
 from orchestrator.data import suite as builtin
 from orchestrator.data.instance import Instance
 from orchestrator.data.readers.record import Place, Record
 from orchestrator.storage.artifacts import key_digest
+
+
+class BuiltinSource(SourceOptions):
+    """The task suite that is generated in code."""
+
+    reader: Literal["builtin"]
+    split: Literal["pool", "query", "held_out", "off_target"]
+
+
+SECTION = BuiltinSource
 
 
 def records(source: BuiltinSource) -> Iterator[Record]:
