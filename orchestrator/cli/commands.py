@@ -101,14 +101,14 @@ def reproduce(
             f"`orchestrator run {study}`"
         )
     from orchestrator.config.layout import Layout
-    from orchestrator.report.reproduce import check_figures
+    from orchestrator.report.reproduce import figure_checks
     from orchestrator.study.run import run_study
 
     finished = run_study(loaded)
-    checks = check_figures(Layout.of(loaded).folder)
+    checks = figure_checks(Layout.of(loaded).folder)
     for check in checks:
         print(check.sentence)
-    inside = all(end[3] for check in checks for end in check.ends.values())
+    inside = all(end.inside for check in checks for end in check.ends.values())
     if not (finished and inside and all(check.ordering for check in checks)):
         raise typer.Exit(1)
 

@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.core.arrangements import find_method
 from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.report.arms import Arm
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 
 SETS = {"query": "Query set", "held_out": "Held-out set", "off_target": "Off-target set"}
 STEP, POSITION = "Optimizer step", "Plan position"
@@ -52,6 +52,7 @@ class Panel:
 
     @property
     def counts_steps(self) -> bool:
+        """Whether the x axis counts steps or rows, so that it begins at 0."""
         return self.x_label in (STEP, POSITION)
 
 

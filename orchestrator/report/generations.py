@@ -15,7 +15,7 @@ from orchestrator.core.statistics.analysis import Floats, Steps, set_curve
 from orchestrator.core.text_metrics import score_titles
 from orchestrator.report.arms import Arm
 from orchestrator.report.figures import SETS, STEP, Panel, mean_line, panel_of
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 
 
 def generation_panels(arms: list[Arm]) -> list[Panel]:

@@ -107,9 +107,9 @@ def screen_table(rows: list[dict[str, Any]]) -> Table:
             columns[name], justify="left" if words else "right", overflow="fold", no_wrap=not words
         )
     for row in rows:
-        table.add_row(*(_shown(row.get(name, "")) for name in shown))
+        table.add_row(*(_value_text(row.get(name, "")) for name in shown))
     return table
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)

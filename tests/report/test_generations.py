@@ -8,7 +8,7 @@ import pytest
 from orchestrator.report.arms import group_arms
 from orchestrator.report.build import build_report
 from orchestrator.report.generations import generation_panels
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 from orchestrator.storage.files import GENERATIONS_SCHEMA
 
 STEPS, ITEMS = (0, 10, 50), 4
