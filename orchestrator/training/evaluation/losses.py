@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from orchestrator.config.training import Lora
 from orchestrator.errors import TrainingError
 from orchestrator.storage.artifacts import build, key_digest, sound
+from orchestrator.training.adapters import adapter_type
 from orchestrator.training.batches import collate, split
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
@@ -97,6 +97,7 @@ class Measures:
     def _untouched(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Losses before the first step: a new adapter changes nothing, 4-bit weights do."""
         model = self._spec.config.model
+        bits = adapter_type(model.adapter).frozen_bits
         key = {
             "version": BASELINE_VERSION,
             "model": self._spec.model_digest,
@@ -104,7 +105,7 @@ class Measures:
             "set": name,
             "precision": self._device.precision,
             "device": self._device.torch_device.type,
-            "four_bits": isinstance(model.adapter, Lora) and model.adapter.type == "qlora",
+            "four_bits": {None: False, 4: True}.get(bits, bits),
         }
         path = self._spec.store / "baseline" / key_digest(key)[:16]
         # One rank looks, so that all ranks take the same branch.
