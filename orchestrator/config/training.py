@@ -21,6 +21,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 class Lora(Section):
     """Low-rank adapters beside frozen weights (peft)."""
 
+    # What each type needs and does stands in training/adapters.py.
     type: Literal["lora", "qlora"]
     """qlora: the frozen weights in 4 bits (bitsandbytes, GPU)."""
     r: PositiveInt = 16

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.sources import Data
 from orchestrator.data.instance import Instance, Message
-from orchestrator.data.leakage import TestSide
+from orchestrator.data.leakage import TestItems
 from orchestrator.data.readers import Counts, describe, read
 from orchestrator.errors import DataError
 from orchestrator.storage.files import INSTANCES_FILE
@@ -57,7 +57,7 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
     tests = {
         split: list(read(sources[split], counts[split])) for split in TEST_SETS if split in sources
     }
-    side = TestSide(tests)
+    side = TestItems(tests)
     pool = side.filter(read(data.pool, counts["pool"]), data.leakage, counts["pool"].dropped)
     info = {}
     first = 0

@@ -19,7 +19,7 @@ from orchestrator.errors import DataError
 _SEPARATORS = re.compile(r"[\s.,;:!?¡¿'\"`´‘’‚“”„«»،؛؟。、।]+")
 
 
-class TestSide:
+class TestItems:
     """What the pool must not hold.
 
     Attributes:

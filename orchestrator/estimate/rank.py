@@ -33,9 +33,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from orchestrator.config.schema import TrialConfig
-from orchestrator.config.training import Lora, Model, Training
+from orchestrator.config.training import Model, Training
 from orchestrator.errors import ResourceError
 from orchestrator.estimate.shapes import ModelSizes
+from orchestrator.training.adapters import adapter_type
 from orchestrator.training.engine import zero_stage
 
 LARGEST_TENSOR = 2**31 - 1
@@ -85,10 +86,9 @@ def memory_plan(
     training, adapter = config.training, config.model.adapter
     number = 4 if precision == "float32" else 2
     stage = zero_stage(training, precision)
-    lora = None if adapter == "none" else adapter
-    adapted = sizes.adapted(lora) if lora else 0
+    adapted = sizes.adapted(adapter)
     trained = adapted or sizes.parameters
-    weights = _weights(sizes, lora, number) + number * adapted
+    weights = _weights(sizes, adapter_type(adapter).frozen_bits, number) + number * adapted
     weights = weights // training.workers if stage == 3 else weights
     buffers = _bucket(training, number, stage) * min(trained, BUCKET) if stage else 0
     buffers += number * min(sizes.parameters + adapted, GATHERED) if stage == 3 else 0
@@ -156,11 +156,12 @@ def _offloaded_states(
     return gradients, 0, each * trained // training.workers
 
 
-def _weights(sizes: ModelSizes, adapter: Lora | None, number: int) -> int:
-    if adapter is None or adapter.type == "lora":
+def _weights(sizes: ModelSizes, bits: int | None, number: int) -> int:
+    """Bytes of all weights, those of linear layers in so many bits; None for those of the rest."""
+    if bits is None:
         return number * sizes.parameters
     quantised = sum(inputs * outputs for _, inputs, outputs in sizes.linears)
-    return quantised // 2 + number * (sizes.parameters - quantised)
+    return quantised * bits // 8 + number * (sizes.parameters - quantised)
 
 
 def _activations(config: TrialConfig, sizes: ModelSizes, number: int) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from orchestrator.config.training import Lora
 from orchestrator.errors import ModelError, first_line
+from orchestrator.training.adapters import Linear, adapter_type
 
 # Their forward has an attention_mask, and does not read it.
 UNMASKED = ("rwkv",)
@@ -42,7 +43,7 @@ class ModelSizes:
     """
 
     parameters: int
-    linears: tuple[tuple[str, int, int], ...]
+    linears: tuple[Linear, ...]
     outputs: tuple[str, ...]
     layers: int
     hidden: int
@@ -51,14 +52,9 @@ class ModelSizes:
     intermediate: int
     vocabulary: int
 
-    def adapted(self, adapter: Lora) -> int:
-        """Parameters of a LoRA: r (inputs + outputs) for each layer it sits beside."""
-        return sum(
-            adapter.r * (inputs + outputs)
-            for name, inputs, outputs in self.linears
-            if adapter.targets == "all-linear"
-            or any(f".{name}".endswith(f".{target}") for target in adapter.targets)
-        )
+    def adapted(self, adapter: str | Lora) -> int:
+        """Parameters that an adapter adds."""
+        return adapter_type(adapter).parameters(adapter, self.linears)
 
 
 def model_sizes(folder: Path) -> ModelSizes | None:

@@ -12,7 +12,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.sources import Data, Source
 from orchestrator.config.training import Model
 from orchestrator.data import dataset, readers
-from orchestrator.data.readers.watched import DOUBTS, LISTED
+from orchestrator.data.records.tracked import DOUBTS, LISTED
 from orchestrator.errors import DataError
 from orchestrator.screen import Line
 from orchestrator.stages.spec import Spec

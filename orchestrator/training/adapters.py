@@ -1,26 +1,57 @@
-"""What is trained beside a frozen model: LoRA, over weights in 16 or in 4 bits.
+"""What is trained beside a frozen model: the types of `model.adapter.type`, a row each.
 
 LoRA (arXiv 2106.09685): W + (alpha / r) B A with W frozen; QLoRA (arXiv 2305.14314) holds W in 4
-bits.
+bits. Whoever estimates, checks, loads or evaluates a model asks the row; nobody else knows a type.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.training import Lora
 from orchestrator.errors import ModelError
 
-if TYPE_CHECKING:  # the estimate, which asks for targets here, is a matter of seconds
+if TYPE_CHECKING:  # the estimate asks here, too, and has no seconds for an engine
     import torch
 
     from orchestrator.training.device import Device
 
+Linear = tuple[str, int, int]  # name, inputs and outputs of a linear layer
 
-def four_bits(adapter: str | Lora, device: Device) -> Any:
-    """How transformers shall quantise the frozen weights of a QLoRA; None for anything else."""
-    if not isinstance(adapter, Lora) or adapter.type != "qlora":
-        return None
+
+@dataclass(frozen=True)
+class AdapterType:
+    """What a type of adapter needs, and how it is put beside a model; by default not at all.
+
+    Attributes:
+        attach: (model, settings of the adapter, device) -> the model with a new adapter, all else
+            frozen.
+        parameters: (settings of the adapter, the model's linear layers) -> numbers that it adds.
+        gpu: whether it runs on a GPU only.
+        package: what has to be installed for it, besides what this project always needs.
+        frozen_bits: of each weight of a frozen linear layer; None for those of the arithmetic.
+        max_zero_stage: highest stage of ZeRO that it can be trained under.
+        quantisation: device -> how transformers shall quantise the frozen weights; None for not
+            at all.
+    """
+
+    attach: Callable[[Any, Any, Device], torch.nn.Module] = lambda module, adapter, device: module
+    parameters: Callable[[Any, Iterable[Linear]], int] = lambda adapter, linears: 0
+    gpu: bool = False
+    package: str | None = None
+    frozen_bits: int | None = None
+    max_zero_stage: int = 3
+    quantisation: Callable[[Device], Any] = lambda device: None
+
+
+def adapter_type(adapter: str | Lora) -> AdapterType:
+    """The row of `model.adapter`."""
+    return ADAPTERS[adapter.type if isinstance(adapter, Lora) else adapter]
+
+
+def _nf4(device: Device) -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -31,8 +62,8 @@ def four_bits(adapter: str | Lora, device: Device) -> Any:
     )
 
 
-def adapted(module: Any, adapter: Lora, device: Device) -> torch.nn.Module:
-    """A frozen model with a new adapter, drawn on the CPU in float32 whatever the arithmetic.
+def _with_lora(module: Any, adapter: Lora, device: Device) -> torch.nn.Module:
+    """The frozen model with a new LoRA, drawn on the CPU in float32 whatever the arithmetic.
 
     Raises:
         ModelError: a target that no linear layer has.
@@ -61,6 +92,32 @@ def adapted(module: Any, adapter: Lora, device: Device) -> torch.nn.Module:
             for part in (layer.lora_A, layer.lora_B):
                 part.to(device.torch_device)
     return adapted
+
+
+def _lora_parameters(adapter: Lora, linears: Iterable[Linear]) -> int:
+    """r (inputs + outputs) for each layer that it sits beside."""
+    return sum(
+        adapter.r * (inputs + outputs)
+        for name, inputs, outputs in linears
+        if adapter.targets == "all-linear"
+        or any(f".{name}".endswith(f".{target}") for target in adapter.targets)
+    )
+
+
+# Each name that `model.adapter` or its `type` may have (`config.training`).
+ADAPTERS = {
+    "none": AdapterType(),  # all weights are trained
+    "lora": AdapterType(_with_lora, _lora_parameters),
+    "qlora": AdapterType(
+        _with_lora,
+        _lora_parameters,
+        gpu=True,
+        package="bitsandbytes",
+        frozen_bits=4,
+        max_zero_stage=2,  # ZeRO-3 cannot share out packed weights
+        quantisation=_nf4,
+    ),
+}
 
 
 def _check_targets(module: torch.nn.Module, targets: list[str]) -> None:

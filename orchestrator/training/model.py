@@ -1,7 +1,6 @@
 """The pretrained model as a module that can be trained: arithmetic, adapters, kernels.
 
-LoRA (arXiv 2106.09685): W + (alpha / r) B A with W frozen; QLoRA (arXiv 2305.14314) holds W in 4
-bits. Code that comes with a model is never run, and only safetensors are read.
+Code that comes with a model is never run, and only safetensors are read.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from typing import Any
 
 import torch
 
-from orchestrator.config.training import Lora, Model
+from orchestrator.config.training import Model
 from orchestrator.errors import ModelError, first_line
 from orchestrator.models import check_folder
-from orchestrator.training.adapters import adapted, four_bits
+from orchestrator.training.adapters import adapter_type
 from orchestrator.training.device import Device
 
 
@@ -45,6 +44,7 @@ def load_model(
     from transformers.integrations import HfDeepSpeedConfig
 
     check_folder(path, f"the model folder {path}")
+    adapter = adapter_type(model.adapter)
     partitioned = (deepspeed or {}).get("zero_optimization", {}).get("stage") == 3
     # transformers looks for it while it loads, and only as long as it is referred to.
     partitioning = HfDeepSpeedConfig(deepspeed) if partitioned else None
@@ -58,7 +58,7 @@ def load_model(
             trust_remote_code=False,
             # Straight to the device: several ranks would otherwise fill the host's memory at once.
             device_map=None if partitioned else {"": device.torch_device},
-            quantization_config=four_bits(model.adapter, device),
+            quantization_config=adapter.quantisation(device),
             output_loading_info=True,
         )
     except (OSError, ValueError, SafetensorError) as error:
@@ -66,8 +66,7 @@ def load_model(
     del partitioning
     check_loaded(loading, f"the model {path}")
     _accelerate(module, model)
-    if isinstance(model.adapter, Lora):
-        module = adapted(module, model.adapter, device)
+    module = adapter.attach(module, model.adapter, device)
     if model.compile:
         # In place: the names of the parameters, and with them saved files, stay as they are.
         # Batches differ in size and length, and would be compiled one by one.

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.data.readers import Counts, brackets, containers, read
-from orchestrator.data.readers.files import File
-from orchestrator.data.readers.record import RecordError
+from orchestrator.data.readers import Counts, read
+from orchestrator.data.records import brackets, containers
+from orchestrator.data.records.files import File
+from orchestrator.data.records.record import RecordError
 from orchestrator.errors import DataError
 from tests.data.conftest import row, source
 

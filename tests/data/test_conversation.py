@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.data.readers.record import RecordError, conversation
-from orchestrator.data.readers.watched import ROLES
+from orchestrator.data.records.conversation import conversation
+from orchestrator.data.records.record import RecordError
+from orchestrator.data.records.tracked import ROLES
 
 
 def said(*pairs):

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from orchestrator.config.sources import Data
 from orchestrator.data import dataset
 from orchestrator.data.instance import UNLABELLED, single_turn
-from orchestrator.data.leakage import TestSide, normalised
+from orchestrator.data.leakage import TestItems, normalised
 from orchestrator.errors import DataError
 from tests.data.conftest import row
 
 
 def found(pool, **tests):
-    side = TestSide(tests)
+    side = TestItems(tests)
     assert list(side.filter(iter(pool), "allow", Counter())) == pool
     return side.found
 
@@ -64,7 +64,7 @@ def test_a_row_is_counted_for_every_test_set_and_dropped_once():
         "exact duplicate of held_out": 1,
     }
     dropped = Counter()
-    assert list(TestSide(tests).filter(iter([leak]), "drop", dropped)) == []
+    assert list(TestItems(tests).filter(iter([leak]), "drop", dropped)) == []
     assert dropped.total() == 1
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.config.sources import SourceOptions, Tasks
 from orchestrator.data.instance import Instance, single_turn
-from orchestrator.data.readers.limits import cut, within
+from orchestrator.data.limits import cut, within
 
 texts = st.text(min_size=1, max_size=12).filter(str.strip)
 conversations = st.lists(st.tuples(texts, texts), min_size=1, max_size=4).map(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.data.readers import brackets
+from orchestrator.data.records import brackets
 from orchestrator.errors import DataError
 from orchestrator.storage.lfs import SIGNATURE
 from tests.data.conftest import contents, read_all, row, source

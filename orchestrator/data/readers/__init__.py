@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.config.sources import Source, SourceOptions, find_reader, reader_version
+from orchestrator.data import limits
 from orchestrator.data.instance import Instance
-from orchestrator.data.readers import limits
-from orchestrator.data.readers.fields import joined_columns, named_columns
-from orchestrator.data.readers.record import (
+from orchestrator.data.records.fields import joined_columns, named_columns
+from orchestrator.data.records.record import (
     RECORD_BYTES,
-    LeftOut,
+    ExcludedRecord,
     Place,
     Record,
     RecordError,
-    obey,
-    told_of,
+    exclude_marked,
     too_long,
+    with_unread,
 )
-from orchestrator.data.readers.watched import Watched
+from orchestrator.data.records.tracked import TrackedRecord
 from orchestrator.errors import DataError
 
 
@@ -120,16 +120,16 @@ def _instances(source: Source, dropped: Counter[str]) -> Iterator[Instance]:
     unseen = joined_columns(source)
     for place, raw in reader.records(source):
         try:
-            if isinstance(raw, RecordError | LeftOut):
+            if isinstance(raw, RecordError | ExcludedRecord):
                 raise raw
-            record = Watched(raw) if isinstance(raw, dict) else raw
+            record = TrackedRecord(raw) if isinstance(raw, dict) else raw
             unseen -= raw.keys() if isinstance(raw, dict) else set()
             instance = _instance(reader, record, source, place)
             if sum(len(message["content"]) for message in instance.messages) > RECORD_BYTES:
                 raise too_long()  # of a container that does not tell before decoding
             if instance.id in seen:
                 raise RecordError("id comes twice", ascii(instance.id)[:80])
-        except LeftOut as left_out:
+        except ExcludedRecord as left_out:
             dropped[left_out.reason] += 1
         except RecordError as error:
             if source.bad_records == "error":
@@ -153,9 +153,9 @@ def _instance(reader: Reader, record: Any, source: Source, place: Place) -> Inst
 
     Raises:
         RecordError: as the reader's `instance`.
-        LeftOut: the record is marked not to be trained on.
+        ExcludedRecord: the record is marked not to be trained on.
     """
-    if not isinstance(record, Watched):
+    if not isinstance(record, TrackedRecord):
         return reader.instance(record, source, place)
-    obey(record, named_columns(source))
-    return told_of(record, reader.instance(record, source, place))
+    exclude_marked(record, named_columns(source))
+    return with_unread(record, reader.instance(record, source, place))

@@ -8,7 +8,7 @@ from typing import Literal
 from orchestrator.config.sources import SourceOptions
 from orchestrator.data import suite as builtin
 from orchestrator.data.instance import Instance
-from orchestrator.data.readers.record import Place, Record
+from orchestrator.data.records.record import Place, Record
 from orchestrator.storage.artifacts import key_digest
 
 

@@ -14,17 +14,11 @@ from pydantic import model_validator
 
 from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import Instance
-from orchestrator.data.readers import containers
-from orchestrator.data.readers.files import File, digests, files, read_text
-from orchestrator.data.readers.record import (
-    LeftOut,
-    Place,
-    Record,
-    beside,
-    own_id,
-    text,
-)
-from orchestrator.data.readers.watched import Watched
+from orchestrator.data.records import containers
+from orchestrator.data.records.conversation import conversation_of
+from orchestrator.data.records.files import File, digests, files, read_text
+from orchestrator.data.records.record import ExcludedRecord, Place, Record, own_id, text
+from orchestrator.data.records.tracked import TrackedRecord
 from orchestrator.errors import DataError
 
 
@@ -50,7 +44,7 @@ SECTION = FlanMiniSource
 
 
 def records(source: FlanMiniSource) -> Iterator[Record]:
-    """The records of the split; those of other tasks as LeftOut.
+    """The records of the split; those of other tasks as ExcludedRecord.
 
     Raises:
         DataError: no file of keys, or not in this form.
@@ -59,12 +53,12 @@ def records(source: FlanMiniSource) -> Iterator[Record]:
     for place, record in containers.records(source):
         task = record.get("source") if isinstance(record, dict) else None
         other = tasks is not None and isinstance(task, str) and task not in tasks
-        yield place, LeftOut("task of the other split") if other else record
+        yield place, ExcludedRecord("task of the other split") if other else record
 
 
-def instance(record: Watched, source: FlanMiniSource, place: Place) -> Instance:
+def instance(record: TrackedRecord, source: FlanMiniSource, place: Place) -> Instance:
     turns = record.get("conversations")
-    found = beside(record, turns, source.max_turns)
+    found = conversation_of(record, turns, source.max_turns)
     task = text(record.get("source"), "task")
     return found.instance(own_id(record, "id", place), task)
 

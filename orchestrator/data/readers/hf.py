@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from orchestrator.config.sources import SourceOptions
-from orchestrator.data.readers.brackets import CHUNK_BYTES
-from orchestrator.data.readers.containers import layout
-from orchestrator.data.readers.fields import Fields, instance
-from orchestrator.data.readers.files import PACKINGS, File, digests, saved_tables
-from orchestrator.data.readers.opened import (
+from orchestrator.data.records.brackets import CHUNK_BYTES
+from orchestrator.data.records.containers import layout
+from orchestrator.data.records.fields import Fields, instance
+from orchestrator.data.records.files import PACKINGS, File, digests, saved_tables
+from orchestrator.data.records.opened import (
     ARROW_FILE,
     ARROW_STREAM,
     PARQUET,
@@ -27,7 +27,7 @@ from orchestrator.data.readers.opened import (
     form,
     opened,
 )
-from orchestrator.data.readers.record import Place, Record
+from orchestrator.data.records.record import Place, Record
 from orchestrator.errors import DataError
 from orchestrator.storage import lfs
 

@@ -24,20 +24,20 @@ from pydantic import Field
 
 from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import Instance, single_turn
-from orchestrator.data.readers.containers import BOM, parse
-from orchestrator.data.readers.files import PACKINGS, File, digests, files, read_text
-from orchestrator.data.readers.opened import TEXT, form, opened
-from orchestrator.data.readers.record import (
+from orchestrator.data.records.containers import BOM, parse
+from orchestrator.data.records.files import PACKINGS, File, digests, files, read_text
+from orchestrator.data.records.opened import TEXT, form, opened
+from orchestrator.data.records.record import (
     Place,
     Record,
     RecordError,
-    obey,
+    exclude_marked,
     own_id,
     shown,
     text,
-    told_of,
+    with_unread,
 )
-from orchestrator.data.readers.watched import Watched
+from orchestrator.data.records.tracked import TrackedRecord
 from orchestrator.errors import DataError
 
 SUFFIXES = tuple(f".json{packing}" for packing in PACKINGS)
@@ -96,8 +96,8 @@ def instance(record: tuple[str, Any], source: NIV2Source, place: Place) -> Insta
     introduction, given = record
     if not isinstance(given, dict):
         raise RecordError("not an object", shown(given))
-    one = Watched(given)
-    obey(one)
+    one = TrackedRecord(given)
+    exclude_marked(one)
     prompt = (
         f"{introduction}Now complete the following example -\n"
         f"Input: {_stripped(one.get('input'), 'input')}\nOutput: "
@@ -107,7 +107,7 @@ def instance(record: tuple[str, Any], source: NIV2Source, place: Place) -> Insta
     made = single_turn(own_id(one, "id", place), place.name, text(prompt, "prompt"), answer)
     if isinstance(outputs, list) and len(outputs) > 1:
         made = replace(made, notes=("further outputs left off",))
-    return told_of(one, made)
+    return with_unread(one, made)
 
 
 def content(source: NIV2Source) -> list[list[str]]:

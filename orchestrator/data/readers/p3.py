@@ -13,10 +13,10 @@ from typing import Literal
 
 from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import Instance, single_turn
-from orchestrator.data.readers import containers
-from orchestrator.data.readers.files import File, digests, files
-from orchestrator.data.readers.record import Place, Record, label, own_id, text
-from orchestrator.data.readers.watched import Watched
+from orchestrator.data.records import containers
+from orchestrator.data.records.files import File, digests, files
+from orchestrator.data.records.record import Place, Record, label, own_id, text
+from orchestrator.data.records.tracked import TrackedRecord
 from orchestrator.errors import DataError
 
 
@@ -36,7 +36,7 @@ def records(source: P3Source) -> Iterator[Record]:
         yield from containers.read(file)
 
 
-def instance(record: Watched, source: P3Source, place: Place) -> Instance:
+def instance(record: TrackedRecord, source: P3Source, place: Place) -> Instance:
     *folders, stem = place.name.split("/")
     named = next((record[key] for key in ("task", "task_name") if key in record), None)
     below = next((folder for folder in folders if folder != source.split), stem)

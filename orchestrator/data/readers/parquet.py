@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Literal
 
 from orchestrator.config.sources import FileSource
-from orchestrator.data.readers import containers
-from orchestrator.data.readers.fields import Fields, instance
-from orchestrator.data.readers.files import File, digests, files
-from orchestrator.data.readers.record import Record
+from orchestrator.data.records import containers
+from orchestrator.data.records.fields import Fields, instance
+from orchestrator.data.records.files import File, digests, files
+from orchestrator.data.records.record import Record
 
 __all__ = ["SECTION", "content", "instance", "records"]
 

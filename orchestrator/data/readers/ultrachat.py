@@ -6,10 +6,11 @@ from typing import Literal
 
 from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import UNLABELLED, Instance
-from orchestrator.data.readers.containers import records
-from orchestrator.data.readers.files import content
-from orchestrator.data.readers.record import Place, beside, own_id
-from orchestrator.data.readers.watched import Watched
+from orchestrator.data.records.containers import records
+from orchestrator.data.records.conversation import conversation_of
+from orchestrator.data.records.files import content
+from orchestrator.data.records.record import Place, own_id
+from orchestrator.data.records.tracked import TrackedRecord
 
 __all__ = ["SECTION", "content", "instance", "records"]
 
@@ -23,7 +24,7 @@ class UltraChatSource(FileSource):
 SECTION = UltraChatSource
 
 
-def instance(record: Watched, source: UltraChatSource, place: Place) -> Instance:
+def instance(record: TrackedRecord, source: UltraChatSource, place: Place) -> Instance:
     turns = record.get("messages")
-    found = beside(record, turns, source.max_turns)
+    found = conversation_of(record, turns, source.max_turns)
     return found.instance(own_id(record, "prompt_id", place), UNLABELLED)

@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from orchestrator.config.training import Lora
 from orchestrator.errors import TrainingError
 from orchestrator.storage.artifacts import build, key_digest, sound
+from orchestrator.training.adapters import adapter_type
 from orchestrator.training.batches import collate, split
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
@@ -101,6 +101,7 @@ class Evaluator:
         A new adapter changes none of them, 4-bit weights do.
         """
         model = self._spec.config.model
+        bits = adapter_type(model.adapter).frozen_bits
         key = {
             "version": BASELINE_VERSION,
             "model": self._spec.model_digest,
@@ -108,7 +109,7 @@ class Evaluator:
             "set": name,
             "precision": self._device.precision,
             "device": self._device.torch_device.type,
-            "four_bits": isinstance(model.adapter, Lora) and model.adapter.type == "qlora",
+            "four_bits": {None: False, 4: True}.get(bits, bits),
         }
         path = self._spec.store / "baseline" / key_digest(key)[:16]
         # One rank looks, so that all ranks take the same branch.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from orchestrator.data.readers.record import RECORD_BYTES
+from orchestrator.data.records.record import RECORD_BYTES
 from orchestrator.errors import DataError
 
 CHUNK_BYTES = 2**18

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.config.sources import FileSource
-from orchestrator.data.readers import brackets
-from orchestrator.data.readers.files import File, files
-from orchestrator.data.readers.opened import ARROW_FILE, PARQUET, TEXT, form, opened
-from orchestrator.data.readers.record import RECORD_BYTES, Place, Record, RecordError, too_long
+from orchestrator.data.records import brackets
+from orchestrator.data.records.files import File, files
+from orchestrator.data.records.opened import ARROW_FILE, PARQUET, TEXT, form, opened
+from orchestrator.data.records.record import RECORD_BYTES, Place, Record, RecordError, too_long
 from orchestrator.errors import DataError
 
 BATCH_ROWS = 256

@@ -6,8 +6,14 @@ import pytest
 
 from orchestrator.config.sources import Data
 from orchestrator.data import dataset
-from orchestrator.data.readers.record import LeftOut, RecordError, conversation
-from orchestrator.data.readers.watched import Watched, carries_meaning, repeats, untrained
+from orchestrator.data.records.conversation import conversation
+from orchestrator.data.records.record import ExcludedRecord, RecordError
+from orchestrator.data.records.tracked import (
+    TrackedRecord,
+    carries_meaning,
+    repeats,
+    untrained_mark,
+)
 from orchestrator.errors import DataError
 from tests.data.conftest import contents, read_all, row, source
 
@@ -67,8 +73,8 @@ def test_a_mark_that_says_train_is_read_and_one_of_another_value_is_named(jsonl,
     (name,) = mark
     _, counts = read_all(jsonl([row(0) | mark]))
     assert counts.unread == counts.metadata == {}
-    assert untrained(Watched({name: 0.5})) == ""
-    assert "loss" in Watched({"loss": 0.0}).unread()
+    assert untrained_mark(TrackedRecord({name: 0.5})) == ""
+    assert "loss" in TrackedRecord({"loss": 0.0}).unread()
 
 
 @pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}, {"loss": False}])
@@ -78,7 +84,7 @@ def test_an_answer_that_is_marked_stays_as_context_and_is_not_learned(mark):
     assert len(found.messages) == 4
     assert found.unlearned == (1,)
     assert found.unread == ()
-    with pytest.raises(LeftOut, match="marked"):
+    with pytest.raises(ExcludedRecord, match="marked"):
         conversation(turns, 1)
 
 

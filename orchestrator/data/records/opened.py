@@ -92,14 +92,14 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     position = 0
     with _told(path, lambda: position), opener(path) as file:
         encoding = json.detect_encoding(head)
-        text = file if encoding.startswith("utf-8") else _Recoded(file, encoding)
+        text = file if encoding.startswith("utf-8") else _Utf8Stream(file, encoding)
         try:
             yield cast(IO[bytes], text if text is file else io.BufferedReader(text))
         finally:
             position = file.tell() if file.seekable() else 0
 
 
-class _Recoded(io.RawIOBase):
+class _Utf8Stream(io.RawIOBase):
     """A text in another encoding, as the bytes of UTF-8."""
 
     def __init__(self, file: IO[bytes], encoding: str) -> None:

@@ -1,144 +1,18 @@
-"""One record of a source: where it stands, what can be wrong with it, and the checks of its text.
-
-Reasons are short phrases without data in them, because they are counted; the detail beside them
-is for the message of an error.
-"""
+"""A list of turns as alternating messages of user and assistant."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from orchestrator.data.instance import Instance, Message
-from orchestrator.data.readers.watched import (
+from orchestrator.data.records.record import ExcludedRecord, RecordError, shown, text
+from orchestrator.data.records.tracked import (
     ROLE,
-    Watched,
+    TrackedRecord,
     carries_meaning,
-    marked,
-    repeats,
-    untrained,
+    untrained_mark,
+    with_marks,
 )
-
-RECORD_BYTES = 16 * 2**20  # a longer record is a bad one, and is never decoded
-
-
-class RecordError(Exception):
-    """One record cannot be read; `bad_records` says what becomes of it."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        self.reason = reason
-        super().__init__(f"{reason} ({detail})" if detail else reason)
-
-
-class LeftOut(Exception):
-    """An option leaves the record out: counted, and never an error."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands.
-
-    Attributes:
-        text: for messages, such as `data/train.jsonl:12`.
-        name: its file relative to the path of the source, without suffix, such as `ag_news/train`.
-        number: of the record in its file, from 1.
-    """
-
-    text: str
-    name: str
-    number: int
-
-    def __str__(self) -> str:
-        return self.text
-
-    @property
-    def id(self) -> str:
-        """The id of a record that has none of its own."""
-        return f"{self.name}-{self.number}"
-
-
-# What a source yields: a RecordError or LeftOut in place of a record that is none.
-Record = tuple[Place, Any]
-
-
-def too_long() -> RecordError:
-    return RecordError("longer than 16 MiB")
-
-
-def text(value: Any, what: str) -> str:
-    """The value, if it is text that can be trained on.
-
-    Args:
-        value: a value of a record; None where there is none.
-        what: how the reason calls it: prompt, answer, id or task.
-
-    Raises:
-        RecordError: missing, not a string, blank, or with a NUL or a lone surrogate.
-    """
-    if value is None:
-        raise RecordError(f"{what} is missing")
-    if not isinstance(value, str):
-        raise RecordError(f"{what} is not text", shown(value))
-    if not value.strip():
-        raise RecordError(f"{what} is empty")
-    if "\0" in value:
-        raise RecordError(f"{what} holds a NUL", f"character {value.index(chr(0)) + 1}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        detail = f"U+{ord(value[error.start]):04X}, character {error.start + 1}"
-        raise RecordError(f"{what} holds a lone surrogate", detail) from None
-    return value
-
-
-def label(value: Any, what: str) -> str:
-    """An id or a task: text, or a whole number.
-
-    Raises:
-        RecordError: as `text`.
-    """
-    return str(value) if type(value) is int else text(value, what)
-
-
-def own_id(record: dict[str, Any], key: str, place: Place) -> str:
-    """The record's id, or its place where the record has none."""
-    value = record.get(key)
-    return place.id if value is None else label(value, "id")
-
-
-def obey(record: Watched, named: Collection[str] = ()) -> None:
-    """Leave out a record that is marked not to be trained on.
-
-    Args:
-        record: with its marks.
-        named: columns that are no marks, because the study file says what they are.
-
-    Raises:
-        LeftOut: it is marked.
-    """
-    if mark := untrained(record, named):
-        raise LeftOut(f"marked {mark}")
-
-
-def told_of(record: Watched, instance: Instance) -> Instance:
-    """The instance of a record, with the names of what its reader did not look at."""
-    left = {
-        name: carries_meaning(name, value)
-        for name, value in record.unread().items()
-        if not repeats(value, instance.messages)
-    }
-    if not left:
-        return instance
-    return replace(
-        instance,
-        unread=(*instance.unread, *(name for name, means in left.items() if means)),
-        metadata=(*instance.metadata, *(name for name, means in left.items() if not means)),
-    )
 
 
 class Conversation(NamedTuple):
@@ -154,14 +28,14 @@ class Conversation(NamedTuple):
         return Instance(id, task, *self)
 
 
-def beside(record: Watched, turns: Any, max_turns: int) -> Conversation:
+def conversation_of(record: TrackedRecord, turns: Any, max_turns: int) -> Conversation:
     """The conversation of a record's turns, with the system message and the lists of marks that
     it keeps in columns beside them.
 
     Raises:
-        RecordError, LeftOut: as `conversation`.
+        RecordError, ExcludedRecord: as `conversation`.
     """
-    return conversation(marked(record, turns), max_turns, _system_beside(record, turns))
+    return conversation(with_marks(record, turns), max_turns, _system_beside(record, turns))
 
 
 def conversation(turns: Any, max_turns: int, system: str = "") -> Conversation:
@@ -179,7 +53,7 @@ def conversation(turns: Any, max_turns: int, system: str = "") -> Conversation:
     Raises:
         RecordError: no list of messages, an unknown role, text that `text` refuses, roles that
             do not alternate from the user on, or no answer.
-        LeftOut: every answer is marked not to be trained on.
+        ExcludedRecord: every answer is marked not to be trained on.
     """
     if not isinstance(turns, list) or not turns:
         raise RecordError("no messages", f"{shown(turns)} instead of a list of messages")
@@ -200,7 +74,7 @@ def conversation(turns: Any, max_turns: int, system: str = "") -> Conversation:
         raise RecordError("answer is missing")
     unlearned = tuple(place for place in range(1, len(spoken), 2) if spoken[place].mark)
     if 2 * len(unlearned) == len(spoken):
-        raise LeftOut(f"marked {spoken[1].mark}")
+        raise ExcludedRecord(f"marked {spoken[1].mark}")
     notes += [f"answer marked {spoken[place].mark} not learned" for place in unlearned]
     if any(turn.joined for turn in spoken):
         notes.append("parts of a message joined")
@@ -218,7 +92,7 @@ def conversation(turns: Any, max_turns: int, system: str = "") -> Conversation:
     )
 
 
-def _system_beside(record: Watched, turns: Any) -> str:
+def _system_beside(record: TrackedRecord, turns: Any) -> str:
     """The system message that a record keeps in a column beside its turns; "" for none.
 
     One that the turns begin with has the preference, unless it is empty: the column then counts
@@ -250,13 +124,13 @@ def _message(turn: Any, number: int) -> _Turn:
     """Role and text of a message; an empty system message has the text ""."""
     if not isinstance(turn, dict):
         raise RecordError("a message is not an object", f"message {number} is {shown(turn)}")
-    turn = Watched(turn)
+    turn = TrackedRecord(turn)
     keys = ("from", "value") if "from" in turn else ("role", "content")
     name, said = (turn.get(key) for key in keys)
     role = ROLE.get(name.lower()) if isinstance(name, str) else None
     if role is None:
         raise RecordError("unknown role", f"message {number} is of {shown(name)}")
-    mark = untrained(turn)
+    mark = untrained_mark(turn)
     if role == "system" and (said is None or said == ""):
         return _Turn(role, "", mark, False, turn.unread())
     calls = [key for key in ("tool_calls", "function_call") if turn.unread().get(key)]
@@ -276,7 +150,7 @@ def _whole(parts: list[Any], number: int) -> tuple[str, dict[str, Any]]:
     texts: list[str] = []
     left: dict[str, Any] = {}
     for given in parts:
-        part = Watched(given if isinstance(given, dict) else {"text": given})
+        part = TrackedRecord(given if isinstance(given, dict) else {"text": given})
         kind, said = part.get("type", "text"), part.get("text")
         if kind != "text" or not isinstance(said, str):
             raise RecordError("a message holds more than text", f"message {number}: {shown(kind)}")
@@ -289,9 +163,3 @@ def _matters(key: str, value: Any) -> bool:
     name = key.rpartition(".")[2]
     # Of a message, a number or a switch of unknown name may be a mark, too.
     return carries_meaning(name, "") or carries_meaning(name, value)
-
-
-def shown(value: Any) -> str:
-    """A value in at most 40 characters that every terminal can print."""
-    printed = ascii(value[:40] if isinstance(value, str | list) else value)
-    return printed if len(printed) <= 40 else printed[:37] + "..."

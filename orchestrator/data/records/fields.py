@@ -8,14 +8,9 @@ from pydantic import Field
 
 from orchestrator.config.section import Section
 from orchestrator.data.instance import UNLABELLED, Instance, single_turn
-from orchestrator.data.readers.record import (
-    Place,
-    RecordError,
-    beside,
-    label,
-    text,
-)
-from orchestrator.data.readers.watched import Watched
+from orchestrator.data.records.conversation import conversation_of
+from orchestrator.data.records.record import Place, RecordError, label, text
+from orchestrator.data.records.tracked import TrackedRecord
 
 Columns = str | Annotated[list[str], Field(min_length=1)]
 
@@ -49,12 +44,12 @@ class ColumnSource(Protocol):
     def max_turns(self) -> int: ...
 
 
-def instance(record: Watched, source: ColumnSource, place: Place) -> Instance:
+def instance(record: TrackedRecord, source: ColumnSource, place: Place) -> Instance:
     """The instance whose values stand in the columns that `source.fields` names.
 
     Raises:
         RecordError: a column is missing, or its value is not what it must be.
-        LeftOut: every answer is marked not to be trained on.
+        ExcludedRecord: every answer is marked not to be trained on.
     """
     fields = source.fields
     id = place.id if fields.id is None else label(_value(record, fields.id, "id"), "id")
@@ -63,7 +58,7 @@ def instance(record: Watched, source: ColumnSource, place: Place) -> Instance:
         task = label(_value(record, fields.task, "task"), "task")
     if fields.messages is not None:
         turns = _value(record, fields.messages, "messages")
-        found = beside(record, turns, source.max_turns)
+        found = conversation_of(record, turns, source.max_turns)
         return found.instance(id, task)
     prompt = _text(record, fields.prompt, "prompt", fields.separator)
     answer = _text(record, fields.completion, "completion", fields.separator)
@@ -95,7 +90,7 @@ def _fields(source: Any) -> Fields | None:
     return fields if isinstance(fields, Fields) else None
 
 
-def _text(record: Watched, columns: str | list[str], field: str, separator: str) -> str:
+def _text(record: TrackedRecord, columns: str | list[str], field: str, separator: str) -> str:
     """The text of a column, or of several, joined; those without text are left out."""
     what = {"prompt": "prompt", "completion": "answer"}[field]
     if isinstance(columns, str):
@@ -111,7 +106,7 @@ def _blank(value: Any) -> bool:
     return isinstance(value, str) and not value.strip()
 
 
-def _value(record: Watched, column: str, field: str) -> Any:
+def _value(record: TrackedRecord, column: str, field: str) -> Any:
     if column not in record:
         columns = ", ".join(ascii(name)[:40] for name in sorted(record)[:20]) or "nothing"
         null = ", or null for none" if field in ("id", "task") else ""

@@ -54,7 +54,7 @@ WHOLE = 12  # the same of all messages of an instance
 TEXT = 40  # characters from which words are more than a label
 
 
-class Watched(dict[str, Any]):
+class TrackedRecord(dict[str, Any]):
     """A record or a message that remembers which of its keys were read."""
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Watched(dict[str, Any]):
         }
 
 
-def untrained(record: Watched, other: Collection[str] = ()) -> str:
+def untrained_mark(record: TrackedRecord, other: Collection[str] = ()) -> str:
     """The mark of a record or message that says "do not train", as `weight: 0`; else "".
 
     Marks that say the opposite (`weight: 1`, `train: true`) count as read; other values of these
@@ -96,7 +96,7 @@ def untrained(record: Watched, other: Collection[str] = ()) -> str:
     return found
 
 
-def marked(record: Watched, turns: Any) -> Any:
+def with_marks(record: TrackedRecord, turns: Any) -> Any:
     """Turns with the marks that a record keeps in lists beside them, as `loss_mask: [0, 1]`.
 
     A list is of the turns, or of the answers among them, by its length. One of another length, or

@@ -1,0 +1,1 @@
+"""From files to records, and from the values of a record to text and conversations."""
