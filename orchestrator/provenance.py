@@ -61,10 +61,10 @@ def _git(folder: Path, *arguments: str) -> str | None:
     # Without locks: whoever works in the clone meanwhile may commit.
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
         return None
-    return found.stdout.strip() or None
+    return answer.stdout.strip() or None
 
 
 def _processor() -> str:

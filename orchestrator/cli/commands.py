@@ -168,15 +168,15 @@ def verify(folder: StudyFolder) -> None:
 
     console = Console(highlight=False)
     bad = 0
-    for name, found in verify_study(folder):
-        if isinstance(found, UserError):
+    for name, result in verify_study(folder):
+        if isinstance(result, UserError):
             bad += 1
-            console.print(f"[red]  wrong[/] {_escaped(str(found))}", soft_wrap=True)
-        elif isinstance(found, Outcome):
-            told = f"after step {found.last_step}: a scheduler ended it, there is no certificate"
-            console.print(f"[yellow]stopped[/] {name}  {told}", soft_wrap=True)
+            console.print(f"[red]  wrong[/] {_escaped(str(result))}", soft_wrap=True)
+        elif isinstance(result, Outcome):
+            words = f"after step {result.last_step}: a scheduler ended it, there is no certificate"
+            console.print(f"[yellow]stopped[/] {name}  {words}", soft_wrap=True)
         else:
-            console.print(f"[green] proved[/] {name}  order {found}", soft_wrap=True)
+            console.print(f"[green] proved[/] {name}  order {result}", soft_wrap=True)
     if bad:
         raise typer.Exit(1)
 

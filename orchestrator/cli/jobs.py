@@ -58,7 +58,7 @@ def submit(
                 f"{key} is {given}, a folder of the job, which ends with it: give one that all "
                 f"nodes share, as in {advice}"
             )
-    found, here = Jobs(address, plain_http), Path.cwd()
+    server, here = Jobs(address, plain_http), Path.cwd()
     files = [study, *(overlays or [])]
     words = ["orchestrator", "run", place_in_package(study, here)]
     words += [f"--with={place_in_package(overlay, here)}" for overlay in overlays or []]
@@ -69,12 +69,12 @@ def submit(
         pack(here, files, package)
         # A job runs the working folder's orchestrator/, where there is one.
         commit = commit_of(here / "orchestrator" / "__init__.py")
-        job = found.submit(shlex.join(words), package, loaded.study, commit)
-    print(f"{job} on {found.address}", flush=True)
+        job = server.submit(shlex.join(words), package, loaded.study, commit)
+    print(f"{job} on {server.address}", flush=True)
     if wait:
-        _follow(found, job)
+        _follow(server, job)
     else:
-        print(f"orchestrator jobs logs {job} --follow {found.options}")
+        print(f"orchestrator jobs logs {job} --follow {server.options}")
 
 
 @jobs.command("list")
@@ -103,11 +103,11 @@ def logs(
     """What a job has printed."""
     from orchestrator.jobs.client import Jobs
 
-    found = Jobs(address, plain_http)
+    server = Jobs(address, plain_http)
     if follow:
-        _follow(found, job)
+        _follow(server, job)
     else:
-        print(found.logs(job), end="")
+        print(server.logs(job), end="")
 
 
 @jobs.command()
@@ -115,13 +115,13 @@ def stop(job: JobId, address: Address = None, plain_http: PlainHttp = False) -> 
     """End a job: it keeps its checkpoints, and the same submission goes on from there."""
     from orchestrator.jobs.client import ENDED, Jobs
 
-    found = Jobs(address, plain_http).stop(job)
-    print(f"{job}: {found.status}")
-    if found.status not in ENDED:
+    details = Jobs(address, plain_http).stop(job)
+    print(f"{job}: {details.status}")
+    if details.status not in ENDED:
         raise typer.Exit(1)
 
 
-def _follow(found: Jobs, job: str) -> None:
+def _follow(server: Jobs, job: str) -> None:
     """Show a job until it ends, and exit as it did; Ctrl-C asks what is to become of it."""
     from orchestrator.jobs.client import exit_code
 
@@ -129,12 +129,12 @@ def _follow(found: Jobs, job: str) -> None:
         print(text, end="", flush=True)
 
     try:
-        ended = found.follow(job, show)
+        ended = server.follow(job, show)
     except KeyboardInterrupt:
         if not _asked_to_stop():
-            print(f"\nit goes on: orchestrator jobs logs {job} --follow {found.options}")
+            print(f"\nit goes on: orchestrator jobs logs {job} --follow {server.options}")
             raise typer.Exit(130) from None
-        ended = found.stop(job)
+        ended = server.stop(job)
     print(f"{job}: {ended.status}")
     if ended.status == "FAILED" and ended.driver_exit_code is None:
         print(ended.message, file=sys.stderr)  # it never came to print anything itself

@@ -157,8 +157,8 @@ class Arrangement(Section):
 
 def keys_read(method: str) -> frozenset[str]:
     """Keys of the section that mean something to a method; all others are refused."""
-    found = find_method(method)
-    return found.reads | {"method", "rows"} | ({"options"} if found.options else set())
+    declared = find_method(method)
+    return declared.reads | {"method", "rows"} | ({"options"} if declared.options else set())
 
 
 def _without_arm(given: dict[str, Any]) -> dict[str, Any]:

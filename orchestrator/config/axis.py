@@ -41,8 +41,8 @@ class Axis(Section):
     def _one_kind_within_bounds(self) -> Axis:
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
-            found = " and ".join(given) if given else "none"
-            raise ValueError(f"an axis has one of {', '.join(KINDS)}, and here is {found}")
+            kinds = " and ".join(given) if given else "none"
+            raise ValueError(f"an axis has one of {', '.join(KINDS)}, and here is {kinds}")
         if self.kind in ("grid", "choice"):
             return self
         low, high, *step = getattr(self, self.kind)

@@ -66,10 +66,10 @@ DECIDED_ELSEWHERE = {
 
 def contradictions(deepspeed: dict[str, Any]) -> list[str]:
     """A sentence for each key of `training.deepspeed` that may not be there."""
-    found = [
+    faults = [
         f"leave {key} out: {why}" for key, why in DECIDED_ELSEWHERE.items() if _has(deepspeed, key)
     ]
-    return found + list(_not_sections(deepspeed))
+    return faults + list(_not_sections(deepspeed))
 
 
 def _not_sections(deepspeed: dict[str, Any]) -> Iterator[str]:

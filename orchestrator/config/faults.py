@@ -24,10 +24,10 @@ def _schema(model: type[BaseModel]) -> Schema:
 def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[KeyPath, str]]:
     """The path of each faulty key as the user writes it, and a sentence about it."""
     root = _schema(model)
-    found = dict.fromkeys(_explain(dict(item), root) for item in error.errors())
+    sentences = dict.fromkeys(_explain(dict(item), root) for item in error.errors())
     # Of a mapping that may also be a name, what is wrong inside it says enough.
-    around = {path[:end] for path, _ in found for end in range(len(path))}
-    return [(path, sentence) for path, sentence in found if path not in around]
+    around = {path[:end] for path, _ in sentences for end in range(len(path))}
+    return [(path, sentence) for path, sentence in sentences if path not in around]
 
 
 def dotted(path: KeyPath) -> str:

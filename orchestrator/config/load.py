@@ -60,12 +60,12 @@ def _validated(
         except ValueError as error:
             faults.append(f"--set {override.partition('=')[0]}: {error}")
     settings = None
-    found = list(_eval_dictionaries(raw))
+    wrong = list(_eval_dictionaries(raw))
     try:
         settings = model.model_validate(raw)
     except ValidationError as error:
-        found += explain(error, model)
-    faults += [f"{_origin(origins, key)}: {sentence}" for key, sentence in found]
+        wrong += explain(error, model)
+    faults += [f"{_origin(origins, key)}: {sentence}" for key, sentence in wrong]
     if faults or settings is None:
         raise ConfigError(faults)
     return settings

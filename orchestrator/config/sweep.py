@@ -149,9 +149,9 @@ class Sweep(Section):
             return self
         grids = [key for key, axis in self.parameters.items() if axis.kind == "grid"]
         if grids or self.paired or not self.parameters:
-            found = f"the grid of {grids[0]}" if grids else "paired" if self.paired else "no axis"
+            other = f"the grid of {grids[0]}" if grids else "paired" if self.paired else "no axis"
             raise ValueError(
-                f"search chooses every value, and here is {found}: give each key of parameters "
+                f"search chooses every value, and here is {other}: give each key of parameters "
                 "choice, uniform, loguniform, randint or quniform, and the number of trials by "
                 "samples"
             )

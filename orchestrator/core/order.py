@@ -37,11 +37,11 @@ def check_order(
     planned_steps = np.arange(len(planned)) // global_batch + 1
     expected = np.stack([planned_steps, planned])[:, np.lexsort((planned, planned_steps))]
     order = np.lexsort((realised_rows, realised_steps))
-    found = np.stack([realised_steps, realised_rows])[:, order]
-    if np.array_equal(expected, found):
+    realised = np.stack([realised_steps, realised_rows])[:, order]
+    if np.array_equal(expected, realised):
         return
     for step in range(1, int(max(steps, realised_steps.max(initial=0))) + 1):
-        want, got = expected[1, expected[0] == step], found[1, found[0] == step]
+        want, got = expected[1, expected[0] == step], realised[1, realised[0] == step]
         if not np.array_equal(want, got):
             raise OrderError(
                 f"step {step} was not fed its planned rows: {len(got)} rows instead of "

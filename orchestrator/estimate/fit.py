@@ -176,9 +176,9 @@ def check_weights(folder: Path, factory: Any, what: str, unused: str = "") -> No
     except Exception as error:  # whatever stands in its files
         raise ModelError(f"{what} cannot be loaded: {first_line(error)}") from error
     if mismatched := sorted(loading["mismatched_keys"]):
-        name, found, expected = mismatched[0]
+        name, shape, expected = mismatched[0]
         raise ModelError(
-            f"{what} has {name} of shape {tuple(found)}, its config.json says {tuple(expected)}: "
+            f"{what} has {name} of shape {tuple(shape)}, its config.json says {tuple(expected)}: "
             "take the config.json that the weights were saved with"
         )
     missing = [name for name in loading["missing_keys"] if unused not in name.split(".")]

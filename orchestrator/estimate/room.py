@@ -22,7 +22,7 @@ Planned = Callable[[TrialConfig], MemoryPlan]
 
 
 @dataclass(frozen=True)
-class Room:
+class MachineMemory:
     """The memory of a machine, in bytes.
 
     Attributes:
@@ -50,7 +50,7 @@ class Room:
         return f"{device}the host has {gigabytes(self.host)} GB{shared}"
 
 
-def find_room(training: Training, trials: int) -> Room | None:
+def machine_memory(training: Training, trials: int) -> MachineMemory | None:
     """What this machine has for so many trials at once; None where it lacks the GPUs they use."""
     host = memory()
     ranks = training.workers * trials
@@ -59,13 +59,13 @@ def find_room(training: Training, trials: int) -> Room | None:
             return None
         here = torch.cuda.device_count() // training.gpus_per_worker
         device = torch.cuda.get_device_properties(0).total_memory
-        return Room(device, host, max(1, min(ranks, here)))
+        return MachineMemory(device, host, max(1, min(ranks, here)))
     if training.cpus_per_worker:  # the other ranks are on other nodes
         ranks = min(ranks, int(cores() // training.cpus_per_worker))
-    return Room(None, host, max(1, ranks))
+    return MachineMemory(None, host, max(1, ranks))
 
 
-def check_memory(config: TrialConfig, planned: Planned, room: Room | None) -> str:
+def check_memory(config: TrialConfig, planned: Planned, room: MachineMemory | None) -> str:
     """The plan as one line: what is needed, what there is, and what would make it fit.
 
     Args:
@@ -89,7 +89,7 @@ def check_memory(config: TrialConfig, planned: Planned, room: Room | None) -> st
     return f"{line}, which is too little: {advice}"
 
 
-def _advice(config: TrialConfig, planned: Planned, room: Room) -> str:
+def _advice(config: TrialConfig, planned: Planned, room: MachineMemory) -> str:
     plan = planned(config)
     trials = room.host // max(1, room.on_host(plan)) // config.training.workers
     if trials and replace(room, ranks=1).holds(plan):
@@ -100,7 +100,9 @@ def _advice(config: TrialConfig, planned: Planned, room: Room) -> str:
     return "no setting makes it fit: choose a smaller model.name or a larger machine"
 
 
-def smallest_change(config: TrialConfig, planned: Planned, room: Room) -> dict[str, Any] | None:
+def smallest_change(
+    config: TrialConfig, planned: Planned, room: MachineMemory
+) -> dict[str, Any] | None:
     """The first change that makes the plan fit, the least costly ones first, or all up to one.
 
     Returns:

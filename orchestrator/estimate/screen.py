@@ -30,19 +30,19 @@ def print_plan(study: Study, console: Console) -> None:
         ModelError: as `check_template`, of a model that is there.
         ResourceError: an optimizer that does not count so many weights.
     """
-    found = expansion(study)
+    expanded = expansion(study)
     store = Store(Layout.of(study).store)
-    if faults := optimizer_faults((trial.config for trial in found.trials), store):
+    if faults := optimizer_faults((trial.config for trial in expanded.trials), store):
         raise ResourceError("\n".join(faults))
-    told = _templates(found.trials, store)
-    amounts = [trial_amounts(trial.config, store) for trial in found.trials]
-    console.print(_trials(found.trials, amounts))
+    remarks = _templates(expanded.trials, store)
+    amounts = [trial_amounts(trial.config, store) for trial in expanded.trials]
+    console.print(_trials(expanded.trials, amounts))
     console.print()
-    console.print(_shared(found.trials, store))
+    console.print(_shared(expanded.trials, store))
     console.print()
-    for line in _totals(study, found, amounts, store):
+    for line in _totals(study, expanded, amounts, store):
         console.print(escape(line), soft_wrap=True)
-    for line in told:
+    for line in remarks:
         console.print(escape(line), soft_wrap=True)
     if study.sweep.search:
         chooses = f"{study.sweep.search.type} chooses by {study.sweep.search.metric}"
@@ -59,8 +59,8 @@ def _templates(trials: list[Trial], store: Store) -> list[str]:
             for trial in trials
         )
         # Other templates need no library that takes seconds to import.
-        if chats and folder and (told := check_template("chat", load_tokenizer(folder))):
-            lines.append(f"note    {model}: {told}")
+        if chats and folder and (odd := check_template("chat", load_tokenizer(folder))):
+            lines.append(f"note    {model}: {odd}")
     return lines
 
 
@@ -149,13 +149,15 @@ def _model_state(name: str, store: Store) -> str:
     return "will be made" if name.startswith("random:") else "will be fetched"
 
 
-def _totals(study: Study, found: Expansion, amounts: list[TrialAmounts], store: Store) -> list[str]:
+def _totals(
+    study: Study, expanded: Expansion, amounts: list[TrialAmounts], store: Store
+) -> list[str]:
     """Of the whole study: trials, arms, steps, tokens, disk, and the memory of each model."""
-    trials = found.trials
+    trials = expanded.trials
     count = f"{len(trials):,} trial{'s' * (len(trials) > 1)}"
     arms = dict.fromkeys(trial.arm for trial in trials)
     return [
-        count + (f"; {found.left_out}" if found.left_out else ""),
+        count + (f"; {expanded.left_out}" if expanded.left_out else ""),
         f"arms    {', '.join(arms)}",
         f"steps   {_total([amount.steps for amount in amounts])}",
         f"tokens  {_total([amount.tokens for amount in amounts])}",

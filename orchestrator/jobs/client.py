@@ -109,8 +109,8 @@ class Jobs:
     def list(self) -> list[JobDetails]:
         """All jobs that were submitted, the newest first."""
         with self._told():
-            found = [job for job in self._client.list_jobs() if job.submission_id]
-        return sorted(found, key=lambda job: job.start_time or 0, reverse=True)
+            jobs = [job for job in self._client.list_jobs() if job.submission_id]
+        return sorted(jobs, key=lambda job: job.start_time or 0, reverse=True)
 
     def logs(self, job: str) -> str:
         """All that a job has printed."""
@@ -125,9 +125,9 @@ class Jobs:
         end = time.monotonic() + STOP_SECONDS + 30
         while True:
             try:
-                found = self._client.get_job_info(job)
-                if found.status in ENDED or time.monotonic() > end:
-                    return found
+                details = self._client.get_job_info(job)
+                if details.status in ENDED or time.monotonic() > end:
+                    return details
             except UNANSWERED as error:
                 if time.monotonic() > end:
                     raise self._lost(job, error) from None
@@ -140,15 +140,15 @@ class Jobs:
             JobLost: the job server was out of reach for `PATIENCE` seconds, or is not the one
                 that the job was submitted to.
         """
-        printed, heard = Printed(show), time.monotonic()
+        printed, heard = JobLog(show), time.monotonic()
         while True:
             try:
-                found = self._client.get_job_info(job)
-                if found.status in ENDED:
+                details = self._client.get_job_info(job)
+                if details.status in ENDED:
                     # Also what was printed between the last look and the end.
                     printed.begin()
                     printed.hear(self._client.get_job_logs(job))
-                    return found
+                    return details
                 asyncio.run(self._tail(job, printed))
                 heard = time.monotonic()
             except UNANSWERED as error:
@@ -168,7 +168,7 @@ class Jobs:
             f"{self.options}"
         )
 
-    async def _tail(self, job: str, printed: Printed) -> None:
+    async def _tail(self, job: str, printed: JobLog) -> None:
         """Show the log from its beginning, until it ends, falls silent or cannot be read."""
         now = asyncio.get_running_loop().time
         printed.begin()
@@ -212,7 +212,7 @@ class Client(JobSubmissionClient):
         return super()._do_request(method, endpoint, timeout=seconds, **rest)
 
 
-class Printed:
+class JobLog:
     """A job's log, each part shown once, however often it is read from its beginning."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
@@ -232,10 +232,10 @@ class Printed:
             self._shown = self._heard
 
 
-def exit_code(found: JobDetails) -> int:
+def exit_code(details: JobDetails) -> int:
     """0 only for a job that succeeded: its own code, or 1; 3 of one that was stopped."""
-    if found.status == JobStatus.SUCCEEDED:
+    if details.status == JobStatus.SUCCEEDED:
         return 0
-    if found.status == JobStatus.STOPPED:
+    if details.status == JobStatus.STOPPED:
         return 3
-    return found.driver_exit_code or 1
+    return details.driver_exit_code or 1

@@ -69,7 +69,7 @@ def _entry(name: str, path: Path) -> zipfile.ZipInfo:
 
 def _files(folder: Path) -> Iterator[Path]:
     tracked = _tracked(folder)
-    found = folder.rglob("*") if tracked is None else tracked
+    candidates = folder.rglob("*") if tracked is None else tracked
     quiet = logging.getLogger(__name__)
 
     @cache
@@ -90,7 +90,7 @@ def _files(folder: Path) -> Iterator[Path]:
             or any(named(path) for parent in above for named in patterns(parent))
         )
 
-    return (path for path in found if path.is_file() and not ignored(path))
+    return (path for path in candidates if path.is_file() and not ignored(path))
 
 
 def _tracked(folder: Path) -> list[Path] | None:

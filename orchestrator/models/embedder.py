@@ -98,7 +98,7 @@ class Embedder:
             name: value.to(device) if torch.is_tensor(value) else value
             for name, value in features.items()
         }
-        found = []
+        parts = []
         for rows, width in batches:
             columns = slice(-width, None) if left else slice(width)
             batch = {
@@ -107,9 +107,9 @@ class Embedder:
             }
             # In float32: rounded to bfloat16 they would not have length 1.
             vectors = self._model(batch)["sentence_embedding"].float()
-            found.append(torch.nn.functional.normalize(vectors, dim=1))
+            parts.append(torch.nn.functional.normalize(vectors, dim=1))
         order = np.concatenate([rows for rows, _ in batches])
-        vectors = torch.cat(found).cpu().numpy()
+        vectors = torch.cat(parts).cpu().numpy()
         return Reading(vectors[np.argsort(order)], cut, digests)
 
     def _cut(
@@ -150,10 +150,10 @@ def token_batches(
 
 def _digests(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.bytes_]:
     """(n,) of 16 bytes: BLAKE2b of the tokens of each text, padding left out."""
-    found = bytearray()
+    joined = bytearray()
     for row, kept in zip(ids, mask.astype(bool), strict=True):
-        found += hashlib.blake2b(row[kept].tobytes(), digest_size=16).digest()
-    return np.frombuffer(bytes(found), dtype="S16")
+        joined += hashlib.blake2b(row[kept].tobytes(), digest_size=16).digest()
+    return np.frombuffer(bytes(joined), dtype="S16")
 
 
 def _is_token_table(value: Any, mask: torch.Tensor) -> bool:

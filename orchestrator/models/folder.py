@@ -31,8 +31,8 @@ def is_model_file(path: PurePath) -> bool:
 
 def model_files(folder: Path) -> list[Path]:
     """The files that a model is loaded from, sorted."""
-    found = [*folder.glob("*"), *folder.glob("*/*")]
-    return sorted(p for p in found if is_model_file(p.relative_to(folder)) and p.is_file())
+    paths = [*folder.glob("*"), *folder.glob("*/*")]
+    return sorted(p for p in paths if is_model_file(p.relative_to(folder)) and p.is_file())
 
 
 def complete(folder: Path) -> bool:

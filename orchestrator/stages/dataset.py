@@ -200,8 +200,8 @@ def describe_dataset(info: Mapping[str, Any]) -> str:
     """A dataset's instances, what was left out and what leaks, in a line."""
     parts = []
     for split, counts in info["splits"].items():
-        told = [f"{count:,} {why}" for why, count in counts["dropped"].items()]
-        note = f" ({', '.join(told)})" if told else ""
+        dropped = [f"{count:,} {why}" for why, count in counts["dropped"].items()]
+        note = f" ({', '.join(dropped)})" if dropped else ""
         parts.append(f"{split.replace('_', '-')} {counts['instances']:,}{note}")
-    found = [f"{count:,} {kind}" for kind, count in info["leakage"].items()]
-    return ", ".join(parts) + (f"; LEAKAGE: {', '.join(found)}" if found else "")
+    leaks = [f"{count:,} {kind}" for kind, count in info["leakage"].items()]
+    return ", ".join(parts) + (f"; LEAKAGE: {', '.join(leaks)}" if leaks else "")

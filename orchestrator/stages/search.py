@@ -81,8 +81,8 @@ def nearest_of(vectors: Floats, targets: Floats) -> tuple[NDArray[np.int64], NDA
     cosine = np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
-        found = search(vectors[block], targets, 1)
-        nearest[block], cosine[block] = found.units[:, 0], -found.distances[:, 0]
+        lists = search(vectors[block], targets, 1)
+        nearest[block], cosine[block] = lists.units[:, 0], -lists.distances[:, 0]
     return nearest, cosine
 
 

@@ -45,10 +45,10 @@ def vectors_key(model_digest: str, embedding: Embedding) -> dict[str, Any]:
 
 def text_digests(texts: Iterable[str]) -> Digests:
     """BLAKE2b of each text's UTF-8 bytes: equal where the texts are equal."""
-    found = bytearray()
+    joined = bytearray()
     for text in texts:
-        found += hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
-    return np.frombuffer(bytes(found), dtype=f"S{DIGEST_BYTES}")
+        joined += hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+    return np.frombuffer(bytes(joined), dtype=f"S{DIGEST_BYTES}")
 
 
 class VectorCache:
@@ -118,10 +118,10 @@ class VectorCache:
         for part in self._parts():
             table = np.load(part / "digests.npy")
             path = part / "read.npy"
-            told = np.zeros(len(table), READING)
-            told["read"] = np.ascontiguousarray(table).view(np.int64).reshape(-1, 2)
+            unknown = np.zeros(len(table), READING)
+            unknown["read"] = np.ascontiguousarray(table).view(np.int64).reshape(-1, 2)
             tables.append(table)
-            readings.append(np.load(path, allow_pickle=False) if path.is_file() else told)
+            readings.append(np.load(path, allow_pickle=False) if path.is_file() else unknown)
             known.append(np.full(len(table), path.is_file()))
         whole = np.concatenate(tables)
         order = np.argsort(whole, kind="stable")

@@ -132,8 +132,8 @@ class RemoteStore:
 
     def _give_up(self, done: Literal["read", "written"], error: OSError) -> None:
         self._given_up.add(done)
-        told = f"{self._address} cannot be {done} ({reason(error)}): {MEANWHILE[done]}"
-        self._screen.print(f"[yellow]warning[/] {escape(told)}")
+        sentence = f"{self._address} cannot be {done} ({reason(error)}): {MEANWHILE[done]}"
+        self._screen.print(f"[yellow]warning[/] {escape(sentence)}")
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,10 @@ class ArtifactStore:
             return build(self.path, kind, key, make)
         digest = key_digest(key)
         try:
-            found = build(self.path, kind, key, lambda to: remote.fetch(kind, digest, to))
+            there = build(self.path, kind, key, lambda to: remote.fetch(kind, digest, to))
         except AbsentError:
-            found = None
-        artifact = replace(found, reused=True) if found else build(self.path, kind, key, make)
+            there = None
+        artifact = replace(there, reused=True) if there else build(self.path, kind, key, make)
         remote.keep(artifact)
         return artifact
 

@@ -63,8 +63,8 @@ def cluster(threads: int) -> Iterator[None]:
     if joins():
         # Of a job's environment Ray will not be told again, not even the same.
         job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
-        told = (job.get("runtime_env") or {}).get("env_vars") or {}
-        _join({"env_vars": {name: settings[name] for name in settings.keys() - told.keys()}})
+        known = (job.get("runtime_env") or {}).get("env_vars") or {}
+        _join({"env_vars": {name: settings[name] for name in settings.keys() - known.keys()}})
     else:
         with local_ray(settings):
             yield

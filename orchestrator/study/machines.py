@@ -43,10 +43,10 @@ class Machines:
     def has_labels(self, selectors: Mapping[str, str]) -> bool:
         """Whether Ray would place on these what asks for labels."""
         for key, selector in selectors.items():
-            found = SELECTOR.fullmatch(selector)
-            assert found is not None, "it matches any text"
-            wanted = {text.strip() for text in (found["several"] or found["one"] or "").split(",")}
-            if (self.labels.get(key) in wanted) == bool(found["unless"]):
+            match = SELECTOR.fullmatch(selector)
+            assert match is not None, "it matches any text"
+            wanted = {text.strip() for text in (match["several"] or match["one"] or "").split(",")}
+            if (self.labels.get(key) in wanted) == bool(match["unless"]):
                 return False
         return True
 
@@ -80,11 +80,11 @@ class Fleet:
 
     def room(self, worker: Mapping[str, float]) -> float:
         """How many workers have room at once."""
-        found, left = sum(kind.holds(worker) * kind.count for kind in self.nodes), self.most
+        capacity, left = sum(kind.holds(worker) * kind.count for kind in self.nodes), self.most
         for kind in sorted(self.groups, key=lambda kind: -kind.holds(worker)):
             started = min(kind.count, left)
-            found, left = found + kind.holds(worker) * started, left - started
-        return found
+            capacity, left = capacity + kind.holds(worker) * started, left - started
+        return capacity
 
 
 def fleet() -> Fleet | None:
@@ -135,11 +135,11 @@ def _autoscaling() -> Mapping[str, Any] | None:
     return config
 
 
-def check_resources(study: Study, trials: list[Trial], found: Fleet) -> None:
+def check_resources(study: Study, trials: list[Trial], machines: Fleet) -> None:
     """Refuse a study that would wait forever.
 
     Args:
-        found: of the cluster.
+        machines: of the cluster.
 
     Raises:
         ResourceError: if the trials that run at once, or the embedding, need more than the
@@ -148,13 +148,13 @@ def check_resources(study: Study, trials: list[Trial], found: Fleet) -> None:
     for trial in trials:
         training, embedding = trial.config.training, trial.config.embedding
         one = {"GPU": float(embedding.gpus_per_worker)}
-        if embedding.gpus_per_worker and embedding.workers > (room := found.room(one)):
+        if embedding.gpus_per_worker and embedding.workers > (room := machines.room(one)):
             raise ResourceError(
                 f"the embedding of trial {trial.name} needs {embedding.workers} workers of "
                 f"{_named(one)}, the cluster has room for {room:g}. Lower embedding.workers or "
                 "embedding.gpus_per_worker"
             )
-        fitting = found.with_labels(training.node_labels)
+        fitting = machines.with_labels(training.node_labels)
         if not (fitting.nodes or fitting.groups):
             raise ResourceError(
                 f"no node has the labels {training.node_labels} that trial {trial.name} asks for: "

@@ -200,7 +200,7 @@ def check_templates(
 
 def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: int) -> str:
     from orchestrator.estimate.rank import check_partition, memory_plan
-    from orchestrator.estimate.room import check_memory, find_room
+    from orchestrator.estimate.room import check_memory, machine_memory
     from orchestrator.training.device import precision_here
 
     if sizes is None:
@@ -213,4 +213,4 @@ def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: 
         precision=precision,
         reward_parameters=reward,
     )
-    return check_memory(config, planned, find_room(config.training, trials))
+    return check_memory(config, planned, machine_memory(config.training, trials))

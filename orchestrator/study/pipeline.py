@@ -47,7 +47,7 @@ from orchestrator.storage.files import (
     STOPPED_FILE,
 )
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
-from orchestrator.study.shared import Shared
+from orchestrator.study.shared import SharedResources
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.outcome import ended
 from orchestrator.training.spec import TRAIN_VERSION, TrialSpec
@@ -64,7 +64,7 @@ class Pipeline:
 
     def __init__(self, layout: Layout, screen: Screen) -> None:
         remote = RemoteStore(layout.remote_store, screen) if layout.remote_store else None
-        self.shared = Shared(ArtifactStore(layout.store, remote), screen)
+        self.shared = SharedResources(ArtifactStore(layout.store, remote), screen)
         self.notes: list[str] = []
         self._layout = layout
         self._screen = screen

@@ -247,13 +247,13 @@ class Run:
         self, artifact_of: Callable[[TrialConfig], Artifact | None]
     ) -> list[dict[str, Any]]:
         """What shared artifacts tell of themselves, each with the trials that use it."""
-        told: dict[str, dict[str, Any]] = {}
+        entries: dict[str, dict[str, Any]] = {}
         for trial in self.trials:
-            found = artifact_of(trial.config)
-            if found is not None:
-                entry = told.setdefault(found.digest, {"trials": [], **found.info})
+            artifact = artifact_of(trial.config)
+            if artifact is not None:
+                entry = entries.setdefault(artifact.digest, {"trials": [], **artifact.info})
                 entry["trials"].append(trial.name)
-        return list(told.values())
+        return list(entries.values())
 
 
 def _cell(value: Any) -> str:

@@ -19,7 +19,7 @@ from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.remote import ArtifactStore
 
 
-class Shared:
+class SharedResources:
     """Artifacts and models by what determines them, each with a line on the screen.
 
     Attributes:

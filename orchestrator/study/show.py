@@ -19,7 +19,7 @@ from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.dataset import dataset_spec
 from orchestrator.storage.remote import ArtifactStore, check_remote_store
 from orchestrator.study.checks import check_here
-from orchestrator.study.shared import Shared
+from orchestrator.study.shared import SharedResources
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
 from orchestrator.training.templates import check_template, load_tokenizer, make_template
@@ -56,13 +56,13 @@ def show_rows(study: Study, rows: int) -> bool:
         quiet_streams(Path(scratch) / "log") as console,
         Screen(console) as screen,
     ):
-        shared = Shared(ArtifactStore(layout.store, None), screen)
+        shared = SharedResources(ArtifactStore(layout.store, None), screen)
         for config in configs.values():
             sound &= _show(config, shared, rows, screen)
     return sound
 
 
-def _show(config: TrialConfig, shared: Shared, rows: int, screen: Screen) -> bool:
+def _show(config: TrialConfig, shared: SharedResources, rows: int, screen: Screen) -> bool:
     """The rows of one data set under one model."""
     instances = shared.get(dataset_spec(config.data))
     model = config.model

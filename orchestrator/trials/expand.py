@@ -104,25 +104,25 @@ def expansion(study: Study) -> Expansion:
     """
     choices, faults = combinations(study.sweep)
     faults += constraint_faults(study.sweep)
-    gathering = Gathering(study)
+    collection = TrialCollection(study)
     for choice in choices:
-        gathering.add(choice)
-    faults += [_together(sentence, where) for sentence, where in gathering.broken.items()]
-    found = gathering.expansion
-    if not faults and not found.trials:
+        collection.add(choice)
+    faults += [_together(sentence, where) for sentence, where in collection.broken.items()]
+    expanded = collection.expansion
+    if not faults and not expanded.trials:
         faults = [
-            f"sweep.constraints drop all {sum(found.dropped.values()):,} combinations: loosen "
-            f"{' or '.join(text for text, count in found.dropped.items() if count)}"
+            f"sweep.constraints drop all {sum(expanded.dropped.values()):,} combinations: loosen "
+            f"{' or '.join(text for text, count in expanded.dropped.items() if count)}"
         ]
     if not faults:
-        configs = [trial.config for trial in found.trials]
-        faults = study_faults(study, configs, [trial.arm for trial in found.trials])
+        configs = [trial.config for trial in expanded.trials]
+        faults = study_faults(study, configs, [trial.arm for trial in expanded.trials])
     if faults:
         raise ConfigError(faults)
-    return found
+    return expanded
 
 
-class Gathering:
+class TrialCollection:
     """The trials of a study as their combinations come, one at a time.
 
     Attributes:
@@ -160,9 +160,11 @@ class Gathering:
         return Expansion(_named(self._found, self._merged), dict(self._dropped))
 
 
-def _named(found: dict[str, tuple[Choice, TrialConfig]], merged: Mapping[str, int]) -> list[Trial]:
-    choices = [choice for choice, _ in found.values()]
-    methods = [config.arrangement.method for _, config in found.values()]
+def _named(
+    distinct: dict[str, tuple[Choice, TrialConfig]], merged: Mapping[str, int]
+) -> list[Trial]:
+    choices = [choice for choice, _ in distinct.values()]
+    methods = [config.arrangement.method for _, config in distinct.values()]
     arms = arm_names(choices, methods)
     trials = [
         Trial(
@@ -173,7 +175,7 @@ def _named(found: dict[str, tuple[Choice, TrialConfig]], merged: Mapping[str, in
             arm=arm,
             merged=merged[key],
         )
-        for (key, (choice, config)), arm in zip(found.items(), arms, strict=True)
+        for (key, (choice, config)), arm in zip(distinct.items(), arms, strict=True)
     ]
     assert len({trial.name for trial in trials}) == len(trials), "two trials, one folder"
     return trials

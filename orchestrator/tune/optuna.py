@@ -20,7 +20,7 @@ from orchestrator.training.journal import measured_losses
 from orchestrator.training.outcome import FAILED, ended, read_outcome
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Expansion, Trial
-from orchestrator.trials.expand import Gathering
+from orchestrator.trials.expand import TrialCollection
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -64,7 +64,7 @@ class Suggestions:
         self._log = folder / SEARCH_FILE
         self._plan = plan
         self._chosen = chosen
-        self._gathering = Gathering(study)
+        self._collection = TrialCollection(study)
         self._specs: dict[str, TrialSpec] = {}  # by the trial's key
         self._reported: set[int] = set()  # suggestions whose value the search knows
         self._keys: list[str | None] = []  # of the trial of each suggestion
@@ -74,8 +74,8 @@ class Suggestions:
     @property
     def expansion(self) -> Expansion:
         """The trials so far, and what became of the other suggestions."""
-        expansion = self._gathering.expansion
-        broken = {text: len(where) for text, where in self._gathering.broken.items()}
+        expansion = self._collection.expansion
+        broken = {text: len(where) for text, where in self._collection.broken.items()}
         return Expansion(expansion.trials, expansion.dropped | broken)
 
     @property
@@ -151,12 +151,12 @@ class Suggestions:
         number = len(self._keys)
         drawn: dict[str, Any] = self._search.suggest(str(number)) or {}
         axes = self._sweep.parameters
-        key = self._gathering.add(tuple({k: axes[k].value(drawn[k])} for k in axes))
+        key = self._collection.add(tuple({k: axes[k].value(drawn[k])} for k in axes))
         self._keys.append(key)
         if key is None:
             self._complete(number, None)
         elif key not in self._specs:
-            self._specs[key] = self._plan(self._gathering.expansion.trials[-1])
+            self._specs[key] = self._plan(self._collection.expansion.trials[-1])
             self._chosen(self.expansion, self.specs)
         return drawn
 

@@ -10,7 +10,7 @@ from orchestrator.screen import Screen
 from orchestrator.stages.dataset import dataset_spec, tokens_spec
 from orchestrator.stages.embed import embeddings_spec
 from orchestrator.storage.remote import ArtifactStore
-from orchestrator.study.shared import Shared
+from orchestrator.study.shared import SharedResources
 from tests.estimate.base import POOL, QUERIES, config
 
 
@@ -18,7 +18,7 @@ from tests.estimate.base import POOL, QUERIES, config
 def store(tmp_path_factory) -> Path:
     """A store with the data, the two models, the tokens and the vectors of the base."""
     root, base = tmp_path_factory.mktemp("store"), config()
-    shared = Shared(ArtifactStore(root), Screen(Console(file=io.StringIO())))
+    shared = SharedResources(ArtifactStore(root), Screen(Console(file=io.StringIO())))
     dataset = shared.get(dataset_spec(base.data))
     model, embedder = shared.model(base.model.name), shared.model(base.embedding.model)
     shared.get(tokens_spec(dataset, base.model, *model))

@@ -14,7 +14,7 @@ from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora
 from orchestrator.errors import ResourceError
 from orchestrator.estimate.rank import changed, check_partition, memory_plan
-from orchestrator.estimate.room import Room, check_memory, find_room, smallest_change
+from orchestrator.estimate.room import MachineMemory, check_memory, machine_memory, smallest_change
 from orchestrator.estimate.shapes import model_sizes
 from orchestrator.models.presets import preset_config
 from orchestrator.trials import expand
@@ -227,7 +227,7 @@ def test_a_reward_model_is_there_beside_the_weights(llama2_7b):
 )  # fmt: skip
 def test_the_advice_is_one_change_and_makes_it_fit(llama2_7b, settings, device, expected):
     config, plan = trial(settings, gpus_per_worker=1), planned(llama2_7b)
-    room = Room(device, HOST, ranks=1)
+    room = MachineMemory(device, HOST, ranks=1)
     assert not room.holds(plan(config))
     assert smallest_change(config, plan, room) == expected
     assert room.holds(plan(changed(config, expected)))
@@ -235,7 +235,7 @@ def test_the_advice_is_one_change_and_makes_it_fit(llama2_7b, settings, device, 
 
 def test_several_changes_are_advised_where_one_is_not_enough(llama2_7b):
     config = trial({"max_length": 1024}, gpus_per_worker=1, micro_batch_tokens=16384)
-    room = Room(40 * GIGABYTE, 200 * GIGABYTE, ranks=1)
+    room = MachineMemory(40 * GIGABYTE, 200 * GIGABYTE, ranks=1)
     change = smallest_change(config, planned(llama2_7b), room)
     assert {"model.gradient_checkpointing", "training.offload"} <= set(change)
     line = check_memory(config, planned(llama2_7b), room)
@@ -244,7 +244,7 @@ def test_several_changes_are_advised_where_one_is_not_enough(llama2_7b):
 
 def test_offload_is_not_advised_where_the_host_cannot_hold_it(llama2_7b):
     config = trial({"gradient_checkpointing": True}, gpus_per_worker=1)
-    change = smallest_change(config, planned(llama2_7b), Room(GPU, HOST // 2, ranks=1))
+    change = smallest_change(config, planned(llama2_7b), MachineMemory(GPU, HOST // 2, ranks=1))
     assert change == {"model.adapter": Lora(type="lora")}
 
 
@@ -253,29 +253,29 @@ def test_what_all_trials_offload_at_once_has_to_fit_the_host(llama2_7b, ranks):
     config = trial(
         {"gradient_checkpointing": True}, gpus_per_worker=1, zero_stage=2, offload="optimizer"
     )
-    line = check_memory(config, planned(llama2_7b), Room(GPU, 2 * HOST, ranks))
+    line = check_memory(config, planned(llama2_7b), MachineMemory(GPU, 2 * HOST, ranks))
     assert ("which is too little: set sweep.max_concurrent: 2" in line) == (ranks > 2)
     assert "121.3 GB of its host" in line
 
 
 def test_without_a_gpu_trials_at_once_share_the_host(tiny):
     config = trial(workers=2)
-    room, needed = find_room(config.training, trials=3), planned(tiny)(config).device
+    room, needed = machine_memory(config.training, trials=3), planned(tiny)(config).device
     assert (room.device, room.ranks) == (None, 6)
     assert room.host > needed
-    enough, less = (Room(None, 6 * needed - missing, room.ranks) for missing in (0, 1))
+    enough, less = (MachineMemory(None, 6 * needed - missing, room.ranks) for missing in (0, 1))
     assert "too little" not in check_memory(config, planned(tiny), enough)
     assert "set sweep.max_concurrent: 2" in check_memory(config, planned(tiny), less)
 
 
 def test_ranks_that_this_machine_has_no_cores_for_do_not_share_its_memory(tiny):
     config = trial(workers=10**6, cpus_per_worker=1)
-    assert 1 <= find_room(config.training, trials=2).ranks < 10**6
+    assert 1 <= machine_memory(config.training, trials=2).ranks < 10**6
 
 
 def test_only_weights_that_do_not_fit_are_refused(llama2_7b):
     config = trial(gpus_per_worker=1)
-    less, none = (Room(size * GIGABYTE, HOST, ranks=1) for size in (14, 13))
+    less, none = (MachineMemory(size * GIGABYTE, HOST, ranks=1) for size in (14, 13))
     assert "too little" in check_memory(config, planned(llama2_7b), less)
     with pytest.raises(ResourceError, match="the weights of smollm2-135m do not fit"):
         check_memory(config, planned(llama2_7b), none)
@@ -294,4 +294,4 @@ def test_the_studies_at_paper_scale_fit_80_gigabytes_with_each_overlay(llama2_7b
         workers = int(gpus.split("_")[1][0]) if gpus else 2
         assert training.workers * training.gpus_per_worker == workers
         plan = memory_plan(config, llama2_7b, "bfloat16")
-        assert Room(GPU, 128 * 2**30, ranks=1).holds(plan)
+        assert MachineMemory(GPU, 128 * 2**30, ranks=1).holds(plan)

@@ -10,12 +10,12 @@ from orchestrator import models
 from orchestrator.errors import ModelError
 from orchestrator.screen import Screen
 from orchestrator.storage.remote import ArtifactStore
-from orchestrator.study.shared import Shared
+from orchestrator.study.shared import SharedResources
 
 
 def test_a_killed_process_is_told_with_the_model_that_it_was_fetching(tmp_path):
     folder = str(models.resolve("random:tiny-llama", tmp_path))
-    shared = Shared(ArtifactStore(tmp_path / "store"), Screen(Console(file=io.StringIO())))
+    shared = SharedResources(ArtifactStore(tmp_path / "store"), Screen(Console(file=io.StringIO())))
     before = set(active_children())
     with shared.fetching([folder, "random:tiny-bert", "random:tiny-llama"]):
         assert str(shared.model_folder(folder)) == folder

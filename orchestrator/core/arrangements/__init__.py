@@ -62,15 +62,15 @@ def find_method(name: str) -> Method:
         raise ValueError(f"method {name!r} does not exist: choose {', '.join(method_names())}")
     entry = _installed()[name]
     try:
-        found = entry.load()
+        method = entry.load()
     except (ImportError, AttributeError) as error:
         raise ValueError(f"method {name!r}: the entry point {entry.value}: {error}") from error
-    if not isinstance(found, Method):
+    if not isinstance(method, Method):
         raise ValueError(
             f"method {name!r}: the entry point {entry.value} is a "
-            f"{type(found).__name__}; make it an orchestrator.core.arrangements.Method"
+            f"{type(method).__name__}; make it an orchestrator.core.arrangements.Method"
         )
-    return found
+    return method
 
 
 def method_version(name: str) -> str | None:
