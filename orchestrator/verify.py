@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,18 +12,15 @@ from orchestrator.config.strict_yaml import parse
 from orchestrator.core.order import check_order, step_count
 from orchestrator.core.plan import order_digest
 from orchestrator.errors import DataError, OrderError, UserError
-from orchestrator.training.record import RESULT, STOPPED
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """A trial that a scheduler ended early, so that nobody checked its order.
-
-    Attributes:
-        step: the last one that it measured.
-    """
-
-    step: int
+from orchestrator.storage.files import (
+    CONFIG_FILE,
+    PLAN_FILE,
+    REALISED_FILE,
+    RESULT_FILE,
+    SUMMARY_FILE,
+    TRIALS_FOLDER,
+)
+from orchestrator.training.outcome import STOPPED, Outcome, read_outcome
 
 
 def verify_trial(folder: Path) -> str:
@@ -38,11 +34,11 @@ def verify_trial(folder: Path) -> str:
         OrderError: if the order differs from the plan, or its digest from the recorded one.
     """
     try:
-        config, _, _ = parse((folder / "config.yaml").read_text(encoding="utf-8"))
+        config, _, _ = parse((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         batch, limit = config["training"]["global_batch"], config["training"].get("max_steps")
-        recorded = json.loads((folder / RESULT).read_text())["order_sha256"]
-        planned = pq.read_table(folder / "plan.parquet", columns=["row", "id"])
-        realised = pq.read_table(folder / "realised.parquet")
+        recorded = json.loads((folder / RESULT_FILE).read_text())["order_sha256"]
+        planned = pq.read_table(folder / PLAN_FILE, columns=["row", "id"])
+        realised = pq.read_table(folder / REALISED_FILE)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{folder.name}: no certificate, the trial is unfinished or damaged ({error}). "
@@ -68,36 +64,35 @@ def verify_trial(folder: Path) -> str:
     return digest
 
 
-def verify_study(study: Path) -> list[tuple[str, str | Stopped | UserError]]:
-    """Each trial's name with its certificate, that it was stopped early, or what is wrong.
+def verify_study(study: Path) -> list[tuple[str, str | Outcome | UserError]]:
+    """Each trial's name with its certificate, its outcome if it was stopped, or what is wrong.
 
     Raises:
         DataError: if the folder holds no trials.
     """
-    folders = sorted(path for path in (study / "trials").glob("*") if path.is_dir())
-    if (study / "summary.csv").is_file():
+    folders = sorted(path for path in (study / TRIALS_FOLDER).glob("*") if path.is_dir())
+    if (study / SUMMARY_FILE).is_file():
         # Trials that an earlier version of the study left are not part of it.
-        with (study / "summary.csv").open(newline="", encoding="utf-8") as file:
-            folders = [study / "trials" / row["trial"] for row in csv.DictReader(file)]
+        with (study / SUMMARY_FILE).open(newline="", encoding="utf-8") as file:
+            folders = [study / TRIALS_FOLDER / row["trial"] for row in csv.DictReader(file)]
     if not folders:
         raise DataError(f"{study} holds no trials: give the folder of a study, <output>/<study>")
-    found: list[tuple[str, str | Stopped | UserError]] = []
+    checked: list[tuple[str, str | Outcome | UserError]] = []
     for folder in folders:
         try:
-            found.append((folder.name, _read_stop(folder) or verify_trial(folder)))
+            checked.append((folder.name, _stop(folder) or verify_trial(folder)))
         except UserError as error:
-            found.append((folder.name, error))
-    return found
+            checked.append((folder.name, error))
+    return checked
 
 
-def _read_stop(folder: Path) -> Stopped | None:
-    """The mark of a trial that was stopped; None of a finished one, whatever it was before.
+def _stop(folder: Path) -> Outcome | None:
+    """The outcome of a stopped trial, whose order nobody checked; None of any other.
 
-    A damaged mark is none: the trial is then one without a certificate.
+    A trial with a result is not a stopped one, whatever it was before. A damaged mark is none: the
+    trial is then one without a certificate.
     """
-    if (folder / RESULT).exists():
+    if (folder / RESULT_FILE).exists():
         return None
-    try:
-        return Stopped(int(json.loads((folder / STOPPED).read_bytes())["step"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    outcome = read_outcome(folder, None)
+    return outcome if outcome.status == STOPPED else None

@@ -10,7 +10,8 @@ import yaml
 from orchestrator.cli.commands import app
 from orchestrator.core.plan import order_digest
 from orchestrator.errors import OrderError, UserError
-from orchestrator.verify import Stopped, verify_study
+from orchestrator.training.outcome import STOPPED, Outcome
+from orchestrator.verify import verify_study
 
 IDS = [f"item {row}" for row in range(8)]
 ORDER = [3, 0, 7, 1, 5, 2, 6, 4]
@@ -48,7 +49,7 @@ def test_each_trial_is_what_its_files_say(tmp_path):
     found = dict(verify_study(tmp_path))
     assert found["a-finished"] == digest
     assert isinstance(found["b-shuffled"], OrderError)
-    assert found["c-stopped"] == Stopped(2)
+    assert found["c-stopped"] == Outcome(STOPPED, {}, last_step=2)
     assert "unfinished or damaged" in str(found["d-unfinished"])
 
 

@@ -49,7 +49,7 @@ def run(
     """Run a study, or finish what an earlier run of it left."""
     loaded = load(study, overlays, settings, output)
     if dry_run:
-        _print_plan(loaded)
+        _print_estimate(loaded)
         return
     from orchestrator.study.run import run_study
 
@@ -58,14 +58,17 @@ def run(
 
 
 @app.command()
-def plan(
+def estimate(
     study: StudyFile,
     overlays: Overlays = None,
     settings: Settings = None,
     output: Output = None,
 ) -> None:
     """Show the trials of a study and what they will cost, before anything runs."""
-    _print_plan(load(study, overlays, settings, output))
+    _print_estimate(load(study, overlays, settings, output))
+
+
+app.command("plan", hidden=True)(estimate)  # its other name, beside which --help shows only one
 
 
 @app.command()
@@ -98,14 +101,14 @@ def reproduce(
             f"`orchestrator run {study}`"
         )
     from orchestrator.config.layout import Layout
-    from orchestrator.report.reproduce import check_figures
+    from orchestrator.report.reproduce import figure_checks
     from orchestrator.study.run import run_study
 
     finished = run_study(loaded)
-    checks = check_figures(Layout.of(loaded).folder)
+    checks = figure_checks(Layout.of(loaded).folder)
     for check in checks:
         print(check.sentence)
-    inside = all(end[3] for check in checks for end in check.ends.values())
+    inside = all(end.inside for check in checks for end in check.ends.values())
     if not (finished and inside and all(check.ordering for check in checks)):
         raise typer.Exit(1)
 
@@ -160,7 +163,8 @@ def arrange(  # noqa: PLR0913, PLR0917  (typer reads the options from the signat
 @app.command()
 def verify(folder: StudyFolder) -> None:
     """Prove from the files that every trial was fed its plan."""
-    from orchestrator.verify import Stopped, verify_study
+    from orchestrator.training.outcome import Outcome
+    from orchestrator.verify import verify_study
 
     console = Console(highlight=False)
     bad = 0
@@ -168,8 +172,8 @@ def verify(folder: StudyFolder) -> None:
         if isinstance(found, UserError):
             bad += 1
             console.print(f"[red]  wrong[/] {_escaped(str(found))}", soft_wrap=True)
-        elif isinstance(found, Stopped):
-            told = f"after step {found.step}: a scheduler ended it, there is no certificate"
+        elif isinstance(found, Outcome):
+            told = f"after step {found.last_step}: a scheduler ended it, there is no certificate"
             console.print(f"[yellow]stopped[/] {name}  {told}", soft_wrap=True)
         else:
             console.print(f"[green] proved[/] {name}  order {found}", soft_wrap=True)
@@ -261,15 +265,14 @@ def _print_error(text: str) -> None:
     Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(text)}", soft_wrap=True)
 
 
-def _print_plan(study: Study) -> None:
+def _print_estimate(study: Study) -> None:
     from orchestrator.config.layout import Layout
     from orchestrator.estimate import print_plan
-    from orchestrator.host.folders import check_place
-    from orchestrator.study.local import check_models_here
+    from orchestrator.study.checks import check_here
     from orchestrator.trials import expansion
 
-    check_place(Layout.of(study), starts_ray=not os.environ.get("RAY_ADDRESS"))
-    check_models_here(expansion(study).trials)
+    starts_ray = not os.environ.get("RAY_ADDRESS")
+    check_here(Layout.of(study), expansion(study).trials, starts_ray=starts_ray)
     # Lines of a file are not folded to the width of a terminal.
     print_plan(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
 

@@ -51,29 +51,42 @@ def _known_measure(name: str) -> str:
 class Clusters(Section):
     """Groups of similar rows: the rungs between single instances and whole tasks."""
 
-    clusters: PositiveInt  # k-means groups of the pool's vectors
-    seed: Annotated[int, Field(ge=0)] = 0  # of the k-means, apart from the trial's seed
+    clusters: PositiveInt
+    """k-means groups of the pool's vectors."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the k-means, apart from the trial's seed."""
 
 
 class Arrangement(Section):
     """Selection and order; a key that the method does not read is refused."""
 
     method: Annotated[str, AfterValidator(_known_method)] = "tma"
-    granularity: Literal["instance", "task"] | Clusters = "instance"  # what is moved as one
-    arm: Literal["nft", "fft", "rt", "min", "max"] | None = None  # short for selection and order
+    """One of the [methods](README.md#methods)."""
+    granularity: Literal["instance", "task"] | Clusters = "instance"
+    """What is moved as one: a single row, all rows of a task, or a k-means group."""
+    arm: Literal["nft", "fft", "rt", "min", "max"] | None = None
+    """Short for selection and order, see [methods](README.md#methods)."""
     selection: Literal["nearest", "farthest", "both_ends", "random", "all"] = "all"
+    """Which rows; both_ends: half of the budget from each."""
     order: Literal["nearest_first", "farthest_first", "random"] = "nearest_first"
-    rows: PositiveInt | None = None  # budget in instances; whole turns until it is reached
-    turns: PositiveInt | None = None  # budget in whole turns
+    """When the selected rows come."""
+    rows: PositiveInt | None = None
+    """Budget in instances: whole turns until it is reached."""
+    turns: PositiveInt | None = None
+    """Budget in whole turns; in a turn every query takes its nearest (farthest) free unit."""
     turn_window: (
         Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None
-    ) = None  # [i, j): turns i to j - 1 only, counted from 0 at the end that is selected
-    cut: bool = True  # cut the last turn so that exactly `rows` instances remain
+    ) = None
+    """`[i, j]`: turns i to j - 1 only, counted from 0 at the end that is selected."""
+    cut: bool = True
+    """Cut the last turn so that exactly `rows` instances remain."""
     within_turn: Literal["row", "distance"] = "row"
-    measure: Annotated[str, AfterValidator(_known_measure)] = (
-        "cosine_min"  # what `method: measure` and `folding` sort by
-    )
+    """What the units of one turn are sorted by: their row in the pool, or their distance."""
+    measure: Annotated[str, AfterValidator(_known_measure)] = "cosine_min"
+    """What the methods measure and folding sort by: `{cosine,euclidean}_{avg,min,max,centroid}` or
+    `bigram_kl`."""
     options: Annotated[dict[str, Any], Field(description="the method's options")] = {}
+    """The method's own, such as `folds: 3` of folding."""
 
     @model_validator(mode="before")
     @classmethod

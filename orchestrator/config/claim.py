@@ -17,9 +17,13 @@ class Figure(Section):
     """A figure of the paper: losses of the arms at one step."""
 
     name: str
+    """As the report calls it."""
     set: Literal["query", "held_out", "off_target"] = "query"
-    step: Annotated[int, Field(ge=0)] | None = None  # optimizer steps; null: the last evaluated
-    bands: dict[str, Band] = {}  # arm -> where its loss lies
+    """The test set whose loss it shows."""
+    step: Annotated[int, Field(ge=0)] | None = None
+    """Optimizer steps; null: the last evaluated."""
+    bands: dict[str, Band] = {}
+    """Arm -> `[low, high]`, where its loss lies."""
 
     @model_validator(mode="after")
     def _bands_hold_something(self) -> Figure:
@@ -32,14 +36,18 @@ class Figure(Section):
 
 
 class Claim(Section):
-    question: str  # in one sentence
-    # What answers it: the arms' losses (order), or another section of the report: how early the
-    # loss falls (early), sudden drops (drops), the nine measures (measures), prediction.
+    """What a study is to find out, and what is expected."""
+
+    question: str
+    """In one sentence."""
     kind: Literal["order", "early", "drops", "measures", "prediction"] = "order"
-    # Of an order, as the paper expects them: the lowest loss first. An arm is all trials that
-    # differ in their seed alone; `orchestrator plan` shows its name.
+    """What answers it: the arms' losses (order), or another section of the report: how early the
+    loss falls (early), sudden drops (drops), the nine measures (measures), prediction."""
     arms: list[str] = []
-    figures: list[Figure] = []  # what `orchestrator reproduce` compares with
+    """Of an order, as the paper expects them: the lowest loss first. An arm is all trials that
+    differ in their seed alone; `orchestrator estimate` shows its name."""
+    figures: list[Figure] = []
+    """What `orchestrator reproduce` compares with."""
 
     @model_validator(mode="after")
     def _arms_are_ordered(self) -> Claim:

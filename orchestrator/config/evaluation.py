@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from orchestrator.config.section import Section
+from orchestrator.core.text_metrics import REWARD, score_titles
 
 # So many steps apart; a list of steps; or dense at the start: 1, 2, 5, 10, 20, 50, 100, ...
 Every = (
@@ -15,34 +16,46 @@ Every = (
     | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     | Literal["dense_start"]
 )
+if TYPE_CHECKING:
+    Metric = str
+else:  # mypy takes no names out of a table
+    Metric = Literal[*score_titles()]
 
 
 class Generation(Section):
     """Greedy answers to the test prompts, and how they are scored."""
 
-    every: Every | None = None  # null: never; else step 0 and the last too
-    metrics: Annotated[
-        list[Literal["rouge1", "rougeL", "exact_match", "reward"]], Field(min_length=1)
-    ] = ["rouge1", "rougeL", "exact_match"]
+    every: Every | None = None
+    """As of `evaluation.every`; null: never."""
+    metrics: Annotated[list[Metric], Field(min_length=1)] = ["rouge1", "rougeL", "exact_match"]
+    """What an answer is scored by."""
     max_new_tokens: PositiveInt = 64
-    reward_model: str | None = None  # a model name as in `model.name`, for the metric `reward`
+    """Tokens of an answer, at most."""
+    reward_model: str | None = None
+    """A model name as in `model.name`, for the metric reward."""
 
     @model_validator(mode="after")
     def _reward_has_a_model(self) -> Generation:
-        if "reward" in self.metrics and self.reward_model is None:
+        if REWARD in self.metrics and self.reward_model is None:
             raise ValueError(
                 "the metric reward needs reward_model: name a sequence-classification model with "
                 "one label, or leave reward out of metrics"
             )
-        if "reward" not in self.metrics and self.reward_model is not None:
+        if REWARD not in self.metrics and self.reward_model is not None:
             raise ValueError("reward_model is not read: add reward to metrics, or leave it out")
         return self
 
 
 class Evaluation(Section):
-    every: Every = 10  # optimizer steps; step 0 and the last are always measured
-    measures: bool = True  # the similarity measures of each plan at the same steps
+    """When the test losses are measured, and what besides."""
+
+    every: Every = 10
+    """So many optimizer steps apart, a list of steps, or dense_start: 1, 2, 5, 10, 20, 50, ...;
+    step 0 and the last are always measured."""
+    measures: bool = True
+    """The similarity measures of each plan at the same steps."""
     generate: Generation = Generation()
+    """Answers to the test prompts."""
 
 
 def scheduled_steps(every: Every, steps: int) -> list[int]:

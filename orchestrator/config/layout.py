@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.config import Study
+from orchestrator.storage.files import STORE_FOLDER, TRIALS_FOLDER
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Layout:
     @classmethod
     def of(cls, study: Study) -> Layout:
         output = Path(study.output).resolve()
-        store = Path(study.store).resolve() if study.store else output / "store"
+        store = Path(study.store).resolve() if study.store else output / STORE_FOLDER
         return cls(output, study.study, store, study.remote_store)
 
     @property
@@ -32,4 +33,4 @@ class Layout:
         return self.output / self.study
 
     def trial(self, name: str) -> Path:
-        return self.folder / "trials" / name
+        return self.folder / TRIALS_FOLDER / name

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.config.axis import KINDS
 from orchestrator.config.faults import dotted, explain, show
 from orchestrator.config.overlay import Origins, laid_over
 from orchestrator.config.schema import Study
 from orchestrator.config.strict_yaml import MAX_BYTES, MAX_DEPTH, KeyPath, dump, parse
-from orchestrator.config.sweep import KINDS
 from orchestrator.errors import ConfigError
 
 Settings = TypeVar("Settings", bound=BaseModel)

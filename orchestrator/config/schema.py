@@ -25,35 +25,54 @@ TRACKING_SCHEMES = {"http", "https", "databricks", "sqlite", "postgresql", "mysq
 
 
 class Embedding(Section):
-    model: str = "all-MiniLM-L6-v2"  # a sentence-transformers model, or a causal LM
-    # auto: what the model was made with; a causal LM: weighted_mean, over the last hidden states
-    # with weights that rise with the position (RDS+, arXiv 2503.01807)
+    """How instances become the vectors whose distances an arrangement goes by."""
+
+    model: str = "all-MiniLM-L6-v2"
+    """A sentence-transformers model, or a causal LM."""
     pooling: Literal["auto", "mean", "weighted_mean"] = "auto"
+    """auto: what the model was made with; of a causal LM weighted_mean, over the last hidden states
+    with weights that rise with the position (RDS+, arXiv 2503.01807)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    max_length: PositiveInt = 256  # tokens; the rest of a text is not read
-    text: Literal["prompt", "answer", "both"] = "both"  # of an instance; both: "prompt answer"
-    keep: Literal["start", "end"] = "start"  # which part of a text longer than max_length is read
-    # Padded tokens in one forward pass; null: 1,024 on a CPU, 16,384 on a GPU.
+    """What the model computes in."""
+    max_length: PositiveInt = 256
+    """Tokens of a text that are read. More than a quarter of texts cut is warned of."""
+    text: Literal["prompt", "answer", "both"] = "both"
+    """Of an instance; both: "prompt answer". More than 1% of texts that share a vector is warned
+    of."""
+    keep: Literal["start", "end"] = "start"
+    """Which part of a text longer than max_length is read."""
     batch_tokens: PositiveInt | None = None
-    workers: PositiveInt = 1  # Ray Data actors
+    """Padded tokens in one forward pass; null: 1,024 on a CPU, 16,384 on a GPU."""
+    workers: PositiveInt = 1
+    """Ray Data actors."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    """GPUs, or a share of one, for each of them."""
 
 
 class Neighbours(Section):
     """Ranked lists of the pool for each query, near end and far end."""
 
-    depth: PositiveInt = 1024  # units kept in each list; deeper ones are searched when needed
-    shard_rows: PositiveInt | None = None  # searched at once; null: a worker's share of the pool
-    workers: PositiveInt = 1  # Ray Data tasks at a time
+    depth: PositiveInt = 1024
+    """Units kept in each list; deeper ones are searched when needed."""
+    shard_rows: PositiveInt | None = None
+    """Rows of the pool searched at once; null: a worker's share of the pool."""
+    workers: PositiveInt = 1
+    """Ray Data tasks at a time."""
 
 
 class Tracking(Section):
-    uri: str | None = None  # of MLflow, without a password; null: SQLite beside the studies
-    experiment: str | None = None  # null: the study's name
-    flush_seconds: Annotated[float, Field(ge=0)] = 30.0  # for what is unsent when training is over
-    system_metrics: bool = False  # of the machine that drives the study, every ten seconds
-    # Name in MLflow's registry for the models that training.save_model keeps; null: none
+    """What goes to MLflow, and where that is."""
+
+    uri: str | None = None
+    """Address of the server, without a password; null: SQLite beside the studies."""
+    experiment: str | None = None
+    """Its name in MLflow; null: the study's."""
+    flush_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds to wait for what is unsent when training is over."""
+    system_metrics: bool = False
+    """Those of the machine that drives the study, every ten seconds."""
     register_model: Annotated[str, Field(pattern=r"^[^/:'\\]+$")] | None = None
+    """Name in MLflow's registry for the models that training.save_model keeps; null: none."""
 
     @field_validator("uri")
     @classmethod
@@ -80,13 +99,21 @@ class TrialConfig(Section):
     """All that determines one trial's result."""
 
     seed: Seed = 0
+    """Of all that is drawn at random in a trial."""
     data: Data
+    """Where instances come from."""
     embedding: Embedding = Embedding()
+    """How they become vectors."""
     neighbours: Neighbours = Neighbours()
+    """How the nearest of them are found."""
     arrangement: Arrangement = Arrangement()
+    """Which of them are trained on, and when."""
     model: Model = Model()
+    """What is fine-tuned."""
     training: Training = Training()
+    """How it is fine-tuned."""
     evaluation: Evaluation = Evaluation()
+    """What is measured, and when."""
 
 
 class Study(TrialConfig):
@@ -99,12 +126,20 @@ class Study(TrialConfig):
             description="1 to 64 lower-case letters, digits, _ or -, a letter or digit first",
         ),
     ]
+    """Name of the study, and of its folder."""
     output: str = "outputs"
-    store: str | None = None  # null: <output>/store
-    remote_store: str | None = None  # folder in object storage for artifacts that clusters share
+    """Folder for all results; on a cluster one that all nodes share."""
+    store: str | None = None
+    """Folder for artifacts that studies share; null: `<output>/store`."""
+    remote_store: str | None = None
+    """Folder in object storage for artifacts that clusters share, such as `s3://bucket/folder` or
+    `gs://bucket/folder`; null: none."""
     tracking: Tracking = Tracking()
+    """What goes to MLflow."""
     sweep: Sweep = Sweep()
+    """What the trials differ in."""
     claim: Claim | None = None
+    """What the study is to find out, for its report."""
 
     @field_validator("remote_store")
     @classmethod

@@ -11,6 +11,10 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what numpy's legacy generato
 
 
 class Section(BaseModel):
-    """Frozen, and strict: unknown keys and wrong types are refused."""
+    """Frozen, and strict: unknown keys and wrong types are refused.
+
+    The text below a field is its explanation in experiments/REFERENCE.md, which
+    `python -m orchestrator.config.reference` writes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -44,7 +44,9 @@ class Tasks(Section):
     """Which tasks of a source are read, as shell patterns (`*`, `?`, `[...]`)."""
 
     include: Annotated[list[str], Field(min_length=1)] = ["*"]
+    """Names of those that are read."""
     exclude: list[str] = []
+    """Names of those among them that are not."""
 
 
 class SourceOptions(Section):
@@ -53,13 +55,20 @@ class SourceOptions(Section):
     # Options that say where the bytes lie: a data set stays the same when they move.
     PLACES: ClassVar[frozenset[str]] = frozenset()
 
-    max_per_task: PositiveInt | None = None  # instances kept of each task
-    seed: Annotated[int, Field(ge=0)] | None = None  # which ones: null, the first; else a sample
-    max_turns: PositiveInt = 1  # user/assistant pairs kept of a conversation (paper: 1)
-    max_chars: PositiveInt | None = None  # characters of all messages together
-    too_long: Literal["drop", "cut"] = "drop"  # what happens beyond max_chars
+    max_per_task: PositiveInt | None = None
+    """Instances kept of each task; null: all."""
+    seed: Annotated[int, Field(ge=0)] | None = None
+    """Which ones are kept: a sample drawn with this seed; null: the first."""
+    max_turns: PositiveInt = 1
+    """User/assistant pairs kept of a conversation (paper: 1)."""
+    max_chars: PositiveInt | None = None
+    """Characters of all messages together; null: any number."""
+    too_long: Literal["drop", "cut"] = "drop"
+    """What becomes of an instance beyond max_chars."""
     tasks: Tasks = Tasks()
-    bad_records: Literal["error", "skip"] = "error"  # skipped ones are counted by reason
+    """Which tasks are read."""
+    bad_records: Literal["error", "skip"] = "error"
+    """What becomes of a record that cannot be read; skipped ones are counted by reason."""
 
     if TYPE_CHECKING:  # a field here would stand before the others in every study that is written
         reader: str
@@ -72,14 +81,17 @@ class SourceOptions(Section):
 
 
 class FileSource(SourceOptions):
-    """What every reader of files understands."""
+    """What every reader of files understands.
+
+    Each file is read as what its first bytes say: JSON Lines, an array or objects of JSON, packed
+    by gzip, bzip2, xz or zstd or not, Parquet or Arrow. A folder that `save_to_disk` of datasets
+    wrote is one of Arrow files.
+    """
 
     PLACES: ClassVar[frozenset[str]] = frozenset({"path"})
 
-    # A file, a folder or a pattern such as data/*.jsonl.gz. Each file is read as what its first
-    # bytes say: JSON Lines, an array or objects of JSON, packed by gzip, bzip2, xz or zstd or not,
-    # Parquet or Arrow. A folder that `save_to_disk` of datasets wrote is one of Arrow files.
     path: str
+    """A file, a folder or a pattern such as `data/*.jsonl.gz`."""
 
 
 def reader_names() -> list[str]:
@@ -171,9 +183,18 @@ Source = Annotated[SourceOptions, _SectionOfReader]
 
 
 class Data(Section):
-    pool: Source  # training instances
-    query: Source  # test instances that the arrangement may see
-    held_out: Source | None = None  # test instances that it never sees
-    off_target: Source | None = None  # unrelated tasks, to show harm
-    leakage: Literal["error", "drop", "allow"] = "error"  # pool rows that are also test rows
-    near_duplicate: Fraction = 0.95  # cosine from which a pool row is reported as nearly a test row
+    """The pool and the test sets."""
+
+    pool: Source
+    """Training instances."""
+    query: Source
+    """Test instances that the arrangement may see."""
+    held_out: Source | None = None
+    """Test instances that it never sees."""
+    off_target: Source | None = None
+    """Test instances of unrelated tasks, to show harm."""
+    leakage: Literal["error", "drop", "allow"] = "error"
+    """What becomes of pool rows that are also test rows: shared tasks, or prompts that are equal or
+    differ only in case, white space and sentence punctuation."""
+    near_duplicate: Fraction = 0.95
+    """Cosine from which the report counts a pool row as nearly a test row."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from typing import Annotated, Any, Literal
 
@@ -15,15 +14,11 @@ from pydantic import (
     model_validator,
 )
 
+from orchestrator.config.axis import Axis
 from orchestrator.config.faults import either
 from orchestrator.config.section import Section, Seed
 
 MAX_TRIALS = 100_000
-# What the value of an axis can be given by; `grid` alone multiplies the trials.
-KINDS = ("grid", "choice", "uniform", "loguniform", "randint", "quniform")
-
-Values = Annotated[list[Any], Field(min_length=1)]
-Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 SetLoss = Literal["query_loss", "held_out_loss", "off_target_loss"]
 # What a trial runs on: it must be known to fit before the first one starts.
 PLACEMENT = {
@@ -32,96 +27,15 @@ PLACEMENT = {
 }  # fmt: skip
 
 
-class Axis(Section):
-    """The values of one key: all of a list, or one draw for each of `sweep.samples`."""
-
-    grid: Values | None = None
-    choice: Values | None = None  # one of the list
-    uniform: Range | None = None  # [low, high]
-    loguniform: Range | None = None  # [low, high], uniform in the logarithm
-    randint: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None  # [low, high)
-    # [low, high, step]: one of low, low + step, ... up to high, each as likely
-    quniform: Annotated[list[float], Field(min_length=3, max_length=3)] | None = None
-
-    @property
-    def kind(self) -> str:
-        return next(kind for kind in KINDS if getattr(self, kind) is not None)
-
-    @model_validator(mode="after")
-    def _one_kind_within_bounds(self) -> Axis:
-        given = [kind for kind in KINDS if getattr(self, kind) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) if given else "none"
-            raise ValueError(f"an axis has one of {', '.join(KINDS)}, and here is {found}")
-        if self.kind in ("grid", "choice"):
-            return self
-        low, high, *step = getattr(self, self.kind)
-        if low >= high:
-            raise ValueError(f"{self.kind} runs from {low} to {high}: give the smaller bound first")
-        if self.kind == "loguniform" and low <= 0:
-            raise ValueError(f"loguniform starts at {low}: give bounds above 0, or use uniform")
-        if step and not 0 < step[0] <= high - low:
-            raise ValueError(
-                f"quniform has the step {step[0]}: give one above 0 and up to {high - low:g}"
-            )
-        return self
-
-    @model_serializer(mode="wrap")
-    def _without_other_kinds(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None}
-
-    @property
-    def options(self) -> int | None:
-        """How many values there are to draw; None of a range."""
-        if self.choice is not None:
-            return len(self.choice)
-        if self.quniform is not None:
-            low, high, step = self.quniform
-            # A quotient such as 0.3 / 0.1 falls just short of the whole number that is meant.
-            return math.floor((high - low) / step + 1e-9) + 1
-        return None
-
-    def draw(self, generator: np.random.Generator) -> Any:
-        """One value of a distribution."""
-        if self.options is not None:
-            return self.value(int(generator.integers(self.options)))
-        low, high = self.bounds
-        if self.randint is not None:
-            return self.value(int(generator.integers(int(low), int(high))))
-        if self.kind == "loguniform":
-            return self.value(math.exp(generator.uniform(math.log(low), math.log(high))))
-        return self.value(generator.uniform(low, high))
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Of a range; above the last whole number of a randint."""
-        low, high = getattr(self, self.kind)
-        return low, high
-
-    def value(self, drawn: float) -> Any:
-        """The value of the key, short enough to be read in a name.
-
-        Args:
-            drawn: the index of one of `options`, otherwise a number within the bounds.
-        """
-        if self.choice is not None:
-            return self.choice[int(drawn)]
-        if self.quniform is not None:
-            low, _, step = self.quniform
-            value = float(f"{low + step * int(drawn):.12g}")
-            return int(value) if low.is_integer() and step.is_integer() else value
-        if self.randint is not None:
-            return int(drawn)
-        low, high = self.bounds
-        return min(max(float(f"{drawn:.6g}"), low), high)
-
-
 class Condition(Section):
     """What a value is compared with where equality does not say it; all that is given holds."""
 
     above: float | None = None
+    """The value is larger."""
     below: float | None = None
-    set: bool | None = None  # true: the key has a value other than null
+    """The value is smaller."""
+    set: bool | None = None
+    """true: the key has a value other than null; false: it has none."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Condition:
@@ -149,10 +63,14 @@ class Scheduler(Section):
     KDD 2017). Not for a comparison of arms: a stopped trial has no end.
     """
 
-    type: Literal["fifo", "asha", "median"] = "fifo"  # fifo: none
+    type: Literal["fifo", "asha", "median"] = "fifo"
+    """fifo: none is stopped."""
     metric: SetLoss = "query_loss"
-    grace_steps: PositiveInt = 100  # optimizer steps before a trial may be stopped
+    """What trials are compared by."""
+    grace_steps: PositiveInt = 100
+    """Optimizer steps before a trial may be stopped."""
     reduction_factor: Annotated[float, Field(ge=2)] = 4.0
+    """Of asha: one in so many trials goes on."""
 
     @model_validator(mode="after")
     def _reads_what_is_given(self) -> Scheduler:
@@ -184,24 +102,35 @@ class Search(Section):
     """
 
     type: Literal["optuna"] = "optuna"
-    metric: SetLoss = "query_loss"  # after a trial's last step, to be made small
+    """Needs the extra `optuna`."""
+    metric: SetLoss = "query_loss"
+    """What is to be made small, after a trial's last step."""
 
 
 class Sweep(Section):
     """Trials: the product of all grids of `parameters` and all lists of `paired`, repeated
     `samples` times with a fresh draw of each distribution."""
 
-    parameters: dict[str, Axis] = {}  # dotted key -> its values
-    # Lists of settings that change together; each setting maps dotted keys to values, and
-    # may carry `label`, the trial's name.
+    parameters: dict[str, Axis] = {}
+    """Dotted key -> its values."""
     paired: list[Annotated[list[dict[str, Any]], Field(min_length=1)]] = []
+    """Lists of settings that change together; each setting maps dotted keys to values, and may
+    carry `label`, the trial's name."""
     samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
-    seed: Seed = 0  # of the draws; the trials' own is the key `seed` of the study
-    search: Search | None = None  # null: the draws of a sample know nothing of other samples
-    constraints: list[Constraint] = []  # a combination of which all of one holds is left out
+    """How often distributions are drawn; with search, trials in all."""
+    seed: Seed = 0
+    """Of the draws; the trials' own is the key `seed` of the study."""
+    search: Search | None = None
+    """null: the draws of a sample know nothing of other samples."""
+    constraints: list[Constraint] = []
+    """Combinations to leave out, each a mapping of dotted keys to a value to equal, a list to equal
+    or to be in, or a condition; one of which all holds is left out."""
     scheduler: Scheduler = Scheduler()
+    """Which trials are stopped early."""
     max_concurrent: PositiveInt = 1
+    """Trials at once."""
     failure_retries: Annotated[int, Field(ge=0)] = 0
+    """Attempts after one whose process died."""
 
     @model_validator(mode="after")
     def _samples_something(self) -> Sweep:

@@ -21,29 +21,47 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 class Lora(Section):
     """Low-rank adapters beside frozen weights (peft)."""
 
-    # What each needs and does stands in training/adapters.py
-    type: Literal["lora", "qlora"]  # qlora: the frozen weights in 4 bits (bitsandbytes, GPU)
-    r: PositiveInt = 16  # rank
-    alpha: PositiveFloat = 32.0  # the update is scaled by alpha / r
+    # What each type needs and does stands in training/adapters.py.
+    type: Literal["lora", "qlora"]
+    """qlora: the frozen weights in 4 bits (bitsandbytes, GPU)."""
+    r: PositiveInt = 16
+    """Rank."""
+    alpha: PositiveFloat = 32.0
+    """The update is scaled by alpha / r."""
     dropout: Fraction = 0.0
+    """Share of what enters the adapter that is dropped in training."""
     targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    """Names of the layers that get an adapter."""
 
 
 class Model(Section):
-    name: str = "smollm2-135m"  # Hugging Face id, local path, alias or random:<preset>
-    cache: str | None = None  # folder on each node's own disk for a copy; null: read where it is
-    adapter: Literal["none"] | Lora = "none"  # none: all weights are trained
-    # user_assistant: "User: {prompt}\nAssistant: {answer}", the authors'; chat: the tokenizer's
-    # own; or a text with {prompt} and {answer}. An end-of-text token follows each answer
+    """What is fine-tuned, and what it reads."""
+
+    name: str = "smollm2-135m"
+    """Hugging Face id, local path, alias or `random:<preset>`; see
+    [models](../README.md#models)."""
+    cache: str | None = None
+    """On a cluster: folder on each node's own disk, to which the model is copied from shared
+    storage; null: it is read where it is."""
+    adapter: Literal["none"] | Lora = "none"
+    """none: all weights are trained."""
     template: str = "user_assistant"
-    max_length: PositiveInt = 1024  # tokens of prompt and answer; the end is cut away
-    # Arithmetic; the master weights are always float32. auto: bfloat16 where the hardware
-    # multiplies it, else float32. float16 (GPU) is the paper's
+    """user_assistant: `User: {prompt}\\nAssistant: {answer}`, the authors'; chat: the tokenizer's
+    own; or a text with {prompt} and {answer}. An end-of-text token follows each answer."""
+    max_length: PositiveInt = 1024
+    """Tokens of prompt and answer; the end is cut away."""
     precision: Precision = "auto"
+    """Arithmetic; the master weights are always float32. auto: bfloat16 where the hardware
+    multiplies it, else float32. float16 (GPU) is the paper's. See
+    [arithmetic](../README.md#arithmetic)."""
     attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
-    gradient_checkpointing: bool = False  # a third more arithmetic, far fewer activations
-    compile: bool = False  # torch.compile
-    liger: bool = False  # fused kernels of liger-kernel (GPU)
+    """Which of transformers' implementations."""
+    gradient_checkpointing: bool = False
+    """A third more arithmetic, far fewer activations."""
+    compile: bool = False
+    """torch.compile."""
+    liger: bool = False
+    """Fused kernels of liger-kernel (GPU)."""
 
     @field_validator("template")
     @classmethod
@@ -63,41 +81,65 @@ class Model(Section):
 class Checkpoint(Section):
     """What a killed trial continues from."""
 
-    every: PositiveInt | None = None  # optimizer steps; null: a killed trial starts again
-    keep: Annotated[int, Field(ge=1, le=2)] = 2  # newest ones
+    every: PositiveInt | None = None
+    """Optimizer steps between two of them; null: a killed trial starts again."""
+    keep: Annotated[int, Field(ge=1, le=2)] = 2
+    """The newest ones."""
 
 
 class Training(Section):
-    global_batch: PositiveInt = 16  # instances in one optimizer step
-    micro_batch_tokens: PositiveInt = 4096  # padded tokens in one forward pass of one worker
-    max_steps: PositiveInt | None = None  # optimizer steps; the whole plan if null
+    """How the model is fine-tuned: batches, optimizer, and what a rank runs on."""
+
+    global_batch: PositiveInt = 16
+    """Instances in one optimizer step."""
+    micro_batch_tokens: PositiveInt = 4096
+    """Padded tokens in one forward pass of one worker."""
+    max_steps: PositiveInt | None = None
+    """Optimizer steps; null: the whole plan."""
     learning_rate: PositiveFloat = 1e-5
+    """Its peak."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: Annotated[int, Field(ge=0)] = 0  # the rate rises linearly to its peak
-    min_lr_ratio: Fraction = 0.1  # learning rate at the last step, as a share of the peak
-    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"  # 8 bits a state: bitsandbytes, GPU
+    """How the learning rate falls after the warmup."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """The rate rises linearly to its peak."""
+    min_lr_ratio: Fraction = 0.1
+    """Learning rate at the last step, as a share of the peak."""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """adamw_8bit: 8 bits a state (bitsandbytes, GPU)."""
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.9, 0.95]
+    """Adam's."""
     eps: PositiveFloat = 1e-5
+    """Adam's."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip: PositiveFloat | None = 1.0  # largest norm of the gradient
-    # Over the global batch: token_mean, sum of token losses / answer tokens; example_mean, the
-    # mean of each instance's mean; authors, the mean over micro-batches of each one's token mean
+    """AdamW's."""
+    clip: PositiveFloat | None = 1.0
+    """Largest norm of the gradient; null: any."""
     loss: Literal["token_mean", "example_mean", "authors"] = "token_mean"
-    workers: PositiveInt = 1  # Ray Train workers: data-parallel ranks
-    cpus_per_worker: PositiveFloat | None = None  # null: the node's cores shared out
+    """Over the global batch. token_mean: sum of token losses / answer tokens; example_mean: the
+    mean of each instance's mean; authors: the mean over micro-batches of each one's token mean."""
+    workers: PositiveInt = 1
+    """Ray Train workers: data-parallel ranks."""
+    cpus_per_worker: PositiveFloat | None = None
+    """null: the node's cores shared out."""
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0
-    # Ray's labels of the nodes that may hold a rank, as ray.io/accelerator-type: A100 or
-    # ray.io/market-type: on-demand
+    """GPUs of a rank; 0: it computes on the CPU."""
     node_labels: dict[str, str] = {}
-    # In float16: what losses are multiplied by before the backward pass, so that small gradients
-    # do not vanish; null: as much as does not overflow. The authors: 6400. A step that overflows is
-    # repeated with less
+    """Ray's labels of the nodes that may hold a rank, as `ray.io/accelerator-type: A100` or
+    `ray.io/market-type: on-demand`."""
     loss_scale: PositiveFloat | None = None
+    """In float16: what losses are multiplied by before the backward pass, so that small gradients
+    do not vanish; null: as much as does not overflow. The authors: 6400. A step that overflows is
+    repeated with less."""
     zero_stage: Literal[0, 1, 2, 3] = 0
-    offload: Literal["none", "optimizer", "parameters"] = "none"  # to the host; parameters: both
-    deepspeed: dict[str, Any] = {}  # DeepSpeed's own keys, beside those made from the fields here
+    """DeepSpeed ZeRO: what the workers share out among them."""
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    """What is kept in the host's memory; parameters: both."""
+    deepspeed: dict[str, Any] = {}
+    """DeepSpeed's own keys, where no field here decides them."""
     checkpoint: Checkpoint = Checkpoint()
-    save_model: bool = False  # the trained model or adapter, in transformers' or peft's format
+    """What a killed trial continues from."""
+    save_model: bool = False
+    """Keep the trained model or adapter, in transformers' or peft's format."""
 
     @field_validator("deepspeed")
     @classmethod

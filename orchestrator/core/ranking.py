@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
+# Of the pool: lists are ranked from the nearest units, or from the farthest with distances negated.
+End = Literal["near", "far"]
 
 # Of the candidates' vectors that are gathered at once: more would not stay in the cache.
 BLOCK_BYTES = 2**20
@@ -49,6 +52,11 @@ class RankedLists:
     units: NDArray[np.int64]
     distances: NDArray[np.float64]
     lengths: NDArray[np.int64]
+
+
+def seen_from(end: End, queries: Floats) -> Floats:
+    """The queries as a search for the least distance wants them: negated from the far end."""
+    return queries if end == "near" else -queries
 
 
 def merge(parts: Sequence[Candidates], depth: int) -> Candidates:

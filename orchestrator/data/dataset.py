@@ -16,6 +16,7 @@ from orchestrator.data.instance import Instance, Message
 from orchestrator.data.leakage import TestItems
 from orchestrator.data.readers import Counts, describe, read
 from orchestrator.errors import DataError
+from orchestrator.storage.files import INSTANCES_FILE
 
 TEST_SETS = ("query", "held_out", "off_target")
 SPLITS = ("pool", *TEST_SETS)
@@ -60,7 +61,7 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
     pool = test_items.filter(read(data.pool, counts["pool"]), data.leakage, counts["pool"].dropped)
     info = {}
     first = 0
-    with pq.ParquetWriter(folder / "instances.parquet", SCHEMA) as writer:
+    with pq.ParquetWriter(folder / INSTANCES_FILE, SCHEMA) as writer:
         for split, instances in {"pool": pool, **tests}.items():
             written, tasks = _write_split(writer, split, iter(instances), first)
             if not written:
@@ -84,21 +85,21 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
 
 def load_messages(folder: Path) -> Iterator[list[Message]]:
     """Yields the messages of every instance, in row order."""
-    file = pq.ParquetFile(folder / "instances.parquet")
+    file = pq.ParquetFile(folder / INSTANCES_FILE)
     for batch in file.iter_batches(columns=["messages"]):
         yield from batch.column(0).to_pylist()
 
 
 def load_unlearned(folder: Path) -> Iterator[list[int]]:
     """Yields of every instance, in row order, the positions of answers that carry no loss."""
-    file = pq.ParquetFile(folder / "instances.parquet")
+    file = pq.ParquetFile(folder / INSTANCES_FILE)
     for batch in file.iter_batches(columns=["unlearned"]):
         yield from batch.column(0).to_pylist()
 
 
 def load_unlearned_of(folder: Path, rows: NDArray[np.int64]) -> list[list[int]]:
     """Returns of some rows, in the order asked for, the positions of answers that carry no loss."""
-    table = pq.read_table(folder / "instances.parquet", columns=["unlearned"])
+    table = pq.read_table(folder / INSTANCES_FILE, columns=["unlearned"])
     unlearned: list[list[int]] = table["unlearned"].take(pa.array(rows)).to_pylist()
     return unlearned
 
@@ -106,7 +107,7 @@ def load_unlearned_of(folder: Path, rows: NDArray[np.int64]) -> list[list[int]]:
 def name_of(folder: Path, row: int) -> str:
     """Names a row by its split and id, for an error message."""
     table = pq.read_table(
-        folder / "instances.parquet", columns=["id", "split"], filters=[("row", "=", row)]
+        folder / INSTANCES_FILE, columns=["id", "split"], filters=[("row", "=", row)]
     )
     return f"data.{table['split'][0].as_py()}, instance {table['id'][0].as_py()!r}"
 
@@ -125,7 +126,7 @@ def load_messages_of(folder: Path, rows: NDArray[np.int64]) -> Iterator[list[Mes
 
 def _rising_messages(folder: Path, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Message]]]:
     first = 0
-    for batch in pq.ParquetFile(folder / "instances.parquet").iter_batches(columns=["messages"]):
+    for batch in pq.ParquetFile(folder / INSTANCES_FILE).iter_batches(columns=["messages"]):
         begin, end = np.searchsorted(rows, [first, first + len(batch)])
         here = rows[begin:end]
         messages = batch.column(0).take(pa.array(here - first)).to_pylist()

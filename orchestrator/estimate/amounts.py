@@ -12,7 +12,8 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.core.order import step_count
-from orchestrator.estimate.stored import Store, Stored
+from orchestrator.estimate.stored import Store
+from orchestrator.storage.artifacts import Artifact
 
 Mark = Literal["", "~", "<="]
 MARKS: tuple[Mark, ...] = ("", "~", "<=")  # exact, about, at most
@@ -100,7 +101,9 @@ def added(amounts: Iterable[Amount | None]) -> tuple[Amount | None, int]:
     return Amount(sum(amount.count for amount in known), mark), len(listed) - len(known)
 
 
-def _tokens(trained: Amount, config: TrialConfig, table: Stored | None, pool: int | None) -> Amount:
+def _tokens(
+    trained: Amount, config: TrialConfig, table: Artifact | None, pool: int | None
+) -> Amount:
     """Tokens of the trained rows: by the mean of the pool, or at most as many as fit."""
     if table is None or pool is None:
         return Amount(trained.count * config.model.max_length, "<=")

@@ -15,6 +15,7 @@ from orchestrator.estimate.disk import embeddings_disk, trial_disk
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
 from orchestrator.estimate.stored import Store
 from orchestrator.stages.arrange import arranges_vectors, looks_at_vectors
+from orchestrator.stages.pool import granularity_name
 from orchestrator.training.templates import check_template, load_tokenizer
 from orchestrator.trials import Expansion, Trial, expansion
 
@@ -117,11 +118,7 @@ def _needed(config: TrialConfig, dataset: str, store: Store) -> list[tuple[str, 
             ("embeddings", f"{dataset} by {embedder}", _state(there)),
         ]
     if arranges_vectors(config):
-        granularity = config.arrangement.granularity
-        unit = granularity if isinstance(granularity, str) else f"{granularity.clusters} clusters"
-        ends = (
-            sorted(found.key["end"] for found in store.lists(config)) if unit == "instance" else ()
-        )
+        unit, ends = granularity_name(config.arrangement.granularity), sorted(store.lists(config))
         state = f"{' and '.join(ends)} in the store" if ends else "made as far as they are needed"
         needed.append(("lists", f"{dataset} by {unit}", state))
     scoring = config.evaluation.generate.reward_model

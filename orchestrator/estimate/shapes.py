@@ -3,7 +3,7 @@
 The shape of a plain Llama is computed from the numbers in it: V h for each of the embedding and,
 unless tied, the head; 2 h^2 + 2 h k + 3 h f + 2 h a layer, where heads together are h wide; h at
 the end, with the letters of `memory`. Any other model is built without weights by transformers.
-Importing it takes seconds, which `orchestrator plan` does not have: it is imported only there.
+Importing it takes seconds, which `orchestrator estimate` does not have: it is imported only there.
 """
 
 from __future__ import annotations

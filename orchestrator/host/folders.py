@@ -1,4 +1,4 @@
-"""Whether the folders that a study needs on this machine can be written, told before it starts.
+"""Whether folders of this machine can be written, told before anything is.
 
 Nothing is left behind: what is tried is a file without a name.
 """
@@ -11,40 +11,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError, first_line
 
 # What Ray puts below its folder, and the bytes that Linux allows for the path of a socket.
 SOCKET = "session_2026-01-01_00-00-00_000000_{}/sockets/plasma_store"
 SOCKET_BYTES = 107
-
-
-def check_place(layout: Layout, *, starts_ray: bool) -> None:
-    """Refuse folders of results and of temporary files that cannot be written.
-
-    Args:
-        layout: of the study.
-        starts_ray: Ray is started here, and no cluster is joined.
-
-    Raises:
-        ResourceError: all of them, each with what to type.
-    """
-    folders = {
-        layout.output: "give another with --output DIR, or --set output=DIR",
-        layout.folder: "give another with --output DIR, or --set output=DIR",
-        layout.store: "give another with --set store=DIR",
-    }
-    faults = written_faults(folders)
-    try:
-        tempfile.gettempdir()
-    except OSError:
-        faults.append(
-            "there is no folder for temporary files that can be written: set TMPDIR to one"
-        )
-    else:
-        faults += ray_faults() if starts_ray else []
-    if faults:
-        raise ResourceError("\n".join(faults))
 
 
 def check_written(folder: Path, advice: str) -> None:

@@ -1,30 +1,38 @@
-"""The question of a study and its answer in a sentence, where the study file states no claim."""
+"""The answer to a study's claim, stated by its file or implied by its arms, in a sentence.
+
+Where the claim is an order of arms, the headline sets the first arm against the last by the area
+under the query curve. "Yes" takes more: each arm clearly ahead of the next. Every one of these
+tests must hold, so that 95% intervals need no correction for their number (Berger 1982,
+intersection-union tests). All arms are compared over the seeds and steps that they share. Claims
+of another kind are answered by `findings`, beside which the best arm is named.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
 
-from orchestrator.config.arrangement import Arrangement
-from orchestrator.config.schema import TrialConfig
-from orchestrator.core.analysis import TaskCurves
-from orchestrator.core.comparison import FEWEST_TASKS, Comparison
-from orchestrator.report.arms import (
-    Arm,
-    area,
-    area_words,
-    common_ground,
-    group_arms,
-    left_out_note,
-    mean_curves,
-    unit_of,
-)
-from orchestrator.report.contrast import Contrast, contrast, contrast_arms
+from orchestrator.config.claim import Claim
+from orchestrator.core.statistics.analysis import Steps
+from orchestrator.report.arms import Arm, common_basis, unit_of
+from orchestrator.report.claim import ImpliedClaim, pair_note
+from orchestrator.report.contrast import Contrast, arm_contrast, set_contrasts, trial_pairs
 from orchestrator.report.figures import SETS
-from orchestrator.report.read import Trial
-from orchestrator.report.text import interval, number, signed
+from orchestrator.report.findings import Finding, section_finding
+from orchestrator.report.sentences import (
+    area_words,
+    left_out_note,
+    limit_sentences,
+    next_best_sentence,
+    order_sentences,
+    set_note,
+    timing_sentence,
+    verdict_sentence,
+)
+from orchestrator.report.text import number
+
+SHOWN_NAMES = 8  # of arms that a claim does not know
 
 
 @dataclass(frozen=True)
@@ -49,201 +57,142 @@ class Answer:
     sets: dict[str, Contrast] = field(default_factory=dict)
 
 
-def answer_question(trials: list[Trial]) -> Answer:
-    """Did nearest-first beat farthest-first; without such arms, which arm was best?"""
-    pairs = order_pairs(trials)
-    return _answer_order(pairs) if pairs else answer_best(group_arms(trials))
+def answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
+    """The claim's question, answered by its arms or by the section that its kind looks at."""
+    if isinstance(claim, ImpliedClaim):
+        return _pair_answer(claim) if claim.pairs else best_answer(claim.question, arms)
+    if claim.kind != "order":
+        return _beside_best(claim.question, section_finding(claim.kind, arms), arms)
+    names = {trial.arm for arm in arms for trial in arm.trials}
+    if names.isdisjoint(claim.arms):
+        return _beside_best(claim.question, Finding(_no_arms(claim, sorted(names))), arms)
+    return _order_answer(claim, arms)
 
 
-def verdict_sentence(found: Contrast, yes: str = "Yes") -> str:
-    """Was arm A ahead by the area under the curve? If so, the sentence begins with `yes`."""
-    result, a, b = found.by_area, found.a_name, found.b_name
-    by_area = f"by the {area_words(found.a.steps, found.whole)}"
-    ahead_on = f"ahead on {result.tasks_ahead} of {result.tasks} {found.unit}s"
-    if result.verdict == "no clear difference":
-        return (
-            f"No clear difference: {by_area}, {a} minus {b} is "
-            f"{signed(result.difference)} (95% interval {interval(result)}), with {a} {ahead_on}."
-        )
-    head, sign = (yes, -1) if result.verdict == "ahead" else ("No", 1)
-    low, high = sorted((sign * result.low, sign * result.high))
+def _no_arms(claim: Claim, names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN_NAMES]) + (", …" if len(names) > SHOWN_NAMES else "")
     return (
-        f"{head}: {by_area}, {a} was {result.verdict} {'of ' if sign < 0 else ''}{b} by "
-        f"{number(sign * result.difference)} (95% interval {number(low)} to {number(high)}), "
-        f"{ahead_on}."
+        f"This study does not say: the claim is of the arms {', '.join(claim.arms)}, and those "
+        f"here, of other settings, are {shown}."
     )
 
 
-def timing_sentence(found: Contrast) -> str:
-    """Half-way and the end, which may differ: once arms have seen the same data they converge."""
+def _order_answer(claim: Claim, arms: list[Arm]) -> Answer:
+    """Are the claim's arms in the order that it expects?"""
+    # Which of the arms can be compared, and what must be said of the others.
+    by_name = {arm.name: arm for arm in arms if arm.finished}
+    missing = [name for name in claim.arms if name not in by_name]
+    left_out = [f"No trial finished of: {', '.join(missing)}."] if missing else []
+    first, last = claim.arms[0], claim.arms[-1]
+    basis = common_basis([by_name[name] for name in claim.arms if name not in missing])
+    unit = unit_of(trial for arm in by_name.values() for trial in arm.trials)
+    if basis is None:
+        sentence = f"This study does not say: its arms share no step or no query {unit}."
+        return Answer(claim.question, sentence, left_out, None)
+    left_out = [*left_out_note(basis.left_out), *left_out]
 
-    def state(result: Comparison) -> str:
-        clear = "" if result.verdict != "no clear difference" else ", not clear"
-        return f"{signed(result.difference)} ({interval(result)}{clear})"
+    # Each arm against the next.
+    contrasts = [arm_contrast(a, b, steps=basis.steps) for a, b in pairwise(basis.arms)]
+    neighbours = [contrast for contrast in contrasts if contrast is not None]
+    details = order_sentences(basis, neighbours)
 
-    end = "the end" if found.whole else "the last common step"
-    parts = [f"at {end} (step {found.end:,}) {state(found.by_step[found.end])}"]
-    if found.half_way is not None:
-        half = state(found.by_step[found.half_way])
-        parts.insert(0, f"half-way (step {found.half_way:,}) {half}")
-    return f"{found.a_name} minus {found.b_name}: {', '.join(parts)}."
-
-
-def set_note(pairs: list[tuple[Trial, Trial]]) -> list[str]:
-    """Whether the two sides trained on the same instances."""
-    sets = [(a.summary["set_sha256"], b.summary["set_sha256"]) for a, b in pairs]
-    if all(a and a == b for a, b in sets):
-        return ["Both arms trained on the same instances; they differ in the order alone."]
-    if all(a and b for a, b in sets):
-        return ["The arms did not train on the same instances: order is not all that differs."]
-    return []
-
-
-def limits(result: Comparison, unit: str) -> list[str]:
-    """What the interval covers and what it does not; the unit is "task" or "instance"."""
-    if result.seeds == 1:
-        limits = [
-            f"One seed on {result.tasks} {unit}s says little: the interval covers the choice of "
-            f"{unit}s, not what another seed would change."
-        ]
-    else:
-        limits = [
-            f"{result.seeds} seeds on {result.tasks} {unit}s: the interval covers the choice of "
-            f"{unit}s and of seeds."
-        ]
-        if result.low <= 0 <= result.high and not result.low_tasks <= 0 <= result.high_tasks:
-            limits.append(
-                f"Over {unit}s alone, with these {result.seeds} seeds, it is "
-                f"{signed(result.low_tasks)} to {signed(result.high_tasks)}: more seeds would tell "
-                "whether that holds of others."
-            )
-    if result.tasks < FEWEST_TASKS:
-        limits.append(f"With fewer than {FEWEST_TASKS} {unit}s no difference is called clear.")
-    return limits
+    # The first against the last.
+    comparable = {arm.name: arm for arm in basis.arms}
+    if not {first, last} <= comparable.keys():
+        sentence = f"This study does not say: {first} and {last} did not both finish."
+        return Answer(claim.question, sentence, left_out, None, details, neighbours)
+    ends = comparable[first], comparable[last]
+    clear = [contrast.a_name for contrast in neighbours if contrast.by_area.verdict == "ahead"]
+    yes = "Yes" if clear == claim.arms[:-1] else "In part"
+    sentence = f"This study does not say: {first} and {last} share no seed or no query {unit}."
+    unanswered = Answer(claim.question, sentence, left_out, None, details, neighbours)
+    notes = set_note(trial_pairs(*ends))
+    return _ends_answer(
+        unanswered, ends, basis.steps, lambda contrast: verdict_sentence(contrast, yes), notes
+    )
 
 
-def order_pairs(trials: list[Trial]) -> list[tuple[Trial, Trial]]:
-    """Nearest-first and farthest-first trials of `method: tma` that differ in the order alone."""
-    arms: dict[str, dict[str, Trial]] = {}
-    for trial in trials:
-        arrangement = {**Arrangement().model_dump(), **trial.config.get("arrangement", {})}
-        if not trial.config or arrangement["method"] != "tma":
-            continue
-        order = arrangement.pop("order")
-        config = {key: trial.config.get(key) for key in TrialConfig.model_fields}
-        rest = json.dumps({**config, "arrangement": arrangement}, sort_keys=True)
-        arms.setdefault(rest, {}).setdefault(order, trial)
-    wanted = {"nearest_first", "farthest_first"}
-    return [
-        (arm["nearest_first"], arm["farthest_first"])
-        for arm in arms.values()
-        if wanted <= arm.keys()
-    ]
-
-
-def over_sets(compare: Callable[[str], Contrast | None]) -> dict[str, Contrast]:
-    """A comparison of two arms on each test set that both were measured on, by its title."""
-    found = {title: compare(key) for key, title in SETS.items()}
-    return {title: result for title, result in found.items() if result is not None}
-
-
-Pair = tuple[Trial, Trial]
-PairCurves = dict[Pair, tuple[TaskCurves, TaskCurves]]
-
-
-def _answer_order(pairs: list[Pair]) -> Answer:
-    question = "Did nearest-first beat farthest-first?"
-    complete = _complete(pairs, "query")
-    caveats = [
+def _pair_answer(claim: ImpliedClaim) -> Answer:
+    """Were the nearest-first trials ahead of their farthest-first counterparts?"""
+    complete = claim.complete
+    left_out = [
         f"Left out: {near.label} against {far.label}, because not both finished with a query loss."
-        for near, far in pairs
+        for near, far in claim.pairs
         if (near, far) not in complete
     ]
     if not complete:
         sentence = "This study does not say: no nearest-first trial and its farthest-first "
-        return Answer(question, f"{sentence}counterpart both finished.", caveats, None)
-
-    sets = over_sets(
-        lambda key: contrast(
-            "nearest-first",
-            "farthest-first",
-            _by_seed(_complete(pairs, key)),
-            unit=unit_of(chain.from_iterable(pairs), key),
-        )
-    )
-    found = sets.get(SETS["query"])
-    if found is None:
-        unit = unit_of(chain.from_iterable(pairs))
-        sentence = f"This study does not say: its pairs of trials share no query {unit}."
-        return Answer(question, sentence, caveats, None)
-    named = ", ".join(
-        f"{near.name} with {far.name} ({signed(area(a.steps, a.losses) - area(b.steps, b.losses))})"
-        for (near, far), (a, b) in complete.items()
-    )
-    caveats = [
-        f"Trials compared (difference by area): {named}.",
-        *set_note(list(complete)),
-        *limits(found.by_area, found.unit),
-        *caveats,
-    ]
-    details = [timing_sentence(found)]
-    return Answer(question, verdict_sentence(found), caveats, found, details, sets=sets)
+        return Answer(claim.question, f"{sentence}counterpart both finished.", left_out, None)
+    unit = unit_of(chain.from_iterable(claim.pairs))
+    sentence = f"This study does not say: its pairs of trials share no query {unit}."
+    unanswered = Answer(claim.question, sentence, left_out, None)
+    notes = [pair_note(complete), *set_note(complete)]
+    return _ends_answer(unanswered, claim.ends, None, verdict_sentence, notes)
 
 
-def _complete(pairs: list[Pair], test_set: str) -> PairCurves:
-    """The pairs of which both finished with losses of a set, with these."""
-    complete: PairCurves = {}
-    for near, far in pairs:
-        curves = near.task_losses(test_set), far.task_losses(test_set)
-        if near.finished and far.finished and curves[0] is not None and curves[1] is not None:
-            complete[near, far] = curves[0], curves[1]
-    return complete
-
-
-def _by_seed(complete: PairCurves) -> list[tuple[TaskCurves, TaskCurves]]:
-    """One pair for each seed: the mean of the pairs of that seed, whatever else they vary."""
-    seeds: dict[tuple[str, ...], list[tuple[TaskCurves, TaskCurves]]] = {}
-    for (near, _), curves in complete.items():
-        seeds.setdefault(near.seed, []).append(curves)
-    means = [
-        (mean_curves([near for near, _ in pairs]), mean_curves([far for _, far in pairs]))
-        for pairs in seeds.values()
-    ]
-    return [(near, far) for near, far in means if near is not None and far is not None]
-
-
-def answer_best(arms: list[Arm]) -> Answer:
+def best_answer(question: str, arms: list[Arm]) -> Answer:
     """The arm with the lowest mean by area, set against the next."""
-    question = "Which arm was best?"
-    ground = common_ground(arms)
-    if ground is None:
+    basis = common_basis(arms)
+    if basis is None:
         some = any(arm.finished for arm in arms)
         unit = unit_of(trial for arm in arms for trial in arm.trials)
         why = f"the arms share no step or no query {unit}" if some else "no trial finished"
         return Answer(question, f"This study does not say: {why}.", [], None)
-    ranked = sorted(ground.arms, key=lambda arm: ground.areas[arm.name])
-    first = ranked[0]
-    by_area = area_words(ground.steps, ground.whole)
-    best = f"{first.name} had the lowest {by_area}, {number(ground.areas[first.name])}"
-    caveats = left_out_note(ground.left_out)
-    if len(ranked) == 1:
+    first, *others = sorted(basis.arms, key=lambda arm: basis.areas[arm.name])
+    by_area = area_words(basis.steps, basis.whole)
+    best = f"{first.name} had the lowest {by_area}, {number(basis.areas[first.name])}"
+    left_out = left_out_note(basis.left_out)
+    if not others:
         only = "it is the study’s only arm" if len(arms) == 1 else "no other arm finished"
-        return Answer(question, f"{best}; {only}.", caveats, None)
-
-    second = ranked[1]
-    sets = over_sets(lambda key: contrast_arms(first, second, key, ground.steps))
-    found = sets.get(SETS["query"])
-    if found is None:
-        unit = unit_of([*first.trials, *second.trials])
-        sentence = f"{best}; it shares no seed or no query {unit} with the next."
-        return Answer(question, sentence, caveats, None)
-    result = found.by_area
-    clear = "" if result.verdict == "ahead" else ", which is no clear difference"
-    sentence = (
-        f"{best}; {first.name} minus the next best, {second.name}, is "
-        f"{signed(result.difference)} (95% interval {interval(result)}){clear}, ahead on "
-        f"{result.tasks_ahead} of {result.tasks} {found.unit}s."
+        return Answer(question, f"{best}; {only}.", left_out, None)
+    unit = unit_of([*first.trials, *others[0].trials])
+    sentence = f"{best}; it shares no seed or no query {unit} with the next."
+    unanswered = Answer(question, sentence, left_out, None)
+    notes = ["The two arms were picked by their result, so the interval flatters the first."]
+    return _ends_answer(
+        unanswered,
+        (first, others[0]),
+        basis.steps,
+        lambda contrast: next_best_sentence(best, contrast),
+        notes,
     )
-    picked = "The two arms were picked by their result, so the interval flatters the first."
-    caveats = [picked, *limits(result, found.unit), *caveats]
-    return Answer(question, sentence, caveats, found, [timing_sentence(found)], sets=sets)
+
+
+def _beside_best(question: str, finding: Finding, arms: list[Arm]) -> Answer:
+    """An answer that needs no order of arms; where there are several, the best is named too."""
+    best = best_answer(question, arms)
+    if best.contrast is None:
+        return Answer(question, finding.sentence, finding.caveats, None, finding.details)
+    details = [*finding.details, f"Of the arms {best.sentence}", *best.details]
+    caveats = list(dict.fromkeys([*finding.caveats, *best.caveats]))
+    return Answer(question, finding.sentence, caveats, best.contrast, details, sets=best.sets)
+
+
+def _ends_answer(
+    unanswered: Answer,
+    ends: tuple[Arm, Arm],
+    steps: Steps | None,
+    headline: Callable[[Contrast], str],
+    notes: list[str],
+) -> Answer:
+    """The answer that two arms give, on every test set that both were measured on.
+
+    Args:
+        unanswered: the answer where the two cannot be compared.
+        ends: the arm that is expected ahead, and the one it is set against.
+        steps: as for `contrast`.
+        headline: the sentence, from the contrast on the query set.
+        notes: what the reader must know of the two arms, a sentence each.
+    """
+    sets = set_contrasts(*ends, steps)
+    query = sets.get(SETS["query"])
+    if query is None:
+        return unanswered
+    return replace(
+        unanswered,
+        sentence=headline(query),
+        caveats=[*notes, *limit_sentences(query.by_area, query.unit), *unanswered.caveats],
+        contrast=query,
+        details=[timing_sentence(query), *unanswered.details],
+        sets=sets,
+    )

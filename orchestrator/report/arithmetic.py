@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 
-LEAST = 0.9  # update fidelity that is not told
+LEAST = 0.9  # update fidelity that needs no sentence
 
 
 def arithmetic_notes(trials: list[Trial]) -> list[str]:
@@ -22,8 +22,8 @@ def arithmetic_notes(trials: list[Trial]) -> list[str]:
             f"Trials computed in {' and '.join(precisions)}: between these, losses differ by the "
             "arithmetic, too. Set model.precision to one of them and run the study again."
         )
-    told = {trial.name: trial.summary.get("lowest_update_fidelity") for trial in trials}
-    low = {name: float(text) for name, text in told.items() if text and float(text) < LEAST}
+    fidelity = {trial.name: trial.summary.get("lowest_update_fidelity") for trial in trials}
+    low = {name: float(text) for name, text in fidelity.items() if text and float(text) < LEAST}
     if low:
         notes.append(
             f"At some step only {min(low.values()):.0%} of what the optimizer had asked for had "

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from orchestrator.core.analysis import Floats, Steps, TaskCurves, area_under_curve
-from orchestrator.report.read import Trial
+from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves, area_under_curve
+from orchestrator.report.trial import Trial
 
 Value = TypeVar("Value")
 
@@ -33,10 +33,12 @@ class Arm:
 
     @property
     def finished(self) -> bool:
+        """Whether its trials were trained to the end."""
         return self.trials[0].finished
 
     @property
     def stopped(self) -> bool:
+        """Whether a scheduler ended its trial early."""
         return self.trials[0].stopped
 
     @property
@@ -46,6 +48,7 @@ class Arm:
 
     @property
     def seeds(self) -> list[tuple[str, ...]]:
+        """The seeds of each trial, as `Trial.seed`."""
         return [trial.seed for trial in self.trials]
 
     @property
@@ -113,7 +116,7 @@ def query_curves(arm: Arm) -> TaskCurves | None:
 
 
 @dataclass(frozen=True)
-class Ground:
+class CommonBasis:
     """What finished arms have in common, so that their means can stand side by side.
 
     Attributes:
@@ -131,63 +134,52 @@ class Ground:
     left_out: list[Trial]
 
 
-def common_ground(arms: Sequence[Arm]) -> Ground | None:
+def common_basis(arms: Sequence[Arm]) -> CommonBasis | None:
     """The seeds, steps and tasks that all finished arms with query losses share.
 
     Arms without a common seed keep their own. None where no step or no task is common.
     """
-    found = {
+    measured = {
         arm: {trial: curves for trial in arm.trials if (curves := trial.task_losses("query"))}
         for arm in arms
         if arm.finished
     }
-    found = {arm: by_trial for arm, by_trial in found.items() if by_trial}
-    common, left_out = share_seeds(found)
-    kept = common or found
+    measured = {arm: by_trial for arm, by_trial in measured.items() if by_trial}
+    common, left_out = common_seeds(measured)
+    kept = common or measured
     stacked = stack([curves for by_trial in kept.values() for curves in by_trial.values()])
     if stacked is None:
         return None
     steps, _, losses = stacked
+    # One area a trial, in the order of the stack, then the mean of each arm's.
     each = iter([area(steps, part) for part in losses])
     areas = {
         arm.name: float(np.mean([next(each) for _ in by_trial])) for arm, by_trial in kept.items()
     }
     ends = {int(curves.steps[-1]) for by_trial in kept.values() for curves in by_trial.values()}
     same = [replace(arm, trials=[*by_trial]) for arm, by_trial in kept.items()]
-    return Ground(same, steps, areas, ends == {int(steps[-1])}, left_out)
+    return CommonBasis(same, steps, areas, ends == {int(steps[-1])}, left_out)
 
 
-def share_seeds(
-    found: Mapping[Arm, Mapping[Trial, Value]],
+def common_seeds(
+    values: Mapping[Arm, Mapping[Trial, Value]],
 ) -> tuple[dict[Arm, dict[Trial, Value]], list[Trial]]:
-    """What was found of each trial, of the seeds that all arms have; and the trials left out.
+    """The values of the trials whose seeds all arms have, and the trials left out.
 
     Means over other seeds differ by more than the arms do. Both are empty without a common seed.
     """
-    seeds = [{trial.seed for trial in by_trial} for by_trial in found.values()]
+    seeds = [{trial.seed for trial in by_trial} for by_trial in values.values()]
     common = set.intersection(*seeds) if seeds else set()
     if not common:
         return {}, []
     kept = {
         arm: {trial: value for trial, value in by_trial.items() if trial.seed in common}
-        for arm, by_trial in found.items()
+        for arm, by_trial in values.items()
     }
-    trials = [trial for by_trial in found.values() for trial in by_trial]
+    trials = [trial for by_trial in values.values() for trial in by_trial]
     return kept, [trial for trial in trials if trial.seed not in common]
-
-
-def left_out_note(trials: list[Trial]) -> list[str]:
-    """A sentence on the trials that `share_seeds` left out, if any."""
-    names = ", ".join(trial.name for trial in trials)
-    return [f"Left out, because not every arm finished the same seed: {names}."] if names else []
 
 
 def area(steps: Steps, losses: Floats) -> float:
     """Mean over tasks of the area under curves (S, T)."""
     return float(area_under_curve(steps, losses).mean())
-
-
-def area_words(steps: Steps, whole: bool) -> str:
-    """What an area is of; `whole`: whether all curves end at the last of the steps."""
-    until = "" if whole else f" up to the last common step, {steps[-1]:,}"
-    return f"area under the query-loss curve{until}"

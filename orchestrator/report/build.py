@@ -8,14 +8,20 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from orchestrator.core.comparison import FEWEST_TASKS
-from orchestrator.report.answer import answer_question
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
+from orchestrator.report.answer import answer_of
 from orchestrator.report.arithmetic import arithmetic_notes
 from orchestrator.report.arms import Arm, group_arms, unit_of
-from orchestrator.report.claim import answer_claim, neighbour_table, set_gap_table
-from orchestrator.report.data import describe_data
-from orchestrator.report.drawing import plotly_panel, save_png, style
-from orchestrator.report.early import early_table, set_table
+from orchestrator.report.claim import implied_claim
+from orchestrator.report.contrast_tables import (
+    neighbour_table,
+    set_gap_table,
+    step_table,
+    task_table,
+)
+from orchestrator.report.data import data_section
+from orchestrator.report.drawing import arm_style, plotly_panel, save_png
+from orchestrator.report.early import descents, early_table, set_changes, set_table
 from orchestrator.report.figures import (
     SETS,
     Line,
@@ -25,13 +31,15 @@ from orchestrator.report.figures import (
     train_panel,
 )
 from orchestrator.report.generations import generation_panels
-from orchestrator.report.measures import SHOWN, correlation_table, measure_panels
-from orchestrator.report.picker import pick_task, save_task_png
-from orchestrator.report.prediction import predict
-from orchestrator.report.read import StudyRecord, Trial, read_study
+from orchestrator.report.measures import SHOWN, correlation_table, correlations, measure_panels
+from orchestrator.report.picker import save_task_png, task_picker
+from orchestrator.report.prediction import Prediction, forecast_table, prediction
+from orchestrator.report.read import StudyRecord, read_study
 from orchestrator.report.reproduce import check_table, claim_checks
-from orchestrator.report.sudden import sudden_drops
-from orchestrator.report.tables import run_facts, stage_table, step_table, summary_table, task_table
+from orchestrator.report.sudden import drop_table, match_table, sudden_drops
+from orchestrator.report.tables import run_facts, stage_table, summary_table
+from orchestrator.report.trial import Trial
+from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER
 
 
 def build_report(study_dir: Path) -> Path:
@@ -45,50 +53,65 @@ def build_report(study_dir: Path) -> Path:
     """
     record = read_study(study_dir)
     arms = group_arms(record.trials)
-    prediction = predict(arms)
-    figures = {
-        "loss_curves": loss_panels(arms),
-        "generations": generation_panels(arms),
-        "measures": measure_panels(arms),
-        "prediction": prediction.panels if prediction else [],
-        "train_loss": [panel for panel in [train_panel(arms)] if panel.lines],
-        "plan_distance": distance_panels(arms),
-    }
-    figures_dir = study_dir / "report" / "figures"
+    predicted = prediction(arms)
+    figures = _figures(arms, predicted)
+    figures_dir = study_dir / REPORT_FOLDER / FIGURES_FOLDER
     figures_dir.mkdir(parents=True, exist_ok=True)
     for name, panels in figures.items():
         if panels:
             save_png(panels, figures_dir / f"{name}.png")
     save_task_png(arms, figures_dir / "tasks.png")
+    path = study_dir / REPORT_FOLDER / PAGE_FILE
+    path.write_text(_page(record, arms, predicted, figures), encoding="utf-8")
+    return path
 
+
+def _figures(arms: list[Arm], predicted: Prediction | None) -> dict[str, list[Panel]]:
+    """The panels of each figure, by the name of its file; empty where it shows nothing."""
+    return {
+        "loss_curves": loss_panels(arms),
+        "generations": generation_panels(arms),
+        "measures": measure_panels(arms),
+        "prediction": predicted.panels if predicted else [],
+        "train_loss": [panel for panel in [train_panel(arms)] if panel.lines],
+        "plan_distance": distance_panels(arms),
+    }
+
+
+def _page(
+    record: StudyRecord,
+    arms: list[Arm],
+    predicted: Prediction | None,
+    figures: dict[str, list[Panel]],
+) -> str:
+    """The page as HTML."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
     )
-    page = templates.get_template("page.html.j2").render(
-        **_words(record, arms),
-        prediction=prediction,
+    return templates.get_template("page.html.j2").render(
+        **_page_text(record, arms),
+        prediction=predicted,
+        forecasts=forecast_table(predicted.forecasts) if predicted else None,
         shown={f"measure-{name}" for name in SHOWN},
-        without_measures=_not_drawn(arms, figures["measures"]),
-        without_distance=_not_drawn(arms, figures["plan_distance"]),
-        legend=[(arm, style(arm)) for arm in arms],
+        without_measures=_arms_without_line(arms, figures["measures"]),
+        without_distance=_arms_without_line(arms, figures["plan_distance"]),
+        legend=[(arm, arm_style(arm)) for arm in arms],
         foldable={line.arm for line in _lines(figures["loss_curves"]) if line.trials},
         figures=figures,
         drawn={panel.key: plotly_panel(panel) for panels in figures.values() for panel in panels},
         library=get_plotlyjs(),
-        picker=pick_task(arms),
+        picker=task_picker(arms),
     )
-    path = study_dir / "report" / "index.html"
-    path.write_text(page, encoding="utf-8")
-    return path
 
 
-def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
+def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
     """All of the page but its figures."""
     trials, claim = record.trials, record.claim
-    answer = answer_claim(claim, arms) if claim else answer_question(trials)
+    answer = answer_of(claim or implied_claim(trials), arms)
     checks = claim_checks(claim, arms) if claim else []
+    drops = sudden_drops(trials)
     stages = record.run.get("stages", [])
     return {
         "study": record.name,
@@ -104,17 +127,19 @@ def _words(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "several_seeds": any(len(arm.trials) > 1 for arm in arms),
         "steps": step_table(arms, answer.contrast),
         "tasks": task_table(answer.contrast) if answer.contrast else None,
-        "early": early_table(arms),
-        "sets": set_table(arms),
-        "sudden": sudden_drops(trials),
+        "early": early_table(descents(arms)),
+        "sets": set_table(set_changes(arms)),
+        "drop_matches": match_table(drops),
+        "drops": sum(len(row.drops) for row in drops),
+        "drop_table": drop_table(drops),
         "unit": unit_of(trials),
         "unlabelled": [title for key, title in SETS.items() if unit_of(trials, key) == "instance"],
-        "without_loss": _without_loss(trials),
+        "without_loss": _missing_loss_notes(trials),
         "arithmetic": arithmetic_notes(trials),
-        "correlations": correlation_table(arms),
+        "correlations": correlation_table(correlations(arms)),
         "fewest_tasks": FEWEST_TASKS,
-        "notes": _notes(trials),
-        "data": describe_data(record.run, trials),
+        "notes": _plan_notes(trials),
+        "data": data_section(record.run, trials),
         "summary": summary_table(trials) if trials else None,
         "facts": run_facts(record.run),
         "command": record.run.get("command"),
@@ -126,13 +151,13 @@ def _lines(panels: list[Panel]) -> list[Line]:
     return [line for panel in panels for line in panel.lines]
 
 
-def _not_drawn(arms: list[Arm], panels: list[Panel]) -> list[str]:
+def _arms_without_line(arms: list[Arm], panels: list[Panel]) -> list[str]:
     """Arms that have a plan but no line in a figure of plans."""
     drawn = {line.arm for line in _lines(panels)}
     return [arm.label for arm in arms if "plan" in arm.trials[0].tables and arm not in drawn]
 
 
-def _notes(trials: list[Trial]) -> dict[str, list[str]]:
+def _plan_notes(trials: list[Trial]) -> dict[str, list[str]]:
     """What methods noted in their plans, and the trials that each note is of."""
     notes: dict[str, list[str]] = {}
     for trial in trials:
@@ -141,7 +166,7 @@ def _notes(trials: list[Trial]) -> dict[str, list[str]]:
     return notes
 
 
-def _without_loss(trials: list[Trial]) -> list[str]:
+def _missing_loss_notes(trials: list[Trial]) -> list[str]:
     """Sets with instances that have no loss, counted at one step of the trial with the most."""
     notes = []
     for key, title in SETS.items():

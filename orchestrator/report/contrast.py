@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.core.analysis import Steps, TaskCurves
-from orchestrator.core.comparison import Comparison, compare_arms
-from orchestrator.report.arms import Arm, stack, unit_of
-from orchestrator.report.read import Trial
+from orchestrator.core.statistics.analysis import Steps, TaskCurves
+from orchestrator.core.statistics.comparison import Comparison, compare_arms
+from orchestrator.report.arms import Arm, mean_curves, stack, unit_of
+from orchestrator.report.figures import SETS
+from orchestrator.report.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Contrast:
 
     @property
     def end(self) -> int:
+        """The last step at which the arms are compared."""
         return int(self.a.steps[-1])
 
 
@@ -62,7 +64,7 @@ def contrast(
         None where the curves have nothing in common.
     """
     curves = [curve for pair in pairs for curve in pair]
-    stacked = stack([curve if steps is None else at_steps(curve, steps) for curve in curves])
+    stacked = stack([curve if steps is None else curves_at(curve, steps) for curve in curves])
     if stacked is None:
         return None
     shared, tasks, losses = stacked
@@ -80,13 +82,13 @@ def contrast(
     )
 
 
-def at_steps(curves: TaskCurves, steps: Steps) -> TaskCurves:
+def curves_at(curves: TaskCurves, steps: Steps) -> TaskCurves:
     """The curves at those of the steps that they have."""
     kept = np.isin(curves.steps, steps)
     return curves._replace(steps=curves.steps[kept], losses=curves.losses[kept])
 
 
-def contrast_arms(
+def arm_contrast(
     a: Arm, b: Arm, test_set: str = "query", steps: Steps | None = None
 ) -> Contrast | None:
     """Losses of two finished arms, paired by seed; None when they cannot be compared.
@@ -97,16 +99,31 @@ def contrast_arms(
     """
     if not a.finished or not b.finished:
         return None
-    pairs = [curves for _, curves in paired(a, b, test_set)]
+    by_seed: dict[tuple[str, ...], list[tuple[TaskCurves, TaskCurves]]] = {}
+    for near, far in trial_pairs(a, b):
+        curves = near.task_losses(test_set), far.task_losses(test_set)
+        if curves[0] is not None and curves[1] is not None:
+            by_seed.setdefault(near.seed, []).append((curves[0], curves[1]))
+    means = [tuple(map(mean_curves, zip(*pairs, strict=True))) for pairs in by_seed.values()]
+    pairs = [(x, y) for x, y in means if x is not None and y is not None]
     return contrast(a.name, b.name, pairs, steps, unit_of([*a.trials, *b.trials], test_set))
 
 
-def paired(
-    a: Arm, b: Arm, test_set: str = "query"
-) -> list[tuple[tuple[Trial, Trial], tuple[TaskCurves, TaskCurves]]]:
-    """The trials of both arms that share a seed and have losses of the set, with these."""
-    others = {trial.seed: trial for trial in b.trials}
-    assert len(others) == len(b.trials), f"two trials of {b.name} share a seed"
-    both = [(trial, others[trial.seed]) for trial in a.trials if trial.seed in others]
-    curves = [(pair, tuple(trial.task_losses(test_set) for trial in pair)) for pair in both]
-    return [(pair, (x, y)) for pair, (x, y) in curves if x is not None and y is not None]
+def trial_pairs(a: Arm, b: Arm) -> list[tuple[Trial, Trial]]:
+    """The trials of both arms that share a seed; of several the first, the second and so on."""
+    others: dict[tuple[str, ...], list[Trial]] = {}
+    for trial in b.trials:
+        others.setdefault(trial.seed, []).append(trial)
+    waiting = {seed: iter(trials) for seed, trials in others.items()}
+    matches = ((trial, next(waiting.get(trial.seed, iter(())), None)) for trial in a.trials)
+    return [(trial, other) for trial, other in matches if other is not None]
+
+
+def set_contrasts(a: Arm, b: Arm, steps: Steps | None = None) -> dict[str, Contrast]:
+    """The contrast of two arms on each test set that both were measured on, by its title.
+
+    Args:
+        steps: as for `contrast`.
+    """
+    contrasts = {title: arm_contrast(a, b, key, steps) for key, title in SETS.items()}
+    return {title: result for title, result in contrasts.items() if result is not None}

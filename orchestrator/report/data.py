@@ -10,9 +10,9 @@ from typing import Any
 
 from orchestrator.data.dataset import SPLITS
 from orchestrator.report.figures import SETS
-from orchestrator.report.read import Trial
-from orchestrator.report.tables import Cell, Table
-from orchestrator.report.text import shortened
+from orchestrator.report.tables import Cell, Table, count_cell
+from orchestrator.report.text import short_text
+from orchestrator.report.trial import Trial
 
 TITLES = {"pool": "Training pool", **SETS}
 SHOWN_CHARS = 160  # of each text of a pair
@@ -34,36 +34,38 @@ VECTORS = {
 }
 
 Entry = dict[str, Any]  # of a section of run.json that tells of the data
-Named = list[tuple[str, Entry]]  # each with the name of its data set
+NamedEntries = list[tuple[str, Entry]]  # each with the name of its data set
 
 
-def describe_data(run: dict[str, Any], trials: list[Trial]) -> dict[str, Any]:
+def data_section(run: dict[str, Any], trials: list[Trial]) -> dict[str, Any]:
     """The section on data; a part is None, or empty, where run.json does not know of it."""
-    named = name_data_sets(run.get("data", []), trials)
-    near = name_near_duplicates(run.get("near_duplicates", []), named)
+    named = named_data_sets(run.get("data", []), trials)
+    near = named_entries(run.get("near_duplicates", []), named)
     return {
-        "names": [f"{name} (trials: {len(found['trials']):,})" for name, found in named],
+        "names": [f"{name} (trials: {len(data_set['trials']):,})" for name, data_set in named],
         "splits": split_table(named) if named else None,
         "leakage": leakage_table(named) if named else None,
         "near": near_duplicate_table(near, len(named)) if near else None,
         "pairs": pair_table(near, len(named)) if near else None,
-        "fed": _counted(run, "tokens", named, FED),
-        "vectors": _counted(run, "embeddings", named, VECTORS),
+        "fed": _count_table(run, "tokens", named, FED),
+        "vectors": _count_table(run, "embeddings", named, VECTORS),
     }
 
 
-def _counted(run: dict[str, Any], section: str, named: Named, columns: dict[str, str]) -> Any:
+def _count_table(
+    run: dict[str, Any], section: str, named: NamedEntries, columns: dict[str, str]
+) -> Any:
     """A table of counts that a section of run.json holds; None where it holds none."""
-    found = name_near_duplicates(run.get(section, []), named)
+    entries = named_entries(run.get(section, []), named)
     lines = [
-        (name, [_count(entry[key]) for key in columns])
-        for name, entry in found
+        (name, [count_cell(entry[key]) for key in columns])
+        for name, entry in entries
         if entry.keys() >= columns.keys()
     ]
-    return _merged(list(columns.values()), lines, len(named)) if lines else None
+    return _merged_table(list(columns.values()), lines, len(named)) if lines else None
 
 
-def name_data_sets(data_sets: list[Entry], trials: list[Trial]) -> Named:
+def named_data_sets(data_sets: list[Entry], trials: list[Trial]) -> NamedEntries:
     """Each data set with a name: the swept settings of data by which its trials chose it.
 
     A setting of which one data set has several values, as `data.near_duplicate` may have, is no
@@ -72,53 +74,53 @@ def name_data_sets(data_sets: list[Entry], trials: list[Trial]) -> Named:
     rows = {trial.name: trial.summary for trial in trials}
     swept = [key for key in next(iter(rows.values()), {}) if key.split(".")[0] == "data"]
     values = [
-        {key: {rows[name][key] for name in found["trials"] if name in rows} for key in swept}
-        for found in data_sets
+        {key: {rows[name][key] for name in data_set["trials"] if name in rows} for key in swept}
+        for data_set in data_sets
     ]
     chosen = [key for key in swept if all(len(of_set[key]) == 1 for of_set in values)]
     names = [", ".join(f"{key} {min(of_set[key])}" for key in chosen) for of_set in values]
     return list(zip(names, data_sets, strict=True))
 
 
-def name_near_duplicates(found: list[Entry], named: Named) -> Named:
+def named_entries(entries: list[Entry], named: NamedEntries) -> NamedEntries:
     """Each entry with the name of the data set that its trials share."""
     names = {trial: name for name, data_set in named for trial in data_set["trials"]}
-    return [(names[entry["trials"][0]], entry) for entry in found]
+    return [(names[entry["trials"][0]], entry) for entry in entries]
 
 
-def split_table(named: Named) -> Table:
+def split_table(named: NamedEntries) -> Table:
     """What was kept, left out and changed of each split."""
     lines = [
         (
             name,
             [
                 Cell(TITLES[split]),
-                _count(found["splits"][split]["instances"]),
-                _count(found["splits"][split]["tasks"]),
-                _reasons(found["splits"][split]["dropped"]),
-                _reasons(found["splits"][split]["notes"]),
-                _reasons(found["splits"][split].get("unread", {})),
+                count_cell(data_set["splits"][split]["instances"]),
+                count_cell(data_set["splits"][split]["tasks"]),
+                _reason_cell(data_set["splits"][split]["dropped"]),
+                _reason_cell(data_set["splits"][split]["notes"]),
+                _reason_cell(data_set["splits"][split].get("unread", {})),
             ],
         )
-        for name, found in named
+        for name, data_set in named
         for split in SPLITS
-        if split in found["splits"]
+        if split in data_set["splits"]
     ]
     headers = ["split", "instances", "tasks", "dropped", "notes", "not read"]
-    return _merged(headers, lines, len(named))
+    return _merged_table(headers, lines, len(named))
 
 
-def leakage_table(named: Named) -> Table:
+def leakage_table(named: NamedEntries) -> Table:
     """Rows of the pool by kind of leakage."""
     lines = [
-        (name, [Cell(kind), _count(count)])
-        for name, found in named
-        for kind, count in found["leakage"].items()
+        (name, [Cell(kind), count_cell(count)])
+        for name, data_set in named
+        for kind, count in data_set["leakage"].items()
     ]
-    return _merged(["leakage", "rows of the pool"], lines, len(named))
+    return _merged_table(["leakage", "rows of the pool"], lines, len(named))
 
 
-def near_duplicate_table(near: Named, data_sets: int) -> Table:
+def near_duplicate_table(near: NamedEntries, data_sets: int) -> Table:
     """Section `near_duplicates` of run.json: rows of the pool by the test set they are near."""
     sets = [key for key in SETS if any(key in entry["counts"] for _, entry in near)]
     lines = [
@@ -126,16 +128,16 @@ def near_duplicate_table(near: Named, data_sets: int) -> Table:
             name,
             [
                 Cell(f"{entry['threshold']:g}", "number"),
-                *(_count(entry["counts"].get(key, 0)) for key in sets),
+                *(count_cell(entry["counts"].get(key, 0)) for key in sets),
             ],
         )
         for name, entry in near
     ]
     headers = ["cosine at least", *(f"near the {TITLES[key].lower()}" for key in sets)]
-    return _merged(headers, lines, data_sets)
+    return _merged_table(headers, lines, data_sets)
 
 
-def pair_table(near: Named, data_sets: int) -> Table:
+def pair_table(near: NamedEntries, data_sets: int) -> Table:
     """The nearest pairs that run.json lists, with the beginnings of their texts."""
     pairs = [(name, pair) for name, entry in near for pair in entry["pairs"]]
     lines = [
@@ -144,18 +146,18 @@ def pair_table(near: Named, data_sets: int) -> Table:
             [
                 Cell(f"{pair['cosine']:.4f}", "number"),
                 Cell(pair["pool_id"]),
-                Cell(shortened(pair["pool_text"], SHOWN_CHARS), "wrapped"),
+                Cell(short_text(pair["pool_text"], SHOWN_CHARS), "wrapped"),
                 Cell(pair["test_id"]),
-                Cell(shortened(pair["test_text"], SHOWN_CHARS), "wrapped"),
+                Cell(short_text(pair["test_text"], SHOWN_CHARS), "wrapped"),
             ],
         )
         for name, pair in sorted(pairs, key=lambda named: -named[1]["cosine"])
     ]
     headers = ["cosine", "pool item", "its text", "test item", "its text"]
-    return _merged(headers, lines, data_sets)
+    return _merged_table(headers, lines, data_sets)
 
 
-def _merged(headers: list[str], lines: list[tuple[str, list[Cell]]], data_sets: int) -> Table:
+def _merged_table(headers: list[str], lines: list[tuple[str, list[Cell]]], data_sets: int) -> Table:
     """The lines of all data sets, those of one subject (their first cell) below each other.
 
     Equal lines are one, with the data sets they are of where the study has several.
@@ -180,10 +182,6 @@ def _merged(headers: list[str], lines: list[tuple[str, list[Cell]]], data_sets: 
     return table
 
 
-def _count(number: int) -> Cell:
-    return Cell(f"{number:,}", "number")
-
-
-def _reasons(counts: dict[str, int]) -> Cell:
+def _reason_cell(counts: dict[str, int]) -> Cell:
     text = "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())
     return Cell(text or "none", "wrapped")

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.core.analysis import Floats, Steps
+from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.report.arms import Arm
 from orchestrator.report.figures import Line, Panel
 
@@ -52,7 +52,7 @@ class Style:
     marker: tuple[str, str, str]
 
 
-def style(arm: Arm) -> Style:
+def arm_style(arm: Arm) -> Style:
     """Colour, dash and marker of an arm: 60 arms pass before a combination returns."""
     index = arm.index
     marker = STOP if arm.stopped else MARKERS[index % len(MARKERS)]
@@ -65,18 +65,18 @@ def plotly_panel(panel: Panel) -> str:
     Text and grid get their colours from the page's style sheet, which knows light from dark.
     """
     figure = go.Figure()
-    spreads = [spread for line in panel.lines for spread in _spread(line)]
-    for drawn in [*spreads, *map(_trace, panel.lines)]:
+    spreads = [spread for line in panel.lines for spread in _spread_traces(line)]
+    for drawn in [*spreads, *map(_mean_trace, panel.lines)]:
         figure.add_scatter(**drawn)
-    lay_out(figure)
+    set_layout(figure)
     figure.update_xaxes(title=panel.x_label)
     figure.update_yaxes(title=panel.y_label)
     if panel.counts_steps:  # measures have no step 0 and stand below losses that do
         figure.update_xaxes(rangemode="tozero", hoverformat=".0f")
-    return to_html(figure, panel.key)
+    return figure_html(figure, panel.key)
 
 
-def lay_out(figure: go.Figure) -> None:
+def set_layout(figure: go.Figure) -> None:
     """What all plotly figures of the page share."""
     figure.update_layout(
         template="none",
@@ -91,9 +91,9 @@ def lay_out(figure: go.Figure) -> None:
     figure.update_yaxes(zeroline=False, automargin=True)
 
 
-def trace(arm: Arm, x: Any, y: Any) -> dict[str, Any]:
+def line_trace(arm: Arm, x: Any, y: Any) -> dict[str, Any]:
     """A plotly line in the style of an arm."""
-    drawn = style(arm)
+    drawn = arm_style(arm)
     marker: dict[str, Any] = {"size": 7, "maxdisplayed": 12}
     if arm.stopped:
         # Sizes that differ make plotly draw bubbles: pale, with a rim.
@@ -111,23 +111,23 @@ def trace(arm: Arm, x: Any, y: Any) -> dict[str, Any]:
     }
 
 
-def _trace(line: Line) -> dict[str, Any]:
+def _mean_trace(line: Line) -> dict[str, Any]:
     """The line itself. A foretold one has its arm's colour, dots and no markers."""
-    drawn = trace(line.arm, line.x, line.y)
+    drawn = line_trace(line.arm, line.x, line.y)
     if line.predicted:
         drawn["name"] += ", predicted"
         drawn |= {"mode": "lines", "line": {**drawn["line"], "dash": "dot"}}
     return drawn
 
 
-def _spread(line: Line) -> list[dict[str, Any]]:
+def _spread_traces(line: Line) -> list[dict[str, Any]]:
     """What lies below a mean over seeds: its trials as thin lines, or else their range."""
     if line.trials:
-        return [_trial(line.arm, place, *curve) for place, curve in line.trials.items()]
-    return [_band(line, *line.band)] if line.band is not None else []
+        return [_trial_trace(line.arm, place, *curve) for place, curve in line.trials.items()]
+    return [_band_trace(line, *line.band)] if line.band is not None else []
 
 
-def _trial(arm: Arm, place: int, x: Steps, y: Floats) -> dict[str, Any]:
+def _trial_trace(arm: Arm, place: int, x: Steps, y: Floats) -> dict[str, Any]:
     """A thin line without hover, which it has once the page's legend is unfolded at its arm."""
     return {
         "x": x.tolist(),
@@ -135,7 +135,7 @@ def _trial(arm: Arm, place: int, x: Steps, y: Floats) -> dict[str, Any]:
         "name": html.escape(f"{arm.label}, {arm.seed_words[place]}"),
         "meta": {"arm": arm.index, "trial": place},
         "mode": "lines",
-        "line": {"color": style(arm).colour, "width": 1},
+        "line": {"color": arm_style(arm).colour, "width": 1},
         "opacity": TRIAL_OPACITY,
         "hoverinfo": "skip",  # which a template would override
         "yhoverformat": ".4g",
@@ -143,7 +143,7 @@ def _trial(arm: Arm, place: int, x: Steps, y: Floats) -> dict[str, Any]:
     }
 
 
-def _band(line: Line, low: Floats, high: Floats) -> dict[str, Any]:
+def _band_trace(line: Line, low: Floats, high: Floats) -> dict[str, Any]:
     """The range over seeds, as an area around the line."""
     return {
         "x": [*line.x, *line.x[::-1]],
@@ -152,7 +152,7 @@ def _band(line: Line, low: Floats, high: Floats) -> dict[str, Any]:
         "mode": "lines",
         "line": {"width": 0},
         "fill": "toself",
-        "fillcolor": f"rgba{(*_rgb(style(line.arm).colour), BAND_OPACITY)}",
+        "fillcolor": f"rgba{(*_rgb(arm_style(line.arm).colour), BAND_OPACITY)}",
         "hoverinfo": "skip",
     }
 
@@ -161,7 +161,7 @@ def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour.removeprefix("#")))
 
 
-def to_html(figure: go.Figure, key: str, height: int = 340) -> str:
+def figure_html(figure: go.Figure, key: str, height: int = 340) -> str:
     """A plotly figure as a piece of HTML whose element has the id `key`; height in pixels."""
     page: str = figure.to_html(
         full_html=False,
@@ -225,7 +225,7 @@ def _draw(axes: Axes, panel: Panel) -> dict[int, Line2D]:
     axes.spines[["top", "right"]].set_visible(False)
     handles = {}
     for line in panel.lines:
-        drawn = style(line.arm)
+        drawn = arm_style(line.arm)
         if line.predicted:
             axes.plot(line.x, line.y, color=drawn.colour, linestyle=":")
             continue

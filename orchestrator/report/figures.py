@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Any
 
 import numpy as np
 
-from orchestrator.core.analysis import Floats, Steps
+from orchestrator.core.arrangements import find_method
+from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.report.arms import Arm
+from orchestrator.report.trial import Trial
 
 SETS = {"query": "Query set", "held_out": "Held-out set", "off_target": "Off-target set"}
 STEP, POSITION = "Optimizer step", "Plan position"
@@ -51,6 +52,7 @@ class Panel:
 
     @property
     def counts_steps(self) -> bool:
+        """Whether the x axis counts steps or rows, so that it begins at 0."""
         return self.x_label in (STEP, POSITION)
 
 
@@ -80,34 +82,33 @@ def train_panel(arms: list[Arm]) -> Panel:
 def distance_panels(arms: list[Arm]) -> list[Panel]:
     """Distance along each plan; plans without distances are left out.
 
-    Arms share a panel only where their method means the same by a distance: a negative cosine
+    Arms share a panel only where their methods title their distances alike: a negative cosine
     and a transport cost have no axis in common.
     """
     lines: dict[str, list[Line | None]] = {}
     for arm in arms:
-        meaning = _meaning(arm.trials[0].config.get("arrangement", {}))
         line = _table_line(arm, "plan", "position", "distance", PLAN_POINTS)
-        lines.setdefault(meaning, []).append(line)
+        lines.setdefault(distance_title(arm.trials[0]), []).append(line)
     panels = [
-        panel_of(f"distance-{index}", meaning, POSITION, "Distance", part)
-        for index, (meaning, part) in enumerate(lines.items())
+        panel_of(f"distance-{index}", title, POSITION, "Distance", part)
+        for index, (title, part) in enumerate(lines.items())
     ]
     return [panel for panel in panels if panel.lines]
 
 
-def _meaning(arrangement: dict[str, Any]) -> str:
-    """What the column `distance` of a plan holds, by the trial's `arrangement` section."""
-    match arrangement.get("method"):
-        case "tma" | "rds":
-            return "Negative cosine to the choosing query"
-        case "wsd":
-            return "Weighted similarity distance (WSD)"
-        case "ot":
-            return "Cost of optimal transport"
-        case "measure" | "folding":
-            return f"Measure {arrangement.get('measure')}"
-        case method:
-            return f"Distance of method {method}"
+def distance_title(trial: Trial) -> str:
+    """What the trial's method calls the distances of its plans.
+
+    Its name where it gives them no title, or cannot be asked: the package that a study was run
+    with need not be installed where its report is made.
+    """
+    arrangement = trial.arrangement
+    method = str(arrangement.get("method"))
+    try:
+        title = find_method(method).distance.format_map(arrangement)
+    except (ValueError, LookupError):
+        title = ""
+    return title or f"Distance of method {method}"
 
 
 def panel_of(

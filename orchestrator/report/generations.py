@@ -11,17 +11,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow.compute as pc
 
-from orchestrator.core.analysis import Floats, Steps, set_curve
+from orchestrator.core.statistics.analysis import Floats, Steps, set_curve
+from orchestrator.core.text_metrics import score_titles
 from orchestrator.report.arms import Arm
 from orchestrator.report.figures import SETS, STEP, Panel, mean_line, panel_of
-from orchestrator.report.read import Trial
-
-METRICS = {
-    "rouge1": "ROUGE-1",
-    "rougeL": "ROUGE-L",
-    "exact_match": "Exact match",
-    "reward": "Reward-model score",
-}
+from orchestrator.report.trial import Trial
 
 
 def generation_panels(arms: list[Arm]) -> list[Panel]:
@@ -38,7 +32,7 @@ def generation_panels(arms: list[Arm]) -> list[Panel]:
             ],
         )
         for test_set, title in SETS.items()
-        for metric, name in METRICS.items()
+        for metric, name in score_titles().items()
     ]
     return [panel for panel in panels if panel.lines]
 

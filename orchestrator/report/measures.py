@@ -7,16 +7,19 @@ them to the loss over test tasks. Neither shows a cause.
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from orchestrator.core.analysis import TaskCurves
-from orchestrator.core.comparison import FEWEST_TASKS
+import numpy as np
+from scipy.stats import norm
+
 from orchestrator.core.measures import MEASURES
-from orchestrator.core.prediction import rank_correlation
+from orchestrator.core.statistics.analysis import TaskCurves
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
+from orchestrator.core.statistics.prediction import rank_correlation
 from orchestrator.report.arms import Arm, mean_curves, query_curves, stack
 from orchestrator.report.figures import STEP, Panel, mean_line, panel_of
-from orchestrator.report.tables import Cell, Table
-from orchestrator.report.text import MISSING, signed
+from orchestrator.report.tables import Cell, Table, gap_cell
+from orchestrator.report.text import number
 
 # What the claim is about and what it is set against; the others are drawn on demand. (On unit
 # vectors the Euclidean minimum is the cosine's by another scale.)
@@ -42,7 +45,7 @@ def measure_panels(arms: list[Arm]) -> list[Panel]:
 
 
 def _measure_panel(arms: list[Arm], measure: str) -> Panel:
-    title, unit = _words(measure)
+    title, unit = _panel_words(measure)
     lines = []
     for arm in arms:
         tasks = [trial.task_measure(measure) for trial in arm.trials]
@@ -55,7 +58,7 @@ def _measure_panel(arms: list[Arm], measure: str) -> Panel:
     return panel_of(f"measure-{measure}", title, STEP, unit, lines)
 
 
-def _words(measure: str) -> tuple[str, str]:
+def _panel_words(measure: str) -> tuple[str, str]:
     """Title and unit of a measure."""
     if measure == "bigram_kl":
         return "Bigram KL divergence (bigram_kl)", "Nats"
@@ -78,32 +81,50 @@ def drop_curves(arm: Arm) -> TaskCurves | None:
     return curves and curves._replace(losses=curves.losses[0] - curves.losses)
 
 
-def correlation_table(arms: list[Arm]) -> Table | None:
-    """Spearman's rank correlation over test tasks of each measure with the drop of the loss.
+@dataclass(frozen=True)
+class Correlation:
+    """How an arm's measures rank its test tasks, against the drops of their losses.
 
-    A row for each finished arm with `FEWEST_TASKS` tasks or more that have both; None if there is
-    no such arm.
+    Attributes:
+        arm: its name.
+        tasks: how many were ranked.
+        rho: measure -> Spearman's rank correlation with the drop, in the order of `ORDER`; without
+            the measures that have none.
     """
-    table = Table(["arm", "tasks", "by chance", *ORDER])
+
+    arm: str
+    tasks: int
+    rho: dict[str, float]
+
+    @property
+    def by_chance(self) -> float:
+        """The normal approximation of the 95% range of |rho| between unrelated rankings."""
+        return float(1.96 / (self.tasks - 1) ** 0.5)
+
+    def interval(self, measure: str) -> tuple[float, float]:
+        """Fisher's 95% interval of rho, with the variance of ranks, 1.06 / (tasks - 3).
+
+        By Fieller, Hartley and Pearson 1957; the tasks are what is independent.
+        """
+        spread = norm.ppf(0.975) * (1.06 / (self.tasks - 3)) ** 0.5
+        middle = np.arctanh(np.clip(self.rho[measure], -0.999, 0.999))
+        return float(np.tanh(middle - spread)), float(np.tanh(middle + spread))
+
+
+def correlations(arms: list[Arm]) -> list[Correlation]:
+    """The correlations of each finished arm with `FEWEST_TASKS` tasks or more that have both."""
+    rows = []
     for arm in arms:
         drops = drop_curves(arm) if arm.finished else None
         if drops is None:
             continue
-        found = [_correlation(measure_curves(arm, name), drops) for name in ORDER]
-        tasks = max(count for count, _ in found)
+        by_measure = {name: _correlation(measure_curves(arm, name), drops) for name in ORDER}
+        tasks = max(count for count, _ in by_measure.values())
         if tasks < FEWEST_TASKS:
             continue
-        # The normal approximation of the 95% range of rho between unrelated rankings.
-        chance = 1.96 / (tasks - 1) ** 0.5
-        table.rows.append(
-            [
-                Cell(arm.name),
-                Cell(str(tasks), "number"),
-                Cell(f"±{chance:.3f}", "number"),
-                *(Cell(MISSING if np.isnan(rho) else signed(rho), "number") for _, rho in found),
-            ]
-        )
-    return table if table.rows else None
+        rho = {name: rho for name, (_, rho) in by_measure.items() if not np.isnan(rho)}
+        rows.append(Correlation(arm.name, tasks, rho))
+    return rows
 
 
 def _correlation(measure: TaskCurves | None, drops: TaskCurves) -> tuple[int, float]:
@@ -113,3 +134,21 @@ def _correlation(measure: TaskCurves | None, drops: TaskCurves) -> tuple[int, fl
         return 0, np.nan
     _, tasks, (near, fell) = stacked
     return len(tasks), rank_correlation(near, fell)
+
+
+def correlation_table(rows: list[Correlation]) -> Table | None:
+    """Spearman's rank correlation over test tasks of each measure with the drop of the loss.
+
+    None where no arm has any.
+    """
+    table = Table(["arm", "tasks", "by chance", *ORDER])
+    for row in rows:
+        table.rows.append(
+            [
+                Cell(row.arm),
+                Cell(str(row.tasks), "number"),
+                Cell(f"±{number(row.by_chance)}", "number"),
+                *(gap_cell(row.rho.get(name)) for name in ORDER),
+            ]
+        )
+    return table if table.rows else None

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from plotly.subplots import make_subplots
 
-from orchestrator.core.analysis import Floats, Steps, TaskCurves
+from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves
 from orchestrator.report.arms import Arm, mean_curves, query_curves, unit_of
-from orchestrator.report.drawing import lay_out, save_png, to_html, trace
+from orchestrator.report.drawing import figure_html, line_trace, save_png, set_layout
 from orchestrator.report.figures import STEP, Panel, mean_line, panel_of
-from orchestrator.report.text import shortened
+from orchestrator.report.text import short_text
 
 KEY = "task-picker"
 MEASURE = "cosine_min"
@@ -29,7 +29,7 @@ TITLE_CHARS, LINE_CHARS = 30, 240
 
 
 @dataclass(frozen=True)
-class Picker:
+class TaskPicker:
     """The figure with its first task drawn, and what the page needs to draw another.
 
     Attributes:
@@ -43,7 +43,7 @@ class Picker:
     values: list[list[list[float | None]]]
 
 
-def pick_task(arms: list[Arm]) -> Picker | None:
+def task_picker(arms: list[Arm]) -> TaskPicker | None:
     """Loss and distance of each task, as means over seeds; None without any loss."""
     lines = [
         (row, arm, curves)
@@ -60,29 +60,31 @@ def pick_task(arms: list[Arm]) -> Picker | None:
     figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     series = []
     for row, arm, curves in lines:
-        kept = _thinned(curves.steps)
-        series.append({task: _rounded(curves, task, kept) for task in tasks})
-        figure.add_scatter(**trace(arm, curves.steps[kept], series[-1][tasks[0]]), row=row, col=1)
-    lay_out(figure)
+        kept = _shown_places(curves.steps)
+        series.append({task: _rounded_values(curves, task, kept) for task in tasks})
+        figure.add_scatter(
+            **line_trace(arm, curves.steps[kept], series[-1][tasks[0]]), row=row, col=1
+        )
+    set_layout(figure)
     figure.update_xaxes(rangemode="tozero", hoverformat=".0f")
     figure.update_xaxes(title=STEP, row=rows)
     for row, title in enumerate(("Loss", MEASURE)[:rows], start=1):
         figure.update_yaxes(title=title, row=row)
     values = [[by_task[task] for by_task in series] for task in tasks]
-    return Picker(to_html(figure, KEY, height=260 * rows), tasks, values)
+    return TaskPicker(figure_html(figure, KEY, height=260 * rows), tasks, values)
 
 
 def _distances(arm: Arm) -> TaskCurves | None:
     return mean_curves([trial.task_measure(MEASURE) for trial in arm.trials])
 
 
-def _thinned(steps: Steps) -> Steps:
+def _shown_places(steps: Steps) -> Steps:
     """Places of evenly spread evaluations, the first and the last among them."""
     count = min(POINTS, len(steps))
     return np.linspace(0, len(steps) - 1, count).round().astype(np.int64)
 
 
-def _rounded(curves: TaskCurves, task: str, kept: Steps) -> list[float | None]:
+def _rounded_values(curves: TaskCurves, task: str, kept: Steps) -> list[float | None]:
     """The values of a task; None in JSON is a gap."""
     if task not in curves.tasks:
         return [None] * len(kept)
@@ -97,12 +99,13 @@ def save_task_png(arms: list[Arm], path: Path) -> None:
     drawn that lie evenly between the largest and the smallest fall; the others are named.
     """
     curves = {
-        arm: [found for trial in arm.trials if (found := trial.task_losses("query")) is not None]
+        arm: [one for trial in arm.trials if (one := trial.task_losses("query")) is not None]
         for arm in arms
     }
     falls: dict[str, list[float]] = {}
-    for found in chain.from_iterable(curves.values()):
-        for task, fall in zip(found.tasks, found.losses[0] - found.losses[-1], strict=True):
+    for of_trial in chain.from_iterable(curves.values()):
+        drops = of_trial.losses[0] - of_trial.losses[-1]
+        for task, fall in zip(of_trial.tasks, drops, strict=True):
             falls.setdefault(task, []).append(fall)
     if not falls:
         return
@@ -116,7 +119,7 @@ def save_task_png(arms: list[Arm], path: Path) -> None:
     count = f"All {len(tasks)}" if len(shown) == len(tasks) else f"{len(shown)} of {len(tasks):,}"
     unit = unit_of(trial for arm in arms for trial in arm.trials)
     heading = f"{count} query {unit}s, by how far their loss fell (mean over trials); axes differ"
-    note = _not_drawn([task for task in tasks if task not in shown])
+    note = _name_note([task for task in tasks if task not in shown])
     save_png(panels, path, columns=COLUMNS, panel_size=(3.5, 2.5), heading=heading, note=note)
 
 
@@ -128,17 +131,17 @@ def _task_panel(
         mean_line(
             arm,
             [
-                (found.steps, found.losses[:, found.tasks.index(task)])
-                for found in of_arm
-                if task in found.tasks
+                (of_trial.steps, of_trial.losses[:, of_trial.tasks.index(task)])
+                for of_trial in of_arm
+                if task in of_trial.tasks
             ],
         )
         for arm, of_arm in curves.items()
     ]
-    title = shortened(task, TITLE_CHARS)
+    title = short_text(task, TITLE_CHARS)
     return panel_of(task, title, STEP if bottom else "", "Query loss" if left else "", lines)
 
 
-def _not_drawn(tasks: list[str]) -> str:
+def _name_note(tasks: list[str]) -> str:
     named = f"Not drawn: {', '.join(tasks)}" if tasks else ""
     return "\n".join(textwrap.wrap(named, LINE_CHARS, max_lines=NAME_LINES, placeholder=" …"))

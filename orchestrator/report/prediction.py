@@ -1,4 +1,4 @@
-"""Does similarity predict loss? The section on claim 8 (`core.prediction`)."""
+"""Does similarity predict loss? The section on claim 8 (`core.statistics.prediction`)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.core.analysis import Floats, Steps
-from orchestrator.core.comparison import FEWEST_TASKS
-from orchestrator.core.prediction import (
+from orchestrator.core.statistics.analysis import Floats, Steps
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
+from orchestrator.core.statistics.prediction import (
     FEWEST,
     Forecast,
     fit_monotone,
@@ -19,8 +19,7 @@ from orchestrator.core.prediction import (
 from orchestrator.report.arms import Arm, stack
 from orchestrator.report.figures import STEP, Line, Panel
 from orchestrator.report.measures import drop_curves, measure_curves
-from orchestrator.report.tables import Cell, Table
-from orchestrator.report.text import interval, number, signed
+from orchestrator.report.tables import Cell, Table, gap_cell, interval_cell, loss_cell
 
 MEASURE = "cosine_min"  # the distance that the paper finds to follow the loss
 FIT_POINTS = 60
@@ -29,28 +28,28 @@ DROP = "Drop of the loss since step 0"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the section shows.
+    """How well distance foretells the drop of the loss.
 
     Attributes:
         tasks: number of query tasks used.
-        forecasts: errors of what was left out.
+        forecasts: what was left out, in words -> how well it was foretold.
         panels: the fits, and the curves foretold for arms left out.
     """
 
     tasks: int
-    forecasts: Table
+    forecasts: dict[str, Forecast]
     panels: list[Panel]
 
 
-def predict(arms: list[Arm]) -> Prediction | None:
-    """The section; None without `FEWEST_TASKS` tasks that have losses and measures in some arm.
+def prediction(arms: list[Arm]) -> Prediction | None:
+    """The prediction; None without `FEWEST_TASKS` tasks that have losses and measures in some arm.
 
     Steps and tasks are those that all arms with both have in common. An arm is foretold from two
     others or more.
     """
-    found = [(arm, measure_curves(arm, MEASURE), drop_curves(arm)) for arm in arms if arm.finished]
+    curves = [(arm, measure_curves(arm, MEASURE), drop_curves(arm)) for arm in arms if arm.finished]
     known = [
-        (arm, near, fell) for arm, near, fell in found if near is not None and fell is not None
+        (arm, near, fell) for arm, near, fell in curves if near is not None and fell is not None
     ]
     arms = [arm for arm, _, _ in known]
     stacked = stack([curves for _, *both in known for curves in both])
@@ -62,12 +61,13 @@ def predict(arms: list[Arm]) -> Prediction | None:
     panels = [_fit_panel(arms, distances, drops)]
     if len(arms) >= FEWEST:
         foretold = [predict_arm(distances, drops, index) for index in range(len(arms))]
-        forecasts |= {arm.name: found for arm, (_, found) in zip(arms, foretold, strict=True)}
+        forecasts |= {arm.name: one for arm, (_, one) in zip(arms, foretold, strict=True)}
         panels.append(_arm_panel(arms, steps, drops, [predicted for predicted, _ in foretold]))
-    return Prediction(len(tasks), _forecast_table(forecasts), panels)
+    return Prediction(len(tasks), forecasts, panels)
 
 
-def _forecast_table(forecasts: dict[str, Forecast]) -> Table:
+def forecast_table(forecasts: dict[str, Forecast]) -> Table:
+    """The errors by distance and of the naive guess, for each thing that was left out."""
     table = Table(
         ["left out", "by distance", "naive guess", "difference", "95% interval", "distance"]
     )
@@ -76,10 +76,10 @@ def _forecast_table(forecasts: dict[str, Forecast]) -> Table:
         table.rows.append(
             [
                 Cell(name),
-                Cell(number(forecast.error), "number"),
-                Cell(number(forecast.naive_error), "number"),
-                Cell(signed(forecast.comparison.difference), "number"),
-                Cell(interval(forecast.comparison), "number"),
+                loss_cell(forecast.error),
+                loss_cell(forecast.naive_error),
+                gap_cell(forecast.comparison.difference),
+                interval_cell(forecast.comparison),
                 Cell(words[forecast.comparison.verdict]),
             ]
         )

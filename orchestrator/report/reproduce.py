@@ -15,15 +15,27 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from orchestrator.config.claim import Claim, Figure
 from orchestrator.errors import DataError
-from orchestrator.report.arms import Arm, group_arms, left_out_note, share_seeds
-from orchestrator.report.read import Trial, read_study
-from orchestrator.report.tables import Cell, Table
+from orchestrator.report.arms import Arm, common_seeds, group_arms
+from orchestrator.report.read import read_study
+from orchestrator.report.sentences import left_out_note
+from orchestrator.report.tables import Cell, Table, loss_cell
 from orchestrator.report.text import MISSING, number
+from orchestrator.report.trial import Trial
+
+
+class BandedLoss(NamedTuple):
+    """An arm's loss, the limits of the paper's band, and whether the loss lies inside."""
+
+    loss: float
+    low: float
+    high: float
+    inside: bool
 
 
 @dataclass(frozen=True)
@@ -34,22 +46,21 @@ class FigureCheck:
         name: of the figure.
         ordering: whether the arms' mean losses stand in the expected order; None where an arm
             has no loss.
-        expected, found: the arms, lowest loss first, of the paper (by the middle of the bands)
-            and of the study; found has only those with a loss.
-        ends: arm -> (loss, low, high, whether the loss lies inside); empty where the step of the
-            figure was not evaluated.
+        expected, measured: the arms, lowest loss first, of the paper (by the middle of the bands)
+            and of the study; measured has only those with a loss.
+        ends: arm -> its loss and band; empty where the step of the figure was not evaluated.
         sentence: the same in words.
     """
 
     name: str
     ordering: bool | None
     expected: list[str]
-    found: list[str]
-    ends: dict[str, tuple[float, float, float, bool]]
+    measured: list[str]
+    ends: dict[str, BandedLoss]
     sentence: str
 
 
-def check_figures(study_dir: Path) -> list[FigureCheck]:
+def figure_checks(study_dir: Path) -> list[FigureCheck]:
     """Compare a study that ran with the figures of its claim.
 
     Args:
@@ -67,12 +78,19 @@ def check_figures(study_dir: Path) -> list[FigureCheck]:
 
 
 def claim_checks(claim: Claim, arms: list[Arm]) -> list[FigureCheck]:
-    """A check for each figure of the claim."""
+    """A check of each figure of the claim."""
     finished = {arm.name: arm for arm in arms if arm.finished}
     return [_check(figure, claim.arms, finished) for figure in claim.figures]
 
 
 def _check(figure: Figure, claimed: list[str], arms: dict[str, Arm]) -> FigureCheck:
+    """The check of one figure.
+
+    Args:
+        claimed: the arms of the claim, the lowest loss first.
+        arms: those that finished, by name.
+    """
+    # The losses at the figure's step, or at the last one that all its arms were evaluated at.
     expected, pairs = _expected_order(figure, claimed)
     names = [name for name in dict.fromkeys([*expected, *figure.bands]) if name in arms]
     curves, left_out = _mean_curves([arms[name] for name in names], figure.set)
@@ -82,18 +100,20 @@ def _check(figure: Figure, claimed: list[str], arms: dict[str, Arm]) -> FigureCh
         return FigureCheck(figure.name, None, expected, [], {}, sentence)
     step = figure.step if figure.step in common else max(common)
     losses = {name: curve[step] for name, curve in curves.items()}
-    found = sorted((name for name in expected if name in losses), key=losses.__getitem__)
+
+    # The order of the losses, and where they lie in their bands.
+    measured = sorted((name for name in expected if name in losses), key=losses.__getitem__)
     ordering = None
-    if len(found) == len(expected):
+    if len(measured) == len(expected):
         ordering = all(losses[lower] < losses[higher] for lower, higher in pairs)
     ends = {
-        name: (losses[name], low, high, low <= losses[name] <= high)
+        name: BandedLoss(losses[name], low, high, low <= losses[name] <= high)
         for name, (low, high) in figure.bands.items()
         if name in losses and figure.step in (None, step)
     }
-    sentence = _sentence(figure, step, ordering, {name: losses[name] for name in found}, ends)
+    sentence = _sentence(figure, step, ordering, {name: losses[name] for name in measured}, ends)
     sentence = " ".join([sentence, *left_out])
-    return FigureCheck(figure.name, ordering, expected, found, ends, sentence)
+    return FigureCheck(figure.name, ordering, expected, measured, ends, sentence)
 
 
 def _expected_order(figure: Figure, claimed: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -112,19 +132,19 @@ def _mean_curves(arms: list[Arm], test_set: str) -> tuple[dict[str, dict[int, fl
     Only arms with a loss, at the steps at which all their seeds were evaluated; and a sentence on
     the trials left out, if any.
     """
-    found: dict[Arm, dict[Trial, dict[int, float]]] = {}
+    curves: dict[Arm, dict[Trial, dict[int, float]]] = {}
     for arm in arms:
         for trial in arm.trials:
             steps, losses = trial.mean_losses(test_set)
             if len(steps):
                 curve = dict(zip(steps.tolist(), losses.tolist(), strict=True))
-                found.setdefault(arm, {})[trial] = curve
-    kept, left_out = share_seeds(found)
+                curves.setdefault(arm, {})[trial] = curve
+    kept, left_out = common_seeds(curves)
     means = {}
     for arm, by_trial in kept.items():
-        common = set.intersection(*(set(curve) for curve in by_trial.values()))
-        curves = by_trial.values()
-        means[arm.name] = {step: float(np.mean([c[step] for c in curves])) for step in common}
+        seeds = by_trial.values()
+        common = set.intersection(*(set(curve) for curve in seeds))
+        means[arm.name] = {step: float(np.mean([c[step] for c in seeds])) for step in common}
     return means, left_out_note(left_out)
 
 
@@ -133,8 +153,9 @@ def _sentence(
     step: int,
     ordering: bool | None,
     losses: dict[str, float],
-    ends: dict[str, tuple[float, float, float, bool]],
+    ends: dict[str, BandedLoss],
 ) -> str:
+    """The check in words; `losses` are those of the arms that stand in an order, lowest first."""
     order = ", ".join(f"{name} {number(loss)}" for name, loss in losses.items())
     state = {
         True: "the arms stand in the expected order",
@@ -143,7 +164,7 @@ def _sentence(
     }[ordering]
     text = f"{figure.name}: {state} at step {step:,} ({order})"
     if ends:
-        inside = sum(end[3] for end in ends.values())
+        inside = sum(end.inside for end in ends.values())
         return f"{text}; {inside} of {len(ends)} losses lie inside their bands."
     if figure.bands:
         return f"{text}; step {figure.step:,} was not evaluated, so no loss is compared."
@@ -159,9 +180,7 @@ def check_table(checks: list[FigureCheck]) -> Table:
         if not check.ends:
             table.rows.append([*head, *[Cell(MISSING)] * 2, Cell("not compared"), Cell(MISSING)])
         for arm, (loss, low, high, inside) in check.ends.items():
-            band = f"{number(low)} to {number(high)}"
+            band = Cell(f"{number(low)} to {number(high)}", "number")
             verdict = Cell("yes") if inside else Cell("no", "failed")
-            table.rows.append(
-                [*head, Cell(arm), Cell(number(loss), "number"), Cell(band, "number"), verdict]
-            )
+            table.rows.append([*head, Cell(arm), loss_cell(loss), band, verdict])
     return table

@@ -12,18 +12,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from orchestrator.core.analysis import area_under_curve, set_curve, steps_to_fraction
+from orchestrator.core.statistics.analysis import area_under_curve, set_curve, steps_to_fraction
 from orchestrator.data.dataset import TEST_SETS
-from orchestrator.report.read import FINISHED, journal_curves
+from orchestrator.report.read import journal_curves
 from orchestrator.storage.artifacts import write_text
-from orchestrator.training.record import read_journal
+from orchestrator.storage.files import LOSSES_FILE, TRAIN_LOG_FILE
+from orchestrator.training.journal import read_journal
+from orchestrator.training.outcome import FINISHED
 
 LARGEST_ERROR = 0.05  # of an update fidelity that says anything
 
 
 def trial_metrics(folder: Path) -> dict[str, float]:
     """The columns of a finished trial that are computed from its tables."""
-    table = pq.read_table(folder / "losses.parquet")
+    table = pq.read_table(folder / LOSSES_FILE)
     metrics: dict[str, float] = {}
     for name in TEST_SETS:
         part = table.filter(pc.equal(table["set"], name))
@@ -40,14 +42,14 @@ def trial_metrics(folder: Path) -> dict[str, float]:
             to_90 = steps_to_fraction(steps, curve)
             if to_90 is not None:
                 metrics["steps_to_90"] = to_90
-    return metrics | _fidelity(pq.read_table(folder / "train_log.parquet").to_pylist())
+    return metrics | _fidelity(pq.read_table(folder / TRAIN_LOG_FILE).to_pylist())
 
 
 def _fidelity(log: list[dict[str, Any]]) -> dict[str, float]:
     """The lowest update fidelity that is known well enough, and the last share of weights changed.
 
     Args:
-        log: a line of `TRAIN_LOG` a step; null, or absent, where it was not measured.
+        log: a line of `TRAIN_LOG_SCHEMA` a step; null, or absent, where it was not measured.
     """
     measured = [entry for entry in log if entry.get("update_fidelity") is not None]
     known = [e["update_fidelity"] for e in measured if e["fidelity_error"] <= LARGEST_ERROR]
@@ -105,9 +107,9 @@ def screen_table(rows: list[dict[str, Any]]) -> Table:
             columns[name], justify="left" if words else "right", overflow="fold", no_wrap=not words
         )
     for row in rows:
-        table.add_row(*(_shown(row.get(name, "")) for name in shown))
+        table.add_row(*(_value_text(row.get(name, "")) for name in shown))
     return table
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core.comparison import Comparison
+from orchestrator.core.statistics.comparison import Comparison
 
 MISSING = "–"
 MINUS = "\N{MINUS SIGN}"
@@ -21,7 +21,18 @@ def signed(value: float) -> str:
 
 
 def interval(comparison: Comparison) -> str:
+    """The 95% interval of a difference."""
     return f"{signed(comparison.low)} to {signed(comparison.high)}"
+
+
+def by_chance(count: float) -> str:
+    """A count that is a mean over random pairings: one decimal."""
+    return f"{count:.1f}"
+
+
+def p_value(value: float) -> str:
+    """Three decimals, for the eye alone: whether p is below a threshold is asked of the number."""
+    return f"{value:.3f}"
 
 
 def short_hash(value: str) -> str:
@@ -29,6 +40,6 @@ def short_hash(value: str) -> str:
     return value[:12]
 
 
-def shortened(text: str, characters: int) -> str:
+def short_text(text: str, characters: int) -> str:
     """The text, cut to so many characters."""
     return text if len(text) <= characters else f"{text[: characters - 1]}…"

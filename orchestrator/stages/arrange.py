@@ -3,87 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import cache, cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.schema import TrialConfig
-from orchestrator.core.arrangements import Request, Space, arrange, find_method
+from orchestrator.core.arrangements import Needs, Request, Settings, arrange, find_method
 from orchestrator.core.bigrams import Bigrams
 from orchestrator.core.plan import Plan
-from orchestrator.core.ranking import RankedLists
+from orchestrator.core.ranking import Candidates, End
 from orchestrator.data.dataset import load_messages_of, load_unlearned_of
 from orchestrator.errors import DataError
 from orchestrator.stages.pool import Pool
 from orchestrator.storage.artifacts import Artifact, replacing, write_text
+from orchestrator.storage.files import PLAN_SCHEMA
 
 ARRANGE_VERSION = 2
-PLAN_FILE = "plan.parquet"
 FORMATS = ("ids", "jsonl")  # in which another trainer can read an order
-PLAN = pa.schema(
-    [
-        ("position", pa.int64()),
-        ("row", pa.int64()),
-        ("id", pa.string()),
-        ("task", pa.string()),
-        ("turn", pa.int64()),
-        ("unit", pa.int64()),
-        ("distance", pa.float64()),
-    ]
-)
 
 
-class LazySpace:
-    """Distances that are searched for when a method first asks for them."""
-
-    def __init__(self, load: Callable[[], Space]) -> None:
-        self._load = load
-
-    @cached_property
-    def _space(self) -> Space:
-        return self._load()
-
-    @property
-    def queries(self) -> int:
-        return self._space.queries
-
-    def nearest(self, queries: NDArray[np.int64], taken: NDArray[np.bool_]) -> RankedLists:
-        return self._space.nearest(queries, taken)
-
-
-def make_plan(
-    arrangement: Arrangement,
-    seed: int,
-    pool: Pool,
-    space: Callable[[bool], Space],
-    bigrams: Callable[[], tuple[Bigrams, Bigrams]] | None = None,
-) -> Plan:
-    """The plan of an arrangement.
-
-    Args:
-        space: the distances from the near end (False) or the far end (True); called only if the
-            method looks there.
-        bigrams: of the pool's rows and of the queries; None where there is no text.
-
-    Raises:
-        DataError: the arrangement asks for what the pool does not have, or holds no row.
-    """
+def settings_of(arrangement: Arrangement, seed: int) -> Settings:
+    """The `arrangement` section as a method reads it."""
     window = arrangement.turn_window
-    request = Request(
-        units=pool.units,
-        groups=pool.groups,
-        vectors=pool.vectors,
-        queries=pool.queries,
-        near=LazySpace(lambda: space(False)),
-        far=LazySpace(lambda: space(True)),
-        bigrams=bigrams and _by_unit(pool, bigrams),
+    return Settings(
         seed=seed,
         selection=arrangement.selection,
         order=arrangement.order,
@@ -94,6 +41,40 @@ def make_plan(
         within_turn=arrangement.within_turn,
         measure=arrangement.measure,
         options=arrangement.options,
+    )
+
+
+def needs_of(arrangement: Arrangement, seed: int) -> Needs:
+    """What has to be made before the plan of an arrangement."""
+    return find_method(arrangement.method).needs(settings_of(arrangement, seed))
+
+
+def make_plan(
+    arrangement: Arrangement,
+    seed: int,
+    pool: Pool,
+    neighbours: Mapping[End, Candidates],
+    bigrams: tuple[Bigrams, Bigrams] | None = None,
+) -> Plan:
+    """The plan of an arrangement.
+
+    Args:
+        neighbours: ranked lists of all queries over all units, from each end that `needs_of` asks
+            for.
+        bigrams: of the pool's rows and of the queries; None where they are not needed, or there is
+            no text.
+
+    Raises:
+        DataError: the arrangement asks for what the pool does not have, or holds no row.
+    """
+    request = Request(
+        units=pool.units,
+        groups=pool.groups,
+        vectors=pool.vectors,
+        queries=pool.queries,
+        neighbours=neighbours,
+        bigrams=bigrams and (bigrams[0].of_units(pool.units), bigrams[1]),
+        **vars(settings_of(arrangement, seed)),
     )
     try:
         plan = arrange(arrangement.method, request)
@@ -136,7 +117,9 @@ def plan_table(plan: Plan, ids: pa.ChunkedArray, tasks: pa.ChunkedArray) -> pa.T
         "unit": plan.unit,
         "distance": pa.array(plan.distance, mask=np.isnan(plan.distance)),
     }
-    return pa.table(columns, schema=PLAN.with_metadata({"note": plan.note} if plan.note else {}))
+    return pa.table(
+        columns, schema=PLAN_SCHEMA.with_metadata({"note": plan.note} if plan.note else {})
+    )
 
 
 def write_order(plan: Path, form: str | None, dataset: Path | None) -> None:
@@ -169,14 +152,3 @@ def write_order(plan: Path, form: str | None, dataset: Path | None) -> None:
         temporary.open("w", encoding="utf-8") as file,
     ):
         file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-
-
-def _by_unit(
-    pool: Pool, bigrams: Callable[[], tuple[Bigrams, Bigrams]]
-) -> Callable[[], tuple[Bigrams, Bigrams]]:
-    @cache
-    def counted() -> tuple[Bigrams, Bigrams]:
-        rows, queries = bigrams()
-        return rows.of_units(pool.units), queries
-
-    return counted

@@ -14,8 +14,9 @@ from orchestrator.config.training import Model
 from orchestrator.data import dataset, readers
 from orchestrator.data.records.tracked import DOUBTS, LISTED
 from orchestrator.errors import DataError
+from orchestrator.screen import Line
+from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
-from orchestrator.storage.remote import ArtifactStore
 from orchestrator.training import tokens
 from orchestrator.training.templates import load_tokenizer
 
@@ -29,27 +30,35 @@ DATASET_VERSION = 4
 TOKENS_VERSION = 3
 
 
-def build_dataset(data: Data, store: ArtifactStore) -> Artifact:
-    """`instances.parquet` of all splits."""
+def dataset_spec(data: Data) -> Spec:
+    """`instances.parquet` of all splits; the sources are read once, for their digests.
+
+    Raises:
+        DataError: a source cannot be read.
+    """
     sources = {
         split: readers.fingerprint(source)
         for split in dataset.SPLITS
         if (source := getattr(data, split)) is not None
     }
-    key = {"version": DATASET_VERSION, "sources": sources, "leakage": data.leakage}
-    return store.build("dataset", key, lambda folder: dataset.write(data, folder))
+    return Spec(
+        kind="dataset",
+        key={"version": DATASET_VERSION, "sources": sources, "leakage": data.leakage},
+        make=lambda folder, line: dataset.write(data, folder),
+        name="dataset",
+        describe=describe_dataset,
+        remarks=lambda info: unread_remarks(info, data),
+    )
 
 
-def build_tokens(
-    instances: Artifact, model: Model, model_path: Path, model_digest: str, store: ArtifactStore
-) -> Artifact:
+def tokens_spec(instances: Artifact, model: Model, model_path: Path, model_digest: str) -> Spec:
     """The token table of all instances under the model's tokenizer and template.
 
-    Raises:
-        DataError: as `tokens.write`, for rows that would not be fed what their messages say.
+    Its maker raises DataError as `tokens.write`, for rows that would not be fed what their
+    messages say.
     """
 
-    def make(folder: Path) -> dict[str, Any]:
+    def make(folder: Path, line: Line) -> dict[str, Any]:
         return tokens.write(
             dataset.load_messages(instances.path),
             load_tokenizer(model_path),
@@ -60,14 +69,20 @@ def build_tokens(
             name_of=lambda row: dataset.name_of(instances.path, row),
         )
 
-    key = {
-        "version": TOKENS_VERSION,
-        "dataset": instances.digest,
-        "model": model_digest,
-        "template": model.template,
-        "max_length": model.max_length,
-    }
-    return store.build("tokens", key, make)
+    return Spec(
+        kind="tokens",
+        key={
+            "version": TOKENS_VERSION,
+            "dataset": instances.digest,
+            "model": model_digest,
+            "template": model.template,
+            "max_length": model.max_length,
+        },
+        make=make,
+        name="tokens",
+        describe=describe_tokens,
+        remarks=changed_remarks,
+    )
 
 
 def check_sizes(config: TrialConfig, split: Mapping[str, Any]) -> None:
@@ -106,7 +121,7 @@ def describe_tokens(info: Mapping[str, Any]) -> str:
     return f"{info['tokens']:,} tokens, {of} rows proved to be their text{note}"
 
 
-def tell_changed(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def changed_remarks(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """A warning for each kind of thing that the tokenizer changes inside of messages."""
     for what, rows in info["changed"].items():
         yield (
@@ -117,7 +132,7 @@ def tell_changed(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
-def tell_unread(info: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]]:
+def unread_remarks(info: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]]:
     """What records hold and nothing reads: a warning, or a note where it only describes them."""
     metadata: Counter[str] = Counter()
     for split, counts in info["splits"].items():

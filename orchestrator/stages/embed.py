@@ -20,9 +20,9 @@ from orchestrator.config.schema import Embedding
 from orchestrator.data.dataset import embedding_text, load_messages
 from orchestrator.screen import Line
 from orchestrator.stages.encoder import Encoder, Texts
-from orchestrator.stages.vector_cache import Digests, Readings, Vectors, text_digests
+from orchestrator.stages.spec import Spec
+from orchestrator.stages.vector_cache import Digests, Readings, Vectors, text_digests, vectors_key
 from orchestrator.storage.artifacts import Artifact
-from orchestrator.storage.remote import ArtifactStore
 
 EMBED_VERSION = 3
 EMBEDDED = ("pool", "query", "held_out")  # the first splits of a dataset, as its rows go on
@@ -31,51 +31,72 @@ CUT_SHARE = 0.25  # of all texts: the same of those of which not all is read
 SAMPLE = 512  # pool texts, and queries, that are embedded in float32 as well
 
 
-def build_embeddings(
-    instances: Artifact,
-    embedding: Embedding,
-    model_path: Path,
-    model_digest: str,
-    store: ArtifactStore,
-    line: Line,
-) -> Artifact:
+def embeddings_spec(
+    instances: Artifact, embedding: Embedding, model_path: Path, model_digest: str, store: Path
+) -> Spec:
     """`vectors.npy`: (pool + query + held-out, d) float32 unit vectors, in row order.
 
     The artifact remembers the number of `texts`, how many of them were `cached` and how many
     `embedded`, the `rate` of that in texts per second (null where there were none), the
     `dimensions` and the rows of each of the `splits`; and how well they tell texts apart (see
-    `resolution`). Vectors in bfloat16 are compared with
-    float32 on a sample: `top1_agreement` and `lowest_cosine` (see `agreement`).
+    `resolution`). Vectors in bfloat16 are compared with float32 on a sample: `top1_agreement` and
+    `lowest_cosine` (see `agreement`).
+
+    Args:
+        instances: the dataset.
+        model_path: folder of the model that embeds; `model_digest` tells its bytes.
+        store: folder that holds the vectors of single texts as well.
     """
     splits = embedded_rows(instances)
     count = sum(splits.values())
-    encoder = Encoder(model_path, model_digest, embedding, store.path)
+
+    def make(folder: Path, line: Line) -> dict[str, Any]:
+        encoder = Encoder(model_path, model_digest, embedding, store)
+        return _write_vectors(instances, encoder, splits, folder, line)
+
+    key = {
+        "version": EMBED_VERSION,
+        "dataset": instances.digest,
+        "vectors": vectors_key(model_digest, embedding),
+    }
+    if embedding.text != "both":
+        key["text"] = embedding.text
+    return Spec(
+        kind="embeddings",
+        key=key,
+        make=make,
+        name="embeddings",
+        describe=describe_embeddings,
+        total=count,
+        remarks=lambda info: resolution_remarks(info, embedding),
+    )
+
+
+def _write_vectors(
+    instances: Artifact, encoder: Encoder, splits: dict[str, int], folder: Path, line: Line
+) -> dict[str, Any]:
+    """Write `vectors.npy`; returns what the artifact remembers."""
+    count = sum(splits.values())
 
     def texts() -> Iterator[str]:
         rows = itertools.islice(load_messages(instances.path), count)
-        return (embedding_text(messages, embedding.text) for messages in rows)
+        return (embedding_text(messages, encoder.embedding.text) for messages in rows)
 
     def report(missing: int, rate: float) -> None:
         line.update(count - missing, f"{rate:,.0f} texts/s" if rate else "")
 
-    def make(folder: Path) -> dict[str, Any]:
-        digests = text_digests(texts())
-        cache, info = encoder.fill(texts, digests, folder, report)
-        vectors = cache.gather(digests, folder / "vectors.npy")
-        info |= {"texts": count, "dimensions": vectors.shape[1], "splits": splits}
-        info |= resolution(digests, *cache.readings(digests))
-        if embedding.dtype != "float32":
-            line.update(count, "comparing with float32")
-            pool, queries = _spread(splits["pool"]), splits["pool"] + _spread(splits["query"])
-            exact = _in_float32(encoder, texts, [*pool, *queries], folder)
-            rounded = vectors[[*pool, *queries]]
-            info |= agreement(exact, rounded, len(pool))
-        return info
-
-    key = {"version": EMBED_VERSION, "dataset": instances.digest, "vectors": encoder.key}
-    if embedding.text != "both":
-        key["text"] = embedding.text
-    return store.build("embeddings", key, make)
+    digests = text_digests(texts())
+    cache, info = encoder.fill(texts, digests, folder, report)
+    vectors = cache.gather(digests, folder / "vectors.npy")
+    info |= {"texts": count, "dimensions": vectors.shape[1], "splits": splits}
+    info |= resolution(digests, *cache.readings(digests))
+    if encoder.embedding.dtype != "float32":
+        line.update(count, "comparing with float32")
+        pool, queries = _spread(splits["pool"]), splits["pool"] + _spread(splits["query"])
+        exact = _in_float32(encoder, texts, [*pool, *queries], folder)
+        rounded = vectors[[*pool, *queries]]
+        info |= agreement(exact, rounded, len(pool))
+    return info
 
 
 def embedded_rows(instances: Artifact) -> dict[str, int]:
@@ -133,7 +154,7 @@ def resolution(digests: Digests, readings: Readings, known: NDArray[np.bool_]) -
     }
 
 
-def tell_resolution(info: Mapping[str, Any], embedding: Embedding) -> Iterator[tuple[str, str]]:
+def resolution_remarks(info: Mapping[str, Any], embedding: Embedding) -> Iterator[tuple[str, str]]:
     """A warning where vectors tell too many texts not apart, or leave too many of them out."""
     window = f"of a text at most {embedding.max_length} tokens are read"
     other = "start" if embedding.keep == "end" else "end"

@@ -18,16 +18,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray.data
 from numpy.typing import NDArray
 
 from orchestrator.config.schema import Embedding
 from orchestrator.errors import ModelError
 from orchestrator.host.share import cores
-from orchestrator.stages.vector_cache import Digests, VectorCache
+from orchestrator.stages.vector_cache import Digests, VectorCache, vectors_key
 from orchestrator.storage.artifacts import key_digest
 
-VECTORS_VERSION = 1
 # Tokens of a forward pass. On a CPU the activations of a small batch stay in its cache; a GPU
 # needs many tokens to be busy.
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16_384
@@ -66,14 +64,6 @@ class Encoder:
                     "module that it could replace (modules.json): set embedding.pooling to auto"
                 )
 
-    @property
-    def key(self) -> dict[str, Any]:
-        """All that decides the vector of a text. Batches and workers only decide its speed."""
-        settings = self.embedding.model_dump(include={"pooling", "dtype", "max_length"})
-        if self.embedding.keep != "start":  # vectors from before it could be chosen are of starts
-            settings["keep"] = self.embedding.keep
-        return {"version": VECTORS_VERSION, "model": self.digest, **settings}
-
     def fill(
         self, texts: Texts, digests: Digests, scratch: Path, report: Report
     ) -> tuple[VectorCache, dict[str, Any]]:
@@ -89,7 +79,9 @@ class Encoder:
             The cache, which holds all texts now. How many were `cached` before, how many were
             `embedded`, and the `rate` of that in texts per second, null where there were none.
         """
-        cache = VectorCache(self.store / "vectors" / key_digest(self.key)[:16])
+        cache = VectorCache(
+            self.store / "vectors" / key_digest(vectors_key(self.digest, self.embedding))[:16]
+        )
         held = cache.held(digests)
         wanted = np.zeros(len(digests), dtype=bool)
         wanted[np.unique(digests, return_index=True)[1]] = True
@@ -129,6 +121,8 @@ class Encoder:
     def _vectors(self, path: Path, batch_tokens: int) -> Iterator[dict[str, NDArray[Any]]]:
         """For each text its position in the file, its vector, whether it was cut, what was read
         of it, and the seconds of its chunk, as they come."""
+        import ray.data  # here: an estimate, which imports the stages for their keys, needs no Ray
+
         workers, gpus = self.embedding.workers, self.embedding.gpus_per_worker
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         chunks = pq.ParquetFile(path).metadata.num_row_groups

@@ -16,9 +16,8 @@ from orchestrator.core.measures import MEASURES, measure_curves
 from orchestrator.data.dataset import embedding_text, load_messages_of
 from orchestrator.stages.pool import load_vectors
 from orchestrator.storage.artifacts import Artifact, replacing
+from orchestrator.storage.files import MEASURES_SCHEMA
 from orchestrator.training.spec import evaluation_steps
-
-MEASURES_FILE = "measures.parquet"
 
 
 def write_measures(
@@ -67,7 +66,7 @@ def write_measures(
         for name, value in zip(MEASURES, values, strict=True)
     }
     with replacing(path) as temporary:
-        pq.write_table(pa.table(columns | masked), temporary)
+        pq.write_table(pa.table(columns | masked, schema=MEASURES_SCHEMA), temporary)
 
 
 def load_bigrams(dataset: Artifact) -> tuple[Bigrams, Bigrams]:

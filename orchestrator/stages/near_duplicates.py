@@ -22,52 +22,30 @@ from orchestrator.stages.measures import load_texts
 from orchestrator.stages.pool import load_array
 from orchestrator.stages.search import nearest_of
 from orchestrator.stages.shards import map_shards
+from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
-from orchestrator.storage.remote import ArtifactStore
 
 NEAR_DUPLICATES_VERSION = 2
 LISTED = 20  # pairs that are shown
 SHOWN_CHARS = 300  # of each text
 
 
-def build_near_duplicates(
-    dataset: Artifact,
-    embeddings: Artifact,
-    threshold: float,
-    neighbours: Neighbours,
-    store: ArtifactStore,
-    line: Line,
-) -> Artifact:
+def near_duplicates_spec(
+    dataset: Artifact, embeddings: Artifact, threshold: float, neighbours: Neighbours
+) -> Spec:
     """`pairs.parquet`: row, test_row, cosine of every pool row at the threshold or above, with
     the nearest item of each test set; and, as the artifact's info, counts by test set and the
     nearest pairs.
     """
     counts = embedded_rows(dataset)
-    pool, ends = counts["pool"], np.cumsum(list(counts.values())).tolist()
+    ends = np.cumsum(list(counts.values())).tolist()
     # First row and the row behind the last of each test set.
     tests = dict(zip(list(counts)[1:], pairwise(ends), strict=True))
-    path = embeddings.path / "vectors.npy"
 
-    def make(folder: Path) -> dict[str, Any]:
-        scratch = folder / "shards"
-        scratch.mkdir()
-
-        def work(start: int, stop: int) -> None:
-            vectors = load_array(path)
-            for name, (first, end) in tests.items():
-                test, cosine = nearest_of(vectors[start:stop], vectors[first:end])
-                near = np.flatnonzero(cosine >= threshold)
-                columns = {
-                    "row": near + start,
-                    "test_row": test[near] + first,
-                    "cosine": cosine[near],
-                }
-                pq.write_table(pa.table(columns), scratch / f"{start:015d}-{name}.parquet")
-
-        for done in map_shards(pool, neighbours, work):
-            line.update(done, "shards")
-        pairs = pq.read_table(scratch).sort_by([("cosine", "descending"), ("row", "ascending")])
-        shutil.rmtree(scratch)
+    def make(folder: Path, line: Line) -> dict[str, Any]:
+        pairs = _near_pairs(
+            embeddings, counts["pool"], tests, threshold, neighbours, folder=folder, line=line
+        )
         pq.write_table(pairs, folder / "pairs.parquet")
         return {
             "threshold": threshold,
@@ -75,12 +53,46 @@ def build_near_duplicates(
             "pairs": _listed(dataset, pairs),
         }
 
-    key = {
-        "version": NEAR_DUPLICATES_VERSION,
-        "embeddings": embeddings.digest,
-        "threshold": threshold,
-    }
-    return store.build("near_duplicates", key, make)
+    return Spec(
+        kind="near_duplicates",
+        key={
+            "version": NEAR_DUPLICATES_VERSION,
+            "embeddings": embeddings.digest,
+            "threshold": threshold,
+        },
+        make=make,
+        name="near duplicates",
+        describe=lambda info: f"{sum(info['counts'].values()):,} pool rows",
+    )
+
+
+def _near_pairs(
+    embeddings: Artifact, pool: int, tests: dict[str, tuple[int, int]], threshold: float,
+    neighbours: Neighbours, *, folder: Path, line: Line,
+) -> pa.Table:  # fmt: skip
+    """All pairs at the threshold or above, the nearest first, searched shard by shard.
+
+    Args:
+        pool: rows of the pool, which come first.
+        tests: first row and the row behind the last of each test set.
+        folder: that all nodes see, for files of the shards.
+    """
+    path, scratch = embeddings.path / "vectors.npy", folder / "shards"
+    scratch.mkdir()
+
+    def work(start: int, stop: int) -> None:
+        vectors = load_array(path)
+        for name, (first, end) in tests.items():
+            test, cosine = nearest_of(vectors[start:stop], vectors[first:end])
+            near = np.flatnonzero(cosine >= threshold)
+            columns = {"row": near + start, "test_row": test[near] + first, "cosine": cosine[near]}
+            pq.write_table(pa.table(columns), scratch / f"{start:015d}-{name}.parquet")
+
+    for done in map_shards(pool, neighbours, work):
+        line.update(done, "shards")
+    pairs = pq.read_table(scratch).sort_by([("cosine", "descending"), ("row", "ascending")])
+    shutil.rmtree(scratch)
+    return pairs
 
 
 def _counts(pairs: pa.Table, tests: dict[str, tuple[int, int]]) -> dict[str, int]:

@@ -4,90 +4,108 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
 from orchestrator.config.schema import Neighbours
-from orchestrator.core.ranking import Candidates, merge
+from orchestrator.core.ranking import Candidates, End, merge
 from orchestrator.core.units import units_digest
 from orchestrator.screen import Line
-from orchestrator.stages.pool import Granularity, Pool, load_array
-from orchestrator.stages.search import PoolSpace, search
+from orchestrator.stages.pool import Granularity, Pool, granularity_name, load_array
+from orchestrator.stages.search import search
 from orchestrator.stages.shards import map_shards
+from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
-from orchestrator.storage.remote import ArtifactStore
 
 NEIGHBOURS_VERSION = 3
 FIELDS = ("units", "distances", "bound")
 
-End = Literal["near", "far"]
 
-
-def build_neighbours(
-    pool: Pool,
-    embeddings: Artifact,
-    granularity: Granularity,
-    end: End,
-    *,
-    neighbours: Neighbours,
-    store: ArtifactStore,
-    line: Line,
-) -> Artifact:
+def neighbours_spec(
+    pool: Pool, embeddings: Artifact, granularity: Granularity, end: End, neighbours: Neighbours
+) -> Spec:
     """Ranked lists of the query set over the pool's units, from one end of the pool."""
     assert pool.vectors is not None, "embeddings without vectors"
     assert pool.queries is not None, "embeddings without queries"
     vectors, queries = pool.vectors, pool.queries
 
-    def make(folder: Path) -> dict[str, int]:
-        scratch = folder / "shards"
-        scratch.mkdir()
+    def make(folder: Path, line: Line) -> dict[str, int]:
         # The vectors of instances are in a file already; means of groups are few.
         path = embeddings.path / "vectors.npy"
+        scratch = folder / "shards"
+        scratch.mkdir()
         if granularity != "instance":
             path = scratch / "vectors.npy"
             np.save(path, vectors)
         np.save(scratch / "queries.npy", queries)
-
-        def work(start: int, stop: int) -> None:
-            found = search(
-                np.load(scratch / "queries.npy", allow_pickle=False),
-                load_array(path)[start:stop],
-                neighbours.depth,
-                offset=start,
-                farthest=end == "far",
-            )
-            save_lists(found, scratch / f"{start:015d}")
-
-        found: Candidates | None = None
-        done = 0
-        for done in map_shards(len(vectors), neighbours, work):
-            line.update(done, "shards")
-        for shard in sorted(path for path in scratch.iterdir() if path.is_dir()):
-            part = load_lists(shard)
-            found = part if found is None else merge([found, part], neighbours.depth)
-        assert found is not None, "an empty pool was refused before"
+        lists, shards = _search_shards(path, len(vectors), scratch, end, neighbours, line)
         shutil.rmtree(scratch)
-        save_lists(found, folder / "lists")
-        return {"units": len(vectors), "queries": len(queries), "shards": done}
+        save_lists(lists, folder / "lists")
+        return {"units": len(vectors), "queries": len(queries), "shards": shards}
 
-    key = {
+    return Spec(
+        kind="neighbours",
+        # Groups made elsewhere may differ in a row: what they hold counts, not how many.
+        key=neighbours_key(
+            embeddings,
+            "instance" if granularity == "instance" else units_digest(pool.units),
+            end,
+            neighbours,
+        ),
+        make=make,
+        name=f"{end} neighbours by {granularity_name(granularity)}",
+        describe=lambda info: f"{info['queries']:,} queries, {info['units']:,} units",
+    )
+
+
+def neighbours_key(
+    embeddings: Artifact, units: str, end: End, neighbours: Neighbours
+) -> dict[str, Any]:
+    """All that decides ranked lists.
+
+    Args:
+        units: `instance`, or the digest of another partition of the pool.
+    """
+    return {
         "version": NEIGHBOURS_VERSION,
         "embeddings": embeddings.digest,
-        # Clusters made elsewhere may differ in a row: what they hold counts, not how many.
-        "units": "instance" if granularity == "instance" else units_digest(pool.units),
+        "units": units,
         "end": end,
         "depth": neighbours.depth,
     }
-    return store.build("neighbours", key, make)
 
 
-def load_space(pool: Pool, artifact: Artifact, end: End) -> PoolSpace:
-    """Distances from one end of the pool, for the arrangement."""
-    assert pool.vectors is not None, "embeddings without vectors"
-    assert pool.queries is not None, "embeddings without queries"
-    lists = load_lists(artifact.path / "lists")
-    return PoolSpace(pool.queries, pool.vectors, lists, farthest=end == "far")
+def _search_shards(
+    vectors: Path, units: int, scratch: Path, end: End, neighbours: Neighbours, line: Line
+) -> tuple[Candidates, int]:
+    """The lists of all queries, searched shard by shard, and the number of shards.
+
+    Args:
+        vectors: .npy file of (units, d), as all nodes see it.
+        scratch: folder that all nodes see; holds `queries.npy` and takes the lists of each shard.
+    """
+
+    def work(start: int, stop: int) -> None:
+        queries = np.load(scratch / "queries.npy", allow_pickle=False)
+        shard = load_array(vectors)[start:stop]
+        lists = search(queries, shard, neighbours.depth, offset=start, end=end)
+        save_lists(lists, scratch / f"{start:015d}")
+
+    shards = 0
+    for shards in map_shards(units, neighbours, work):
+        line.update(shards, "shards")
+    merged: list[Candidates] = []
+    for folder in sorted(path for path in scratch.iterdir() if path.is_dir()):
+        part = load_lists(folder)
+        merged = [merge([*merged, part], neighbours.depth)] if merged else [part]
+    assert merged, "an empty pool was refused before"
+    return merged[0], shards
+
+
+def load_neighbours(artifact: Artifact) -> Candidates:
+    """The ranked lists of an artifact, memory-mapped."""
+    return load_lists(artifact.path / "lists")
 
 
 def save_lists(lists: Candidates, folder: Path) -> None:

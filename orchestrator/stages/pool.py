@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from orchestrator.config.arrangement import Clusters
 from orchestrator.core.ranking import Floats
 from orchestrator.core.units import Units, groups, instances, unit_vectors
+from orchestrator.screen import Line
 from orchestrator.stages.search import kmeans_labels
+from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
-from orchestrator.storage.remote import ArtifactStore
 
 CLUSTERS_VERSION = 1
 
@@ -80,23 +81,31 @@ def load_pool(
     )
 
 
-def build_clusters(
-    dataset: Artifact, embeddings: Artifact, clusters: Clusters, store: ArtifactStore
-) -> Artifact:
-    """`labels.npy`: (pool,) int64, the k-means cluster of each row."""
+def groups_spec(dataset: Artifact, embeddings: Artifact, clusters: Clusters) -> Spec:
+    """`labels.npy`: (pool,) int64, the k-means group of each row."""
     pool = dataset.info["splits"]["pool"]["instances"]
 
-    def make(folder: Path) -> dict[str, int]:
+    def make(folder: Path, line: Line) -> dict[str, int]:
         labels = kmeans_labels(load_vectors(embeddings)[:pool], clusters.clusters, clusters.seed)
         np.save(folder / "labels.npy", labels)
         return {"clusters": len(np.unique(labels))}
 
-    key = {
-        "version": CLUSTERS_VERSION,
-        "embeddings": embeddings.digest,
-        **clusters.model_dump(mode="json"),
-    }
-    return store.build("clusters", key, make)
+    return Spec(
+        kind="clusters",
+        key={
+            "version": CLUSTERS_VERSION,
+            "embeddings": embeddings.digest,
+            **clusters.model_dump(mode="json"),
+        },
+        make=make,
+        name=granularity_name(clusters),
+        describe=lambda info: f"{info['clusters']:,} with rows",
+    )
+
+
+def granularity_name(granularity: Granularity) -> str:
+    """A granularity in a word or two, as `instance` or `64 clusters`."""
+    return granularity if isinstance(granularity, str) else f"{granularity.clusters} clusters"
 
 
 def load_vectors(embeddings: Artifact) -> Floats:

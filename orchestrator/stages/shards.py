@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import faiss
-import ray
-import ray.data
-
 from orchestrator.config.schema import Neighbours
 from orchestrator.host.share import cores
 
@@ -25,6 +21,9 @@ def map_shards(
     Yields:
         How many stretches are done.
     """
+    import faiss
+    import ray.data  # here: an estimate, which imports the stages for their keys, needs no Ray
+
     workers = neighbours.workers
     shard_rows = neighbours.shard_rows or -(-rows // workers)
     nodes = sum(node["Alive"] for node in ray.nodes())

@@ -14,12 +14,15 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.config.schema import Embedding
 from orchestrator.storage.artifacts import commit, sound
 
+VECTORS_VERSION = 1
 DIGEST_BYTES = 16  # a collision among 100 million texts: odds of 1 to 10^22
 # A part is committed when it holds this much, or after this long: what a kill can cost.
 PART_BYTES = 64 * 2**20
@@ -30,6 +33,14 @@ Vectors = NDArray[np.float32]  # (n, d)
 # Whether a text is longer than what was read of it, and the digest of that.
 READING = np.dtype([("cut", np.bool_), ("read", np.int64, (2,))])
 Readings = NDArray[np.void]  # (n,) of READING
+
+
+def vectors_key(model_digest: str, embedding: Embedding) -> dict[str, Any]:
+    """All that decides the vector of a text. Batches and workers only decide its speed."""
+    settings = embedding.model_dump(include={"pooling", "dtype", "max_length"})
+    if embedding.keep != "start":  # vectors from before it could be chosen are of starts
+        settings["keep"] = embedding.keep
+    return {"version": VECTORS_VERSION, "model": model_digest, **settings}
 
 
 def text_digests(texts: Iterable[str]) -> Digests:

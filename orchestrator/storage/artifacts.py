@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,9 @@ def build(
     """
     digest = key_digest(key)
     path = store / kind / digest[:16]
-    found = _load(path, digest)
-    if found:
-        return found
+    there = find(store, kind, key)
+    if there and sound(path):
+        return there
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -78,10 +78,20 @@ def build(
         commit(temporary, path, {"kind": kind, "digest": digest, "key": key, "info": info or {}})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    made = _load(path, digest)
-    if made is None:
+    made = find(store, kind, key)
+    if made is None or not sound(path):
         raise RuntimeError(f"{path} was damaged while it was written: run the same command again")
-    return Artifact(made.path, made.digest, made.info, reused=False)
+    return replace(made, reused=False)
+
+
+def find(store: Path, kind: str, key: Any) -> Artifact | None:
+    """The artifact of this kind and key, if the store has one; its bytes are not looked at."""
+    digest = key_digest(key)
+    path = store / kind / digest[:16]
+    manifest = read_manifest(path)
+    if manifest is None or manifest.get("digest") != digest:
+        return None
+    return Artifact(path, digest, manifest["info"], reused=True)
 
 
 def commit(temporary: Path, path: Path, manifest: Mapping[str, Any]) -> None:
@@ -152,15 +162,6 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _load(path: Path, digest: str) -> Artifact | None:
-    if not sound(path):
-        return None
-    manifest = read_manifest(path)
-    if manifest is None or manifest.get("digest") != digest:
-        return None
-    return Artifact(path, digest, manifest["info"], reused=True)
 
 
 def _sync(path: Path) -> None:

@@ -10,12 +10,14 @@ from orchestrator.config import Study
 from orchestrator.config.layout import Layout
 from orchestrator.core.plan import Plan
 from orchestrator.errors import UserError
-from orchestrator.host.folders import check_place, check_written
+from orchestrator.host.folders import check_written
 from orchestrator.screen import Screen, quiet_streams
-from orchestrator.stages.arrange import PLAN_FILE, write_order
+from orchestrator.stages.arrange import write_order
+from orchestrator.storage.files import PLAN_FILE
 from orchestrator.storage.remote import check_remote_store
+from orchestrator.study.checks import check_here
 from orchestrator.study.cluster import cluster, joins, threads
-from orchestrator.study.local import check_all_fetched, check_models_here
+from orchestrator.study.model_checks import check_all_fetched
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.trials import expand
 
@@ -32,10 +34,9 @@ def arrange_study(study: Study, out: Path, form: str | None) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: give a folder for the plans of a study")
     layout = Layout.of(study)
-    check_place(layout, starts_ray=not joins())
     check_written(out.absolute(), "give another with --out")
     trials = expand(study)
-    check_models_here(trials, training=False)
+    check_here(layout, trials, starts_ray=not joins(), training=False)
     if study.remote_store:
         check_remote_store(study.remote_store)
     configs = [trial.config for trial in trials]

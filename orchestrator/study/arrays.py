@@ -18,14 +18,14 @@ from pydantic import PositiveInt
 from orchestrator.config.arrangement import Arrangement, Clusters
 from orchestrator.config.schema import Neighbours
 from orchestrator.config.section import Section, Seed
-from orchestrator.core.arrangements import Space, find_method
+from orchestrator.core.arrangements import find_method
 from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Floats
 from orchestrator.errors import DataError, UserError
 from orchestrator.host.folders import check_written
-from orchestrator.stages.arrange import make_plan, plan_table, write_order
+from orchestrator.stages.arrange import make_plan, needs_of, plan_table, write_order
 from orchestrator.stages.pool import make_pool
-from orchestrator.stages.search import PoolSpace, kmeans_labels, search_left
+from orchestrator.stages.search import kmeans_labels, search
 from orchestrator.storage import lfs
 from orchestrator.storage.artifacts import replacing
 
@@ -98,12 +98,12 @@ def _make_plan(settings: ArraySettings, vectors: Floats, queries: Floats, tasks:
         clusters = kmeans_labels(vectors, section.clusters, section.seed)
     pool = make_pool(arrangement.granularity, labels, clusters, vectors, queries)
 
-    def space(farthest: bool) -> Space:
-        assert pool.vectors is not None
-        found = search_left(queries, pool.vectors, settings.depth, farthest=farthest)
-        return PoolSpace(queries, pool.vectors, found, farthest=farthest)
-
-    return make_plan(arrangement, settings.seed, pool, space)
+    assert pool.vectors is not None, "the vectors are given"
+    neighbours = {
+        end: search(queries, pool.vectors, settings.depth, end=end)
+        for end in needs_of(arrangement, settings.seed).ends
+    }
+    return make_plan(arrangement, settings.seed, pool, neighbours)
 
 
 def _needs_tasks(arrangement: Arrangement) -> bool:

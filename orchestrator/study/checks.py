@@ -1,37 +1,150 @@
-"""What can be known to be wrong before a study trains, told before anything slow starts."""
+"""Every refusal of a study before it trains, in the order in which they are asked.
+
+1. The study file and its trials, while they are read (`config.load`, `trials.expand`).
+2. `check_here`: what this machine alone can tell in seconds; no network, no engine, nothing
+   written. `estimate`, `show` and `arrange` ask it, too.
+3. `check_before_ray`: that, and what only a run needs: the hub, the remote store, packages, GPUs.
+4. The data, while it is read (`Pipeline.read_data`).
+5. `check_with_ray`: the machines of the cluster, and the folders that they see.
+6. `check_fetched`: models that had to be fetched, their memory and their templates.
+7. Rows that cannot be fed as they are, while they are tokenized (`training.proof`).
+
+Engines are imported where they are asked: what needs none answers in a second.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from orchestrator import models
-from orchestrator.config import TrialConfig
+from orchestrator.config import Study, TrialConfig
+from orchestrator.config.layout import Layout
 from orchestrator.errors import ConfigError, ModelError, ResourceError
-from orchestrator.estimate.available import check_available
-from orchestrator.estimate.rank import check_partition, memory_plan
-from orchestrator.estimate.room import check_memory, find_room
-from orchestrator.estimate.shapes import ModelSizes, model_sizes
+from orchestrator.host.folders import ray_faults, written_faults
 from orchestrator.screen import Screen
 from orchestrator.storage.remote import check_remote_store
-from orchestrator.study.local import check_all_fetched, model_faults, named_models
-from orchestrator.training.device import precision_here
-from orchestrator.training.evaluation.reward import parameter_count
-from orchestrator.training.templates import check_template, load_tokenizer
+from orchestrator.study.model_checks import (
+    check_models_here,
+    check_templates,
+    check_trainable,
+    model_faults,
+    model_folders,
+    named_models,
+)
 from orchestrator.trials import Trial
 
 
-def check_settings(trials: list[Trial], store: Path, remote_store: str | None) -> None:
-    """What cannot be fetched from elsewhere, and packages or GPUs that are missing, all at once.
+def check_here(
+    layout: Layout, trials: list[Trial], *, starts_ray: bool, training: bool = True
+) -> None:
+    """Refuse what this machine alone can tell.
+
+    Args:
+        layout: of the study.
+        starts_ray: Ray is started here, and no cluster is joined.
+        training: whether models are trained, and not only asked for vectors.
+
+    Raises:
+        ResourceError: folders that cannot be written.
+        ConfigError: models that are named wrongly, or that are here and cannot do what they are
+            for.
+    """
+    check_folders(layout, starts_ray=starts_ray)
+    check_models_here(trials, training=training)
+
+
+def check_before_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
+    """Refuse what a run can know to be wrong before it starts anything.
+
+    Raises:
+        ConfigError: a search without its library; every model name that is wrong or that must not
+            be read, and a remote store that cannot be listed.
+        ResourceError: results where they would be lost, folders that cannot be written, and every
+            setting that this machine cannot run.
+    """
+    from orchestrator.study.cluster import check_kept, joins
+    from orchestrator.tune.optuna import check_search
+
+    check_search(study)
+    check_kept(layout.output, "--output /shared/outputs")
+    check_kept(layout.store, "--set store=/shared/store")
+    check_folders(layout, starts_ray=not joins())
+    check_names(trials, layout.store, study.remote_store)
+    check_settings(trials)
+
+
+def check_with_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
+    """Refuse what the machines of the cluster do not have, or do not see.
+
+    Raises:
+        ResourceError: naming what no machine has, or the folder that one of them does not see.
+    """
+    from orchestrator.study.cluster import check_storage
+    from orchestrator.study.machines import check_resources, fleet
+
+    if machines := fleet():
+        check_resources(study, trials, machines)
+    check_storage([layout.output, layout.store], model_folders(trials))
+
+
+def check_fetched(
+    configs: list[TrialConfig], folder_of: Callable[[str], Path], screen: Screen, concurrent: int
+) -> None:
+    """Refuse models that cannot do what they are for or do not fit, now that they are here.
+
+    Args:
+        configs: of all trials.
+        folder_of: model name -> its folder in the store.
+        screen: where their memory, and what is odd about a template, is told.
+        concurrent: trials that run at once, and share the memory of a host.
+
+    Raises:
+        ModelError: a model, or a template under which no answer could be learned.
+        ResourceError: every model whose weights do not fit, or are more than its optimizer counts.
+    """
+    check_trainable(configs, folder_of, screen, concurrent)
+    check_templates(configs, folder_of, screen)
+
+
+def check_folders(layout: Layout, *, starts_ray: bool) -> None:
+    """Refuse folders of results and of temporary files that cannot be written.
+
+    Args:
+        layout: of the study.
+        starts_ray: Ray is started here, and no cluster is joined.
+
+    Raises:
+        ResourceError: all of them, each with what to type.
+    """
+    folders = {
+        layout.output: "give another with --output DIR, or --set output=DIR",
+        layout.folder: "give another with --output DIR, or --set output=DIR",
+        layout.store: "give another with --set store=DIR",
+    }
+    faults = written_faults(folders)
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        faults.append(
+            "there is no folder for temporary files that can be written: set TMPDIR to one"
+        )
+    else:
+        faults += ray_faults() if starts_ray else []
+    if faults:
+        raise ResourceError("\n".join(faults))
+
+
+def check_names(trials: list[Trial], store: Path, remote_store: str | None) -> None:
+    """Refuse models and a remote store that cannot be had, all of them at once.
 
     Raises:
         ConfigError: every model name that is wrong or that must not be read, and a remote store
             that cannot be listed.
-        ResourceError: every setting that this machine cannot run.
     """
     names = {pair for trial in trials for pair in named_models(trial.config).items()}
-    faults, missing = model_faults(trials), []
+    faults = model_faults(trials)
     for key, name in sorted(names):
         try:
             models.check_access(name, store)
@@ -45,6 +158,17 @@ def check_settings(trials: list[Trial], store: Path, remote_store: str | None) -
             faults += error.faults
     if faults:
         raise ConfigError(faults)
+
+
+def check_settings(trials: list[Trial]) -> None:
+    """Refuse settings that need a GPU or a package which this machine lacks.
+
+    Raises:
+        ResourceError: all of them.
+    """
+    from orchestrator.estimate.available import check_available
+
+    missing = []
     for trial in trials:
         try:
             check_available(trial.config.model, trial.config.training)
@@ -52,81 +176,3 @@ def check_settings(trials: list[Trial], store: Path, remote_store: str | None) -
             missing.append(str(error))
     if missing:
         raise ResourceError("\n".join(dict.fromkeys(missing)))
-
-
-def model_folders(trials: list[Trial]) -> set[Path]:
-    """Folders of the models that trials name by their path."""
-    names = {name for trial in trials for name in named_models(trial.config).values()}
-    return {Path(name).expanduser().resolve() for name in names if models.is_path(name)}
-
-
-def check_models(
-    configs: list[TrialConfig],
-    folder_of: Callable[[str], Path],
-    screen: Screen,
-    max_concurrent: int = 1,
-) -> None:
-    """Tell what memory the trials need, each distinct answer once; refuse what cannot fit.
-
-    Args:
-        configs: of all trials.
-        folder_of: model name -> its folder in the store.
-        screen: where it is told.
-        max_concurrent: trials that run at once, and share the memory of a host.
-
-    Raises:
-        ModelError: a model that cannot do what it is for.
-        ResourceError: every model whose weights do not fit, or are more than its optimizer counts.
-    """
-    scorers = {config.evaluation.generate.reward_model for config in configs} - {None}
-    folders = {name: folder_of(name) for name in scorers if name}
-    check_all_fetched(configs, folder_of)
-    scored = {name: parameter_count(folder) for name, folder in folders.items()}
-    trained = dict.fromkeys(config.model.name for config in configs)
-    sizes = {name: model_sizes(folder_of(name)) for name in trained}
-    told, faults = set(), []
-    for config in configs:
-        name, scorer = config.model.name, config.evaluation.generate.reward_model
-        reward = scored[scorer] if scorer else 0
-        try:
-            needed = _memory(config, sizes[name], reward, min(max_concurrent, len(configs)))
-        except ResourceError as error:
-            faults.append(str(error))
-            continue
-        if (name, needed) not in told:
-            told.add((name, needed))
-            screen.line(f"memory {name}").done(needed)
-    if faults:
-        raise ResourceError("\n".join(dict.fromkeys(faults)))
-
-
-def check_templates(
-    configs: list[TrialConfig], folder_of: Callable[[str], Path], screen: Screen
-) -> None:
-    """Refuse templates under which no answer could be learned; tell what is odd about others.
-
-    Args:
-        configs: of all trials.
-        folder_of: model name -> its folder in the store.
-        screen: where it is told.
-
-    Raises:
-        ModelError: as `check_template`.
-    """
-    for name, template in dict.fromkeys((c.model.name, c.model.template) for c in configs):
-        if told := check_template(template, load_tokenizer(folder_of(name))):
-            screen.tell(f"model {name}: {told}", "note")
-
-
-def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: int) -> str:
-    if sizes is None:
-        return "unknown: the model has no attention heads to reckon with"
-    precision = precision_here(config.model, config.training)
-    check_partition(config, sizes, precision)
-    planned = partial(
-        memory_plan,
-        sizes=sizes,
-        precision=precision,
-        reward_parameters=reward,
-    )
-    return check_memory(config, planned, find_room(config.training, trials))

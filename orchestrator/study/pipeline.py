@@ -1,4 +1,9 @@
-"""From a configuration to its plan and to what trains it: all before the first training step."""
+"""From a configuration to its plan and to what trains it: all before the first training step.
+
+Stage after stage, as `Pipeline` reads from top to bottom: dataset, models, tokens, embeddings, near
+duplicates, groups, neighbours, plan, trial. Each asks for what the ones before it made; nothing
+is made twice in a run, and nothing that the store holds is made again.
+"""
 
 from __future__ import annotations
 
@@ -15,41 +20,37 @@ from orchestrator.config.arrangement import Clusters
 from orchestrator.config.layout import Layout
 from orchestrator.core.arrangements import method_version
 from orchestrator.core.plan import Plan
+from orchestrator.core.ranking import Candidates, End
 from orchestrator.screen import Screen
 from orchestrator.stages.arrange import (
     ARRANGE_VERSION,
-    PLAN_FILE,
     arranges_vectors,
     looks_at_vectors,
     make_plan,
+    needs_of,
     write_plan,
 )
-from orchestrator.stages.dataset import (
-    build_dataset,
-    build_tokens,
-    check_sizes,
-    describe_dataset,
-    describe_tokens,
-    tell_changed,
-    tell_unread,
-)
-from orchestrator.stages.embed import (
-    build_embeddings,
-    describe_embeddings,
-    embedded_rows,
-    tell_resolution,
-)
-from orchestrator.stages.measures import MEASURES_FILE, load_bigrams, write_measures
-from orchestrator.stages.near_duplicates import build_near_duplicates
-from orchestrator.stages.neighbours import End, build_neighbours, load_space
-from orchestrator.stages.pool import Pool, build_clusters, load_pool
-from orchestrator.stages.search import PoolSpace
+from orchestrator.stages.dataset import check_sizes, dataset_spec, tokens_spec
+from orchestrator.stages.embed import embeddings_spec
+from orchestrator.stages.measures import load_bigrams, write_measures
+from orchestrator.stages.near_duplicates import near_duplicates_spec
+from orchestrator.stages.neighbours import load_neighbours, neighbours_spec
+from orchestrator.stages.pool import Pool, groups_spec, load_pool
+from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact, key_digest
+from orchestrator.storage.files import (
+    ERROR_FILE,
+    JOURNAL_FILE,
+    MEASURES_FILE,
+    PLAN_FILE,
+    RESULT_FILE,
+    STOPPED_FILE,
+)
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
 from orchestrator.study.shared import Shared
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
-from orchestrator.training.record import ERROR, JOURNAL, RESULT, STOPPED, TRAIN_VERSION, ended
-from orchestrator.training.spec import TrialSpec
+from orchestrator.training.outcome import ended
+from orchestrator.training.spec import TRAIN_VERSION, TrialSpec
 from orchestrator.trials import Trial
 
 
@@ -58,17 +59,16 @@ class Pipeline:
 
     Attributes:
         shared: what the trials share; tells what was made, reused and fetched.
-        datasets: the distinct datasets (one, unless data is swept).
         notes: what the methods had to say of the plans that were written.
     """
 
     def __init__(self, layout: Layout, screen: Screen) -> None:
         remote = RemoteStore(layout.remote_store, screen) if layout.remote_store else None
         self.shared = Shared(ArtifactStore(layout.store, remote), screen)
-        self.datasets: dict[str, Artifact] = {}
         self.notes: list[str] = []
         self._layout = layout
         self._screen = screen
+        self._dataset_specs: dict[str, Spec] = {}  # files of gigabytes are hashed once
         self._pools: dict[str, Pool] = {}
 
     def read_data(self, trials: list[Trial]) -> None:
@@ -95,44 +95,83 @@ class Pipeline:
         return self.shared.fetching([*embedders, *trained, *filter(None, scoring)])
 
     def prepare(self, trials: list[Trial]) -> list[TrialSpec]:
-        """Shared artifacts and one spec a trial."""
-        specs = [self._spec(trial) for trial in trials]
+        """The shared artifacts and the plans of all trials, and what trains each."""
+        specs = [self._trial_spec(trial) for trial in trials]
         line = self._screen.line("plans", len(specs))
-        for done, (trial, spec) in enumerate(zip(trials, specs, strict=True)):
-            self._plan(trial, spec)
-            line.update(done + 1, trial.name)
+        for done, spec in enumerate(specs, start=1):
+            self._lay_out(spec)
+            line.update(done, spec.trial)
         line.done("; ".join([f"{len(specs)} plans", *self.notes]))
         return specs
 
     def ready(self, trial: Trial) -> TrialSpec:
-        """The spec of a trial whose folder holds its plan; one that ended is left as it is."""
-        spec = self._spec(trial)
-        self._plan(trial, spec)
+        """As `prepare`, of one trial; one that ended is left as it is."""
+        spec = self._trial_spec(trial)
+        self._lay_out(spec)
         return spec
 
-    def _plan(self, trial: Trial, spec: TrialSpec) -> None:
-        if ended(spec.folder, spec.key):
-            remove_checkpoints(spec.folder)  # what a kill at its very end left
-            self._add_measures(trial.config, spec.folder)
-            return
-        # What an earlier attempt or another configuration left, unless it continues.
-        continues = keep_checkpoints_of(spec.folder, spec.key)
-        stale_files = (RESULT, ERROR, STOPPED, *(() if continues else (JOURNAL,)))
-        for stale in stale_files:
-            (spec.folder / stale).unlink(missing_ok=True)
-        plan = self.write_plan(trial.config, spec.folder)
-        if plan.note:
-            self.notes.append(f"{trial.name}: {plan.note}")
+    def dataset(self, config: TrialConfig) -> Artifact:
+        """The instances of all splits."""
+        sources = config.data.model_dump_json()
+        if sources not in self._dataset_specs:
+            self._dataset_specs[sources] = dataset_spec(config.data)
+        return self.shared.get(self._dataset_specs[sources])
+
+    def tokens(self, config: TrialConfig) -> Artifact:
+        """What the model that is trained is fed, row by row."""
+        model, digest = self.shared.model(config.model.name)
+        return self.shared.get(tokens_spec(self.dataset(config), config.model, model, digest))
+
+    def embeddings(self, config: TrialConfig) -> Artifact | None:
+        """Vectors of pool and test items; None where nothing of the trial looks at them."""
+        if not looks_at_vectors(config):
+            return None
+        dataset, store = self.dataset(config), self.shared.store.path
+        model, digest = self.shared.model(config.embedding.model)
+        return self.shared.get(embeddings_spec(dataset, config.embedding, model, digest, store))
+
+    def near_duplicates(self, config: TrialConfig) -> Artifact | None:
+        """Pairs of pool and test items that nearly equal; None where nothing is embedded."""
+        dataset, embeddings = self.dataset(config), self.embeddings(config)
+        if embeddings is None:
+            return None
+        threshold, neighbours = config.data.near_duplicate, config.neighbours
+        return self.shared.get(near_duplicates_spec(dataset, embeddings, threshold, neighbours))
+
+    def _pool(self, config: TrialConfig) -> Pool:
+        """The pool at the trial's granularity; its k-means groups are made where it has some."""
+        dataset, embeddings = self.dataset(config), self.embeddings(config)
+        granularity, groups = config.arrangement.granularity, None
+        if isinstance(granularity, Clusters):
+            assert embeddings is not None, "clusters are made of vectors"
+            groups = self.shared.get(groups_spec(dataset, embeddings, granularity))
+        key = f"{dataset.digest} {embeddings and embeddings.digest} {granularity}"
+        if key not in self._pools:
+            self._pools[key] = load_pool(granularity, dataset, embeddings, groups)
+        return self._pools[key]
+
+    def _neighbours(
+        self, config: TrialConfig, pool: Pool, ends: Iterable[End]
+    ) -> dict[End, Candidates]:
+        """Ranked lists from each end of the pool that the method needs."""
+        embeddings, granularity = self.embeddings(config), config.arrangement.granularity
+        lists: dict[End, Candidates] = {}
+        for end in ends:
+            assert embeddings is not None, "a method that does not embed needs ranked lists"
+            spec = neighbours_spec(pool, embeddings, granularity, end, config.neighbours)
+            lists[end] = load_neighbours(self.shared.get(spec))
+        return lists
 
     def write_plan(self, config: TrialConfig, folder: Path) -> Plan:
         """The configuration, the plan and its measures, as files of a trial's folder."""
         dataset, pool = self.dataset(config), self._pool(config)
+        needs = needs_of(config.arrangement, config.seed)
         plan = make_plan(
             config.arrangement,
             config.seed,
             pool,
-            lambda farthest: self._space(config, pool, "far" if farthest else "near"),
-            lambda: load_bigrams(dataset),
+            self._neighbours(config, pool, needs.ends),
+            load_bigrams(dataset) if needs.bigrams else None,
         )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(dump_yaml(config), encoding="utf-8")
@@ -140,33 +179,16 @@ class Pipeline:
         self._write_measures(plan.rows, config, folder)
         return plan
 
-    def dataset(self, config: TrialConfig) -> Artifact:
-        """The instances of all splits."""
-        dataset = self.shared.artifact(
-            "dataset",
-            config.data.model_dump(mode="json"),
-            lambda _: build_dataset(config.data, self.shared.store),
-            describe_dataset,
-            tell=lambda info: tell_unread(info, config.data),
-        )
-        return self.datasets.setdefault(dataset.digest, dataset)
-
-    def _add_measures(self, config: TrialConfig, folder: Path) -> None:
-        """The measures of a trial that ended before they were asked for."""
-        if config.evaluation.measures and not (folder / MEASURES_FILE).is_file():
-            rows = pq.read_table(folder / PLAN_FILE, columns=["row"])["row"].to_numpy()
-            self._write_measures(rows, config, folder)
-
     def _write_measures(self, rows: NDArray[np.int64], config: TrialConfig, folder: Path) -> None:
         (folder / MEASURES_FILE).unlink(missing_ok=True)
         embeddings = self.embeddings(config)
         if embeddings is not None and config.evaluation.measures:
             write_measures(rows, config, self.dataset(config), embeddings, folder / MEASURES_FILE)
 
-    def _spec(self, trial: Trial) -> TrialSpec:
+    def _trial_spec(self, trial: Trial) -> TrialSpec:
+        """What trains a trial, its shared artifacts made."""
         config = trial.config
-        dataset = self.dataset(config)
-        path, digest = self.shared.model(config.model.name)
+        model, model_digest = self.shared.model(config.model.name)
         scoring = config.evaluation.generate.reward_model
         reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
         tokens = self.tokens(config)
@@ -187,9 +209,9 @@ class Pipeline:
                 ]
             ),
             config=config,
-            model=path,
-            model_digest=digest,
-            dataset=dataset.path,
+            model=model,
+            model_digest=model_digest,
+            dataset=self.dataset(config).path,
             tokens=tokens.path,
             tokens_digest=tokens.digest,
             folder=self._layout.trial(trial.name),
@@ -197,78 +219,20 @@ class Pipeline:
             reward_model=reward_model,
         )
 
-    def tokens(self, config: TrialConfig) -> Artifact:
-        """What the model that is trained is fed, row by row."""
-        dataset, model = self.dataset(config), config.model
-        path, digest = self.shared.model(model.name)
-        return self.shared.artifact(
-            "tokens",
-            [dataset.digest, digest, model.template, model.max_length],
-            lambda _: build_tokens(dataset, model, path, digest, self.shared.store),
-            describe_tokens,
-            tell=tell_changed,
-        )
-
-    def embeddings(self, config: TrialConfig) -> Artifact | None:
-        """Vectors of pool and test items; None where nothing of the trial looks at them."""
-        if not looks_at_vectors(config):
-            return None
-        dataset, store = self.dataset(config), self.shared.store
-        path, digest = self.shared.model(config.embedding.model)
-        return self.shared.artifact(
-            "embeddings",
-            [dataset.digest, config.embedding.model_dump(mode="json")],
-            lambda line: build_embeddings(dataset, config.embedding, path, digest, store, line),
-            describe_embeddings,
-            total=sum(embedded_rows(dataset).values()),
-            tell=lambda info: tell_resolution(info, config.embedding),
-        )
-
-    def near_duplicates(self, config: TrialConfig) -> Artifact | None:
-        """What was found between pool and test sets; None where nothing is embedded."""
-        dataset, embeddings = self.dataset(config), self.embeddings(config)
-        if embeddings is None:
-            return None
-        store, threshold = self.shared.store, config.data.near_duplicate
-        return self.shared.artifact(
-            "near duplicates",
-            [embeddings.digest, threshold],
-            lambda line: build_near_duplicates(
-                dataset, embeddings, threshold, config.neighbours, store, line
-            ),
-            lambda info: f"{sum(info['counts'].values()):,} pool rows",
-        )
-
-    def _pool(self, config: TrialConfig) -> Pool:
-        dataset, embeddings = self.dataset(config), self.embeddings(config)
-        granularity, clusters = config.arrangement.granularity, None
-        key = f"{dataset.digest} {embeddings and embeddings.digest} {granularity}"
-        if key in self._pools:
-            return self._pools[key]
-        if isinstance(granularity, Clusters):
-            assert embeddings is not None, "clusters are made of vectors"
-            clusters = self.shared.artifact(
-                _named(granularity),
-                [embeddings.digest, granularity.model_dump()],
-                lambda _: build_clusters(dataset, embeddings, granularity, self.shared.store),
-                lambda info: f"{info['clusters']:,} with rows",
-            )
-        return self._pools.setdefault(key, load_pool(granularity, dataset, embeddings, clusters))
-
-    def _space(self, config: TrialConfig, pool: Pool, end: End) -> PoolSpace:
-        embeddings, granularity = self.embeddings(config), config.arrangement.granularity
-        assert embeddings is not None, "a method that does not embed asked for distances"
-        lists = self.shared.artifact(
-            f"{end} neighbours by {_named(granularity)}",
-            [embeddings.digest, config.neighbours.depth, str(granularity), end],
-            lambda line: build_neighbours(
-                pool, embeddings, granularity, end,
-                neighbours=config.neighbours, store=self.shared.store, line=line,
-            ),
-            lambda info: f"{info['queries']:,} queries, {info['units']:,} units",
-        )  # fmt: skip
-        return load_space(pool, lists, end)
-
-
-def _named(granularity: str | Clusters) -> str:
-    return granularity if isinstance(granularity, str) else f"{granularity.clusters} clusters"
+    def _lay_out(self, spec: TrialSpec) -> None:
+        """The trial's folder with its plan; of one that ended nothing changes."""
+        if ended(spec.folder, spec.key):
+            remove_checkpoints(spec.folder)  # what a kill at its very end left
+            # Measures that were not asked for when it ended.
+            if spec.config.evaluation.measures and not (spec.folder / MEASURES_FILE).is_file():
+                rows = pq.read_table(spec.folder / PLAN_FILE, columns=["row"])["row"].to_numpy()
+                self._write_measures(rows, spec.config, spec.folder)
+            return
+        # What an earlier attempt or another configuration left, unless it continues.
+        continues = keep_checkpoints_of(spec.folder, spec.key)
+        ends = (RESULT_FILE, ERROR_FILE, STOPPED_FILE)
+        for stale in (*ends, *(() if continues else (JOURNAL_FILE,))):
+            (spec.folder / stale).unlink(missing_ok=True)
+        plan = self.write_plan(spec.config, spec.folder)
+        if plan.note:
+            self.notes.append(f"{spec.trial}: {plan.note}")

@@ -17,9 +17,7 @@ from rich.markup import escape
 from orchestrator import provenance
 from orchestrator.config import Study, TrialConfig, dump_yaml
 from orchestrator.config.layout import Layout
-from orchestrator.host.folders import check_place
 from orchestrator.report.build import build_report
-from orchestrator.report.read import FINISHED, STOPPED
 from orchestrator.report.summary import (
     screen_table,
     stopped_metrics,
@@ -27,46 +25,42 @@ from orchestrator.report.summary import (
     write_summary,
 )
 from orchestrator.screen import Screen, quiet_streams
-from orchestrator.stages.arrange import PLAN_FILE
-from orchestrator.stages.measures import MEASURES_FILE
 from orchestrator.storage.artifacts import Artifact, write_json, write_text
-from orchestrator.storage.lock import locked
-from orchestrator.study.checks import check_models, check_settings, check_templates, model_folders
-from orchestrator.study.cluster import (
-    check_kept,
-    check_storage,
-    cluster,
-    describe_cluster,
-    joins,
-    threads,
+from orchestrator.storage.files import (
+    CONFIG_FILE,
+    ERROR_FILE,
+    MEASURES_FILE,
+    PLAN_FILE,
+    REPORT_FOLDER,
+    RUN_FILE,
+    STUDY_FILE,
+    SUMMARY_FILE,
+    TRIALS_FOLDER,
 )
-from orchestrator.study.machines import check_resources, fleet
+from orchestrator.storage.lock import locked
+from orchestrator.study.checks import check_before_ray, check_fetched, check_with_ray
+from orchestrator.study.cluster import cluster, describe_cluster, joins, threads
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.tracking import (
+    Backlog,
     Record,
     SystemSampler,
     Tracker,
-    Unsent,
     certificate,
     describe,
     finished,
     flat_params,
 )
-from orchestrator.training.record import (
-    ERROR,
-    forget_stops,
-    precision_of,
-    read_result,
-    stopped_after,
-)
+from orchestrator.training.journal import precision_of
+from orchestrator.training.outcome import FAILED, forget_stops, read_outcome
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Expansion, Trial, expansion
-from orchestrator.tune.optuna import Suggestions, check_search
-from orchestrator.tune.run import INTERRUPTED, AllAtOnce, run_trials
+from orchestrator.tune.optuna import Suggestions
+from orchestrator.tune.run import INTERRUPTED, KnownTrials, run_trials
 
 # Of a trial, for MLflow, beside its tables.
-TRIAL_FILES = ["config.yaml", PLAN_FILE, MEASURES_FILE, ERROR]
-STUDY_FILES = ["summary.csv", "study.yaml", "run.json", "report"]
+TRIAL_FILES = [CONFIG_FILE, PLAN_FILE, MEASURES_FILE, ERROR_FILE]
+STUDY_FILES = [SUMMARY_FILE, STUDY_FILE, RUN_FILE, REPORT_FOLDER]
 
 
 def run_study(study: Study) -> bool:
@@ -80,12 +74,8 @@ def run_study(study: Study) -> bool:
             process works in the study's folder.
     """
     expanded = expansion(study)
-    check_search(study)
     layout = Layout.of(study)
-    check_kept(layout.output, "--output /shared/outputs")
-    check_kept(layout.store, "--set store=/shared/store")
-    check_place(layout, starts_ray=not joins())
-    check_settings(expanded.trials, layout.store, study.remote_store)
+    check_before_ray(study, expanded.trials, layout)
     log = layout.folder / "logs" / "run.log"
     with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:
         run = Run(study, expanded, layout, screen)
@@ -119,24 +109,23 @@ class Run:
             pipeline.read_data(self.trials)  # what is wrong with it is told before Ray starts
         line = screen.line("ray")
         with cluster(threads(study, self.trials)):
-            if found := fleet():
-                check_resources(study, self.trials, found)
-            check_storage([layout.output, layout.store], model_folders(self.trials))
+            check_with_ray(study, self.trials, layout)
             line.done(describe_cluster())
             pipeline.read_data(self.trials)
-            write_text(layout.folder / "study.yaml", dump_yaml(study))
-            forget_stops(layout.folder / "trials", study.sweep.scheduler.model_dump())
+            write_text(layout.folder / STUDY_FILE, dump_yaml(study))
+            forget_stops(layout.folder / TRIALS_FOLDER, study.sweep.scheduler.model_dump())
             configs = [trial.config for trial in self.trials]
             with pipeline.fetching_models(configs, training=True):
                 concurrent = study.sweep.max_concurrent
-                check_models(configs, pipeline.shared.model_folder, screen, concurrent)
-                check_templates(configs, pipeline.shared.model_folder, screen)
+                check_fetched(configs, pipeline.shared.model_folder, screen, concurrent)
                 if study.sweep.search:
                     self.trials = []  # they were examples: the search chooses its own
                 specs = pipeline.prepare(self.trials) if self.trials else []
             tracker = Tracker(self._record(specs), layout.folder, screen)
             try:
-                trials = self._search(pipeline, tracker) if study.sweep.search else AllAtOnce(specs)
+                trials = (
+                    self._search(pipeline, tracker) if study.sweep.search else KnownTrials(specs)
+                )
                 with self._sampling():
                     self.errors = run_trials(study, trials, screen, layout.folder / "ray")
                 self._finish(pipeline, trials.specs, tracker)
@@ -176,8 +165,8 @@ class Run:
         line = self.screen.line("report")
         folder = self.layout.folder
         rows = [self._row(t, j) for t, j in zip(self.trials, specs, strict=True)]
-        write_summary(folder / "summary.csv", rows, self.swept)
-        write_json(folder / "run.json", self._facts(pipeline, rows))
+        write_summary(folder / SUMMARY_FILE, rows, self.swept)
+        write_json(folder / RUN_FILE, self._facts(pipeline, rows))
         report = build_report(folder)
         line.done(_shown(report))
         endings = {
@@ -191,7 +180,7 @@ class Run:
         line.done(_shown(tracker.address), mark="later" if unsent else "done")
         self._print_end(rows, report, unsent)
 
-    def _print_end(self, rows: list[dict[str, Any]], report: Path, unsent: Unsent | None) -> None:
+    def _print_end(self, rows: list[dict[str, Any]], report: Path, unsent: Backlog | None) -> None:
         """The table, what failed, and where to look next."""
         self.screen.print()
         self.screen.print(screen_table(rows))
@@ -212,14 +201,16 @@ class Run:
     def _row(self, trial: Trial, spec: TrialSpec) -> dict[str, Any]:
         flat = flat_params(trial.config.model_dump(mode="json"))
         swept = {key: trial.settings.get(key, flat.get(key, "")) for key in self.swept}
-        row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": "failed", **swept}
+        outcome = read_outcome(spec.folder, spec.key)
+        status = outcome.status if outcome.ended else FAILED  # also one that was interrupted
+        row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": status, **swept}
         row["precision"] = precision_of(spec.folder) or ""
-        if (step := stopped_after(spec.folder, spec.key)) is not None:
-            row |= {"status": STOPPED, "steps": step, **stopped_metrics(spec.folder, step)}
-        result = read_result(spec.folder, spec.key)
-        if result is not None:
+        if outcome.last_step is not None:
+            row |= {"steps": outcome.last_step}
+            row |= stopped_metrics(spec.folder, outcome.last_step)
+        if outcome.result:
             kept = ("steps", "set_sha256", "order_sha256", "seconds", "tokens_per_second")
-            row |= {"status": FINISHED, **{name: result[name] for name in kept}}
+            row |= {name: outcome.result[name] for name in kept}
             row |= trial_metrics(spec.folder)
         return row
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -13,8 +13,9 @@ from typing import Any
 
 from orchestrator import models
 from orchestrator.errors import ModelError
-from orchestrator.screen import Line, Screen
-from orchestrator.storage.artifacts import Artifact, key_digest
+from orchestrator.screen import Screen
+from orchestrator.stages.spec import Spec
+from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.remote import ArtifactStore
 
 
@@ -32,7 +33,7 @@ class Shared:
         self.models: dict[str, str] = {}
         self.stages: list[dict[str, Any]] = []
         self._screen = screen
-        self._built: dict[str, Artifact] = {}
+        self._artifacts: dict[tuple[str, str], Artifact] = {}  # by kind and digest
         self._resolved: dict[str, tuple[Path, str]] = {}
         self._fetching: dict[str, Future[tuple[Path, str]]] = {}
 
@@ -89,38 +90,21 @@ class Shared:
         """Folder of a model that is being fetched."""
         return self.model(name)[0]
 
-    def artifact(
-        self,
-        name: str,
-        key: Any,
-        make: Callable[[Line], Artifact],
-        describe: Callable[[Mapping[str, Any]], str],
-        total: int | None = None,
-        tell: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = lambda info: (),
-    ) -> Artifact:
-        """An artifact, with its line on the screen, unless this run has it already.
-
-        Args:
-            name: on the screen.
-            key: what tells it apart from others of that name.
-            make: builds it, and moves the line meanwhile.
-            describe: what it remembers, in a few words.
-            total: steps of the line.
-            tell: what it remembers and the user has to know: marks and sentences, as `Screen.tell`
-                has them.
-        """
-        digest = key_digest([name, key])
-        if digest not in self._built:
-            line = self._screen.line(name, total)
+    def get(self, spec: Spec) -> Artifact:
+        """The artifact of a spec, with its line on the screen, unless this run has it already."""
+        identity = (spec.kind, spec.digest)
+        if identity not in self._artifacts:
+            line = self._screen.line(spec.name, spec.total)
             started = time.monotonic()
-            artifact = make(line)
+            artifact = self.store.build(spec.kind, spec.key, lambda folder: spec.make(folder, line))
             seconds = time.monotonic() - started
-            self.stages.append({"name": name, "seconds": seconds, "reused": artifact.reused})
-            line.done(describe(artifact.info), mark="reused" if artifact.reused else "done")
-            for mark, sentence in tell(artifact.info):
+            stage = {"name": spec.name, "seconds": seconds, "reused": artifact.reused}
+            self.stages.append(stage)
+            line.done(spec.describe(artifact.info), mark="reused" if artifact.reused else "done")
+            for mark, sentence in spec.remarks(artifact.info):
                 self._screen.tell(sentence, mark)
-            self._built[digest] = artifact
-        return self._built[digest]
+            self._artifacts[identity] = artifact
+        return self._artifacts[identity]
 
 
 def _resolve(name: str, store: Path) -> tuple[Path, str]:

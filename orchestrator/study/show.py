@@ -15,11 +15,11 @@ from orchestrator import models
 from orchestrator.config import Study, TrialConfig
 from orchestrator.config.layout import Layout
 from orchestrator.data.dataset import SPLITS, load_messages_of, load_unlearned_of, name_of
-from orchestrator.host.folders import check_place
 from orchestrator.screen import Screen, quiet_streams
-from orchestrator.stages.dataset import build_dataset, tell_unread
+from orchestrator.stages.dataset import dataset_spec
 from orchestrator.storage.remote import ArtifactStore, check_remote_store
-from orchestrator.study.local import check_models_here
+from orchestrator.study.checks import check_here
+from orchestrator.study.shared import Shared
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
 from orchestrator.training.templates import check_template, load_tokenizer, make_template
@@ -43,8 +43,7 @@ def show_rows(study: Study, rows: int) -> bool:
             or a place that cannot be written.
     """
     layout, trials = Layout.of(study), expand(study)
-    check_place(layout, starts_ray=False)
-    check_models_here(trials)
+    check_here(layout, trials, starts_ray=False)
     if study.remote_store:
         check_remote_store(study.remote_store)
     configs = {
@@ -57,20 +56,19 @@ def show_rows(study: Study, rows: int) -> bool:
         quiet_streams(Path(scratch) / "log") as console,
         Screen(console) as screen,
     ):
+        shared = Shared(ArtifactStore(layout.store, None), screen)
         for config in configs.values():
-            sound &= _show(config, ArtifactStore(layout.store, None), rows, screen)
+            sound &= _show(config, shared, rows, screen)
     return sound
 
 
-def _show(config: TrialConfig, store: ArtifactStore, rows: int, screen: Screen) -> bool:
+def _show(config: TrialConfig, shared: Shared, rows: int, screen: Screen) -> bool:
     """The rows of one data set under one model."""
-    instances = build_dataset(config.data, store)
+    instances = shared.get(dataset_spec(config.data))
     model = config.model
-    tokenizer = load_tokenizer(models.resolve(model.name, store.path))
-    odd = check_template(model.template, tokenizer)
-    told = [*tell_unread(instances.info, config.data), *([("note", odd)] if odd else [])]
-    for mark, sentence in told:
-        screen.tell(sentence, mark)
+    tokenizer = load_tokenizer(models.resolve(model.name, shared.store.path))
+    if odd := check_template(model.template, tokenizer):
+        screen.tell(odd, "note")
     screen.print(
         Text(f"model {model.name}, template {model.template!r}: {OPEN}what carries loss{CLOSE}")
     )

@@ -7,9 +7,9 @@ MLflow holds a copy of what the study's folder holds: `record` says what the cop
 from orchestrator.tracking.parameters import flat_params
 from orchestrator.tracking.record import Record, certificate, describe, finished, read_record
 from orchestrator.tracking.system import SystemSampler
-from orchestrator.tracking.tracker import Tracker, Unsent, sync
+from orchestrator.tracking.tracker import Backlog, Tracker, sync
 
 __all__ = [
-    "Record", "SystemSampler", "Tracker", "Unsent", "certificate", "describe", "finished",
+    "Backlog", "Record", "SystemSampler", "Tracker", "certificate", "describe", "finished",
     "flat_params", "read_record", "sync",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from mlflow.entities import LifecycleStage
 from mlflow.tracking import MlflowClient
 
 from orchestrator.errors import UserError
+from orchestrator.storage.files import DATABASE_FILE
 from orchestrator.tracking.record import Record
 
 # Patience with a server belongs to the sender, which tries again; a request fails soon.
@@ -29,22 +30,23 @@ def connect(record: Record, study_folder: Path) -> tuple[MlflowClient, str]:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    database = study_folder.parent / DATABASE_FILE
     if record.uri is None:
-        _make_database(study_folder.parent / "mlflow.db")
-    client = MlflowClient(record.uri or sqlite_address(study_folder.parent / "mlflow.db"))
-    found = client.get_experiment_by_name(record.experiment)
-    if found is None:
+        _make_database(database)
+    client = MlflowClient(record.uri or sqlite_address(database))
+    experiment = client.get_experiment_by_name(record.experiment)
+    if experiment is None:
         beside = (study_folder.parent / "mlartifacts" / record.experiment).as_uri()
         # Without this tag the UI takes the experiment for one of prompts and traces.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         made = client.create_experiment(record.experiment, None if record.uri else beside, kind)
         return client, made
-    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
         raise UserError(
             f"experiment {record.experiment} is deleted there: restore it with `mlflow "
-            f"experiments restore -x {found.experiment_id}`, or set tracking.experiment"
+            f"experiments restore -x {experiment.experiment_id}`, or set tracking.experiment"
         )
-    return client, found.experiment_id
+    return client, experiment.experiment_id
 
 
 def _make_database(path: Path) -> None:

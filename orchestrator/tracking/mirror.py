@@ -20,16 +20,16 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from orchestrator.storage.artifacts import file_digest, key_digest
+from orchestrator.storage.files import LOSSES_FILE, MODEL_FOLDER, RESULT_FILE
 from orchestrator.tracking.experiment import connect
 from orchestrator.tracking.record import PARENT, SETTING, SUPERSEDED, Record, RunRecord
 from orchestrator.tracking.registry import register
-from orchestrator.tracking.state import State
+from orchestrator.tracking.state import SyncState
 from orchestrator.tracking.task_losses import draw_task_losses
-from orchestrator.training.record import MODEL, RESULT, JournalTail
+from orchestrator.training.journal import JournalTail
 
 STUDY_TAG = "orchestrator.study"  # id of the study's record
 RUN_TAG = "orchestrator.run"  # key of the run within it
-LOSSES = "losses.parquet"
 FILES_TAG = "orchestrator.files"  # digest of all files, set when the last one is there
 BATCH = 500  # metrics in one request; the server takes 1,000
 TEXTS = 100  # parameters, and tags, in one request: as many as it takes
@@ -40,7 +40,7 @@ class Mirror:
 
     def __init__(self, study_folder: Path) -> None:
         self._folder = study_folder
-        self._states: dict[str, State] = {}
+        self._states: dict[str, SyncState] = {}
         self._client: MlflowClient | None = None
         self._runs: dict[str, Run] = {}  # by key, also of trials that a search has yet to choose
         self._experiment = ""
@@ -75,7 +75,7 @@ class Mirror:
             for run in record.runs:
                 state = self._states.get(run.key)
                 if state is None:
-                    state = State(JournalTail(self._folder / run.folder))
+                    state = SyncState(JournalTail(self._folder / run.folder))
                     self._states[run.key] = state
                 if state.settled != run:
                     state.look(run, self._folder)
@@ -101,12 +101,12 @@ class Mirror:
         """The study's runs; of two that a lost answer made for one trial the first stays."""
         query = f"tags.`{STUDY_TAG}` = '{record.id}'"
         page = client.search_runs([self._experiment], query)
-        found: list[Run] = list(page)
+        runs: list[Run] = list(page)
         while page.token:
             page = client.search_runs([self._experiment], query, page_token=page.token)
-            found += page
+            runs += page
         self._runs = {}
-        for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
+        for run in sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id)):
             if self._runs.setdefault(run.data.tags[RUN_TAG], run) is not run:
                 client.delete_run(run.info.run_id)
 
@@ -142,7 +142,7 @@ class Mirror:
             client.log_inputs(state.run_id, [DatasetInput(entity, context)])
         state.opened = True
 
-    def _recall(self, client: MlflowClient, state: State, run: Run) -> None:
+    def _recall(self, client: MlflowClient, state: SyncState, run: Run) -> None:
         """Ask MLflow what it has of a run that an earlier attempt wrote."""
         # Status and end are sent last: where they are right, all points are there.
         there = set(state.pending)
@@ -169,7 +169,7 @@ class Mirror:
             client.set_tag(run.info.run_id, SUPERSEDED, "true")
             self._runs[key] = client.get_run(run.info.run_id)
 
-    def _send_points(self, client: MlflowClient, state: State) -> None:
+    def _send_points(self, client: MlflowClient, state: SyncState) -> None:
         while state.pending:
             batch = dict(itertools.islice(state.pending.items(), BATCH))
             client.log_batch(state.run_id, metrics=list(batch.values()))
@@ -177,13 +177,14 @@ class Mirror:
                 state.confirm(batch.keys())
 
     def _close(self, client: MlflowClient, record: Record, run: RunRecord) -> None:
-        """Files, results and status of a run that ended."""
+        """Send the files, results and status of a run that ended."""
         state, folder = self._states[run.key], self._folder / run.folder
         tags = _tags(run)
         if state.files:
             tags.append(RunTag(FILES_TAG, self._send_files(client, state)))
-        if record.register_model and (folder / MODEL).is_dir() and (folder / RESULT).is_file():
-            register(client, record.register_model, run, state.run_id, folder / MODEL)
+        model, finished = folder / MODEL_FOLDER, (folder / RESULT_FILE).is_file()
+        if record.register_model and model.is_dir() and finished:
+            register(client, record.register_model, run, state.run_id, model)
         # Step and time 0: the same value again is the same point.
         metrics = [Metric(key, value, 0, 0) for key, value in run.metrics.items()]
         client.log_batch(state.run_id, metrics=metrics)
@@ -193,14 +194,14 @@ class Mirror:
         client.set_terminated(state.run_id, state.ended, last)
         state.files, state.settled = {}, run
 
-    def _send_files(self, client: MlflowClient, state: State) -> str:
+    def _send_files(self, client: MlflowClient, state: SyncState) -> str:
         """Send a run's files unless MLflow has them; returns their digest."""
         digest = key_digest([[name, file_digest(path)] for name, path in state.files.items()])
         if state.run and state.run.data.tags.get(FILES_TAG) != digest:
             for name, path in state.files.items():
                 client.log_artifact(state.run_id, str(path), os.path.dirname(name) or None)
-            if LOSSES in state.files:
-                figure = draw_task_losses(pq.read_table(state.files[LOSSES]))
+            if LOSSES_FILE in state.files:
+                figure = draw_task_losses(pq.read_table(state.files[LOSSES_FILE]))
                 client.log_figure(state.run_id, figure, "task_losses.png")
         return digest
 

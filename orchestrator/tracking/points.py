@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
 from mlflow.entities import Metric
 
+from orchestrator.core.text_metrics import score_titles
 from orchestrator.data.dataset import TEST_SETS
-from orchestrator.training.record import SCORES
 
 SYSTEM = "system"  # event of the machine's own metrics; MLflow charts its keys apart
 STEP = {
@@ -28,10 +27,9 @@ STEP = {
     "fidelity_error": "fidelity_error",
     "changed_weights": "changed_weights",
 }
-SCORE_NAMES = [name for name, kind in SCORES if kind == pa.float64()]
 MEASURED = {
     "measure": {f"{name}_loss" for name in TEST_SETS},
-    "generate": {f"{name}_{score}" for name in TEST_SETS for score in SCORE_NAMES},
+    "generate": {f"{name}_{score}" for name in TEST_SETS for score in score_titles()},
 }
 
 

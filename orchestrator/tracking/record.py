@@ -20,12 +20,20 @@ from orchestrator.config import Study
 from orchestrator.core.plan import digests
 from orchestrator.errors import DataError
 from orchestrator.storage.artifacts import write_json
+from orchestrator.storage.files import (
+    DATABASE_FILE,
+    GENERATIONS_FILE,
+    JOURNAL_FILE,
+    PLAN_FILE,
+    RESULT_FILE,
+    RESULT_TABLES,
+    STOPPED_FILE,
+    TRACKING_FILE,
+)
 from orchestrator.tracking.parameters import parameters
-from orchestrator.training.record import GENERATIONS_FILE, JOURNAL, RESULT, STOPPED, TABLES
 from orchestrator.training.spec import TrialSpec, planned_steps
 from orchestrator.trials import Trial
 
-RECORD_FILE = "tracking.json"
 PARENT = "study"  # key of the parent run
 SUPERSEDED = "superseded"  # tag: "true" of a trial that the study no longer has
 SETTING = "config."  # begins each tag that holds a present setting of the study
@@ -56,15 +64,20 @@ class RunRecord:
     status: str | None = None
 
     def ended(self, study_folder: Path) -> str | None:
-        """How it ended; a trial with a result finished, whether or not the study did."""
+        """MLflow's word for how the run ended; None while it may still run.
+
+        A trial with a result finished, whether or not the study did. The marks are taken as they
+        are: to compare tables with their digests costs too much for every few seconds.
+        """
         folder = study_folder / self.folder
-        done = (folder / RESULT).is_file() or (folder / STOPPED).is_file()
+        done = (folder / RESULT_FILE).is_file() or (folder / STOPPED_FILE).is_file()
         return self.status or ("FINISHED" if done else None)
 
     def present(self, study_folder: Path) -> dict[str, Path]:
         """Files to send, by path inside the run; tables count only beside their result."""
         folder = study_folder / self.folder
-        tables = (*TABLES, GENERATIONS_FILE, RESULT) if (folder / RESULT).is_file() else ()
+        finished = (folder / RESULT_FILE).is_file()
+        tables = (*RESULT_TABLES, GENERATIONS_FILE, RESULT_FILE) if finished else ()
         named = [folder / name for name in (*self.files, *tables)]
         every = [*named, *(path for name in named for path in name.rglob("*"))]
         return {str(path.relative_to(folder)): path for path in every if path.is_file()}
@@ -93,11 +106,11 @@ class Record:
     complete: bool = True
 
     def address(self, study_folder: Path) -> str:
-        """Where MLflow is."""
-        return self.uri or f"sqlite:///{study_folder.parent / 'mlflow.db'}"
+        """The address of MLflow."""
+        return self.uri or f"sqlite:///{study_folder.parent / DATABASE_FILE}"
 
     def write(self, study_folder: Path) -> None:
-        write_json(study_folder / RECORD_FILE, asdict(self))
+        write_json(study_folder / TRACKING_FILE, asdict(self))
 
 
 def read_record(study_folder: Path) -> Record:
@@ -106,10 +119,10 @@ def read_record(study_folder: Path) -> Record:
     Raises:
         DataError: the folder holds none.
     """
-    path = study_folder / RECORD_FILE
+    path = study_folder / TRACKING_FILE
     if not path.is_file():
         raise DataError(
-            f"{study_folder} holds no {RECORD_FILE}: give the folder of a study that ran, "
+            f"{study_folder} holds no {TRACKING_FILE}: give the folder of a study that ran, "
             "<output>/<study>"
         )
     value = json.loads(path.read_bytes())
@@ -128,7 +141,7 @@ def describe(
         files: of every trial that is sent, finished or not, beside its tables.
         certificates: `certificate` of each spec, by its key.
     """
-    known = (study_folder / RECORD_FILE).is_file()
+    known = (study_folder / TRACKING_FILE).is_file()
     before = read_record(study_folder) if known else None
     tracking = study.tracking
     if study.claim:
@@ -163,7 +176,7 @@ def describe(
 
 def certificate(spec: TrialSpec) -> dict[str, str]:
     """The certificate that the trial is to earn: of the rows that its plan has it trained on."""
-    ids = pq.read_table(spec.folder / "plan.parquet", columns=["id"])["id"].to_pylist()
+    ids = pq.read_table(spec.folder / PLAN_FILE, columns=["id"])["id"].to_pylist()
     batch = spec.config.training.global_batch
     steps = range(planned_steps(spec.config, len(ids)))
     return digests([ids[step * batch : (step + 1) * batch] for step in steps])
@@ -218,7 +231,7 @@ def stopped(record: Record, study_folder: Path) -> Record:
     """The record of a study that was ended from outside; its next run opens the runs again."""
 
     def status(run: RunRecord) -> str | None:
-        began = run.key == PARENT or (study_folder / run.folder / JOURNAL).is_file()
+        began = run.key == PARENT or (study_folder / run.folder / JOURNAL_FILE).is_file()
         return run.ended(study_folder) or ("KILLED" if began else None)
 
     return replace(record, runs=[replace(run, status=status(run)) for run in record.runs])

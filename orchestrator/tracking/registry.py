@@ -24,8 +24,8 @@ def register(client: MlflowClient, name: str, run: RunRecord, run_id: str, folde
     Of several trials of one arm, such as seeds, the alias names the last that was registered.
     Also for a version that is there: its sender may have died before it set the alias.
     """
-    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    version = found[0] if found else _new_version(client, name, run, run_id, folder)
+    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    version = versions[0] if versions else _new_version(client, name, run, run_id, folder)
     short = alias(run.tags["arm"])
     named = client.get_registered_model(name).aliases.get(short, 0)
     if int(named) < int(version.version):

@@ -10,11 +10,11 @@ from mlflow.entities import Metric, Run
 
 from orchestrator.tracking.points import points
 from orchestrator.tracking.record import RunRecord
-from orchestrator.training.record import JournalTail
+from orchestrator.training.journal import JournalTail
 
 
 @dataclass
-class State:
+class SyncState:
     """How far one run is.
 
     Attributes:
@@ -46,7 +46,7 @@ class State:
         return run_id
 
     def confirm(self, points: Set[tuple[str, int]]) -> None:
-        """MLflow has these points."""
+        """Take note that MLflow has these points."""
         self.sent |= points
         for point in points:
             self.pending.pop(point, None)
@@ -58,7 +58,7 @@ class State:
         for event in self.tail.new_events():
             time = int(event["time"] * 1000)
             self.times = (self.times[0] if self.times else time, time)
-            found = {(point.key, point.step): point for point in points(event)}
-            self.pending |= {at: point for at, point in found.items() if at not in self.sent}
+            new = {(point.key, point.step): point for point in points(event)}
+            self.pending |= {at: point for at, point in new.items() if at not in self.sent}
         if self.ended and self.settled is None:
             self.files = run.present(study_folder)

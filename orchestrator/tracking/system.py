@@ -19,7 +19,7 @@ from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
 from orchestrator.tracking.points import SYSTEM
-from orchestrator.training.record import Journal, read_journal
+from orchestrator.training.journal import Journal, read_journal
 
 SAMPLE_SECONDS = 10.0
 

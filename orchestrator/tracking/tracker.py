@@ -22,7 +22,7 @@ LAST_SECONDS = 5.0  # for a study that was stopped: its user waits for the promp
 
 
 @dataclass(frozen=True)
-class Unsent:
+class Backlog:
     """What MLflow is not known to have, where it is to go, and why it is not there."""
 
     points: int
@@ -61,16 +61,16 @@ class Tracker:
         self._thread.start()
 
     def update(self, record: Record) -> None:
-        """What MLflow should hold from now on. Returns at once."""
+        """Set what MLflow should hold from now on, and return at once."""
         record.write(self._folder)
         self.record = record
 
     @property
     def address(self) -> str:
-        """Where MLflow is."""
+        """The address of MLflow."""
         return self.record.address(self._folder)
 
-    def close(self, seconds: float) -> Unsent | None:
+    def close(self, seconds: float) -> Backlog | None:
         """Send what is left, for so many seconds at most; returns what was not sent."""
         self._ending = True
         self._wake.set()
@@ -108,7 +108,7 @@ class Tracker:
             self._wake.clear()
 
 
-def sync(study_folder: Path) -> Unsent | None:
+def sync(study_folder: Path) -> Backlog | None:
     """Send what MLflow lacks of a study; returns what it did not take.
 
     The caller holds the lock of the study: two senders would make each run twice.
@@ -126,12 +126,12 @@ def sync(study_folder: Path) -> Unsent | None:
     return None
 
 
-def _unsent(mirror: Mirror, record: Record, folder: Path, reason: str) -> Unsent:
-    return Unsent(*mirror.unsent(record), record.address(folder), folder, reason)
+def _unsent(mirror: Mirror, record: Record, folder: Path, reason: str) -> Backlog:
+    return Backlog(*mirror.unsent(record), record.address(folder), folder, reason)
 
 
 def _reason(error: Exception) -> str:
-    """One line; MLflow wraps what the connection said into its own exceptions."""
+    """Why MLflow took nothing, in one line, out of the exceptions that MLflow wraps it into."""
     if isinstance(error.__context__, RequestException):
         asked = ", ".join(f"{name}={proxy}" for name, proxy in sorted(proxies().items()))
         return "it does not answer" + (

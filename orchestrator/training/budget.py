@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.storage.artifacts import write_json
+from orchestrator.storage.files import BUDGET_FILE
 from orchestrator.training.spec import TrialSpec
 
 MAX_HALVINGS = 3
-BUDGET = "micro_batch_tokens.json"  # only where memory ran out
 
 
 @dataclass
@@ -37,7 +37,7 @@ class TokenBudget:
     def read(cls, spec: TrialSpec) -> TokenBudget:
         """The study's budget, halved as often as earlier attempts had to."""
         try:
-            kept = json.loads((spec.folder / BUDGET).read_bytes())
+            kept = json.loads((spec.folder / BUDGET_FILE).read_bytes())
             halvings = int(kept["halvings"]) if kept["key"] == spec.key else 0
         except (OSError, ValueError, KeyError):
             halvings = 0
@@ -54,4 +54,4 @@ class TokenBudget:
         self.halvings += 1
         self.tokens = max(1, self.tokens // 2)
         if write:
-            write_json(self.folder / BUDGET, {"key": self.key, "halvings": self.halvings})
+            write_json(self.folder / BUDGET_FILE, {"key": self.key, "halvings": self.halvings})

@@ -9,8 +9,7 @@ and which part of it is an answer.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
@@ -18,11 +17,11 @@ from jinja2 import TemplateError
 from orchestrator.data.instance import Message
 from orchestrator.errors import DataError
 from orchestrator.training.marks import end_marks
+from orchestrator.training.spans import message_ends, message_spans, parting
 
 # Some chat templates print today's date, but a study's tokens must not depend on the day it runs.
 # This takes the place of the function they call, with the day that Llama 3's falls back to.
 FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
-THINK_TAG = re.compile(r"(</?think>)")
 SHOWN = 80  # characters of each of two texts that differ
 
 
@@ -45,7 +44,7 @@ class Frame(NamedTuple):
     opens_with: str
 
 
-class Placed(NamedTuple):
+class WrittenConversation(NamedTuple):
     """A conversation as its template writes it.
 
     Attributes:
@@ -92,7 +91,7 @@ class ChatTemplate:
             raise DataError(*frame.args)  # anew: an error collects the places where it is raised
         return frame
 
-    def place(self, messages: Sequence[Message]) -> Placed:
+    def place(self, messages: Sequence[Message]) -> WrittenConversation:
         """A conversation as it is written, and where its messages and answers stand.
 
         Raises:
@@ -103,17 +102,17 @@ class ChatTemplate:
         except Exception as error:  # whatever a template does
             raise _refusal(error, messages[0]["content"]) from error
         frame = self.frame(messages)
-        found = _parsed(written, frame.gaps, messages)
-        if found is None:
+        places = message_spans(written, frame.gaps, messages)
+        if places is None:
             raise _rewritten(written, frame.gaps, messages)
-        spans, reshaped = found
+        spans, reshaped = places
         answers = [
             (spans[place][0] - opening, spans[place][1] + ending)
             for place, opening, ending in zip(
                 range(1, len(messages), 2), frame.openings, frame.endings, strict=True
             )
         ]
-        return Placed(written, spans, answers, all(frame.ended), reshaped)
+        return WrittenConversation(written, spans, answers, all(frame.ended), reshaped)
 
     def _frame(self, stand_ins: tuple[str, ...]) -> Frame | DataError:
         if stand_ins not in self._frames:
@@ -192,51 +191,12 @@ def _split(written: str, stand_ins: tuple[str, ...]) -> list[str]:
     return [*gaps, written[at:]]
 
 
-def _parsed(
-    written: str, gaps: list[str], messages: Sequence[Message]
-) -> tuple[list[tuple[int, int]], bool] | None:
-    """A text read as gaps with the messages between them: their places, and whether white space
-    of one was changed; None where it cannot be read so."""
-    # By where the messages so far end: there are several ways while white space may be of either.
-    ways: dict[int, tuple[list[tuple[int, int]], bool]] = {0: ([], False)}
-    for gap, message in zip(gaps, messages, strict=False):
-        further: dict[int, tuple[list[tuple[int, int]], bool]] = {}
-        for at, (spans, reshaped) in ways.items():
-            if written.startswith(gap, at):
-                begin = at + len(gap)
-                for end, same in _ends(written, begin, message["content"]):
-                    further.setdefault(end, ([*spans, (begin, end)], reshaped or not same))
-        ways = further
-    return next((way for at, way in ways.items() if written[at:] == gaps[-1]), None)
-
-
-def _ends(written: str, at: int, text: str) -> Iterator[tuple[int, bool]]:
-    """Where a message that begins at a place may end, and whether it is written unchanged."""
-    tried = dict.fromkeys((text, text.strip(), text.rstrip(), text.lstrip()))
-    for variant in tried:
-        if written.startswith(variant, at):
-            yield at + len(variant), variant == text
-    if "</think>" in text:
-        # Templates set the line breaks around reasoning themselves.
-        parts = (r"\s+".join(map(re.escape, part.split())) for part in THINK_TAG.split(text))
-        if found := re.compile(r"\s*".join(parts)).match(written, at):
-            yield found.end(), False
-
-
-def parting(one: str, other: str) -> int:
-    """Where two texts begin to differ."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
-        min(len(one), len(other)),
-    )
-
-
 def _rewritten(written: str, gaps: list[str], messages: Sequence[Message]) -> DataError:
     """The first message that is not in its place, with both texts."""
     at = 0
     for place, message in enumerate(messages):
         at += len(gaps[place])
-        end = next((end for end, _ in _ends(written, at, message["content"])), None)
+        end = next((end for end, _ in message_ends(written, at, message["content"])), None)
         if end is None or not written.startswith(gaps[place + 1], end):
             break
         at = end

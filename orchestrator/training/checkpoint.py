@@ -21,9 +21,9 @@ import torch
 import torch.distributed as dist
 
 from orchestrator.storage.artifacts import commit, read_manifest, sound
-from orchestrator.training.record import History, read_history, write_history
+from orchestrator.storage.files import CHECKPOINTS_FOLDER
+from orchestrator.training.history import History, read_history, write_history
 
-CHECKPOINTS = "checkpoints"
 ENGINE = "engine"  # DeepSpeed's files: weights and optimizer states, each rank its shard
 
 
@@ -100,23 +100,23 @@ def load_checkpoint(trial_folder: Path, engine: Any, step: int) -> History:
 
 def keep_checkpoints_of(trial_folder: Path, key: str) -> bool:
     """Remove the checkpoints that another spec left; True if one of this spec's is there."""
-    found = False
+    kept = False
     for path in _newest_first(trial_folder):
         manifest = read_manifest(path)
         if manifest and manifest.get("key") == key:
-            found = True
+            kept = True
         elif manifest:
             shutil.rmtree(path)
-    return found
+    return kept
 
 
 def remove_checkpoints(trial_folder: Path) -> None:
     """Remove them all: a finished trial needs none."""
-    shutil.rmtree(trial_folder / CHECKPOINTS, ignore_errors=True)
+    shutil.rmtree(trial_folder / CHECKPOINTS_FOLDER, ignore_errors=True)
 
 
 def _path(trial_folder: Path, step: int) -> Path:
-    return trial_folder / CHECKPOINTS / f"step-{step}"
+    return trial_folder / CHECKPOINTS_FOLDER / f"step-{step}"
 
 
 def _step(path: Path) -> int:
@@ -124,7 +124,7 @@ def _step(path: Path) -> int:
 
 
 def _newest_first(trial_folder: Path) -> list[Path]:
-    return sorted((trial_folder / CHECKPOINTS).glob("step-*"), key=_step, reverse=True)
+    return sorted((trial_folder / CHECKPOINTS_FOLDER).glob("step-*"), key=_step, reverse=True)
 
 
 def _fault(path: Path, key: str, ranks: int, precision: str) -> str | None:

@@ -58,7 +58,7 @@ def pick_precision(precision: str, *, gpu: bool) -> str:
 
 
 def precision_here(model: Model, training: Training) -> str:
-    """As `pick_precision`, of a trial with these settings on this machine."""
+    """The arithmetic that `pick_precision` gives a trial with these settings on this machine."""
     return pick_precision(model.precision, gpu=training.gpus_per_worker > 0)
 
 

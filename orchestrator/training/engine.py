@@ -124,7 +124,7 @@ def deepspeed_config(training: Training, device: Device) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-    """Both, key by key at every depth; `added` wins, and neither argument is changed."""
+    """Two mappings merged key by key at every depth: `added` wins, and neither is changed."""
     result = {key: _merged(value, {}) if isinstance(value, dict) else value
               for key, value in base.items()}  # fmt: skip
     for key, value in added.items():

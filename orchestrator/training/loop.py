@@ -13,17 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from orchestrator.core.order import check_order
-from orchestrator.core.plan import digests
 from orchestrator.errors import TrainingError
-from orchestrator.models.node_copy import on_this_node
-from orchestrator.training import tokens as token_table
+from orchestrator.storage.files import MODEL_FOLDER, REALISED_FILE
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.checkpoint import (
     find_checkpoint,
@@ -31,17 +27,18 @@ from orchestrator.training.checkpoint import (
     remove_checkpoints,
     save_checkpoint,
 )
-from orchestrator.training.device import Device, init_distributed, pick_device, pick_precision
-from orchestrator.training.engine import build_engine, deepspeed_config, loss_scale, update
+from orchestrator.training.device import init_distributed
+from orchestrator.training.engine import loss_scale, update
 from orchestrator.training.evaluation.generate import generation_steps
-from orchestrator.training.evaluation.losses import Measures
+from orchestrator.training.evaluation.losses import Evaluator
 from orchestrator.training.export import save_trained
-from orchestrator.training.masters import UpdateFidelity
-from orchestrator.training.model import load_model
-from orchestrator.training.record import MODEL, History, Journal, finish, realised_table
+from orchestrator.training.history import History, order_certificate, realised_table
+from orchestrator.training.journal import Journal
+from orchestrator.training.outcome import mark_finished
 from orchestrator.training.schedule import learning_rate
 from orchestrator.training.spec import TrialSpec, evaluation_steps, planned_steps, read_inputs
-from orchestrator.training.step import Fed, Feeder
+from orchestrator.training.start import agreed_device, load
+from orchestrator.training.step import FedBatch, Feeder
 
 Report = Callable[[dict[str, float]], None]
 
@@ -59,20 +56,20 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> None:
         ResourceError: if memory runs out and smaller micro-batches cannot help.
         OrderError: if the rows fed are not the planned ones.
     """
-    trial = Trial(spec)
+    trial = TrialRun(spec)
     every = spec.config.training.checkpoint.every
     if trial.done == 0:
-        trial.measure(0, report)
+        trial.evaluate(0, report)
     for step in range(trial.done + 1, trial.steps + 1):
         trial.train_step(step)
-        trial.measure(step, report)
+        trial.evaluate(step, report)
         if every and step % every == 0 and step < trial.steps:
             trial.save(step)
     trial.finish()
 
 
-class Trial:
-    """The state of a running trial on one rank.
+class TrialRun:
+    """A running trial on one rank.
 
     Attributes:
         steps: of the whole trial.
@@ -84,19 +81,20 @@ class Trial:
         self.started = time.monotonic()
         gpu = spec.config.training.gpus_per_worker > 0
         self.rank, self.ranks = init_distributed(gpu=gpu)
-        self.device = self._agreed_device(gpu=gpu)
+        self.device = agreed_device(spec.config.model.precision, self.ranks, gpu=gpu)
         torch.manual_seed(spec.config.seed)
         self.inputs = read_inputs(spec)
         rows = len(self.inputs.plan)
         self.steps = planned_steps(spec.config, rows)
-        self._measured = set(evaluation_steps(spec.config, rows))
+        self._evaluated = set(evaluation_steps(spec.config, rows))
         self._generated = set(generation_steps(spec.config, rows))
         self.done = self._open_journal()
-        self._load()
+        self.tokens, self.engine, self.fidelity, seconds = load(spec, self.device, self.started)
+        self._note("ready", self.done, **seconds)
         self.feeder = Feeder(
             self.engine, self.tokens, spec.config, self.device.torch_device, self.budget
         )
-        self.measures = Measures(
+        self.evaluator = Evaluator(
             spec, self.inputs, self.tokens, self.engine, self.device, self.budget
         )
         self.history = History()
@@ -105,24 +103,21 @@ class Trial:
             # The result tells what the trial cost, with the steps of earlier attempts.
             self.started -= sum(entry["seconds"] for entry in self.history.log)
 
-    def _agreed_device(self, *, gpu: bool) -> Device:
-        """Nodes may differ in what they multiply: the ranks take what all of them can."""
-        own = pick_precision(self.spec.config.model.precision, gpu=gpu)
-        everywhere: list[str] = [own] * self.ranks
-        dist.all_gather_object(everywhere, own)
-        return pick_device("float32" if "float32" in everywhere else own, gpu=gpu)
-
     def _open_journal(self) -> int:
-        """Look for a checkpoint on one rank, tell what was found, and agree on all of it."""
+        """Look for a checkpoint on one rank, note it in the journal, and agree on it.
+
+        Returns:
+            The step after which the trial goes on; 0 where it starts anew.
+        """
         self.journal = None
         self.budget = TokenBudget.read(self.spec)
-        found: list[Any] = [None, self.budget]
+        agreed: list[Any] = [None, self.budget]
         if self.rank == 0:
-            found[0], removed = find_checkpoint(
+            agreed[0], removed = find_checkpoint(
                 self.spec.folder, self.spec.key, self.ranks, self.device.precision
             )
-            done = found[0] or 0
-            self.journal = Journal(self.spec.folder, found[0])
+            done = agreed[0] or 0
+            self.journal = Journal(self.spec.folder, agreed[0])
             for step, fault in removed.items():
                 text = (
                     f"trial {self.spec.trial}: the checkpoint of step {step} is not used: {fault}"
@@ -133,33 +128,12 @@ class Trial:
             self._note(attempt, done, steps=self.steps, precision=self.device.precision)
             if self.budget.halvings:
                 self._note("out_of_memory", done, micro_batch_tokens=self.budget.tokens)
-        dist.broadcast_object_list(found)
-        self.budget = found[1]
-        return found[0] or 0
-
-    def _load(self) -> None:
-        """Tokens, model and engine; the journal tells where the time of a start goes."""
-        spec, device = self.spec, self.device
-        times = [self.started, time.monotonic()]
-        import deepspeed  # noqa: F401  (timed apart from what they load)
-        import transformers  # noqa: F401
-
-        times.append(time.monotonic())
-        self.tokens = token_table.load(spec.tokens)
-        times.append(time.monotonic())
-        config = deepspeed_config(spec.config.training, device)
-        local = on_this_node(spec.model, spec.model_digest, spec.config.model.cache)
-        model = load_model(local, spec.config.model, device, config)
-        times.append(time.monotonic())
-        self.engine = build_engine(model, spec.config.training, device, spec.config.seed)
-        self.fidelity = UpdateFidelity(self.engine)
-        times.append(time.monotonic())
-        names = ("inputs", "imports", "tokens", "model", "engine")
-        parts = dict(zip(names, np.diff(times).tolist(), strict=True))
-        self._note("ready", self.done, seconds=times[-1] - times[0], **parts)
+        dist.broadcast_object_list(agreed)
+        self.budget = agreed[1]
+        return agreed[0] or 0
 
     def train_step(self, step: int) -> None:
-        """One optimizer step on plan rows [(step - 1) * B, step * B)."""
+        """Take one optimizer step on plan rows [(step - 1) * B, step * B)."""
         began = time.monotonic()
         training = self.spec.config.training
         batch = training.global_batch
@@ -171,7 +145,7 @@ class Trial:
         overflows, norm = 0, None
         while norm is None:
             fed, norm = self._try_step(step, rows, lr)
-            if norm is None:  # told and repeated: the plan loses no step
+            if norm is None:  # noted and repeated: the plan loses no step
                 overflows += 1
                 self._note("overflow", step, loss_scale=loss_scale(self.engine))
         entry: dict[str, float] = {
@@ -184,7 +158,7 @@ class Trial:
         }
         if self.device.dtype == torch.float16:
             entry |= {"overflows": overflows, "loss_scale": loss_scale(self.engine)}
-        if step in self._measured:
+        if step in self._evaluated:
             entry |= self.fidelity.measure()
         self.history.fed += [(step, self.rank, row) for row in fed.rows]
         self.history.log.append({"step": step, **entry})
@@ -192,7 +166,7 @@ class Trial:
 
     def _try_step(
         self, step: int, rows: NDArray[np.int64], learning_rate: float
-    ) -> tuple[Fed, float | None]:
+    ) -> tuple[FedBatch, float | None]:
         """Feed a global batch and update; the norm is None where the gradient overflowed."""
         fed = self.feeder.feed(step, rows)
         if fed.halvings:
@@ -209,23 +183,23 @@ class Trial:
         except FloatingPointError as error:
             raise TrainingError(f"step {step}: {error}. {advice}") from None
 
-    def measure(self, step: int, report: Report | None) -> None:
-        """What the study asks for after this step: test losses, generated answers, or nothing."""
+    def evaluate(self, step: int, report: Report | None) -> None:
+        """Do what the study asks for after this step: test losses, answers, both or neither."""
         began = time.monotonic()
         if step in self._generated:
-            answers, means = self.measures.answers(step)
+            answers, means = self.evaluator.answers(step)
             self.history.generations.append(answers)
             self._note("generate", step, seconds=time.monotonic() - began, **means)
-        if step in self._measured:
+        if step in self._evaluated:
             began = time.monotonic()
-            losses, means = self.measures.losses(step)
+            losses, means = self.evaluator.losses(step)
             self.history.losses.append(losses)
             self._note("measure", step, seconds=time.monotonic() - began, **means)
             if report:
                 report({"step": step, **means})
 
     def save(self, step: int) -> None:
-        """A checkpoint of the state after a step."""
+        """Save a checkpoint of the state after a step."""
         began = time.monotonic()
         spec = self.spec
         keep = spec.config.training.checkpoint.keep
@@ -241,18 +215,19 @@ class Trial:
         realised = realised_table((row for fed in gathered for row in fed), self.inputs.ids)
         if self.rank == 0:
             # Written before the check, as evidence should it fail.
-            pq.write_table(realised, spec.folder / "realised.parquet")
-        certificate = self._certificate(realised)  # on every rank: none goes on alone
+            pq.write_table(realised, spec.folder / REALISED_FILE)
+        # On every rank: none goes on alone.
+        batch = spec.config.training.global_batch
+        certificate = order_certificate(realised, self.inputs, batch, self.steps)
         if spec.config.training.save_model:
-            save_trained(
-                self.engine, spec.folder / MODEL, spec.model, model_name=spec.config.model.name
-            )
+            folder = spec.folder / MODEL_FOLDER
+            save_trained(self.engine, folder, spec.model, model_name=spec.config.model.name)
         if self.rank != 0:
             return
         seconds = sum(entry["seconds"] for entry in history.log)
-        finish(
+        mark_finished(
             spec.folder,
-            {"realised.parquet": realised, **history.tables()},
+            {REALISED_FILE: realised, **history.tables()},
             {
                 "trial": spec.trial,
                 "key": spec.key,
@@ -265,14 +240,6 @@ class Trial:
         )
         remove_checkpoints(spec.folder)
         self._note("finish", self.steps)
-
-    def _certificate(self, realised: pa.Table) -> dict[str, str]:
-        """Digests of the set and the order that were fed, which are the planned ones."""
-        steps, rows = realised["step"].to_numpy(), realised["row"].to_numpy()
-        check_order(
-            self.inputs.plan, steps, rows, self.spec.config.training.global_batch, self.steps
-        )
-        return digests([self.inputs.ids[rows[steps == step]] for step in range(1, self.steps + 1)])
 
     def _note(self, event: str, step: int, **values: float | str) -> None:
         if self.journal:

@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Any
 
 from orchestrator.errors import DataError
-from orchestrator.training.chat import THINK_TAG, parting
 from orchestrator.training.marks import special_ids
+from orchestrator.training.spans import THINK_TAG, parting
 from orchestrator.training.templates import Piece, endless
 
 CUTS = 8  # rounds in which look-alikes of special tokens are cut apart
@@ -96,13 +96,13 @@ class Prover:
                 for id, (first, last) in zip(*encoded, strict=True)
                 if last > begin and first < end
             ]
-            wanted, found = _composed(piece.text[begin:end]), _composed(self._decode(ids))
-            if wanted in found:
+            wanted, fed = _composed(piece.text[begin:end]), _composed(self._decode(ids))
+            if wanted in fed:
                 continue
-            forms = "".join(wanted.split()) not in "".join(found.split())
-            at = parting(wanted, found)
-            told = f"the data: {_around(wanted, at)}; the model is fed: {_around(found, at)}"
-            changes.setdefault(FORMS if forms else WHITE_SPACE, told)
+            forms = "".join(wanted.split()) not in "".join(fed.split())
+            at = parting(wanted, fed)
+            change = f"the data: {_around(wanted, at)}; the model is fed: {_around(fed, at)}"
+            changes.setdefault(FORMS if forms else WHITE_SPACE, change)
         return changes
 
     def _decode(self, ids: list[int]) -> str:
@@ -124,22 +124,22 @@ class Prover:
         """What the ids say; raises DataError unless it is the text, white space and Unicode forms
         aside."""
         fed = self._decode(ids)
-        wanted, found = _plain(text), _plain(fed)
-        if wanted != found:
-            at = parting(wanted, found)
+        wanted, given = _plain(text), _plain(fed)
+        if wanted != given:
+            at = parting(wanted, given)
             raise DataError(
                 f"the tokenizer does not keep the text. The data: {_around(wanted, at)}; the model "
-                f"would be fed{what}: {_around(found, at)} (both without white space). Mend the "
+                f"would be fed{what}: {_around(given, at)} (both without white space). Mend the "
                 "text, leave the row out, or take another model"
             )
         return fed
 
     def _look_alikes(self, piece: Piece, encoded: Encoded) -> set[int]:
         """Where to cut special tokens that text of the messages became: behind a character."""
-        found: set[int] = set()
+        cuts: set[int] = set()
         marks = self._special | self._framing(piece, encoded)
         if marks.isdisjoint(encoded[0]):
-            return found
+            return cuts
         for id, place in zip(*encoded, strict=True):
             if id in marks:
                 begin, end = _core(piece.text, place)
@@ -147,8 +147,8 @@ class Prover:
                     begin < stop and end > start and not self._reasons(id, number)
                     for number, (start, stop) in enumerate(piece.messages)
                 ):
-                    found.add(begin + 1)
-        return found
+                    cuts.add(begin + 1)
+        return cuts
 
     def _framing(self, piece: Piece, encoded: Encoded) -> set[int]:
         """Added tokens that are not special and that the template writes: with them data could

@@ -13,6 +13,10 @@ from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.config.schema import TrialConfig
 from orchestrator.core.order import step_count
 from orchestrator.data.dataset import TEST_SETS
+from orchestrator.storage.files import INSTANCES_FILE, PLAN_FILE
+
+# Raised when a change of the loop changes results: trials of an older one are run again.
+TRAIN_VERSION = 2  # masters are spread; gradients are reduced in float32
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,13 @@ class Inputs:
 
 def read_inputs(spec: TrialSpec) -> Inputs:
     """Read the plan and the columns that training needs."""
-    table = pq.read_table(
-        spec.dataset / "instances.parquet", columns=["row", "id", "task", "split"]
-    )
+    columns = ["row", "id", "task", "split"]
+    table = pq.read_table(spec.dataset / INSTANCES_FILE, columns=columns)
     split = table["split"].to_numpy(zero_copy_only=False)
     rows = table["row"].to_numpy()
     sets = {name: rows[split == name] for name in TEST_SETS}
     return Inputs(
-        plan=pq.read_table(spec.folder / "plan.parquet", columns=["row"])["row"].to_numpy(),
+        plan=pq.read_table(spec.folder / PLAN_FILE, columns=["row"])["row"].to_numpy(),
         ids=table["id"].to_numpy(zero_copy_only=False),
         tasks=table["task"].to_numpy(zero_copy_only=False),
         sets={name: members for name, members in sets.items() if len(members)},
@@ -86,7 +89,7 @@ def planned_steps(config: TrialConfig, rows: int) -> int:
 
 def trial_steps(spec: TrialSpec) -> int:
     """Optimizer steps of a trial whose plan is written; reads the plan's length alone."""
-    return planned_steps(spec.config, pq.read_metadata(spec.folder / "plan.parquet").num_rows)
+    return planned_steps(spec.config, pq.read_metadata(spec.folder / PLAN_FILE).num_rows)
 
 
 def evaluation_steps(config: TrialConfig, rows: int) -> list[int]:

@@ -25,7 +25,7 @@ from orchestrator.training.tokens import Tokens
 
 
 @dataclass(frozen=True)
-class Fed:
+class FedBatch:
     """A global batch after its backward passes.
 
     Attributes:
@@ -59,7 +59,7 @@ class Feeder:
         self._rank, self._ranks = dist.get_rank(), dist.get_world_size()
         self._budget = budget
 
-    def feed(self, step: int, rows: NDArray[np.int64]) -> Fed:
+    def feed(self, step: int, rows: NDArray[np.int64]) -> FedBatch:
         """Accumulate the gradients of the whole global batch.
 
         Args:
@@ -93,7 +93,7 @@ class Feeder:
             if not micro_batch.filler:
                 fed += micro_batch.rows.tolist()
         dist.all_reduce(total)
-        return Fed(float(total[0]), int(total[1]), fed, self._budget.halvings - halvings)
+        return FedBatch(float(total[0]), int(total[1]), fed, self._budget.halvings - halvings)
 
     def _split(self, rows: NDArray[np.int64]) -> list[list[MicroBatch]]:
         return split(rows, self._tokens.lengths, self._budget.tokens, self._ranks)
@@ -205,8 +205,8 @@ def _array(tensor: torch.Tensor | int) -> NDArray[Any]:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """CUDA and the allocator of containers have types for it, the CPU's has a sentence."""
-    told = ("not enough memory", "can't allocate memory")
+    """Whether an error says that memory ran out: some have a type for it, the CPU's a sentence."""
+    refusals = ("not enough memory", "can't allocate memory")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        sentence in str(error) for sentence in told
+        sentence in str(error) for sentence in refusals
     )

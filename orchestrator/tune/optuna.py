@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import Study
-from orchestrator.config.sweep import Axis
+from orchestrator.config.axis import Axis
 from orchestrator.errors import ConfigError
-from orchestrator.training.record import ERROR, ended, read_journal
+from orchestrator.storage.files import SEARCH_FILE
+from orchestrator.training.journal import measured_losses
+from orchestrator.training.outcome import FAILED, ended, read_outcome
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Expansion, Trial
 from orchestrator.trials.expand import Gathering
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-
-LOG_FILE = "search.jsonl"
 
 
 def check_search(study: Study) -> None:
@@ -44,9 +44,9 @@ class Suggestions:
 
     Args:
         study: all its axes are distributions.
-        folder: of the study; keeps `LOG_FILE`.
+        folder: of the study; keeps `SEARCH_FILE`.
         plan: makes the spec of a trial: everything before its first training step.
-        chosen: told of the trials so far, and of their specs, whenever there is one more.
+        chosen: called with the trials so far and their specs whenever there is one more.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Suggestions:
         assert study.sweep.search is not None, "a study without a search has its trials at once"
         self._sweep = study.sweep
         self._metric = study.sweep.search.metric
-        self._log = folder / LOG_FILE
+        self._log = folder / SEARCH_FILE
         self._plan = plan
         self._chosen = chosen
         self._gathering = Gathering(study)
         self._specs: dict[str, TrialSpec] = {}  # by the trial's key
-        self._told: set[int] = set()
+        self._reported: set[int] = set()  # suggestions whose value the search knows
         self._keys: list[str | None] = []  # of the trial of each suggestion
         space = {key: _distribution(axis) for key, axis in study.sweep.parameters.items()}
         self._search = OptunaSearch(space, metric="value", mode="min", seed=study.sweep.seed)
@@ -74,18 +74,18 @@ class Suggestions:
     @property
     def expansion(self) -> Expansion:
         """The trials so far, and what became of the other suggestions."""
-        found = self._gathering.expansion
+        expansion = self._gathering.expansion
         broken = {text: len(where) for text, where in self._gathering.broken.items()}
-        return Expansion(found.trials, found.dropped | broken)
+        return Expansion(expansion.trials, expansion.dropped | broken)
 
     @property
     def specs(self) -> list[TrialSpec]:
-        """Of `expansion.trials`."""
+        """The specs of `expansion.trials`, in their order."""
         return list(self._specs.values())
 
     @property
     def missing(self) -> int:
-        """Suggestions that were not yet asked for."""
+        """How many suggestions were not yet asked for."""
         return max(0, self._sweep.samples - len(self._keys))
 
     def resume(self) -> None:
@@ -94,7 +94,7 @@ class Suggestions:
         Raises:
             ConfigError: it was another study that ran then.
         """
-        for event in self._past():
+        for event in self._earlier_events():
             number = event["number"]
             if "suggested" in event:
                 drawn = self._suggest()
@@ -112,7 +112,7 @@ class Suggestions:
             self.tell(spec)  # one that was killed between a trial's end and its last line
 
     def unfinished(self) -> Iterator[TrialSpec]:
-        """Jobs to run, those that an earlier run of the study left first."""
+        """Specs to run, those that an earlier run of the study left first."""
         yield from [spec for spec in self.specs if not ended(spec.folder, spec.key)]
         while self.missing:
             known = len(self._specs)
@@ -127,22 +127,22 @@ class Suggestions:
                 yield spec
 
     def tell(self, spec: TrialSpec, *, died: bool = False) -> None:
-        """A trial ended. One that the loop gave up is as good as its untouched model.
+        """Tell the search how a trial ended: one that the loop gave up by its untouched model.
 
         Args:
-            died: its process did; it is not told, the next run of the study repeats it.
+            died: its process died: the search learns nothing, and the next run repeats the trial.
         """
         numbers = range(len(self._keys))
-        untold = [n for n in numbers if n not in self._told and self._spec(n) == spec]
-        if not untold:
+        unreported = [n for n in numbers if n not in self._reported and self._spec(n) == spec]
+        if not unreported:
             return
-        losses = [event[self._metric] for event in read_journal(spec.folder)
-                  if event["event"] == "measure"]  # fmt: skip
-        if not ended(spec.folder, spec.key):
-            if died or not losses or not (spec.folder / ERROR).is_file():
+        losses = [event[self._metric] for event in measured_losses(spec.folder)]
+        outcome = read_outcome(spec.folder, spec.key)
+        if not outcome.ended:
+            if died or not losses or outcome.status != FAILED:
                 return
             losses = losses[:1]
-        for number in untold:
+        for number in unreported:
             self._write({"number": number, "key": spec.key, "value": losses[-1]})
             self._complete(number, losses[-1])
 
@@ -161,17 +161,17 @@ class Suggestions:
         return drawn
 
     def _spec(self, number: int) -> TrialSpec | None:
-        """Of a suggestion; None of one that comes to no trial."""
+        """The spec of a suggestion's trial; None where the suggestion comes to no trial."""
         key = self._keys[number]
         return None if key is None else self._specs[key]
 
     def _complete(self, number: int, value: float | None) -> None:
-        self._told.add(number)
+        self._reported.add(number)
         result = None if value is None else {"value": value}
         self._search.on_trial_complete(str(number), result=result, error=value is None)
 
-    def _past(self) -> list[dict[str, Any]]:
-        """What was said before; a last line that was cut off was not."""
+    def _earlier_events(self) -> list[dict[str, Any]]:
+        """The events of earlier runs; a last line that was cut off is removed and not one."""
         if not self._log.is_file():
             return []
         lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)

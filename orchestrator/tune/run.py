@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
-from ray.tune import schedulers
 from ray.tune.search import Searcher
 
 from orchestrator.config import Study, TrialConfig
-from orchestrator.config.sweep import Scheduler
 from orchestrator.screen import Screen
-from orchestrator.training.record import ended, read_journal, stopped_after
+from orchestrator.training.outcome import ended, read_outcome
 from orchestrator.training.spec import TrialSpec
+from orchestrator.tune.schedulers import make_scheduler
 from orchestrator.tune.trainable import Placement, reserved_cpus, tune_trial
 from orchestrator.tune.watch import Watch
 
-MOST_STEPS = 2**31  # of a trial
 INTERRUPTED = "it was interrupted: run the same command again to finish it"
 
 
@@ -36,28 +34,29 @@ class Trials(Protocol):
     @property
     def missing(self) -> int: ...
     def unfinished(self) -> Iterator[TrialSpec]:
-        """Jobs to run, asked for one at a time when there is room for it."""
+        """Specs to run, asked for one at a time when there is room for it."""
 
     def tell(self, spec: TrialSpec, *, died: bool) -> None:
-        """A trial came to an end, or its process did."""
+        """Take note that a trial came to an end, or that its process did."""
 
 
 @dataclass(frozen=True)
-class AllAtOnce:
+class KnownTrials:
     """Trials that are all known before the first one starts."""
 
     specs: list[TrialSpec]
     missing: int = 0
 
     def unfinished(self) -> Iterator[TrialSpec]:
+        """Specs to run, in the order of the study file."""
         return (spec for spec in self.specs if not ended(spec.folder, spec.key))
 
     def tell(self, spec: TrialSpec, *, died: bool) -> None:
-        """Nothing depends on it."""
+        """Do nothing: no trial depends on how another one ended."""
 
 
-class Feed(Searcher):
-    """Hands the specs of trials to Ray Tune."""
+class SpecSearcher(Searcher):
+    """Hands the specs of trials to Ray Tune, which takes them for suggestions of a search."""
 
     def __init__(self, trials: Trials) -> None:
         super().__init__()
@@ -70,6 +69,7 @@ class Feed(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> Any:  # Ray's own annotation leaves FINISHED out
+        """The next spec as the trial's configuration; FINISHED where there is none."""
         spec = next(self._waiting, None)
         if spec is None:
             return Searcher.FINISHED
@@ -79,6 +79,7 @@ class Feed(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
+        """Tell the trials that one of them ended."""
         self._trials.tell(self._running[trial_id], died=error)
 
 
@@ -95,29 +96,31 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
     Returns:
         The error of each trial that failed.
     """
-    left = trials.missing
-    for spec in trials.specs:
-        if not ended(spec.folder, spec.key):
-            left += 1
-            continue
-        step = stopped_after(spec.folder, spec.key)
+    before = {spec.key: read_outcome(spec.folder, spec.key) for spec in trials.specs}
+    earlier = [spec for spec in trials.specs if before[spec.key].ended]
+    for spec in earlier:
+        step = before[spec.key].last_step
         note = "finished before" if step is None else f"stopped before, after step {step}"
         screen.line(spec.trial).done(note, mark="reused")
+    known = {spec.key for spec in earlier}
+    left = trials.missing + len(trials.specs) - len(earlier)
     if not left:
         return {}
     watch = Watch(left, study.sweep.scheduler.model_dump(), screen)
     with watch:
-        _tuner(study, trials, left, watch, storage).fit()
+        _tuner(study, trials, earlier, left, watch, storage).fit()
     # Ctrl-C ends Ray Tune as if all were well: the results alone tell what finished.
     errors = {
         spec.trial: watch.errors.get(spec.trial, INTERRUPTED)
         for spec in trials.specs
-        if not ended(spec.folder, spec.key)
+        if spec.key not in known and not ended(spec.folder, spec.key)
     }
     return errors | ({"search": INTERRUPTED} if trials.missing else {})
 
 
-def _tuner(study: Study, trials: Trials, left: int, watch: Watch, storage: Path) -> tune.Tuner:
+def _tuner(
+    study: Study, trials: Trials, earlier: list[TrialSpec], left: int, watch: Watch, storage: Path
+) -> tune.Tuner:
     def placement(spec: TrialSpec) -> Placement:
         return _placement(spec.config, storage)
 
@@ -128,9 +131,9 @@ def _tuner(study: Study, trials: Trials, left: int, watch: Watch, storage: Path)
     return tune.Tuner(
         tune.with_resources(trainable, lambda config: placement(config["spec"]).resources),
         tune_config=tune.TuneConfig(
-            search_alg=Feed(trials),
+            search_alg=SpecSearcher(trials),
             num_samples=left,
-            scheduler=_scheduler(study.sweep.scheduler, trials.specs),
+            scheduler=make_scheduler(study.sweep.scheduler, earlier),
             max_concurrent_trials=study.sweep.max_concurrent,
             # Spares each trial but the first ten seconds of imports. Not where a process drives a
             # gang: kept for reuse, it would keep alive the gang of a trial that was stopped.
@@ -144,60 +147,6 @@ def _tuner(study: Study, trials: Trials, left: int, watch: Watch, storage: Path)
             verbose=0,
         ),
     )
-
-
-@dataclass(frozen=True)
-class Past:
-    """A trial that an earlier run of the study ended, as far as a scheduler looks at it."""
-
-    trial_id: str
-
-
-class Remembers(schedulers.TrialScheduler):
-    """A scheduler that is told of the trials that ended before, when the first new one comes."""
-
-    past: dict[Past, list[dict[str, Any]]]  # what each of them measured
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        told, self.past = self.past, {}
-        for past, (*measured, last) in told.items():
-            super().on_trial_add(tune_controller, past)  # type: ignore[arg-type]
-            for event in measured:
-                self.on_trial_result(tune_controller, past, event)  # type: ignore[arg-type]
-            self.on_trial_complete(tune_controller, past, last)  # type: ignore[arg-type]
-        super().on_trial_add(tune_controller, trial)
-
-
-class Asha(Remembers, schedulers.ASHAScheduler):
-    """Ray Tune's."""
-
-
-class Median(Remembers, schedulers.MedianStoppingRule):
-    """Ray Tune's."""
-
-
-def _scheduler(chosen: Scheduler, specs: list[TrialSpec]) -> schedulers.TrialScheduler:
-    """By our steps: Ray Tune's count of reports starts again with every attempt."""
-    if chosen.type == "fifo":
-        return schedulers.FIFOScheduler()
-    settings: dict[str, Any] = {
-        "time_attr": "step",
-        "metric": chosen.metric,
-        "mode": "min",
-        "grace_period": chosen.grace_steps,
-    }
-    scheduler: Asha | Median
-    if chosen.type == "median":
-        scheduler = Median(**settings)
-    else:
-        # A trial that reached max_t would be stopped before it proves its order.
-        scheduler = Asha(max_t=MOST_STEPS, reduction_factor=chosen.reduction_factor, **settings)
-    scheduler.past = {
-        Past(spec.trial): [e for e in read_journal(spec.folder) if e["event"] == "measure"]
-        for spec in specs
-        if ended(spec.folder, spec.key)
-    }
-    return scheduler
 
 
 def _placement(config: TrialConfig, storage: Path) -> Placement:

@@ -18,8 +18,9 @@ from ray.train.torch import TorchTrainer
 
 from orchestrator.errors import UserError
 from orchestrator.storage.artifacts import write_text
+from orchestrator.storage.files import ERROR_FILE
 from orchestrator.training.budget import TokenBudget
-from orchestrator.training.record import ERROR, JournalTail
+from orchestrator.training.journal import JournalTail
 from orchestrator.training.spec import TrialSpec
 
 POLL_SECONDS = 0.2
@@ -58,7 +59,7 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
     Ray Tune calls it again after a failure, as often as `sweep.failure_retries` allows; the loop
     then continues from the trial's newest checkpoint, as it does when a study is run again.
     """
-    (spec.folder / ERROR).unlink(missing_ok=True)
+    (spec.folder / ERROR_FILE).unlink(missing_ok=True)
     halvings = TokenBudget.read(spec).halvings
     try:
         if placement.alone:
@@ -69,14 +70,15 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
         if TokenBudget.read(spec).halvings > halvings:
             # Memory ran out in a backward pass: on with smaller micro-batches, from a checkpoint.
             return tune_trial(spec, placement)
-        told = _told(error)
-        write_text(spec.folder / ERROR, (told or str(error).strip().rpartition("\n")[2])[:400])
-        if told is None:
+        refusal = _refusal(error)
+        text = refusal or str(error).strip().rpartition("\n")[2]
+        write_text(spec.folder / ERROR_FILE, text[:400])
+        if refusal is None:
             raise
         # What the loop itself refuses, it would refuse again: Ray Tune is not told of a failure.
 
 
-def _told(error: Exception) -> str | None:
+def _refusal(error: Exception) -> str | None:
     """The sentence with which the loop ended a trial, out of Ray's wrapping; None for a crash."""
     if isinstance(error, UserError):
         return str(error)
@@ -115,15 +117,15 @@ def _train_gang(spec: TrialSpec, placement: Placement) -> None:
 
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
-    journal, told = JournalTail(spec.folder), -1
+    journal, reported = JournalTail(spec.folder), -1
     running = True
     while running:
         thread.join(POLL_SECONDS)
         running = thread.is_alive()  # asked before the last look, which then misses nothing
         for event in journal.new_events():
             # A trial that continues writes its newest events again.
-            if event["event"] == "measure" and event["step"] > told:
-                told = event["step"]
+            if event["event"] == "measure" and event["step"] > reported:
+                reported = event["step"]
                 tune.report({key: event[key] for key in event if key not in ("event", "time")})
     if failure:
         raise failure[0]

@@ -8,7 +8,8 @@ from ray import tune
 from rich.markup import escape
 
 from orchestrator.screen import Line, Screen
-from orchestrator.training.record import ERROR, JournalTail, mark_stopped, read_result
+from orchestrator.training.journal import JournalTail
+from orchestrator.training.outcome import FAILED, FINISHED, mark_stopped, read_outcome
 from orchestrator.training.spec import TrialSpec, trial_steps
 
 # Journal events that a user must not miss.
@@ -33,7 +34,7 @@ class Watch(tune.Callback):
         self._screen = screen
         self._scheduler = scheduler
         self._all = screen.line("trials", count)
-        self._views: dict[str, View] = {}
+        self._views: dict[str, TrialLine] = {}
         self.errors: dict[str, str] = {}
         self.stopped: list[str] = []
         self._ended = 0
@@ -55,7 +56,7 @@ class Watch(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         spec = trial.config["spec"]
         if spec.trial not in self._views:
-            self._views[spec.trial] = View(spec, self._screen)
+            self._views[spec.trial] = TrialLine(spec, self._screen)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         for view in self._views.values():
@@ -63,33 +64,34 @@ class Watch(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         spec = trial.config["spec"]
-        if read_result(spec.folder, spec.key):
+        outcome = read_outcome(spec.folder, spec.key)
+        if outcome.status == FINISHED:
             self._end(spec)
-        elif (spec.folder / ERROR).is_file():
-            self._fail(spec)
+        elif outcome.status == FAILED:
+            self._fail(spec, outcome.error)
         else:
             step = mark_stopped(spec.folder, spec.key, self._scheduler)
             self.stopped.append(spec.trial)
             self._end(spec, f"stopped early, after step {step}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._fail(trial.config["spec"])
+        spec = trial.config["spec"]
+        self._fail(spec, read_outcome(spec.folder, spec.key).error)
 
-    def _fail(self, spec: TrialSpec) -> None:
-        told = spec.folder / ERROR
-        error = told.read_text(encoding="utf-8") if told.is_file() else "its process died"
+    def _fail(self, spec: TrialSpec, error: str | None) -> None:
+        error = "its process died" if error is None else error
         self.errors[spec.trial] = error
         self._end(spec, error, mark="failed")
 
     def _end(self, spec: TrialSpec, note: str = "", mark: str = "done") -> None:
-        view = self._views.pop(spec.trial, None) or View(spec, self._screen)
+        view = self._views.pop(spec.trial, None) or TrialLine(spec, self._screen)
         view.end(note, mark)
         self._ended += 1
         self._all.update(self._ended)
 
 
-class View:
-    """The line of one trial."""
+class TrialLine:
+    """The line of one trial on the screen, from its journal."""
 
     def __init__(self, spec: TrialSpec, screen: Screen) -> None:
         self._name = spec.trial
@@ -119,6 +121,6 @@ class View:
         self._line.update(self._step, self._note)
 
     def end(self, note: str = "", mark: str = "done") -> None:
-        """The line that stays: a note, or else the latest losses."""
+        """Leave the line that stays: a note, or else the latest losses."""
         self.look()
         self._line.done(note or self._note, mark)

@@ -36,7 +36,7 @@ import torch
 
 from orchestrator.config.layout import Layout
 from orchestrator.config.load import load_study
-from orchestrator.core.analysis import area_under_curve, set_curve
+from orchestrator.core.statistics.analysis import area_under_curve, set_curve
 from orchestrator.screen import Screen
 from orchestrator.study.cluster import cluster, threads
 from orchestrator.study.pipeline import Pipeline

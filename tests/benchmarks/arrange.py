@@ -30,7 +30,7 @@ import numpy as np
 
 from orchestrator.core.arrangements import Request, arrange
 from orchestrator.core.units import instances
-from orchestrator.stages.search import PoolSpace, search_left
+from orchestrator.stages.search import search
 
 DIMENSIONS = 384
 DEPTH = 1024
@@ -54,11 +54,11 @@ def write_vectors(path: Path, rows: int, tasks: int, seed: int) -> None:
 
 def plan(pool, queries, rows):
     """The plan of `method: tma, selection: nearest`, whole turns until `rows` are reached."""
-    space = PoolSpace(queries, pool, search_left(queries, pool, DEPTH), farthest=False)
     units = instances(len(pool))
     request = Request(
-        units, units, near=space, selection="nearest", order="nearest_first", rows=rows, cut=False
-    )
+        units, units, pool, queries, {"near": search(queries, pool, DEPTH)},
+        selection="nearest", order="nearest_first", rows=rows, cut=False,
+    )  # fmt: skip
     return arrange("tma", request).rows
 
 

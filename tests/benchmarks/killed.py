@@ -34,11 +34,10 @@ from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from orchestrator.storage.files import CHECKPOINTS_FOLDER, RESULT_FILE, RESULT_TABLES, SEARCH_FILE
 from orchestrator.tracking.mirror import FILES_TAG, RUN_TAG, STUDY_TAG
 from orchestrator.tracking.record import PARENT
-from orchestrator.training.checkpoint import CHECKPOINTS
-from orchestrator.training.record import RESULT, TABLES, read_journal
-from orchestrator.tune.optuna import LOG_FILE
+from orchestrator.training.journal import read_journal
 
 COMMAND = [sys.executable, "-m", "orchestrator.cli"]
 BATCH = 2
@@ -143,9 +142,9 @@ def seconds_left(whole: float, undisturbed: Path, disturbed: Path) -> float:
 
 def _steps_kept(trial: Path, steps: int) -> int:
     """From where a trial would continue; all of its steps once it finished."""
-    if (trial / RESULT).is_file():
+    if (trial / RESULT_FILE).is_file():
         return steps
-    saved = (trial / CHECKPOINTS).glob("step-*")
+    saved = (trial / CHECKPOINTS_FOLDER).glob("step-*")
     return max((int(path.name.removeprefix("step-")) for path in saved), default=0)
 
 
@@ -189,10 +188,10 @@ def left_behind(output: Path) -> dict[str, Any]:
     with (folder / "summary.csv").open(newline="") as file:
         rows = [_untimed(row) for row in csv.DictReader(file)]
     facts: dict[str, Any] = {"summary.csv": rows}
-    if (folder / LOG_FILE).is_file():
-        facts[LOG_FILE] = (folder / LOG_FILE).read_bytes()
+    if (folder / SEARCH_FILE).is_file():
+        facts[SEARCH_FILE] = (folder / SEARCH_FILE).read_bytes()
     for trial in (row["trial"] for row in rows):
-        for name in TABLES:
+        for name in RESULT_TABLES:
             lines = pq.read_table(folder / "trials" / trial / name).to_pylist()
             facts[f"{name} of {trial}"] = [_untimed(line) for line in lines]
     verify = [*COMMAND, "verify", str(folder)]

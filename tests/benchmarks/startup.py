@@ -21,7 +21,7 @@ from ray import tune
 
 from orchestrator.config import load_study
 from orchestrator.study.run import run_study
-from orchestrator.training.record import read_journal
+from orchestrator.training.journal import read_journal
 
 PARTS = ("inputs", "imports", "tokens", "model", "engine")
 

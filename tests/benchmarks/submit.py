@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from orchestrator.training.record import read_journal
+from orchestrator.training.journal import read_journal
 from tests.jobs.head import Head
 
 SUBMISSIONS = 3

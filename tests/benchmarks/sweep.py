@@ -27,8 +27,8 @@ import yaml
 
 from orchestrator.config import load_study
 from orchestrator.study import run as study_module
+from orchestrator.training.journal import read_journal
 from orchestrator.training.loop import run_trial
-from orchestrator.training.record import read_journal
 from orchestrator.training.spec import TrialSpec
 
 

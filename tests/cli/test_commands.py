@@ -107,8 +107,8 @@ def test_more_resources_than_the_cluster_has_are_refused_instead_of_waited_for(r
     assert not (tmp_path / "out" / "small" / "trials").exists()
 
 
-@pytest.mark.parametrize("command", [["plan"], ["run", "--dry-run"]])
-def test_a_plan_lists_every_trial_and_what_is_left_out_without_starting_anything(
+@pytest.mark.parametrize("command", [["estimate"], ["plan"], ["run", "--dry-run"]])
+def test_an_estimate_lists_every_trial_and_what_is_left_out_without_starting_anything(
     orchestrate, tmp_path, command
 ):
     sweep = {"parameters": {"seed": {"grid": [0, 1, 2, 2, 3]}}, "constraints": [{"seed": 3}]}
@@ -122,6 +122,12 @@ def test_a_plan_lists_every_trial_and_what_is_left_out_without_starting_anything
     assert not (tmp_path / "out").exists()
 
 
+def test_help_names_the_command_that_estimates_once(orchestrate):
+    helped = orchestrate("--help")
+    assert "│ estimate " in helped.stdout
+    assert "│ plan " not in helped.stdout
+
+
 @pytest.fixture
 def overlays(tmp_path):
     """Two partial studies beside a good one."""
@@ -132,13 +138,13 @@ def overlays(tmp_path):
 
 
 def test_overlays_change_the_study_the_later_one_first_and_a_setting_wins(orchestrate, overlays):
-    assert "steps   2" in orchestrate("plan", *overlays).stdout
-    set_rows = orchestrate("plan", *overlays, "--set", "arrangement.rows=8")
+    assert "steps   2" in orchestrate("estimate", *overlays).stdout
+    set_rows = orchestrate("estimate", *overlays, "--set", "arrangement.rows=8")
     assert "steps   4" in set_rows.stdout
 
 
 @pytest.mark.parametrize(
-    "command", [["run"], ["plan"], ["arrange", "--out", "plans"], ["reproduce"]]
+    "command", [["run"], ["estimate"], ["plan"], ["arrange", "--out", "plans"], ["reproduce"]]
 )
 def test_every_command_on_a_study_takes_overlays_and_names_their_faults(
     orchestrate, overlays, tmp_path, command

@@ -56,7 +56,7 @@ class Mistake:
     said: str
     make: object = lambda folder, llama: None
     options: tuple[str, ...] = ()
-    commands: tuple[str, ...] = ("run", "plan")
+    commands: tuple[str, ...] = ("run", "estimate")
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -136,16 +136,17 @@ MISTAKES = [
             copied(lambda m: (m / "tokenizer.json").unlink()), MODEL),
     Mistake("an embedder's pointer", "embedding.model: the model folder ./model: model.safetensors",
             copied(lambda m: (m / "model.safetensors").write_bytes(POINTER)),
-            ("--set", "embedding.model=./model"), ("run", "plan", "arrange")),
+            ("--set", "embedding.model=./model"), ("run", "estimate", "arrange")),
     # The place.
     Mistake("a file for the output", "afile cannot be written (is a file): give another with --out",
-            file("afile", b""), ("--set", "output=afile"), ("run", "plan", "arrange")),
+            file("afile", b""), ("--set", "output=afile"), ("run", "estimate", "arrange")),
     Mistake("a file for the store", "afile cannot be written (is a file): give another with --set",
-            file("afile", b""), ("--set", "store=afile"), ("run", "plan", "arrange")),
+            file("afile", b""), ("--set", "store=afile"), ("run", "estimate", "arrange")),
     Mistake("a folder of the kernel", "/proc/x cannot be made",
-            options=("--set", "output=/proc/x"), commands=("run", "plan", "arrange")),
+            options=("--set", "output=/proc/x"), commands=("run", "estimate", "arrange")),
     Mistake("a long folder for Ray", "set RAY_TMPDIR to a short folder of your own",
-            environment={"RAY_TMPDIR": "/tmp/" + "x" * 90}, commands=("run", "plan", "arrange")),
+            environment={"RAY_TMPDIR": "/tmp/" + "x" * 90},
+            commands=("run", "estimate", "arrange")),
     Mistake("a module on the path", "torch.py would be imported in place of the library torch",
             file("torch.py", b""), ("--set", "seed=1"), environment={"RAY_ADDRESS": "auto"}),
     Mistake("a file for Ray", "set RAY_TMPDIR to a short folder of your own",

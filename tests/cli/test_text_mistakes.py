@@ -220,7 +220,7 @@ TEMPLATES = {
 }
 
 
-@pytest.mark.parametrize("command", ["show", "plan"])
+@pytest.mark.parametrize("command", ["show", "estimate"])
 @pytest.mark.parametrize("mistake", TEMPLATES)
 def test_a_chat_template_that_changes_what_is_learned_is_refused_without_data(
     orchestrate, chat_model, command, mistake
@@ -233,13 +233,13 @@ def test_a_chat_template_that_changes_what_is_learned_is_refused_without_data(
     assert "max_turns" not in refused.text  # there is one turn
 
 
-def test_a_template_that_opens_with_a_tag_is_told_by_the_plan_and_learned_without(
+def test_a_template_that_opens_with_a_tag_is_told_by_the_estimate_and_learned_without(
     orchestrate, chat_model
 ):
     model = chat_model(CHATML.replace("assistant:{% endif", "assistant:<think>\n{% endif"))
-    planned = orchestrate("plan", [row()], model=model)
+    estimated = orchestrate("estimate", [row()], model=model)
     shown = orchestrate("show", [row()], model=model)
-    for told in (planned, shown):
+    for told in (estimated, shown):
         assert told.returncode == 0, told.text
         assert "opens a generated answer with '<think>'" in told.text
     assert "<|U|>assistant:[[It.<|A|>]]" in shown.text

@@ -83,7 +83,7 @@ def test_an_option_that_a_program_of_a_cloud_does_not_know_is_found(program, hom
 
 
 def studies():
-    named = [call for call in orchestrator_calls() if call[1] in ("run", "submit", "plan")]
+    named = [call for call in orchestrator_calls() if call[1] in ("run", "submit", "estimate")]
     return [call for call in named if call[2] != "STUDY.yaml"]
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config import dump_yaml, load_study
+from orchestrator.config.axis import Axis
 from orchestrator.config.schema import Study
-from orchestrator.config.sweep import Axis
 from orchestrator.trials import expand, expansion
 from tests.trials.test_expand import DATA, assert_safe, demo, grid
 

@@ -5,7 +5,7 @@ import numpy as np
 from orchestrator.core.arrangements import Request
 from orchestrator.core.ranking import merge
 from orchestrator.core.units import groups, instances, unit_vectors
-from orchestrator.stages.search import PoolSpace, search
+from orchestrator.stages.search import search
 
 
 def unit_rows(rng, rows, dimensions=8):
@@ -30,24 +30,18 @@ def units_at(granularity, tasks):
 def make_request(pool, queries, units=None, *, depth=16, shard_rows=10**6, **options):
     units = units or instances(len(pool))
     vectors = unit_vectors(pool, units)
-    spaces = [
-        PoolSpace(
-            queries,
-            vectors,
-            sharded_search(queries, vectors, depth, shard_rows=shard_rows, farthest=farthest),
-            farthest=farthest,
-        )
-        for farthest in (False, True)
-    ]
-    near, far = spaces
+    neighbours = {
+        end: sharded_search(queries, vectors, depth, shard_rows=shard_rows, end=end)
+        for end in ("near", "far")
+    }
     options = {"groups": units, "vectors": vectors, "queries": queries} | options
-    return Request(units, near=near, far=far, **options)
+    return Request(units=units, neighbours=neighbours, **options)
 
 
-def sharded_search(queries, vectors, depth, *, shard_rows, farthest=False):
+def sharded_search(queries, vectors, depth, *, shard_rows, end="near"):
     """Ranked lists, searched shard by shard and merged."""
     parts = [
-        search(queries, vectors[start : start + shard_rows], depth, offset=start, farthest=farthest)
+        search(queries, vectors[start : start + shard_rows], depth, offset=start, end=end)
         for start in range(0, len(vectors), shard_rows)
     ]
     return merge(parts, depth)

@@ -75,6 +75,12 @@ def test_a_study_may_name_an_arm_wherever_it_may_name_selection_and_order(method
         assert (arrangement.selection, arrangement.order) == ("both_ends", "nearest_first")
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_titles_its_distances_where_its_plans_have_any(method):
+    plan = arrange(method, request_for(method, "instance"))
+    assert np.isnan(plan.distance).all() == (METHODS[method].distance == "")
+
+
 def test_an_unknown_method_is_refused_with_the_list_of_methods():
     pool = unit_rows(np.random.default_rng(17), 5)
     with pytest.raises(ValueError, match=r"'best' does not exist: choose random, .*tma, .*rds"):

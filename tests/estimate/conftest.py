@@ -1,14 +1,16 @@
 """A store with what an earlier run of the base leaves."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from orchestrator import models
-from orchestrator.stages.dataset import build_dataset, build_tokens
-from orchestrator.stages.embed import EMBED_VERSION
-from orchestrator.stages.encoder import Encoder
+from orchestrator.screen import Screen
+from orchestrator.stages.dataset import dataset_spec, tokens_spec
+from orchestrator.stages.embed import embeddings_spec
 from orchestrator.storage.remote import ArtifactStore
+from orchestrator.study.shared import Shared
 from tests.estimate.base import POOL, QUERIES, config
 
 
@@ -16,12 +18,11 @@ from tests.estimate.base import POOL, QUERIES, config
 def store(tmp_path_factory) -> Path:
     """A store with the data, the two models, the tokens and the vectors of the base."""
     root, base = tmp_path_factory.mktemp("store"), config()
-    artifacts = ArtifactStore(root)
-    dataset = build_dataset(base.data, artifacts)
-    folder = models.resolve(base.model.name, root)
-    build_tokens(dataset, base.model, folder, models.fingerprint(folder), artifacts)
-    embedder = models.resolve(base.embedding.model, root)
-    key = Encoder(embedder, models.fingerprint(embedder), base.embedding, root).key
-    key = {"version": EMBED_VERSION, "dataset": dataset.digest, "vectors": key}
-    artifacts.build("embeddings", key, lambda _: {"texts": POOL + QUERIES})
+    shared = Shared(ArtifactStore(root), Screen(Console(file=io.StringIO())))
+    dataset = shared.get(dataset_spec(base.data))
+    model, embedder = shared.model(base.model.name), shared.model(base.embedding.model)
+    shared.get(tokens_spec(dataset, base.model, *model))
+    vectors = embeddings_spec(dataset, base.embedding, *embedder, root)
+    # Its files are of no interest here.
+    shared.store.build(vectors.kind, vectors.key, lambda _: {"texts": POOL + QUERIES})
     return root

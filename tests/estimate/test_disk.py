@@ -15,8 +15,8 @@ from orchestrator.estimate.shapes import llama_sizes
 from orchestrator.estimate.stored import Store
 from orchestrator.models.presets import PRESETS
 from orchestrator.stages.arrange import plan_table
+from orchestrator.storage.files import LOSSES_SCHEMA, REALISED_SCHEMA
 from orchestrator.tracking.points import points
-from orchestrator.training.record import LOSSES, REALISED
 from tests.estimate.base import config
 
 
@@ -39,8 +39,8 @@ def test_the_bytes_a_row_are_those_of_the_files_of_a_long_trial(tmp_path):
     }
     for table, expected in [
         (plan, disk.PLAN_ROW),
-        (pa.table(fed, schema=REALISED), disk.REALISED_ROW),
-        (pa.table(losses, schema=LOSSES), disk.LOSS),
+        (pa.table(fed, schema=REALISED_SCHEMA), disk.REALISED_ROW),
+        (pa.table(losses, schema=LOSSES_SCHEMA), disk.LOSS),
     ]:
         pq.write_table(table, tmp_path / "table.parquet")
         assert (tmp_path / "table.parquet").stat().st_size / rows == pytest.approx(

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 from orchestrator.estimate.memory import rank_memory, reward_parameters, trained_sizes
 from orchestrator.estimate.stored import Store
 from orchestrator.screen import Screen
-from orchestrator.study.checks import check_models
+from orchestrator.study.model_checks import check_trainable
 from tests.estimate.base import config
 
 
@@ -45,7 +45,7 @@ def test_a_reward_model_is_reckoned_as_by_the_check_before_training(
     plan = rank_memory(loaded, found)
     assert plan.reward_model == number * trained_sizes(loaded, found).parameters
     text = io.StringIO()
-    check_models([loaded], found.model, Screen(Console(file=text, width=400)))
+    check_trainable([loaded], found.model, Screen(Console(file=text, width=400)))
     assert f" {plan}; the host has" in text.getvalue()
 
 

@@ -67,7 +67,7 @@ def test_two_hundred_trials_are_planned_in_seconds_and_without_engines(
     code += "finally: print(*sys.modules)"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run(
-        [sys.executable, "-c", code, "plan", "study.yaml"],
+        [sys.executable, "-c", code, "estimate", "study.yaml"],
         check=False, capture_output=True, text=True, timeout=120, cwd=tmp_path,
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

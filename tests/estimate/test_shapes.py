@@ -76,12 +76,12 @@ def test_the_7b_preset_has_the_published_number_of_parameters():
     assert llama_sizes(PRESETS["tiny-bert"]) is None
 
 
-def test_named_targets_are_those_of_peft(shared):
+def test_named_targets_are_those_of_peft(tmp_path):
     targets = ["q_proj", "v_proj"]
     model = AutoModelForCausalLM.from_config(preset_config("tiny-llama"))
     adapted = peft.get_peft_model(model, peft.LoraConfig(r=8, target_modules=targets))
     trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    sizes = model_sizes(shared.model)
+    sizes = sizes_of(preset_config("tiny-llama"), tmp_path)
     assert sizes.adapted(Lora(type="lora", r=8, targets=targets)) == trained
 
 

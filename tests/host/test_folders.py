@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError
-from orchestrator.host import folders as place
+from orchestrator.host.folders import SOCKET, ray_faults, written_faults
+from orchestrator.study.checks import check_folders
 
 NOBODY = 65534
 
@@ -32,7 +33,7 @@ def nobody():
 
 
 def test_a_folder_that_can_be_made_is_neither_made_nor_refused(tmp_path):
-    place.check_place(layout(tmp_path / "a" / "b"), starts_ray=False)
+    check_folders(layout(tmp_path / "a" / "b"), starts_ray=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,18 +49,18 @@ def test_what_is_no_folder_is_named_once(tmp_path, output, said):
     (tmp_path / "afile").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "none")
     with pytest.raises(ResourceError, match=said) as refused:
-        place.check_place(layout(tmp_path / output), starts_ray=False)
+        check_folders(layout(tmp_path / output), starts_ray=False)
     assert len(str(refused.value).splitlines()) == 1
 
 
 def test_a_store_is_named_apart_from_the_output(tmp_path):
     (tmp_path / "afile").write_text("")
     with pytest.raises(ResourceError, match=r"afile .*--set store=DIR"):
-        place.check_place(layout(tmp_path / "out", tmp_path / "afile"), starts_ray=False)
+        check_folders(layout(tmp_path / "out", tmp_path / "afile"), starts_ray=False)
 
 
 def test_a_folder_of_another_user_is_told_with_its_owner(nobody):
-    (fault,) = place.written_faults({Path("/usr/outputs/x"): "give another"})
+    (fault,) = written_faults({Path("/usr/outputs/x"): "give another"})
     assert fault == (
         "/usr/outputs/x cannot be made (/usr belongs to root, and you may not write there): "
         "give another"
@@ -85,17 +86,17 @@ def test_a_disk_that_may_only_be_read_is_told(tmp_path):
 
 def test_the_folder_of_ray_must_be_short_enough_for_its_sockets(monkeypatch):
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    fitting = 107 - len("/ray/" + place.SOCKET.format(os.getpid()))
+    fitting = 107 - len("/ray/" + SOCKET.format(os.getpid()))
     for length in (fitting + 1, fitting + 80):
         monkeypatch.setenv("TMPDIR", "/tmp/" + "x" * (length - 5))
-        (fault,) = place.ray_faults()
+        (fault,) = ray_faults()
         assert f"Of {fitting} bytes at most, set RAY_TMPDIR to a short folder" in fault
     monkeypatch.setenv("TMPDIR", "/tmp/" + "x" * (fitting - 5))
-    assert place.ray_faults() == []
+    assert ray_faults() == []
     monkeypatch.setenv("TMPDIR", "/tmp/" + "é" * (fitting // 2))  # two bytes each
-    assert place.ray_faults()
+    assert ray_faults()
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    assert place.ray_faults() == []
+    assert ray_faults() == []
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def roots_ray(monkeypatch):
 
 
 def test_the_folder_of_ray_that_another_user_made_is_told(roots_ray, nobody):
-    (fault,) = place.ray_faults()
+    (fault,) = ray_faults()
     assert f"{roots_ray} cannot be written (belongs to root, and you may not write there)" in fault
     assert "set RAY_TMPDIR to a short folder of your own, as in RAY_TMPDIR=/tmp/" in fault
 
@@ -118,6 +119,6 @@ def test_no_folder_for_temporary_files_is_told(tmp_path, monkeypatch):
     def none():
         raise FileNotFoundError("No usable temporary directory found")
 
-    monkeypatch.setattr(place.tempfile, "gettempdir", none)
+    monkeypatch.setattr(tempfile, "gettempdir", none)
     with pytest.raises(ResourceError, match="set TMPDIR"):
-        place.check_place(layout(tmp_path), starts_ray=True)
+        check_folders(layout(tmp_path), starts_ray=True)

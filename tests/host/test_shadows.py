@@ -55,7 +55,7 @@ def test_a_library_that_the_command_needs_first_is_named_before_it_is_imported(w
     (work / f"{name}.py").write_text("raise SystemExit('imported')")
     package = Path(orchestrator.__file__).parents[1]
     ended = subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli", "plan", "study.yaml"],
+        [sys.executable, "-m", "orchestrator.cli", "estimate", "study.yaml"],
         cwd=work, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": f"{work}{os.pathsep}{package}"},
     )  # fmt: skip

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from orchestrator.core.measures import MEASURES
-from orchestrator.report.read import STOPPED
 from orchestrator.report.summary import stopped_metrics
-from orchestrator.training.record import JOURNAL
+from orchestrator.storage.files import JOURNAL_FILE
+from orchestrator.training.outcome import STOPPED
 
 STEPS = [0, 8, 16, 24]
 TASKS = [f"task {number}" for number in range(9)] + ["<script>alert(1)</script>"]
@@ -138,7 +138,7 @@ def write_journal(folder: Path, sets: tuple[str, ...], last: int) -> None:
         if step % 2 == 0:
             losses = {f"{name}_loss": 5.0 + at - 0.1 * step for at, name in enumerate(sets)}
             events.append({"event": "measure", "step": step, **losses})
-    (folder / JOURNAL).write_text("".join(json.dumps(event) + "\n" for event in events))
+    (folder / JOURNAL_FILE).write_text("".join(json.dumps(event) + "\n" for event in events))
 
 
 def write_train_log(folder: Path, seed: int) -> None:

@@ -3,14 +3,19 @@
 import pytest
 import yaml
 
-from orchestrator.report.answer import answer_question, order_pairs
+from orchestrator.report.answer import answer_of
 from orchestrator.report.arms import group_arms
+from orchestrator.report.claim import implied_claim, order_pairs
+from orchestrator.report.contrast_tables import step_table
 from orchestrator.report.read import read_study
-from orchestrator.report.tables import step_table
 from orchestrator.report.text import number, signed
 from tests.report.conftest import ARMS
 
 NEAR, FAR = ARMS["nearest_first"], ARMS["farthest_first"]
+
+
+def answer_implied(trials):
+    return answer_of(implied_claim(trials), group_arms(trials))
 
 
 def names(pairs):
@@ -50,7 +55,7 @@ def test_seeds_pair_with_their_own_counterpart_and_must_agree(study_of, second, 
         path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "seed": 1}))
     trials = read_study(study).trials
     assert names(order_pairs(trials)) == [("near0", "far0"), ("near1", "far1")]
-    answer = answer_question(trials)
+    answer = answer_implied(trials)
     # the mean of both from step 8 on, nothing at step 0
     expected = (second - 0.3) / 2 * 20 / 24
     assert answer.contrast.by_area.difference == pytest.approx(expected, abs=0.01)
@@ -62,7 +67,7 @@ def test_a_pair_that_did_not_finish_is_left_out_and_named(study_of):
     arms = {"near": NEAR, "far": FAR}
     arms |= {f"{name}_tasks": {**arm, "granularity": "task"} for name, arm in arms.items()}
     trials = read_study(study_of({"near": 0.2}, failed=("near_tasks",), arms=arms)).trials
-    answer = answer_question(trials)
+    answer = answer_implied(trials)
     assert answer.sentence.startswith("No:")
     assert any("near_tasks (failed)" in caveat for caveat in answer.caveats)
 
@@ -72,17 +77,15 @@ def test_arms_on_different_instances_are_not_called_the_same_set(study_of):
     summary = study / "summary.csv"
     text = summary.read_text()
     assert "Both arms trained on the same" in " ".join(
-        answer_question(read_study(study).trials).caveats
+        answer_implied(read_study(study).trials).caveats
     )
     summary.write_text(text.replace("ab" * 32, "ef" * 32, 1))
-    assert "did not train on the same" in " ".join(
-        answer_question(read_study(study).trials).caveats
-    )
+    assert "did not train on the same" in " ".join(answer_implied(read_study(study).trials).caveats)
 
 
 def test_every_step_and_the_area_have_a_row_with_the_best_trial_marked(study_of):
     trials = read_study(study_of({"random": -0.5})).trials
-    table = step_table(group_arms(trials), answer_question(trials).contrast)
+    table = step_table(group_arms(trials), answer_implied(trials).contrast)
     assert [row[0].text for row in table.rows] == ["0", "8", "16", "24", "by area"]
     column = table.headers.index("random")
     marked = [
@@ -96,7 +99,7 @@ def test_a_trial_that_broke_off_is_never_best_and_has_no_area(study_of):
     summary = study / "summary.csv"
     summary.write_text(summary.read_text().replace("random,finished", "random,failed"))
     trials = read_study(study).trials
-    table = step_table(group_arms(trials), answer_question(trials).contrast)
+    table = step_table(group_arms(trials), answer_implied(trials).contrast)
     column = table.headers.index("random (failed)")
     assert all("best" not in row[column].kind for row in table.rows)
     assert table.rows[-2][column].text != "–"
@@ -113,10 +116,10 @@ def test_numbers_have_three_decimals_and_no_negative_zero(value, plain, with_sig
 
 def test_several_seeds_of_the_only_arm_are_all_finished(study_of):
     trials = read_study(study_of({}, arms={"random": ARMS["random"]}, seeds=2)).trials
-    assert answer_question(trials).sentence.endswith("; it is the study’s only arm.")
+    assert answer_implied(trials).sentence.endswith("; it is the study’s only arm.")
 
 
 def test_an_arm_that_alone_finished_is_not_called_the_only_one(study_of):
     arms = {"shuffled": ARMS["random"], "near": NEAR}
     trials = read_study(study_of({}, arms=arms, failed=("near",))).trials
-    assert answer_question(trials).sentence.endswith("; no other arm finished.")
+    assert answer_implied(trials).sentence.endswith("; no other arm finished.")

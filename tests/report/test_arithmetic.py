@@ -1,7 +1,7 @@
 """The report names the arithmetic, and trials whose updates did not reach their weights."""
 
 from orchestrator.report.arithmetic import arithmetic_notes
-from orchestrator.report.read import Trial
+from orchestrator.report.trial import Trial
 
 
 def trial(name, precision, fidelity=""):

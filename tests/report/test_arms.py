@@ -6,11 +6,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.core.analysis import TaskCurves
+from orchestrator.core.statistics.analysis import TaskCurves
 from orchestrator.report.arms import group_arms, query_curves, stack
-from orchestrator.report.contrast import contrast, contrast_arms
+from orchestrator.report.contrast import arm_contrast, contrast
 from orchestrator.report.figures import loss_panels
-from orchestrator.report.read import Trial, read_study
+from orchestrator.report.read import read_study
+from orchestrator.report.trial import Trial
 from tests.report.conftest import ARMS, STEPS
 
 
@@ -84,21 +85,21 @@ def test_an_arm_of_which_nothing_finished_is_shown_with_its_status(study_of):
     failed = ("random-0", "random-1")
     arms = {arm.name: arm for arm in arms_of(study_of({}, seeds=2, failed=failed))}
     assert arms["random"].label == "random (failed)"
-    assert contrast_arms(arms["random"], arms["nearest_first"]) is None
+    assert arm_contrast(arms["random"], arms["nearest_first"]) is None
 
 
 def test_only_seeds_that_both_arms_finished_are_compared(study_of):
     study = study_of({"nearest_first": -0.2}, seeds=3, failed=("farthest_first-0",))
     arms = {arm.name: arm for arm in arms_of(study)}
-    found = contrast_arms(arms["nearest_first"], arms["farthest_first"])
-    assert found.by_area.seeds == 2
-    assert found.by_area.difference == pytest.approx(-0.2 * 20 / 24, abs=0.01)
+    result = arm_contrast(arms["nearest_first"], arms["farthest_first"])
+    assert result.by_area.seeds == 2
+    assert result.by_area.difference == pytest.approx(-0.2 * 20 / 24, abs=0.01)
 
 
 def test_arms_without_a_common_seed_are_not_compared(study_of):
     failed = ("farthest_first-0", "nearest_first-1")
     arms = {arm.name: arm for arm in arms_of(study_of({}, seeds=2, failed=failed))}
-    assert contrast_arms(arms["nearest_first"], arms["farthest_first"]) is None
+    assert arm_contrast(arms["nearest_first"], arms["farthest_first"]) is None
 
 
 def curves(steps, tasks):
@@ -119,8 +120,8 @@ def test_curves_are_stacked_where_they_have_steps_and_tasks_in_common():
 )
 def test_half_way_is_the_evaluated_step_between_the_ends_nearest_to_half(steps, half_way):
     both = curves(steps, ["a", "b"])
-    found = contrast("a", "b", [(both, both)])
-    assert (found.half_way, found.end) == (half_way, steps[-1])
+    result = contrast("a", "b", [(both, both)])
+    assert (result.half_way, result.end) == (half_way, steps[-1])
 
 
 def test_mean_curves_keep_every_evaluated_step(study_of):
@@ -149,7 +150,9 @@ def test_a_difference_is_that_of_the_means_whichever_seed_is_swept(key, backward
     trials = [measured(arm, seed, loss, key) for (arm, seed), loss in LOSSES.items()]
     if backwards:
         trials = [*trials[:2], *trials[:1:-1]]
-    found = contrast_arms(*group_arms(trials))
-    assert found.by_area.seeds == 2
-    assert found.by_area.difference == pytest.approx((2 + 3) / 2 - (1 + 7) / 2)
-    assert found.a.losses.mean() - found.b.losses.mean() == pytest.approx(found.by_area.difference)
+    result = arm_contrast(*group_arms(trials))
+    assert result.by_area.seeds == 2
+    assert result.by_area.difference == pytest.approx((2 + 3) / 2 - (1 + 7) / 2)
+    assert result.a.losses.mean() - result.b.losses.mean() == pytest.approx(
+        result.by_area.difference
+    )

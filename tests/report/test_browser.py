@@ -89,9 +89,9 @@ addEventListener("load", async () => {
 });
 """
 # A frame is as wide as it is told to be; a window of the browser is not.
-FRAME = """<!DOCTYPE html><pre id="found"></pre><script>
+FRAME = """<!DOCTYPE html><pre id="state"></pre><script>
 addEventListener("message", (event) => {
-  document.querySelector("#found").textContent = JSON.stringify(event.data);
+  document.querySelector("#state").textContent = JSON.stringify(event.data);
 });
 </script><iframe src="page.html" width="%d" height="900" style="border: 0"></iframe>"""
 
@@ -119,34 +119,34 @@ def look(study, tmp_path, width, script):
     result = subprocess.run(
         [*command, address], capture_output=True, text=True, timeout=180, check=False
     )
-    found = re.search(r'<pre id="found">(.+?)</pre>', result.stdout, re.DOTALL)
-    assert found, f"the page never answered: {result.stderr[-2000:]}"
-    return json.loads(unescape(found.group(1)))
+    match = re.search(r'<pre id="state">(.+?)</pre>', result.stdout, re.DOTALL)
+    assert match, f"the page never answered: {result.stderr[-2000:]}"
+    return json.loads(unescape(match.group(1)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_figure_is_in_sight_without_an_error(study, tmp_path, width):
-    found = look(study, tmp_path, width, LOOK)
-    assert found["errors"] == []
+    state = look(study, tmp_path, width, LOOK)
+    assert state["errors"] == []
     wanted = {"loss-query", "loss-off_target", "train", "task-picker", "prediction-arms"}
-    assert wanted <= found["figures"].keys()
-    for name, figure in found["figures"].items():
+    assert wanted <= state["figures"].keys()
+    for name, figure in state["figures"].items():
         assert 0 <= figure["left"] < figure["right"] <= width, name
         assert figure["right"] - figure["left"] > min(0.35 * width, 300), name
         assert figure["height"] > 200, name
         assert figure["lines"] >= 2, name
-    assert found["overflow"] <= 0  # no scrolling sideways
-    assert found["picked"]
-    assert found["shown"] == 0  # the first arm, which was hidden
+    assert state["overflow"] <= 0  # no scrolling sideways
+    assert state["picked"]
+    assert state["shown"] == 0  # the first arm, which was hidden
 
 
 @pytest.mark.slow
 def test_a_hidden_trial_leaves_the_mean_of_its_arm_and_comes_back(study, tmp_path):
-    found = look(study, tmp_path, 1280, HIDE)
-    assert found["errors"] == []
+    state = look(study, tmp_path, 1280, HIDE)
+    assert state["errors"] == []
     panels = loss_panels(group_arms(read_study(study).trials))
-    for states, panel in zip(zip(*found["seen"], strict=True), panels, strict=True):
+    for states, panel in zip(zip(*state["seen"], strict=True), panels, strict=True):
         folded, unfolded, one, both, other, none, no_arm = states
         assert [state["said"] for state in states] == [
             f"mean of {count} of 2" for count in (2, 2, 1, 2, 1, 0, 0)

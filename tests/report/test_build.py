@@ -52,11 +52,11 @@ def test_answer_follows_the_losses(study_of, shift, verdict):
 
 def test_interval_and_count_of_tasks_stand_in_the_answer(page):
     # 0.2 from step 8 on and 0 at step 0: the area is 0.2 * (4 + 16) / 24 = 0.167, give or take
-    found = re.search(
+    result = re.search(
         r"ahead of farthest-first by (\S+) \(95% interval (\S+) to (\S+)\), ahead on 10 of 10",
         words_of(page),
     )
-    difference, low, high = map(float, found.groups())
+    difference, low, high = map(float, result.groups())
     assert low <= difference <= high
     assert difference == pytest.approx(0.2 * 20 / 24, abs=0.01)
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from orchestrator.report.data import describe_data
-from orchestrator.report.read import Trial
+from orchestrator.report.data import data_section
+from orchestrator.report.trial import Trial
 from tests.report.conftest import RUN
 
 KEYS = ("data.pool.seed", "data.near_duplicate", "training.learning_rate")
@@ -39,7 +39,7 @@ def texts(table):
 
 
 def test_data_sets_are_named_by_the_settings_of_data_that_tell_them_apart(run):
-    assert describe_data(run, TRIALS)["names"] == [
+    assert data_section(run, TRIALS)["names"] == [
         "data.pool.seed 0 (trials: 2)",
         "data.pool.seed 1 (trials: 1)",
         "data.pool.seed 2 (trials: 1)",
@@ -47,71 +47,71 @@ def test_data_sets_are_named_by_the_settings_of_data_that_tell_them_apart(run):
 
 
 def test_lines_that_all_data_sets_share_stand_once(run):
-    found = describe_data(run, TRIALS)
-    assert [row[:3] for row in texts(found["splits"])] == [
+    result = data_section(run, TRIALS)
+    assert [row[:3] for row in texts(result["splits"])] == [
         ["Training pool", "all 3", "8,200"],
         ["Query set", "all 3", "30"],
     ]
-    assert texts(found["leakage"]) == [["task shared with query", "all 3", "3"]]
-    assert [row[:3] for row in texts(found["near"])] == [["0.95", "all 3", "1,041"]]
-    assert [row[:3] for row in texts(found["pairs"])] == [["0.9987", "all 3", "pool/17"]]
+    assert texts(result["leakage"]) == [["task shared with query", "all 3", "3"]]
+    assert [row[:3] for row in texts(result["near"])] == [["0.95", "all 3", "1,041"]]
+    assert [row[:3] for row in texts(result["pairs"])] == [["0.9987", "all 3", "pool/17"]]
 
 
 def test_a_line_of_its_own_names_its_data_set_and_stands_by_its_split(run):
     run["data"][1]["splits"]["pool"]["instances"] = 7
     run["data"][1]["leakage"] = {}
-    found = describe_data(run, TRIALS)
+    result = data_section(run, TRIALS)
     both = "data.pool.seed 0; data.pool.seed 2"
-    assert [row[:3] for row in texts(found["splits"])] == [
+    assert [row[:3] for row in texts(result["splits"])] == [
         ["Training pool", both, "8,200"],
         ["Training pool", "data.pool.seed 1", "7"],
         ["Query set", "all 3", "30"],
     ]
-    assert texts(found["leakage"]) == [["task shared with query", both, "3"]]
+    assert texts(result["leakage"]) == [["task shared with query", both, "3"]]
 
 
 def test_near_duplicates_name_their_data_set_the_nearest_pair_first(run):
     nearer = run["near_duplicates"][2]
     nearer["counts"]["query"], nearer["pairs"][0]["cosine"] = 7, 1.0
-    found = describe_data(run, TRIALS)
+    result = data_section(run, TRIALS)
     both = "data.pool.seed 0; data.pool.seed 1"
-    assert [row[:3] for row in texts(found["near"])] == [
+    assert [row[:3] for row in texts(result["near"])] == [
         ["0.95", both, "1,041"],
         ["0.95", "data.pool.seed 2", "7"],
     ]
-    assert [row[:2] for row in texts(found["pairs"])] == [
+    assert [row[:2] for row in texts(result["pairs"])] == [
         ["1.0000", "data.pool.seed 2"],
         ["0.9987", both],
     ]
 
 
 def test_a_data_set_without_vectors_is_not_among_those_with_near_duplicates(run):
-    found = describe_data(run | {"near_duplicates": run["near_duplicates"][1:2]}, TRIALS)
-    assert [row[:2] for row in texts(found["near"])] == [["0.95", "data.pool.seed 1"]]
+    result = data_section(run | {"near_duplicates": run["near_duplicates"][1:2]}, TRIALS)
+    assert [row[:2] for row in texts(result["near"])] == [["0.95", "data.pool.seed 1"]]
 
 
 def test_a_single_data_set_needs_no_name(run):
-    found = describe_data({"data": run["data"][:1]}, TRIALS)
-    assert found["splits"].headers[:2] == ["split", "instances"]
-    assert texts(found["leakage"]) == [["task shared with query", "3"]]
-    assert found["near"] is None
+    result = data_section({"data": run["data"][:1]}, TRIALS)
+    assert result["splits"].headers[:2] == ["split", "instances"]
+    assert texts(result["leakage"]) == [["task shared with query", "3"]]
+    assert result["near"] is None
     twice = [run["near_duplicates"][0], run["near_duplicates"][0] | {"threshold": 0.9}]
-    found = describe_data({"data": run["data"][:1], "near_duplicates": twice}, TRIALS)
-    assert [row[:2] for row in texts(found["near"])] == [["0.95", "1,041"], ["0.9", "1,041"]]
+    result = data_section({"data": run["data"][:1], "near_duplicates": twice}, TRIALS)
+    assert [row[:2] for row in texts(result["near"])] == [["0.95", "1,041"], ["0.9", "1,041"]]
 
 
 def test_what_is_fed_and_what_vectors_tell_apart_is_counted_where_it_is_known(run):
-    assert describe_data(run, TRIALS)["fed"] is None
+    assert data_section(run, TRIALS)["fed"] is None
     trials = [name for entry in run["data"] for name in entry["trials"]]
     fed = {"instances": 9, "tokens": 1234, "proved": 9, "reshaped": 1, "cut": 0, "unanswered": 0}
     vectors = {"texts": 9, "cut": 4, "different": 8, "distinct": 6, "alike": 3}
-    told = {"tokens": [{"trials": trials, **fed}], "embeddings": [{"trials": trials, **vectors}]}
-    found = describe_data({**run, **told, "near_duplicates": [], "data": run["data"][:1]}, TRIALS)
-    assert texts(found["fed"]) == [["9", "1,234", "9", "1", "0", "0"]]
-    assert texts(found["vectors"]) == [["9", "4", "8", "6", "3"]]
+    counts = {"tokens": [{"trials": trials, **fed}], "embeddings": [{"trials": trials, **vectors}]}
+    result = data_section({**run, **counts, "near_duplicates": [], "data": run["data"][:1]}, TRIALS)
+    assert texts(result["fed"]) == [["9", "1,234", "9", "1", "0", "0"]]
+    assert texts(result["vectors"]) == [["9", "4", "8", "6", "3"]]
 
 
 def test_columns_that_nothing_read_stand_beside_their_split(run):
     run["data"][0]["splits"]["pool"]["unread"] = {"input": 12, "messages.images": 1}
-    found = describe_data({"data": run["data"][:1]}, TRIALS)
-    assert [row[-1] for row in texts(found["splits"])] == ["input: 12; messages.images: 1", "none"]
+    result = data_section({"data": run["data"][:1]}, TRIALS)
+    assert [row[-1] for row in texts(result["splits"])] == ["input: 12; messages.images: 1", "none"]

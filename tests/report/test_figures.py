@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrator.core.arrangements import METHODS, Method
 from orchestrator.core.measures import MEASURES
 from orchestrator.report.arms import group_arms
 from orchestrator.report.figures import distance_panels
@@ -31,6 +32,26 @@ def test_distances_of_different_meaning_have_panels_of_their_own(study_of):
         ["own"],
     ]
     assert len({panel.title for panel in panels}) == len({panel.key for panel in panels}) == 5
+
+
+def test_a_method_titles_its_distances_itself_with_the_settings_that_it_names(
+    study_of, monkeypatch
+):
+    methods = {
+        "deep": Method(METHODS["random"].arrange, distance="Depth {options[depth]}"),
+        "untitled": Method(METHODS["random"].arrange),
+        "wrong": Method(METHODS["random"].arrange, distance="Depth {nothing}"),
+    }
+    for name, method in methods.items():
+        monkeypatch.setitem(METHODS, name, method)
+    arms = {name: {"method": name, "options": {"depth": 2}} for name in [*methods, "uninstalled"]}
+    panels = distance_panels(group_arms(read_study(study_of({}, arms=arms)).trials))
+    assert [panel.title for panel in panels] == [
+        "Depth 2",
+        "Distance of method untitled",
+        "Distance of method wrong",
+        "Distance of method uninstalled",
+    ]
 
 
 def test_measures_are_drawn_with_those_of_the_claim_first(study_of):

@@ -8,8 +8,8 @@ import pytest
 from orchestrator.report.arms import group_arms
 from orchestrator.report.build import build_report
 from orchestrator.report.generations import generation_panels
-from orchestrator.report.read import Trial
-from orchestrator.training.record import GENERATIONS
+from orchestrator.report.trial import Trial
+from orchestrator.storage.files import GENERATIONS_SCHEMA
 
 STEPS, ITEMS = (0, 10, 50), 4
 
@@ -21,7 +21,7 @@ def answers(scores, metric="rougeL", test_set="query"):
         for step, by_item in zip(STEPS, scores, strict=True)
         for item, score in enumerate(by_item)
     ]
-    return pa.Table.from_pylist(rows, schema=GENERATIONS)
+    return pa.Table.from_pylist(rows, schema=GENERATIONS_SCHEMA)
 
 
 def trial_of(table, name="a", seed=0):

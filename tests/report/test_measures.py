@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.core.measures import MEASURES
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.arms import group_arms
-from orchestrator.report.measures import correlation_table, measure_panels
-from orchestrator.report.read import Trial
+from orchestrator.report.measures import correlation_table, correlations, measure_panels
+from orchestrator.report.trial import Trial
 
 DROPS = [0.3, 0.1, 0.5, 0.2, 0.7, 0.6, 0.4]
 
@@ -46,7 +46,7 @@ def test_a_panel_draws_the_mean_over_tasks_and_not_the_whole_set():
 
 
 def cells(trial):
-    (row,) = correlation_table(group_arms([trial])).rows
+    (row,) = correlation_table(correlations(group_arms([trial]))).rows
     return [cell.text for cell in row]
 
 
@@ -62,8 +62,8 @@ def test_correlation_is_that_of_the_squared_rank_differences(ranks):
     count = len(DROPS)
     differences = np.argsort(np.argsort(DROPS)) - np.array(ranks)
     expected = 1 - 6 * (differences**2).sum() / (count * (count**2 - 1))
-    text = cells(trial_of(DROPS, [float(rank) for rank in ranks]))[3]
-    assert float(text.replace("−", "-")) == pytest.approx(expected, abs=5e-4)
+    (row,) = correlations(group_arms([trial_of(DROPS, [float(rank) for rank in ranks])]))
+    assert row.rho == pytest.approx(dict.fromkeys(MEASURES, expected))
 
 
 def test_a_measure_that_is_the_same_for_every_task_has_no_correlation():
@@ -73,18 +73,19 @@ def test_a_measure_that_is_the_same_for_every_task_has_no_correlation():
 def test_an_arm_is_the_mean_of_its_seeds():
     halves = [trial_of(np.array(DROPS) + sign * np.arange(7), DROPS, name=str(sign))
               for sign in (-1, 1)]  # fmt: skip
-    (row,) = correlation_table(group_arms(halves)).rows
-    assert [cell.text for cell in row][3:] == ["+1.000"] * len(MEASURES)
+    (row,) = correlations(group_arms(halves))
+    assert row.rho == pytest.approx(dict.fromkeys(MEASURES, 1.0))
 
 
 def test_few_tasks_make_no_row():
     few = FEWEST_TASKS - 1
-    assert correlation_table(group_arms([trial_of(DROPS[:few], DROPS[:few])])) is None
-    assert correlation_table(group_arms([trial_of(DROPS[: few + 1], DROPS[: few + 1])])) is not None
+    assert correlations(group_arms([trial_of(DROPS[:few], DROPS[:few])])) == []
+    assert len(correlations(group_arms([trial_of(DROPS[: few + 1], DROPS[: few + 1])]))) == 1
+    assert correlation_table([]) is None
 
 
 @pytest.mark.parametrize("table", ["losses", "measures"])
 def test_a_trial_that_lacks_a_table_makes_no_row(table):
     trial = trial_of(DROPS, DROPS)
     del trial.tables[table]
-    assert correlation_table(group_arms([trial])) is None
+    assert correlations(group_arms([trial])) == []

@@ -11,8 +11,8 @@ import yaml
 from orchestrator.config import load_study
 from orchestrator.errors import DataError
 from orchestrator.report.arms import group_arms
-from orchestrator.report.read import Trial
-from orchestrator.report.reproduce import check_figures, claim_checks
+from orchestrator.report.reproduce import claim_checks, figure_checks
+from orchestrator.report.trial import Trial
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 STUDIES = [path for path in EXPERIMENTS.glob("*.yaml") if "\nstudy:" in path.read_text()]
@@ -23,18 +23,18 @@ WIDE = {"nearest_first": [2.0, 2.6], "random": [2.6, 3.0]}  # about 2.47 and 2.6
 
 def check(study_of, shifts, *, arms=ARMS, failed=(), seeds=2, **figure):
     claim = {"question": "Why?", "arms": arms, "figures": [{"name": "Figure 3", **figure}]}
-    (found,) = check_figures(study_of(shifts, claim=claim, seeds=seeds, failed=failed))
-    return found
+    (result,) = figure_checks(study_of(shifts, claim=claim, seeds=seeds, failed=failed))
+    return result
 
 
 def test_order_and_losses_inside_their_bands_are_confirmed(study_of):
-    found = check(study_of, {"nearest_first": -0.2}, step=16, bands=WIDE)
-    assert found.ordering is True
-    assert found.expected == found.found == ARMS
-    assert {arm: inside for arm, (*_, inside) in found.ends.items()} == dict.fromkeys(ARMS, True)
-    assert found.ends["random"][1:3] == (2.6, 3.0)
-    assert "stand in the expected order at step 16" in found.sentence
-    assert "2 of 2 losses lie inside" in found.sentence
+    result = check(study_of, {"nearest_first": -0.2}, step=16, bands=WIDE)
+    assert result.ordering is True
+    assert result.expected == result.measured == ARMS
+    assert {arm: inside for arm, (*_, inside) in result.ends.items()} == dict.fromkeys(ARMS, True)
+    assert result.ends["random"][1:3] == (2.6, 3.0)
+    assert "stand in the expected order at step 16" in result.sentence
+    assert "2 of 2 losses lie inside" in result.sentence
 
 
 def test_the_loss_is_that_of_the_set_and_step_as_the_mean_over_seeds(study_of):
@@ -51,37 +51,37 @@ def test_sets_and_the_last_step_are_told_apart(study_of):
 
 
 def test_another_order_is_said_to_be_another(study_of):
-    found = check(study_of, {"random": -0.2}, step=16, bands=WIDE)
-    assert found.ordering is False
-    assert found.found == ARMS[::-1]
-    assert "do not stand in the expected order" in found.sentence
+    result = check(study_of, {"random": -0.2}, step=16, bands=WIDE)
+    assert result.ordering is False
+    assert result.measured == ARMS[::-1]
+    assert "do not stand in the expected order" in result.sentence
 
 
 def test_a_step_that_was_not_evaluated_leaves_the_order_at_the_last_one(study_of):
-    found = check(study_of, {"nearest_first": -0.2}, step=1090, bands=WIDE)
-    assert found.ordering is True
-    assert found.ends == {}
-    assert "at step 24" in found.sentence
-    assert "step 1,090 was not evaluated" in found.sentence
+    result = check(study_of, {"nearest_first": -0.2}, step=1090, bands=WIDE)
+    assert result.ordering is True
+    assert result.ends == {}
+    assert "at step 24" in result.sentence
+    assert "step 1,090 was not evaluated" in result.sentence
 
 
 def test_an_arm_that_did_not_finish_leaves_the_order_open(study_of):
-    found = check(study_of, {}, failed=("random-0", "random-1"), bands=WIDE)
-    assert found.ordering is None
-    assert found.found == ["nearest_first"]
-    assert list(found.ends) == ["nearest_first"]
+    result = check(study_of, {}, failed=("random-0", "random-1"), bands=WIDE)
+    assert result.ordering is None
+    assert result.measured == ["nearest_first"]
+    assert list(result.ends) == ["nearest_first"]
 
 
 def test_a_study_of_which_nothing_finished_answers_nothing(study_of):
     failed = tuple(f"{arm}-0" for arm in ARMS)
-    found = check(study_of, {}, failed=failed, seeds=1, bands=WIDE)
-    assert (found.ordering, found.found, found.ends) == (None, [], {})
-    assert "not answered" in found.sentence
+    result = check(study_of, {}, failed=failed, seeds=1, bands=WIDE)
+    assert (result.ordering, result.measured, result.ends) == (None, [], {})
+    assert "not answered" in result.sentence
 
 
 def test_a_study_without_figures_is_refused(study_of):
     with pytest.raises(DataError, match="names no figure"):
-        check_figures(study_of({}))
+        figure_checks(study_of({}))
 
 
 # The losses of arXiv 2406.11721. At step 890 min has trained on the rows of nft, and max on fft's.
@@ -131,7 +131,7 @@ def test_every_study_with_bands_is_held_against_the_papers_losses():
     claims = {path.stem: yaml.safe_load(path.read_text()).get("claim") for path in STUDIES}
     figures = {name: claim.get("figures", []) for name, claim in claims.items() if claim}
     assert set(PAPER) == {
-        name for name, found in figures.items() if any("bands" in one for one in found)
+        name for name, of_claim in figures.items() if any("bands" in one for one in of_claim)
     }
 
 
@@ -151,6 +151,6 @@ def test_only_seeds_that_every_arm_finished_are_averaged_and_the_others_named(st
     table = pq.read_table(path)
     worse = pc.add(table["loss"], 5.0)
     pq.write_table(table.set_column(table.schema.get_field_index("loss"), "loss", worse), path)
-    (found,) = check_figures(study)
-    assert found.ends["nearest_first"][0] == pytest.approx(2.54, abs=0.05)
-    assert found.sentence.endswith("not every arm finished the same seed: nearest_first-1.")
+    (result,) = figure_checks(study)
+    assert result.ends["nearest_first"][0] == pytest.approx(2.54, abs=0.05)
+    assert result.sentence.endswith("not every arm finished the same seed: nearest_first-1.")

@@ -7,14 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from orchestrator.core.comparison import FEWEST_TASKS
 from orchestrator.core.measures import MEASURES
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.arms import group_arms
-from orchestrator.report.early import early_table, set_table
-from orchestrator.report.picker import pick_task
-from orchestrator.report.prediction import predict
-from orchestrator.report.read import Trial, read_study
-from orchestrator.report.sudden import sudden_drops
+from orchestrator.report.early import descents, early_table, set_changes, set_table
+from orchestrator.report.picker import task_picker
+from orchestrator.report.prediction import forecast_table, prediction
+from orchestrator.report.read import read_study
+from orchestrator.report.sudden import drop_table, match_table, sudden_drops
+from orchestrator.report.trial import Trial
 
 STEPS = np.arange(0, 60, 10)
 TASKS = [f"task {number}" for number in range(8)]
@@ -53,27 +54,31 @@ def texts(table):
 def test_elbow_and_90_percent_are_those_of_the_curve_with_their_range_over_seeds():
     early, late = np.ones((6, 2)), np.ones((6, 2))
     early[0] = late[:3] = 3.0
-    table = early_table(group_arms([trial_of(early), trial_of(late, seed=1)]))
+    table = early_table(descents(group_arms([trial_of(early), trial_of(late, seed=1)])))
     (row,) = texts(table)
     assert row[0] == "a"
     assert row[3] == "20 (10–30)"
     assert row[4:] == ["50", "2.000"]
-    assert texts(early_table(group_arms([trial_of(early)])))[0][1:4] == ["10", "100%", "10"]
+    assert texts(early_table(descents(group_arms([trial_of(early)]))))[0][1:4] == [
+        "10",
+        "100%",
+        "10",
+    ]
 
 
 def test_a_curve_that_never_falls_has_neither():
     rising = 4 - smooth()
-    assert texts(early_table(group_arms([trial_of(rising)])))[0][2:4] == ["–", "–"]
+    assert texts(early_table(descents(group_arms([trial_of(rising)]))))[0][2:4] == ["–", "–"]
 
 
 def test_harm_to_a_set_is_named():
     rising = smooth()[::-1].copy()
     trial = trial_of(rising, sets=("query", "off_target"))
-    rows = texts(set_table(group_arms([trial])))
+    rows = texts(set_table(set_changes(group_arms([trial]))))
     assert [row[1] for row in rows] == ["Query set", "Off-target set"]
     assert [row[6] for row in rows] == ["rose", "rose"]
     assert rows[1][7] == rows[0][7] == f"+{rising[-1, 0] - rising[0, 0]:.3f} at step 50"
-    fallen = texts(set_table(group_arms([trial_of(smooth())])))[0]
+    fallen = texts(set_table(set_changes(group_arms([trial_of(smooth())]))))[0]
     assert fallen[6:] == ["fell", "none"]
 
 
@@ -91,12 +96,12 @@ def planted(match):
 
 @pytest.mark.parametrize(("match", "matched"), [(True, "8"), (False, "0")])
 def test_drops_are_matched_with_the_rows_that_came_near(match, matched):
-    found = sudden_drops([trial_of(*planted(match))])
-    assert found.found == 8
-    (row,) = texts(found.matches)
+    rows = sudden_drops([trial_of(*planted(match))])
+    assert [len(row.drops) for row in rows] == [8]
+    (row,) = texts(match_table(rows))
     assert row[:5] == ["a-0", "8", "8", matched, "2.0"]  # four steps, two tasks each
-    assert (float(row[5]) < 0.05) == match
-    assert {tuple(row[2:4]) for row in texts(found.drops)} == {
+    assert (rows[0].coincidence.p_value < 0.05) == match
+    assert {tuple(row[2:4]) for row in texts(drop_table(rows))} == {
         (f"between steps {step - 10} and {step}", "1.000") for step in (20, 50, 80, 110)
     }
 
@@ -106,17 +111,18 @@ def long_smooth():
 
 
 def test_smooth_curves_have_the_section_only_under_cluster():
-    assert sudden_drops([trial_of(long_smooth())]) is None
+    assert sudden_drops([trial_of(long_smooth())]) == []
     clustered = trial_of(long_smooth(), method="cluster")
-    assert texts(sudden_drops([clustered]).matches)[0][1] == "0"
+    assert texts(match_table(sudden_drops([clustered])))[0][1] == "0"
 
 
 def test_where_too_little_was_measured_no_drop_is_looked_for():
     losses, _ = planted(match=True)
     few_steps, few_tasks = trial_of(losses[:11], method="cluster"), trial_of(losses[:, :5])
-    found = sudden_drops([few_steps, few_tasks])
-    assert [row[1] for row in texts(found.matches)] == ["too few evaluations", "too few tasks"]
-    assert found.found == 0
+    rows = sudden_drops([few_steps, few_tasks])
+    assert [row.obstacle for row in rows] == ["too few evaluations", "too few tasks"]
+    assert [row[1] for row in texts(match_table(rows))] == [row.obstacle for row in rows]
+    assert not any(row.drops for row in rows)
 
 
 def related(rng):
@@ -129,10 +135,13 @@ def related(rng):
 def test_where_distance_tells_the_loss_it_beats_the_naive_guess_for_every_arm():
     rng = np.random.default_rng(0)
     arms = group_arms([trial_of(*related(rng), name=name) for name in "abc"])
-    found = predict(arms)
-    assert [row[0] for row in texts(found.forecasts)] == ["a fifth of the tasks at a time", *"abc"]
-    assert {row[-1] for row in texts(found.forecasts)} == {"better"}
-    fit, curves = found.panels
+    result = prediction(arms)
+    assert [row[0] for row in texts(forecast_table(result.forecasts))] == [
+        "a fifth of the tasks at a time",
+        *"abc",
+    ]
+    assert {row[-1] for row in texts(forecast_table(result.forecasts))} == {"better"}
+    fit, curves = result.panels
     assert [line.predicted for line in curves.lines] == [False, True] * 3
     for line in fit.lines:
         np.testing.assert_allclose(line.y, -2 * line.x, atol=1e-2)
@@ -141,20 +150,20 @@ def test_where_distance_tells_the_loss_it_beats_the_naive_guess_for_every_arm():
 @pytest.mark.parametrize("names", ["a", "ab"])
 def test_fewer_than_three_arms_predict_tasks_only(names):
     rng = np.random.default_rng(0)
-    found = predict(group_arms([trial_of(*related(rng), name=name) for name in names]))
-    assert len(found.forecasts.rows) == len(found.panels) == 1
+    result = prediction(group_arms([trial_of(*related(rng), name=name) for name in names]))
+    assert len(result.forecasts) == len(result.panels) == 1
 
 
 def test_without_measures_or_with_few_tasks_nothing_is_predicted():
     losses, measures = related(np.random.default_rng(0))
-    assert predict(group_arms([trial_of(losses)])) is None
+    assert prediction(group_arms([trial_of(losses)])) is None
     few = FEWEST_TASKS - 1
-    assert predict(group_arms([trial_of(losses[:, :few], measures[:, :few])])) is None
+    assert prediction(group_arms([trial_of(losses[:, :few], measures[:, :few])])) is None
 
 
 def test_the_picker_holds_every_task_of_every_line():
     losses, measures = related(np.random.default_rng(0))
-    picker = pick_task(group_arms([trial_of(losses, measures), trial_of(smooth(), name="b")]))
+    picker = task_picker(group_arms([trial_of(losses, measures), trial_of(smooth(), name="b")]))
     assert picker.tasks == TASKS
     values = np.array(picker.values[3][:2], dtype=object)
     np.testing.assert_allclose(list(values[0]), losses[:, 3], atol=1e-4)

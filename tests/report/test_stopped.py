@@ -6,16 +6,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from orchestrator.report.answer import answer_question
+from orchestrator.report.answer import answer_of
 from orchestrator.report.arms import group_arms
 from orchestrator.report.build import build_report
-from orchestrator.report.drawing import STOP, plotly_panel, save_png, style
-from orchestrator.report.early import early_table, set_table
+from orchestrator.report.claim import implied_claim
+from orchestrator.report.contrast_tables import step_table
+from orchestrator.report.drawing import STOP, arm_style, plotly_panel, save_png
+from orchestrator.report.early import descents, early_table, set_changes, set_table
 from orchestrator.report.figures import distance_panels, loss_panels
 from orchestrator.report.measures import measure_panels
 from orchestrator.report.read import read_study
-from orchestrator.report.tables import step_table, summary_table
-from orchestrator.training.record import JOURNAL
+from orchestrator.report.tables import summary_table
+from orchestrator.storage.files import JOURNAL_FILE
 from tests.report.conftest import ARMS
 from tests.report.test_build import words_of
 
@@ -28,8 +30,8 @@ def study(study_of):
 
 
 def arm_named(arms, name):
-    (found,) = (arm for arm in arms if arm.name == name)
-    return found
+    (result,) = (arm for arm in arms if arm.name == name)
+    return result
 
 
 def test_the_summary_has_the_losses_of_the_last_step_and_the_best_one(study):
@@ -46,7 +48,7 @@ def test_the_summary_has_the_losses_of_the_last_step_and_the_best_one(study):
 
 
 def test_its_curve_ends_where_it_was_stopped_though_the_journal_goes_on(study):
-    with (study / "trials" / "random" / JOURNAL).open("a") as journal:
+    with (study / "trials" / "random" / JOURNAL_FILE).open("a") as journal:
         journal.write('{"event": "measure", "step": 14, "query_loss": 0.0}\n')
     arms = group_arms(read_study(study).trials)
     stopped = arm_named(arms, "random")
@@ -70,7 +72,7 @@ def test_measures_and_distances_are_of_the_rows_that_it_was_trained_on(study_of)
 
 def test_it_is_drawn_with_a_cross_at_its_end_alone(study, tmp_path):
     arms = group_arms(read_study(study).trials)
-    assert [style(arm).marker == STOP for arm in arms] == [False, True, False, False]
+    assert [arm_style(arm).marker == STOP for arm in arms] == [False, True, False, False]
     panel = loss_panels(arms)[0]
     assert '"symbol":"x"' in plotly_panel(panel)
     save_png([panel], tmp_path / "with.png")
@@ -83,9 +85,14 @@ def test_it_is_drawn_with_a_cross_at_its_end_alone(study, tmp_path):
 def test_no_comparison_has_it(study):
     trials = read_study(study).trials
     arms = group_arms(trials)
-    answer = answer_question(trials)
+    answer = answer_of(implied_claim(trials), arms)
     assert answer.sentence.startswith("Yes")
-    for table in (step_table(arms, answer.contrast), early_table(arms), set_table(arms)):
+    tables = (
+        step_table(arms, answer.contrast),
+        early_table(descents(arms)),
+        set_table(set_changes(arms)),
+    )
+    for table in tables:
         words = [*table.headers, *(cell.text for row in table.rows for cell in row)]
         assert not [word for word in words if "random" in word]
 
@@ -118,7 +125,7 @@ def test_a_page_of_hardly_anything_but_stopped_trials_makes_sense(study_of, fini
 
 
 def test_a_damaged_journal_is_named_and_the_rest_is_shown(study):
-    (study / "trials" / "random" / JOURNAL).write_text('{"event": "measure", "st\n')
+    (study / "trials" / "random" / JOURNAL_FILE).write_text('{"event": "measure", "st\n')
     page = build_report(study).read_text(encoding="utf-8")
     assert "random: its journal cannot be read" in words_of(page)
     assert 'id="loss-query"' in page

@@ -5,14 +5,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.config.claim import Claim
-from orchestrator.core.comparison import FEWEST_TASKS
+from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.data.instance import UNLABELLED
-from orchestrator.report.answer import answer_question
+from orchestrator.report.answer import answer_of
 from orchestrator.report.arms import group_arms
 from orchestrator.report.build import build_report
-from orchestrator.report.claim import answer_claim
-from orchestrator.report.findings import find
-from orchestrator.report.picker import pick_task
+from orchestrator.report.claim import implied_claim
+from orchestrator.report.findings import section_finding
+from orchestrator.report.picker import task_picker
 from orchestrator.report.read import read_study
 from orchestrator.report.sudden import sudden_drops
 from tests.report.conftest import ARMS
@@ -42,7 +42,8 @@ def test_instances_take_the_place_of_tasks(unlabelled):
 
 
 def test_such_a_set_can_be_answered(unlabelled):
-    result = answer_question(read_study(unlabelled).trials).contrast.by_area
+    trials = read_study(unlabelled).trials
+    result = answer_of(implied_claim(trials), group_arms(trials)).contrast.by_area
     assert result.tasks == 29 >= FEWEST_TASKS
     assert result.verdict == "ahead"
 
@@ -52,7 +53,9 @@ def test_the_answer_speaks_of_instances_and_never_of_tasks(unlabelled):
     claim = Claim(question="Is it best?", arms=["nearest_first", "random"])
     arms = group_arms(record.trials)
     for answer in (
-        answer_question(record.trials), answer_claim(claim, arms), find("early", arms)
+        answer_of(implied_claim(record.trials), arms),
+        answer_of(claim, arms),
+        section_finding("early", arms),
     ):  # fmt: skip
         words = " ".join([answer.sentence, *answer.details, *answer.caveats])
         assert "29 instances" in words
@@ -82,7 +85,7 @@ def test_a_labelled_set_is_never_said_to_be_compared_by_instances(study_of):
 
 
 def test_the_picker_has_no_distances_of_tasks_where_it_picks_instances(unlabelled):
-    picker = pick_task(group_arms(read_study(unlabelled).trials))
+    picker = task_picker(group_arms(read_study(unlabelled).trials))
     assert len(picker.tasks) == 29
     assert {len(lines) for lines in picker.values} == {len(ARMS)}  # the losses alone
 
@@ -90,5 +93,5 @@ def test_the_picker_has_no_distances_of_tasks_where_it_picks_instances(unlabelle
 def test_no_sudden_drop_of_a_task_is_looked_for(unlabelled):
     trials = read_study(unlabelled).trials
     trials[0].config["arrangement"] = {"method": "cluster"}
-    rows = [[cell.text for cell in row] for row in sudden_drops(trials).matches.rows]
-    assert [row[1] for row in rows] == ["no task labels"] * len(ARMS)
+    rows = sudden_drops(trials)
+    assert [row.obstacle for row in rows] == ["no task labels"] * len(ARMS)

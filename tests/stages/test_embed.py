@@ -15,14 +15,15 @@ from orchestrator.errors import ModelError
 from orchestrator.stages import vector_cache
 from orchestrator.stages.embed import (
     agreement,
-    build_embeddings,
     describe_embeddings,
+    embeddings_spec,
     resolution,
-    tell_resolution,
+    resolution_remarks,
 )
 from orchestrator.stages.encoder import Encoder
 from orchestrator.stages.vector_cache import READING, text_digests
 from orchestrator.storage.remote import ArtifactStore
+from tests.stages.making import made
 
 POOL = [f"question {number} " + "and more " * (number % 7) + "answer" for number in range(40)]
 POOL += POOL[3:6]  # exact duplicates
@@ -71,8 +72,9 @@ def embed(cluster, bert):
         instances = make_dataset({"pool": pool, **TESTS}, store)
         # A chunk has 16 texts.
         embedding = Embedding.model_validate({"batch_tokens": 64} | settings)
-        made = build_embeddings(instances, embedding, bert, "tiny", store, line or Record())
-        return made, np.load(made.path / "vectors.npy")
+        spec = embeddings_spec(instances, embedding, bert, "tiny", folder)
+        embedded = made(spec, store, line or Record())
+        return embedded, np.load(embedded.path / "vectors.npy")
 
     return run
 
@@ -258,12 +260,12 @@ def test_the_description_tells_what_was_reused_and_how_fast_the_rest_was():
 def test_texts_that_share_a_vector_and_texts_that_are_cut_are_warned_of_above_a_share():
     counts = {"texts": 1000, "cut": 250, "different": 1000, "distinct": 995, "alike": 10}
     counts |= {"shared": 10}
-    assert list(tell_resolution(counts, Embedding())) == []
-    ((mark, told),) = tell_resolution(counts | {"alike": 11}, Embedding())
+    assert list(resolution_remarks(counts, Embedding())) == []
+    ((mark, told),) = resolution_remarks(counts | {"alike": 11}, Embedding())
     assert mark == "warning"
     assert "11 of 1,000 different texts share their vector" in told
     assert "embedding.keep: end" in told
-    ((_, told),) = tell_resolution(counts | {"cut": 251}, Embedding(keep="end"))
+    ((_, told),) = resolution_remarks(counts | {"cut": 251}, Embedding(keep="end"))
     assert "251 of 1,000 texts are longer than what is read of them" in told
     assert "embedding.keep: start" in told
 
@@ -274,11 +276,11 @@ def test_instances_of_which_only_the_embedded_part_is_equal_are_warned_of():
     readings["read"] = np.ascontiguousarray(digests).view(np.int64).reshape(-1, 2)
     info = {"texts": 40, **resolution(digests, readings, np.ones(40, np.bool_))}
     assert (info["different"], info["distinct"], info["alike"], info["shared"]) == (2, 2, 0, 40)
-    ((mark, told),) = tell_resolution(info, Embedding(text="answer"))
+    ((mark, told),) = resolution_remarks(info, Embedding(text="answer"))
     assert mark == "warning"
     assert "2 distinct vectors for 40 instances" in told
     assert "embedding.text: both" in told
-    assert list(tell_resolution(info, Embedding())) == []
+    assert list(resolution_remarks(info, Embedding())) == []
 
 
 @pytest.mark.ray

@@ -8,10 +8,10 @@ import ray
 
 from orchestrator.config.schema import Neighbours
 from orchestrator.data import dataset
-from orchestrator.screen import Screen
-from orchestrator.stages.near_duplicates import SHOWN_CHARS, build_near_duplicates
+from orchestrator.stages.near_duplicates import SHOWN_CHARS, near_duplicates_spec
 from orchestrator.storage.artifacts import MANIFEST
 from orchestrator.storage.remote import ArtifactStore
+from tests.stages.making import made
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -65,10 +65,8 @@ def find(store):
     vectors = store.build("embeddings", 1, write_vectors)
 
     def run(threshold, **settings):
-        with Screen() as screen:
-            return build_near_duplicates(
-                instances, vectors, threshold, Neighbours(**settings), store, screen.line("near")
-            )
+        spec = near_duplicates_spec(instances, vectors, threshold, Neighbours(**settings))
+        return made(spec, store)
 
     return run
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from orchestrator.config.arrangement import Clusters
 from orchestrator.core.units import groups, unit_vectors
-from orchestrator.stages.pool import build_clusters, load_array, load_pool, make_pool
+from orchestrator.stages.pool import groups_spec, load_array, load_pool, make_pool
 from orchestrator.stages.search import kmeans_labels
 from orchestrator.storage.remote import ArtifactStore
 from tests.core.pools import blocks_of, unit_rows
+from tests.stages.making import made
 
 TASKS = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1])
 CLUSTERS = np.array([1, 1, 1, 0, 0, 0, 1, 0, 1])
@@ -90,12 +91,12 @@ def test_a_loaded_pool_has_the_tasks_and_vectors_of_its_own_rows_alone(stored):
 def test_clusters_are_made_of_the_pool_alone_and_once(stored, store):
     dataset, embeddings = stored
     section = Clusters(clusters=3, seed=4)
-    made = build_clusters(dataset, embeddings, section, store)
-    labels = load_array(made.path / "labels.npy")
+    first = made(groups_spec(dataset, embeddings, section), store)
+    labels = load_array(first.path / "labels.npy")
     assert np.array_equal(labels, kmeans_labels(POOL, 3, seed=4))
-    assert made.info == {"clusters": len(np.unique(labels))}
-    assert build_clusters(dataset, embeddings, section, store).reused
-    other = build_clusters(dataset, embeddings, Clusters(clusters=3, seed=5), store)
-    assert other.digest != made.digest
-    pool = load_pool(section, dataset, embeddings, made)
+    assert first.info == {"clusters": len(np.unique(labels))}
+    assert made(groups_spec(dataset, embeddings, section), store).reused
+    other = groups_spec(dataset, embeddings, Clusters(clusters=3, seed=5))
+    assert other.digest != first.digest
+    pool = load_pool(section, dataset, embeddings, first)
     assert blocks_of(pool.units) == blocks_of(groups(labels))

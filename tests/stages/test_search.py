@@ -5,24 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.ranking import certify, merge
-from orchestrator.stages.search import PoolSpace, kmeans_labels, nearest_of, search, search_left
-
-
-def unit_rows(seed, rows, distinct, dimensions=8):
-    """Unit vectors of which many are exact duplicates."""
-    rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(distinct, dimensions))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors.astype(np.float32)[rng.integers(0, distinct, rows)]
-
-
-def plain_lists(queries, pool, *, farthest=False):
-    """All distances in float64, each pair summed on its own; ties to the lowest unit."""
-    cosine = (queries.astype(np.float64)[:, None] * pool.astype(np.float64)[None]).sum(axis=2)
-    distances = cosine if farthest else -cosine
-    units = np.argsort(distances, axis=1, kind="stable")
-    return units, np.take_along_axis(distances, units, axis=1)
+from orchestrator.core.ranking import certify, merge, seen_from
+from orchestrator.stages.search import kmeans_labels, nearest_of, search
+from tests.core.lists import plain_lists, unit_rows
 
 
 def sharded(queries, pool, depth, shard_rows, **options):
@@ -31,13 +16,13 @@ def sharded(queries, pool, depth, shard_rows, **options):
     return merge(parts, depth)
 
 
-@pytest.mark.parametrize("farthest", [False, True])
+@pytest.mark.parametrize("end", ["near", "far"])
 @pytest.mark.parametrize("shard_rows", [1, 7, 64, 299, 300])
-def test_any_sharding_proves_the_whole_list_where_the_depth_reaches_its_end(shard_rows, farthest):
+def test_any_sharding_proves_the_whole_list_where_the_depth_reaches_its_end(shard_rows, end):
     pool, queries = unit_rows(12, 300, 90), unit_rows(13, 20, 15)
-    found = sharded(queries, pool, 300, shard_rows, farthest=farthest)
-    lists = certify(-queries if farthest else queries, pool, found)
-    units, distances = plain_lists(queries, pool, farthest=farthest)
+    found = sharded(queries, pool, 300, shard_rows, end=end)
+    lists = certify(seen_from(end, queries), pool, found)
+    units, distances = plain_lists(queries, pool, end=end)
     assert np.array_equal(lists.units, units)
     assert np.array_equal(lists.distances, distances)
     assert np.all(lists.lengths == 300)
@@ -54,56 +39,6 @@ def test_no_proved_entry_is_contradicted_by_the_whole_list(seed, rows, distinct,
     units, _ = plain_lists(queries, pool)
     for query, length in enumerate(lists.lengths):
         assert lists.units[query, :length].tolist() == units[query, :length].tolist()
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=st.integers(0, 10**6), rows=st.integers(2, 120), distinct=st.integers(1, 20),
-    depth=st.integers(1, 40), farthest=st.booleans(),
-)  # fmt: skip
-def test_asking_on_gives_every_free_unit_once_and_in_order(seed, rows, distinct, depth, farthest):
-    pool, queries = unit_rows(seed, rows, distinct), unit_rows(seed + 1, 3, 3)
-    found = search_left(queries, pool, depth, farthest=farthest)
-    space = PoolSpace(queries, pool, found, farthest=farthest)
-    taken = np.random.default_rng(seed).random(rows) < 0.3
-    units, _ = plain_lists(queries, pool, farthest=farthest)
-    for query in range(3):
-        expected = [unit for unit in units[query] if not taken[unit]]
-        left, seen = taken.copy(), []
-        while not left.all():
-            lists = space.nearest(np.array([query]), left)
-            fresh = lists.units[0, : lists.lengths[0]]
-            left[fresh] = True
-            seen += fresh.tolist()
-        assert seen == expected
-
-
-def test_only_queries_whose_lists_are_used_up_are_searched_again(monkeypatch):
-    pool, queries = unit_rows(3, 400, 400), unit_rows(4, 5, 5)
-    space = PoolSpace(queries, pool, search_left(queries, pool, 32), farthest=False)
-    searched = []
-    again = PoolSpace._search_again
-    monkeypatch.setattr(
-        PoolSpace,
-        "_search_again",
-        lambda self, q, taken: (searched.append(q), again(self, q, taken)),
-    )
-    taken = np.zeros(400, bool)
-    taken[space._units[2]] = True
-    space.nearest(np.arange(5), taken)
-    assert [list(q) for q in searched] == [[2]]
-
-
-def test_the_blocks_of_a_search_do_not_change_it(monkeypatch):
-    pool, queries = unit_rows(5, 500, 100), unit_rows(6, 7, 7)
-    taken = np.random.default_rng(7).random(500) < 0.4
-    whole = certify(queries, pool, search_left(queries, pool, 600, taken=taken))
-    monkeypatch.setattr("orchestrator.stages.search.BLOCK_ROWS", 33)
-    blocks = certify(queries, pool, search_left(queries, pool, 600, taken=taken))
-    free = int((~taken).sum())
-    assert np.array_equal(whole.units[:, :free], blocks.units[:, :free])
-    assert np.all(blocks.lengths == free)
-    assert np.all(whole.lengths == free)
 
 
 @pytest.mark.parametrize("block_rows", [1, 7, 65_536])
@@ -143,18 +78,3 @@ def test_two_clusters_are_the_two_groups_that_lie_apart(seed):
 def test_every_row_may_be_a_cluster_of_its_own():
     vectors = np.eye(6, dtype=np.float32)
     assert sorted(kmeans_labels(vectors, 6, seed=0)) == list(range(6))
-
-
-def test_more_near_ties_than_the_longest_list_are_ranked_by_a_scan(monkeypatch):
-    monkeypatch.setattr("orchestrator.stages.search.LIST_BYTES", 12 * 3 * 20)
-    pool, queries = unit_rows(8, 300, 1), unit_rows(9, 3, 3)
-    pool[250:] = unit_rows(10, 50, 50)
-    space = PoolSpace(queries, pool, search_left(queries, pool, 20), farthest=False)
-    units, _ = plain_lists(queries, pool)
-    taken, order = np.zeros(300, bool), []
-    while not taken.all():
-        lists = space.nearest(np.array([1]), taken)
-        fresh = lists.units[0, : lists.lengths[0]]
-        taken[fresh] = True
-        order += fresh.tolist()
-    assert order == units[1].tolist()

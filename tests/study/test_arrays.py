@@ -10,8 +10,8 @@ from orchestrator.config.arrangement import Arrangement
 from orchestrator.core.arrangements import METHODS, arrange
 from orchestrator.core.units import groups, instances
 from orchestrator.errors import UserError
-from orchestrator.stages.arrange import PLAN
 from orchestrator.stages.search import kmeans_labels
+from orchestrator.storage.files import PLAN_SCHEMA
 from orchestrator.storage.lfs import SIGNATURE
 from orchestrator.study.arrays import ArraySettings, arrange_arrays
 from tests.core.pools import make_request, pool_with_duplicates, unit_rows
@@ -65,7 +65,7 @@ def test_every_method_plans_what_arrange_plans_on_the_same_arrays(write, method,
     request = make_request(POOL, QUERIES, units, groups=parts, rows=22, seed=5,
                            options=METHODS[method].options, **budget)  # fmt: skip
     expected = arrange(method, request)
-    assert table.schema.equals(PLAN)
+    assert table.schema.equals(PLAN_SCHEMA)
     assert table["row"].to_pylist() == expected.rows.tolist()
     assert table["turn"].to_pylist() == expected.turn.tolist()
     assert table["unit"].to_pylist() == expected.unit.tolist()

@@ -14,8 +14,8 @@ from orchestrator.config.schema import TrialConfig
 from orchestrator.errors import ConfigError, ModelError, ResourceError
 from orchestrator.models.presets import BYTE_VOCABULARY, byte_tokenizer
 from orchestrator.screen import Screen
-from orchestrator.study.checks import check_models, check_settings
-from orchestrator.study.local import check_all_fetched
+from orchestrator.study.checks import check_names, check_settings
+from orchestrator.study.model_checks import check_all_fetched, check_trainable
 from orchestrator.trials import Trial
 
 DATA = {
@@ -53,7 +53,7 @@ def told(jobs, **options):
     stream = io.StringIO()
     configs = [settings for settings, _ in jobs]
     folders = {name: folder for _, found in jobs for name, folder in found.items()}
-    check_models(configs, folders.get, Screen(Console(file=stream, width=400)), **options)
+    check_trainable(configs, folders.get, Screen(Console(file=stream, width=400)), **options)
     return stream.getvalue().splitlines()
 
 
@@ -131,7 +131,7 @@ def test_an_embedding_model_that_was_fetched_without_weights_is_refused(tiny, tm
 def test_every_wrong_model_name_is_said_at_once_and_once(tmp_path):
     names = {"model": {"name": "random:no"}, "embedding": {"model": "random:none"}}
     with pytest.raises(ConfigError) as caught:
-        check_settings([trial(config(**names))] * 2, tmp_path, None)
+        check_names([trial(config(**names))] * 2, tmp_path, None)
     assert [fault.split(":")[0] for fault in caught.value.faults] == [
         "embedding.model", "model.name",
     ]  # fmt: skip
@@ -140,9 +140,9 @@ def test_every_wrong_model_name_is_said_at_once_and_once(tmp_path):
 def test_a_remote_store_that_is_not_there_is_said_beside_the_wrong_model_names(s3, tmp_path):
     names = {"model": {"name": "random:tiny-llama"}, "embedding": {"model": "random:tiny-bert"}}
     wrong = trial(config(**{**names, "model": {"name": "random:no"}}))
-    check_settings([trial(config(**names))], tmp_path, "s3://team/not-written-yet")
+    check_names([trial(config(**names))], tmp_path, "s3://team/not-written-yet")
     with pytest.raises(ConfigError, match="2 faults") as caught:
-        check_settings([wrong], tmp_path, "s3://none/x")
+        check_names([wrong], tmp_path, "s3://none/x")
     assert caught.value.faults[1].startswith("remote_store: s3://none/x cannot be read")
 
 
@@ -150,5 +150,5 @@ def test_what_this_machine_lacks_is_said_once(tmp_path):
     names = {"name": "random:tiny-llama", "liger": True}
     needy = config(model=names, embedding={"model": "random:tiny-bert"})
     with pytest.raises(ResourceError) as caught:
-        check_settings([trial(needy)] * 2, tmp_path, None)
+        check_settings([trial(needy)] * 2)
     assert str(caught.value).count("model.liger: true") == 1

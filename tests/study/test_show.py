@@ -50,7 +50,9 @@ def test_rows_of_each_set_are_printed_with_what_carries_loss_between_marks(study
     shown = capfd.readouterr()
     assert shown.err == ""
     assert "\x1b" not in shown.out
-    assert shown.out.splitlines() == [
+    read, *rows = shown.out.splitlines()
+    assert "pool 10, query 1" in read
+    assert rows == [
         "model random:tiny-llama, template 'user_assistant': [[what carries loss]]",
         "",
         "data.pool, instance 'i0': 33 tokens, 8 learned",

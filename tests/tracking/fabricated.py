@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import yaml
 
 from orchestrator.config import dump_yaml, load_study
+from orchestrator.storage.files import LOSSES_SCHEMA, REALISED_SCHEMA, TRAIN_LOG_SCHEMA
 from orchestrator.tracking import certificate, describe, finished
-from orchestrator.training.record import LOSSES, REALISED, TRAIN_LOG, Journal, finish
+from orchestrator.training.journal import Journal
+from orchestrator.training.outcome import mark_finished
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expand
 
@@ -100,14 +102,14 @@ class Fabricated:
         losses = pa.table(
             {"step": [0, 0, STEPS, STEPS], "set": ["query"] * 4, "id": ["a", "b"] * 2,
              "task": ["x", "$y_1$"] * 2, "loss": [2.0, 3.0, 1.0, None], "tokens": [5] * 4},
-            schema=LOSSES,
+            schema=LOSSES_SCHEMA,
         )  # fmt: skip
         tables = {
-            "realised.parquet": REALISED.empty_table(),
+            "realised.parquet": REALISED_SCHEMA.empty_table(),
             "losses.parquet": losses,
-            "train_log.parquet": TRAIN_LOG.empty_table(),
+            "train_log.parquet": TRAIN_LOG_SCHEMA.empty_table(),
         }
-        finish(spec.folder, tables, {"trial": spec.trial, "key": spec.key})
+        mark_finished(spec.folder, tables, {"trial": spec.trial, "key": spec.key})
 
     def train_all(self):
         for spec in self.specs:

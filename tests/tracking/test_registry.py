@@ -3,9 +3,9 @@
 import pytest
 from mlflow.tracking import MlflowClient
 
+from orchestrator.storage.files import MODEL_FOLDER
 from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.registry import alias
-from orchestrator.training.record import MODEL
 from tests.tracking.fabricated import BATCH, Fabricated
 from tests.tracking.held import held
 
@@ -17,8 +17,8 @@ def study_with_models(output):
     )  # fmt: skip
     fabricated.train_all()
     for spec in fabricated.specs:
-        (spec.folder / MODEL).mkdir()
-        (spec.folder / MODEL / "model.safetensors").write_text(spec.trial)
+        (spec.folder / MODEL_FOLDER).mkdir()
+        (spec.folder / MODEL_FOLDER / "model.safetensors").write_text(spec.trial)
     return fabricated
 
 
@@ -38,7 +38,7 @@ def test_models_are_registered_once_under_the_alias_of_their_arm(tmp_path):
         run = held(record.address(fabricated.folder))
         chosen = next(each for each in fabricated.trials if each.name == version.tags["trial"])
         assert chosen.arm == trial.arm
-        assert f"{MODEL}/model.safetensors" in dict(run[trial.key]["files"])
+        assert f"{MODEL_FOLDER}/model.safetensors" in dict(run[trial.key]["files"])
 
 
 def test_a_sender_that_dies_before_an_alias_leaves_it_to_the_next_one(tmp_path, monkeypatch):

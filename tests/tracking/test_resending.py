@@ -6,7 +6,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from orchestrator.tracking.mirror import RUN_TAG, Mirror
-from orchestrator.training.record import Journal
+from orchestrator.training.journal import Journal
 from tests.tracking.fabricated import STEPS, Fabricated
 from tests.tracking.held import held, undisturbed
 

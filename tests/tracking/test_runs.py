@@ -10,6 +10,7 @@ from rich.console import Console
 
 from orchestrator.config.layout import Layout
 from orchestrator.screen import Screen
+from orchestrator.storage.files import LOSSES_SCHEMA
 from orchestrator.study.run import Run
 from orchestrator.tracking import SystemSampler, certificate
 from orchestrator.tracking.mirror import Mirror
@@ -17,7 +18,6 @@ from orchestrator.tracking.parameters import parameters
 from orchestrator.tracking.points import points
 from orchestrator.tracking.record import stopped
 from orchestrator.tracking.task_losses import draw_task_losses
-from orchestrator.training.record import LOSSES
 from orchestrator.trials import expansion
 from tests.tracking.fabricated import BATCH, STEPS, STUDY, Fabricated
 from tests.tracking.held import held
@@ -120,7 +120,7 @@ def test_task_losses_name_every_task_and_leave_room_for_hundreds():
         table = pa.table(
             {"step": [0] * count, "set": ["held_out"] * count, "id": tasks[:count],
              "task": tasks[:count], "loss": np.linspace(3, 1, count), "tokens": [1] * count},
-            schema=LOSSES,
+            schema=LOSSES_SCHEMA,
         )  # fmt: skip
         figure = draw_task_losses(table)
         labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]

@@ -12,9 +12,10 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from orchestrator.training import engine, loop, masters
+from orchestrator.training import engine, loop, masters, start
+from orchestrator.training.journal import read_journal
 from orchestrator.training.masters import fragments, spread
-from orchestrator.training.record import read_journal, read_result
+from orchestrator.training.outcome import read_outcome
 from tests.training.launch import allow_float16, die, launch
 
 pytestmark = pytest.mark.slow
@@ -119,7 +120,7 @@ def test_so_does_a_trial_that_was_killed_and_resumed(make_job, reference, ranks,
 
 def start_of(rank, to):
     """Keep the masters and working weights that each rank holds at step 0."""
-    real = loop.build_engine
+    real = start.build_engine
 
     def build_engine(model, training, *others):
         built = real(model, training, *others)
@@ -128,7 +129,7 @@ def start_of(rank, to):
         torch.save(parts, to / f"{name}-{rank}.pt")
         return built
 
-    loop.build_engine = build_engine
+    start.build_engine = build_engine
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -158,7 +159,7 @@ def test_seed_name_and_element_alone_place_a_master(make_job, shared, tmp_path, 
 def sums_of(rank, to):
     """Keep the gradients that Adam is given in the first step."""
     allow_float16(rank)
-    real = loop.build_engine
+    real = start.build_engine
 
     def build_engine(model, training, *others):
         built, seen = real(model, training, *others), []
@@ -172,7 +173,7 @@ def sums_of(rank, to):
         getattr(built.optimizer, "optimizer", built.optimizer).register_step_pre_hook(hook)
         return built
 
-    loop.build_engine = build_engine
+    start.build_engine = build_engine
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -231,7 +232,9 @@ def test_a_step_that_overflows_float16_is_told_and_repeated(
     steps = [step for step, _ in told]
     assert column(high, "overflows").tolist() == [steps.count(step) for step in range(1, 11)]
     assert not overflows(low)
-    certificates = [read_result(spec.folder, spec.key)["order_sha256"] for spec in (high, low)]
+    certificates = [
+        read_outcome(spec.folder, spec.key).result["order_sha256"] for spec in (high, low)
+    ]
     assert certificates[0] == certificates[1]
     for spec in (high, low):
         assert farthest(spec, reference["full"]) < BAND

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.training import batches, loop, step
-from orchestrator.training.record import read_journal, read_result
+from orchestrator.training import batches, start, step
+from orchestrator.training.journal import read_journal
+from orchestrator.training.outcome import read_outcome
 from tests.training.launch import launch
 
 pytestmark = pytest.mark.slow
@@ -34,7 +35,7 @@ def series(spec):
 
 
 def order(spec):
-    return read_result(spec.folder, spec.key)["order_sha256"]
+    return read_outcome(spec.folder, spec.key).result["order_sha256"]
 
 
 def assert_alike(specs, reference, atol):
@@ -94,9 +95,9 @@ def break_memory(limit, broken_rank, rank):
         engine.module.register_forward_pre_hook(hook, with_kwargs=True)
         return engine
 
-    real = loop.build_engine
+    real = start.build_engine
     if rank == broken_rank:
-        mock.patch.object(loop, "build_engine", build_engine).start()
+        mock.patch.object(start, "build_engine", build_engine).start()
 
 
 @pytest.mark.parametrize(("ranks", "zero_stage"), [(1, 0), (1, 2), (2, 0), (2, 1), (2, 2)])
@@ -124,7 +125,7 @@ def test_out_of_memory_that_halving_cannot_mend_names_the_setting(make_job, limi
     spec = make(make_job, "tight", **training)
     with pytest.raises(Exception, match=f"{why}.*Set training.micro_batch_tokens to"):
         launch(spec, prepare=partial(break_memory, limit, 0))
-    assert read_result(spec.folder, spec.key) is None
+    assert not read_outcome(spec.folder, spec.key).result
 
 
 def break_backward(limit, _rank):
@@ -146,8 +147,8 @@ def break_backward(limit, _rank):
         mock.patch.object(engine, "backward", broken).start()
         return engine
 
-    real = loop.build_engine
-    mock.patch.object(loop, "build_engine", build_engine).start()
+    real = start.build_engine
+    mock.patch.object(start, "build_engine", build_engine).start()
 
 
 @pytest.mark.parametrize("zero_stage", [0, 3])
@@ -173,14 +174,14 @@ def test_out_of_memory_in_backward_passes_gives_up_after_three_halvings(make_job
             launch(spec, prepare=partial(break_backward, 5))
     with pytest.raises(Exception, match=r"in a backward pass. Set training.micro_batch_tokens to"):
         launch(spec, prepare=partial(break_backward, 5))
-    assert read_result(spec.folder, spec.key) is None
+    assert not read_outcome(spec.folder, spec.key).result
 
 
 def test_a_trial_that_diverges_is_stopped_by_its_test_losses(make_job):
     spec = make(make_job, "diverged", learning_rate=1e30, clip=None, max_steps=1)
     with pytest.raises(Exception, match=r"the loss of query row .* the model has diverged"):
         launch(spec)
-    assert read_result(spec.folder, spec.key) is None
+    assert not read_outcome(spec.folder, spec.key).result
 
 
 def test_a_trial_after_one_under_zero_3_in_the_same_process_is_that_of_a_fresh_one(make_job):
@@ -217,7 +218,7 @@ def test_a_collator_that_feeds_other_rows_than_it_was_asked_for_fails_the_trial(
     spec = make(make_job, "swapped")
     with pytest.raises(Exception, match=r"OrderError: .*row \d+ are not its tokens and marks"):
         launch(spec, prepare=partial(break_collator, change))
-    assert read_result(spec.folder, spec.key) is None
+    assert not read_outcome(spec.folder, spec.key).result
 
 
 def test_rows_fed_in_another_step_than_planned_fail_the_trial(make_job):
@@ -225,7 +226,7 @@ def test_rows_fed_in_another_step_than_planned_fail_the_trial(make_job):
     with pytest.raises(Exception, match="OrderError: step 2 was not fed its planned rows"):
         launch(spec, prepare=shift_steps)
     assert (spec.folder / "realised.parquet").is_file(), "the evidence stays"
-    assert read_result(spec.folder, spec.key) is None
+    assert not read_outcome(spec.folder, spec.key).result
 
 
 def shift_steps(_rank):

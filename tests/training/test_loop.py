@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from orchestrator.training import tokens as token_table
-from orchestrator.training.record import read_result
+from orchestrator.training.outcome import read_outcome
 from tests.training.launch import launch
 
 pytestmark = pytest.mark.slow
@@ -88,8 +88,8 @@ def test_test_losses_are_measured_at_step_0_every_n_steps_and_at_the_end(make_jo
     assert means[5] < means[0]
     journal = [json.loads(line) for line in (spec.folder / "journal.jsonl").open()]
     assert [e["step"] for e in journal if e["event"] == "step"] == [1, 2, 3, 4, 5]
-    assert read_result(spec.folder, spec.key)["steps"] == 5
-    assert read_result(spec.folder, "another key") is None
+    assert read_outcome(spec.folder, spec.key).result["steps"] == 5
+    assert not read_outcome(spec.folder, "another key").result
 
 
 def test_answers_are_generated_at_their_own_steps_beside_the_losses(make_job):
@@ -106,7 +106,7 @@ def test_answers_are_generated_at_their_own_steps_beside_the_losses(make_job):
     )
     assert answers["rougeL"].between(0, 1).all()
     assert answers["reward"].isna().all()
-    assert "generations.parquet" in read_result(spec.folder, spec.key)["files"]
+    assert "generations.parquet" in read_outcome(spec.folder, spec.key).result["files"]
 
 
 def test_the_journal_tells_where_the_time_of_a_start_goes(make_job):
@@ -154,4 +154,4 @@ def test_a_loss_that_is_not_finite_stops_the_trial_before_the_update_and_names_t
     )
     with pytest.raises(Exception, match=r"step \d: the training loss is (nan|inf)"):
         launch(spec)
-    assert read_result(spec.folder, spec.key) is None
+    assert not read_outcome(spec.folder, spec.key).result

@@ -17,7 +17,7 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from orchestrator.errors import ModelError
-from orchestrator.stages.dataset import tell_changed
+from orchestrator.stages.dataset import changed_remarks
 from orchestrator.training import tokens
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
@@ -292,7 +292,7 @@ def test_text_whose_blanks_or_forms_the_tokenizer_changes_is_fed_and_told_with_b
     rows = [turns([("q", "a")]), turns([("q", answer)]), turns([(" q\n", answer + "\n\n")])]
     info = tokens.write(rows, tokenizer, "user_assistant", 99, tmp_path)
     assert info["changed"] == {kind: 2}
-    ((mark, told),) = tell_changed(info)
+    ((mark, told),) = changed_remarks(info)
     assert mark == "warning"
     assert (
         f"{kind} in 2 of 3 proved rows, such as the data: {data}; the model is fed: {fed}" in told

@@ -21,14 +21,15 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from orchestrator.screen import Screen
 from orchestrator.storage.artifacts import file_digest
+from orchestrator.storage.files import CHECKPOINTS_FOLDER
 from orchestrator.training import checkpoint
 from orchestrator.training.checkpoint import (
-    CHECKPOINTS,
     find_checkpoint,
     keep_checkpoints_of,
 )
-from orchestrator.training.record import read_journal, read_result
-from orchestrator.tune.watch import View
+from orchestrator.training.journal import read_journal
+from orchestrator.training.outcome import read_outcome
+from orchestrator.tune.watch import TrialLine
 from tests.training.launch import die, launch
 
 pytestmark = pytest.mark.slow
@@ -78,14 +79,14 @@ KILL_POINTS = {
     "in the middle of accumulation": (partial(killing, "step.Feeder._backward", 6, "before"), 2),
     "between backward and update": (partial(killing, "loop.update", 3, "before"), 2),
     "right after an update": (partial(killing, "loop.update", 4, "after"), 2),
-    "during a measurement": (partial(killing, "measure.loss_table", 4, "before"), 0),
+    "during a measurement": (partial(killing, "evaluation.losses.loss_table", 4, "before"), 0),
     "while a checkpoint is half written": (
         partial(killing, "checkpoint.write_history", 2, "before"),
         2,
     ),
     "before a checkpoint is committed": (partial(killing, "checkpoint.commit", 2, "before"), 2),
     "before the old checkpoint is removed": (partial(killing, "checkpoint.commit", 2, "after"), 4),
-    "before the result is written": (partial(killing, "loop.finish", 1, "before"), 4),
+    "before the result is written": (partial(killing, "loop.mark_finished", 1, "before"), 4),
 }
 
 
@@ -96,7 +97,7 @@ def assert_same(spec, whole):
         if "seconds" in tables[0].column_names:
             tables = [table.drop_columns("seconds") for table in tables]
         assert tables[0].equals(tables[1]), name
-    results = [read_result(each.folder, each.key) for each in (spec, whole)]
+    results = [read_outcome(each.folder, each.key).result for each in (spec, whole)]
     assert results[0]["order_sha256"] == results[1]["order_sha256"]
     weights = [next((each.folder / "model").glob("*.safetensors")) for each in (spec, whole)]
     assert file_digest(weights[0]) == file_digest(weights[1])
@@ -104,7 +105,7 @@ def assert_same(spec, whole):
         told = [[event["step"] for event in read_journal(each.folder) if event["event"] == kind]
                 for each in (spec, whole)]  # fmt: skip
         assert told[0] == told[1], kind
-    assert not (spec.folder / CHECKPOINTS).exists()
+    assert not (spec.folder / CHECKPOINTS_FOLDER).exists()
 
 
 def resumed_at(spec):
@@ -144,7 +145,7 @@ def test_a_trial_killed_at_any_point_ends_like_one_that_was_not(make_job, uninte
     spec = make(make_job, "killed", keep=1)
     with pytest.raises(ProcessExitedException, match="SIGKILL"):
         launch(spec, prepare=prepare)
-    assert read_result(spec.folder, spec.key) is None
+    assert not read_outcome(spec.folder, spec.key).result
     launch(spec)
     assert resumed_at(spec) == continues_after
     assert_same(spec, uninterrupted(keep=1))
@@ -206,23 +207,25 @@ def cut(path):
     ],
 )
 def test_a_damaged_checkpoint_is_found_before_it_is_read(stopped, file, damage):
-    damage(stopped.folder / CHECKPOINTS / "step-4" / file)
+    damage(stopped.folder / CHECKPOINTS_FOLDER / "step-4" / file)
     step, removed = find_checkpoint(stopped.folder, stopped.key, 1, "float32")
     assert step == 2
     assert list(removed) == [4]
     assert "damaged" in removed[4]
-    assert [path.name for path in (stopped.folder / CHECKPOINTS).iterdir()] == ["step-2"]
+    assert [path.name for path in (stopped.folder / CHECKPOINTS_FOLDER).iterdir()] == ["step-2"]
 
 
 def test_a_trial_with_a_damaged_checkpoint_uses_the_one_before_and_says_so(stopped, uninterrupted):
-    flip_a_byte(stopped.folder / CHECKPOINTS / "step-4" / "engine" / "mp_rank_00_model_states.pt")
+    flip_a_byte(
+        stopped.folder / CHECKPOINTS_FOLDER / "step-4" / "engine" / "mp_rank_00_model_states.pt"
+    )
     launch(stopped)
     assert resumed_at(stopped) == 2
     told = [event for event in read_journal(stopped.folder) if event["event"] == "damaged"]
     assert [event["checkpoint"] for event in told] == [4]
     assert "a file differs from its SHA-256" in told[0]["fault"]
     written = io.StringIO()
-    View(stopped, Screen(Console(file=written))).end("")
+    TrialLine(stopped, Screen(Console(file=written))).end("")
     assert "the checkpoint of step 4 is not used" in written.getvalue()
     assert_same(stopped, uninterrupted())
 
@@ -242,9 +245,9 @@ def test_a_checkpoint_of_two_workers_is_not_used_by_one(stopped):
 
 def test_a_study_keeps_the_checkpoints_of_the_same_job_and_removes_another_ones(stopped):
     assert keep_checkpoints_of(stopped.folder, stopped.key)
-    assert len(list((stopped.folder / CHECKPOINTS).iterdir())) == 2
+    assert len(list((stopped.folder / CHECKPOINTS_FOLDER).iterdir())) == 2
     assert not keep_checkpoints_of(stopped.folder, "another key")
-    assert not list((stopped.folder / CHECKPOINTS).iterdir())
+    assert not list((stopped.folder / CHECKPOINTS_FOLDER).iterdir())
 
 
 def test_a_shard_that_holds_more_than_tensors_is_refused(tmp_path):

@@ -12,10 +12,12 @@ import pytest
 
 from orchestrator.config import Study, load_study
 from orchestrator.errors import ConfigError
-from orchestrator.training.record import ERROR, Journal, mark_stopped
+from orchestrator.storage.files import ERROR_FILE, SEARCH_FILE
+from orchestrator.training.journal import Journal
+from orchestrator.training.outcome import mark_stopped
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Trial
-from orchestrator.tune.optuna import LOG_FILE, Suggestions
+from orchestrator.tune.optuna import Suggestions
 
 STUDY = """\
 study: searched
@@ -100,11 +102,11 @@ def test_a_search_that_was_cut_off_anywhere_goes_on_as_an_undisturbed_one(begin,
         assert run(first, cut - 1) == whole[: cut - 1]
         killed = next(first.unfinished())  # it was handed out and never came to its end
         assert killed.trial == whole[cut - 1]
-        with (tmp_path / f"cut-{cut}" / LOG_FILE).open("a") as log:
+        with (tmp_path / f"cut-{cut}" / SEARCH_FILE).open("a") as log:
             log.write('{"number": 1')  # so was this line
         assert run(begin(f"cut-{cut}")) == whole[cut - 1 :]
-        assert (tmp_path / f"cut-{cut}" / LOG_FILE).read_text() == (
-            tmp_path / "whole" / LOG_FILE
+        assert (tmp_path / f"cut-{cut}" / SEARCH_FILE).read_text() == (
+            tmp_path / "whole" / SEARCH_FILE
         ).read_text()
 
 
@@ -114,7 +116,7 @@ def test_a_kill_between_the_end_of_a_trial_and_its_last_line_loses_nothing(begin
     run(first, 11)
     end(next(first.unfinished()))  # and nobody was told
     assert run(begin("killed")) == whole[12:]
-    logs = [(tmp_path / folder / LOG_FILE).read_text() for folder in ("whole", "killed")]
+    logs = [(tmp_path / folder / SEARCH_FILE).read_text() for folder in ("whole", "killed")]
     assert logs[0] == logs[1]
 
 
@@ -149,7 +151,9 @@ def test_trials_with_one_configuration_run_once_and_all_suggestions_of_it_are_to
     found = begin(text=text, loss=lambda trial: 1.0)
     assert len(run(found)) == 2
     assert sum(trial.merged for trial in found.expansion.trials) == 22
-    events = [json.loads(line) for line in (tmp_path / "study" / LOG_FILE).read_text().splitlines()]
+    events = [
+        json.loads(line) for line in (tmp_path / "study" / SEARCH_FILE).read_text().splitlines()
+    ]
     assert sum("value" in event for event in events) == 24
 
 
@@ -186,15 +190,17 @@ def test_a_trial_that_the_loop_gave_up_counts_as_its_untouched_model(begin, tmp_
     for step, loss in ((0, 5.0), (1, 4.0)):
         journal.write("measure", step, query_loss=loss)
     found.tell(spec, died=True)  # its process died: it comes again
-    (spec.folder / ERROR).write_text("the training loss is nan")
+    (spec.folder / ERROR_FILE).write_text("the training loss is nan")
     found.tell(spec, died=False)
-    events = [json.loads(line) for line in (tmp_path / "study" / LOG_FILE).read_text().splitlines()]
+    events = [
+        json.loads(line) for line in (tmp_path / "study" / SEARCH_FILE).read_text().splitlines()
+    ]
     assert [event["value"] for event in events if "value" in event] == [5.0]
 
 
 def test_a_log_of_other_settings_is_refused(begin, tmp_path):
     run(begin(), 2)
-    with pytest.raises(ConfigError, match=f"{LOG_FILE} was begun with other settings"):
+    with pytest.raises(ConfigError, match=f"{SEARCH_FILE} was begun with other settings"):
         begin(text=STUDY.replace("1.0e-6", "1.0e-5"))
     with pytest.raises(ConfigError, match="remove that file to search anew"):
         begin(text=STUDY + "training: {max_steps: 3}\n")

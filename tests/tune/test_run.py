@@ -4,10 +4,12 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from orchestrator.config.sweep import Scheduler
-from orchestrator.training.record import STOPPED, Journal, ended, forget_stops, mark_stopped
+from orchestrator.storage.files import STOPPED_FILE
+from orchestrator.training.journal import Journal
+from orchestrator.training.outcome import ended, forget_stops, mark_stopped
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expand
-from orchestrator.tune.run import Past, _scheduler
+from orchestrator.tune.schedulers import EndedTrial, make_scheduler
 from tests.trials.test_expand import demo, grid
 
 STEPS = (0, 4, 8)
@@ -41,7 +43,8 @@ def test_a_new_trial_is_judged_by_those_of_an_earlier_run(specs, chosen):
         (0.5, specs, TrialScheduler.CONTINUE),
         (9.0, [], TrialScheduler.CONTINUE),
     ):
-        scheduler, new = _scheduler(Scheduler(grace_steps=4, **chosen), before), Past("new")
+        chosen_now = Scheduler(grace_steps=4, **chosen)
+        scheduler, new = make_scheduler(chosen_now, before), EndedTrial("new")
 
         class Alone:
             def get_live_trials(self):
@@ -57,4 +60,4 @@ def test_trials_that_another_scheduler_ended_go_on(specs, tmp_path):
     assert all(ended(spec.folder, spec.key) for spec in specs)
     forget_stops(tmp_path, {"type": "fifo"})
     assert not any(ended(spec.folder, spec.key) for spec in specs)
-    assert not list(tmp_path.glob(f"*/{STOPPED}"))
+    assert not list(tmp_path.glob(f"*/{STOPPED_FILE}"))

@@ -22,10 +22,12 @@ from orchestrator.core.arrangements import (
     tma,
     wsd,
 )
-from orchestrator.core.arrangements.request import Method, Request, Space
+from orchestrator.core.arrangements.request import Method, Needs, Request, Settings
 from orchestrator.core.plan import Plan
 
-__all__ = ["METHODS", "Method", "Request", "Space", "arrange", "find_method", "method_names"]
+__all__ = [
+    "METHODS", "Method", "Needs", "Request", "Settings", "arrange", "find_method", "method_names",
+]  # fmt: skip
 
 ENTRY_POINTS = "orchestrator.methods"
 

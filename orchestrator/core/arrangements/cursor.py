@@ -5,24 +5,24 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.core.arrangements.request import Space
+from orchestrator.core.lists import NeighbourLists
 
 
 class Cursor:
     """Each query's nearest unit that is not taken.
 
     Args:
-        space: distances from the end of the pool that is walked from.
+        lists: from the end of the pool that is walked from.
         taken: (units,) bool; the caller marks units in it as it takes them.
     """
 
-    def __init__(self, space: Space, taken: NDArray[np.bool_]) -> None:
-        self._space = space
+    def __init__(self, lists: NeighbourLists, taken: NDArray[np.bool_]) -> None:
+        self._lists = lists
         self._taken = taken
-        self._units = np.empty((space.queries, 0), np.int64)
-        self._distances = np.empty((space.queries, 0), np.float64)
-        self._lengths = np.zeros(space.queries, np.int64)
-        self._pointer = np.zeros(space.queries, np.int64)
+        self._units = np.empty((lists.queries, 0), np.int64)
+        self._distances = np.empty((lists.queries, 0), np.float64)
+        self._lengths = np.zeros(lists.queries, np.int64)
+        self._pointer = np.zeros(lists.queries, np.int64)
 
     def heads(self, queries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The nearest free unit of each of some queries, and its distance.
@@ -37,7 +37,7 @@ class Cursor:
         return self._units[queries, at], self._distances[queries, at]
 
     def _read_on(self, queries: NDArray[np.int64]) -> None:
-        fresh = self._space.nearest(queries, self._taken)
+        fresh = self._lists.nearest(queries, self._taken)
         width = fresh.units.shape[1]
         if width > self._units.shape[1]:
             grown = ((0, 0), (0, width - self._units.shape[1]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.core.arrangements.measure import measured
+from orchestrator.core.arrangements.measure import measure_needs, measured
 from orchestrator.core.arrangements.request import Method, Request
 from orchestrator.core.arrangements.scored import READS, arrange_by
 from orchestrator.core.plan import Plan
@@ -35,4 +35,10 @@ def arrange(request: Request) -> Plan:
     return folded.take(np.argsort(layer, kind="stable"))
 
 
-METHOD = Method(arrange, reads=READS | {"measure"}, options={"folds": 3})
+METHOD = Method(
+    arrange,
+    reads=READS | {"measure"},
+    needs=measure_needs,
+    distance="Measure {measure}",
+    options={"folds": 3},
+)

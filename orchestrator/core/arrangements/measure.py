@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.core.arrangements.request import Method, Request
+from orchestrator.core.arrangements.request import Method, Needs, Request, Settings
 from orchestrator.core.arrangements.scored import READS, arrange_by, embedded
 from orchestrator.core.bigrams import kl_scores
 from orchestrator.core.measures import MEASURES, unit_measures
@@ -33,7 +33,14 @@ def measured(request: Request) -> NDArray[np.float64]:
         return unit_measures(*embedded(request), [request.measure])[:, 0]
     if request.bigrams is None:
         raise ValueError("measure: bigram_kl needs texts; embeddings alone allow the other eight")
-    return kl_scores(*request.bigrams())
+    return kl_scores(*request.bigrams)
 
 
-METHOD = Method(arrange, reads=READS | {"measure"})
+def measure_needs(settings: Settings) -> Needs:
+    """The bigrams of texts, for the one measure that looks at them."""
+    return Needs(bigrams=settings.measure == "bigram_kl")
+
+
+METHOD = Method(
+    arrange, reads=READS | {"measure"}, needs=measure_needs, distance="Measure {measure}"
+)

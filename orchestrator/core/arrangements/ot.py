@@ -100,4 +100,4 @@ def entropic_costs(
     return scores
 
 
-METHOD = Method(arrange, reads=READS)
+METHOD = Method(arrange, reads=READS, distance="Cost of optimal transport")

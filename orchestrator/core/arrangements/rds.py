@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.core.arrangements.cursor import Cursor
-from orchestrator.core.arrangements.request import Method, Request
+from orchestrator.core.arrangements.request import Method, Needs, Request
 from orchestrator.core.plan import Plan
 
 
@@ -23,17 +23,15 @@ def arrange(request: Request) -> Plan:
     Raises:
         ValueError: there are no distances.
     """
-    if request.near is None:
-        raise ValueError("method rds needs the distances between queries and pool")
-    units = request.units
+    units, lists = request.units, request.lists("near")
     taken = np.zeros(len(units), bool)
-    cursor = Cursor(request.near, taken)
+    cursor = Cursor(lists, taken)
     wanted = len(units.rows) if request.rows is None else min(request.rows, len(units.rows))
     chosen: list[NDArray[np.int64]] = []
     distances: list[NDArray[np.float64]] = []
     rounds: list[int] = []
     rows = turn = 0
-    waiting = np.arange(request.near.queries)
+    waiting = np.arange(lists.queries)
     while rows < wanted:
         heads, distance = cursor.heads(waiting)
         end = _first_repeat(heads)
@@ -44,7 +42,7 @@ def arrange(request: Request) -> Plan:
         rounds.append(turn)
         waiting = waiting[end:]
         if not len(waiting):
-            waiting, turn = np.arange(request.near.queries), turn + 1
+            waiting, turn = np.arange(lists.queries), turn + 1
     order, lengths = np.concatenate(chosen), [len(part) for part in chosen]
     sizes = units.sizes[order]
     plan = Plan(
@@ -65,4 +63,9 @@ def _first_repeat(heads: NDArray[np.int64]) -> int:
     return int(np.argmax(repeated))
 
 
-METHOD = Method(arrange, reads=frozenset({"granularity"}))
+METHOD = Method(
+    arrange,
+    reads=frozenset({"granularity"}),
+    needs=lambda settings: Needs(ends=("near",)),
+    distance="Negative cosine to the choosing query",
+)

@@ -1,62 +1,28 @@
-"""What a method is told, and how it is declared."""
+"""What a method is asked, what it needs for that, and how it is declared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from orchestrator.core.bigrams import Bigrams
+from orchestrator.core.lists import NeighbourLists
 from orchestrator.core.plan import Plan
-from orchestrator.core.ranking import Floats, RankedLists
+from orchestrator.core.ranking import Candidates, End, Floats
 from orchestrator.core.units import Units
 
 
-class Space(Protocol):
-    """Distances between the queries and the units, from one end of the pool."""
-
-    @property
-    def queries(self) -> int:
-        """How many queries there are."""
-        ...
-
-    def nearest(self, queries: NDArray[np.int64], taken: NDArray[np.bool_]) -> RankedLists:
-        """The next entries of some queries' lists, without the units that are taken.
-
-        A list may come back without a proved entry; asked again it holds more.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Request:
-    """A pool, what is known of it, and the settings of the `arrangement` section.
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of the `arrangement` section.
 
     Attributes:
-        units: the partition of the pool that is moved.
-        groups: the partition that `round_robin` and `cluster` deal from: the tasks, or the
-            clusters where the granularity is clusters.
-        vectors: (units, d) float32 unit vectors, perhaps memory-mapped; None for a method that
-            does not embed.
-        queries: (queries, d) float32 unit vectors; None likewise.
-        near: distances from the near end; None likewise.
-        far: distances from the far end (negated: the farthest unit has the least value).
-        bigrams: counts of the units' and of the queries' bigrams; None where there is no text.
         seed: of every random choice.
         selection, order, rows, turns, turn_window, cut, within_turn, measure: as in the study.
         options: the method's own settings, its defaults filled in.
     """
 
-    units: Units
-    groups: Units
-    vectors: Floats | None = None
-    queries: Floats | None = None
-    near: Space | None = None
-    far: Space | None = None
-    bigrams: Callable[[], tuple[Bigrams, Bigrams]] | None = None
     seed: int = 0
     selection: str = "all"
     order: str = "nearest_first"
@@ -70,6 +36,59 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Request(Settings):
+    """A pool and what is known of it, beside the settings.
+
+    Attributes:
+        units: the partition of the pool that is moved.
+        groups: the partition that `round_robin` and `cluster` deal from: the tasks, or the
+            clusters where the granularity is clusters.
+        vectors: (units, d) float32 unit vectors, perhaps memory-mapped; None for a method that
+            does not embed.
+        queries: (queries, d) float32 unit vectors; None likewise.
+        neighbours: ranked lists of all queries over all units, from each end that the method
+            needs.
+        bigrams: counts of the units' and of the queries' bigrams; None where the method does not
+            need them, or there is no text.
+    """
+
+    units: Units
+    groups: Units
+    vectors: Floats | None = None
+    queries: Floats | None = None
+    neighbours: Mapping[End, Candidates] = field(default_factory=dict)
+    bigrams: tuple[Bigrams, Bigrams] | None = None
+
+    def lists(self, end: End) -> NeighbourLists:
+        """The ranked lists from one end of the pool, which grow where they are used up.
+
+        Raises:
+            ValueError: the request has none from that end.
+        """
+        if self.vectors is None or self.queries is None or end not in self.neighbours:
+            raise ValueError("this method needs the distances between queries and pool")
+        return NeighbourLists(self.queries, self.vectors, self.neighbours[end], end)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What has to be made for a method before it is called.
+
+    Attributes:
+        ends: of the pool, from which it walks ranked lists.
+        bigrams: whether it looks at the bigrams of texts.
+    """
+
+    ends: tuple[End, ...] = ()
+    bigrams: bool = False
+
+
+def needs_nothing(settings: Settings) -> Needs:
+    """Of a method that looks at vectors at most."""
+    return Needs()
+
+
+@dataclass(frozen=True)
 class Method:
     """A method as the table names it.
 
@@ -78,12 +97,18 @@ class Method:
         reads: keys of the `arrangement` section that it looks at, beside `method` and `rows`.
             Others are refused in a study, so that no setting is without effect unseen.
         embeds: whether it looks at vectors or distances.
+        needs: what else has to be made for it under given settings.
         deals: whether it deals from `Request.groups`, so that it needs tasks or clusters.
+        distance: what the distances of its plans are, the title of their axis; plans whose titles
+            are equal share an axis. `{measure}` and other keys of the section in braces stand for
+            their values. Empty where its plans have no distances.
         options: its own settings under `arrangement.options`, with their defaults.
     """
 
     arrange: Callable[[Request], Plan]
     reads: frozenset[str] = frozenset()
     embeds: bool = True
+    needs: Callable[[Settings], Needs] = needs_nothing
     deals: bool = False
+    distance: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)

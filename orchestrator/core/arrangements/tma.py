@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.core.arrangements.cursor import Cursor
-from orchestrator.core.arrangements.request import Method, Request, Space
+from orchestrator.core.arrangements.request import Method, Needs, Request, Settings
+from orchestrator.core.lists import NeighbourLists
 from orchestrator.core.plan import Plan, concatenate
+from orchestrator.core.ranking import End
 from orchestrator.core.units import Units
 
 Done = Callable[[int, int], bool]  # (whole turns so far, rows so far) -> budget reached?
@@ -31,9 +33,9 @@ def arrange(request: Request) -> Plan:
     """
     order = request.order
     if request.selection in ("nearest", "farthest"):
-        near = request.selection == "nearest"
-        plan = _budgeted(request, near=near, rows=request.rows, turns=request.turns)
-        plan = plan if near == (order == "nearest_first") else _reverse(plan)
+        end: End = "near" if request.selection == "nearest" else "far"
+        plan = _budgeted(request, end, rows=request.rows, turns=request.turns)
+        plan = plan if (end == "near") == (order == "nearest_first") else _reverse(plan)
     elif request.selection == "both_ends":
         near_part, far_part = _both_ends(request)
         first, last = (near_part, far_part) if order != "farthest_first" else (far_part, near_part)
@@ -42,7 +44,7 @@ def arrange(request: Request) -> Plan:
         subset = np.ones(len(request.units.rows), bool)
         if request.selection == "random":
             subset = _random_subset(request)
-        plan = _turns(request, near=order != "farthest_first", done=lambda *_: False, keep=subset)
+        plan = _turns(request, _first_end(order), done=lambda *_: False, keep=subset)
     else:
         raise ValueError(f"selection {request.selection!r}: nearest, farthest, both_ends, "
                          "random or all")  # fmt: skip
@@ -55,6 +57,21 @@ def arrange(request: Request) -> Plan:
     return plan
 
 
+def needs(settings: Settings) -> Needs:
+    """Ranked lists from the ends of the pool that the selection, or the order of all, starts at."""
+    ends: dict[str, tuple[End, ...]] = {
+        "nearest": ("near",),
+        "farthest": ("far",),
+        "both_ends": ("near", "far"),
+    }
+    return Needs(ends=ends.get(settings.selection, (_first_end(settings.order),)))
+
+
+def _first_end(order: str) -> End:
+    """The end that the turns of a whole pool start from."""
+    return "far" if order == "farthest_first" else "near"
+
+
 def _both_ends(request: Request) -> tuple[Plan, Plan]:
     """Half the budget from the near end, then the far end until the budget is met.
 
@@ -62,22 +79,19 @@ def _both_ends(request: Request) -> tuple[Plan, Plan]:
     whole turns until it has half of them (the authors' way), and rows may be in both parts.
     """
     rows, turns = request.rows, request.turns
-    near = _budgeted(
-        request, near=True,
-        rows=None if rows is None else rows // 2,
-        turns=None if turns is None else (turns + 1) // 2,
-    )  # fmt: skip
+    # The near half, rounded down in rows and up in turns.
+    half = None if rows is None else rows // 2
+    near = _budgeted(request, "near", rows=half, turns=None if turns is None else (turns + 1) // 2)
     far_turns = None if turns is None else turns // 2
     if rows is None or not request.cut:
-        half = None if rows is None else rows // 2
-        return near, _budgeted(request, near=False, rows=half, turns=far_turns)
+        return near, _budgeted(request, "far", rows=half, turns=far_turns)
     # The far part may repeat near rows, so it is taken longer and cut where the union is full.
-    far = _budgeted(request, near=False, rows=rows, turns=far_turns)
+    far = _budgeted(request, "far", rows=rows, turns=far_turns)
     new = np.cumsum(~np.isin(far.rows, near.rows))
     return near, far.take(slice(0, int(np.searchsorted(new, rows - rows // 2)) + 1))
 
 
-def _budgeted(request: Request, *, near: bool, rows: int | None, turns: int | None) -> Plan:
+def _budgeted(request: Request, end: End, *, rows: int | None, turns: int | None) -> Plan:
     """Whole turns from one end until the first of the budgets is met, then the cut.
 
     Turns before a window are taken, so that the window's are the same turns as without it, and
@@ -96,37 +110,39 @@ def _budgeted(request: Request, *, near: bool, rows: int | None, turns: int | No
             rows is not None and whole_turns > first and taken_rows - before >= rows
         )
 
-    plan = _turns(request, near=near, done=done)
-    turn = plan.turn if near else -plan.turn - 1
+    plan = _turns(request, end, done=done)
+    turn = plan.turn if end == "near" else -plan.turn - 1
     plan = plan.take(np.flatnonzero(turn >= first))
     return plan.take(slice(0, rows)) if rows is not None and request.cut else plan
 
 
 def _turns(
-    request: Request, *, near: bool, done: Done, keep: NDArray[np.bool_] | None = None
+    request: Request, end: End, *, done: Done, keep: NDArray[np.bool_] | None = None
 ) -> Plan:
-    """Rows by turns from one end of the pool, restricted to the rows in `keep`."""
+    """Rows by turns from one end of the pool, restricted to the rows in `keep`.
+
+    Turns from the far end count down from -1, and their distances are those from the near end.
+    """
     units = request.units
-    space = request.near if near else request.far
-    if space is None:
-        raise ValueError("method tma needs the distances between queries and pool")
     excluded = np.zeros(len(units), bool)
     if keep is not None:
         kept = np.add.reduceat(keep[units.rows].astype(np.int64), units.starts[:-1])
         excluded = kept == 0
-    chosen, turn, distance = take_turns(space, units, done, excluded, request.within_turn)
+    chosen, turn, distance = take_turns(
+        request.lists(end), units, done, excluded, request.within_turn
+    )
     rows, sizes = units.expand(chosen), units.sizes[chosen]
     plan = Plan(
         rows,
-        np.repeat(turn if near else -turn - 1, sizes),
+        np.repeat(turn if end == "near" else -turn - 1, sizes),
         np.repeat(chosen, sizes),
-        np.repeat(distance if near else -distance, sizes),
+        np.repeat(distance if end == "near" else -distance, sizes),
     )
     return plan if keep is None else plan.take(np.flatnonzero(keep[plan.rows]))
 
 
 def take_turns(
-    space: Space,
+    lists: NeighbourLists,
     units: Units,
     done: Done,
     excluded: NDArray[np.bool_],
@@ -135,7 +151,7 @@ def take_turns(
     """Turns until the budget is met or the pool is used up.
 
     Args:
-        space: distances from the end of the pool that turns start from.
+        lists: from the end of the pool that turns start from.
         done: tells from whole turns and rows so far whether to stop.
         excluded: (units,) bool, units that no query may take.
         within_turn: `row` (rising unit number) or `distance` (nearest first).
@@ -145,8 +161,8 @@ def take_turns(
         to a query that took the unit.
     """
     taken = excluded.copy()
-    cursor = Cursor(space, taken)
-    queries = np.arange(space.queries)
+    cursor = Cursor(lists, taken)
+    queries = np.arange(lists.queries)
     free = int((~taken).sum())
     chosen: list[NDArray[np.int64]] = []
     nearest: list[NDArray[np.float64]] = []
@@ -196,4 +212,6 @@ METHOD = Method(
     reads=frozenset(
         {"granularity", "selection", "order", "turns", "turn_window", "cut", "within_turn", "arm"}
     ),
+    needs=needs,
+    distance="Negative cosine to the choosing query",
 )

@@ -46,4 +46,4 @@ def weighted_similarity_distance(vectors: Floats, queries: Floats) -> NDArray[np
     return scores
 
 
-METHOD = Method(arrange, reads=READS)
+METHOD = Method(arrange, reads=READS, distance="Weighted similarity distance (WSD)")

@@ -17,6 +17,7 @@ class BuiltinSource(SourceOptions):
 
     reader: Literal["builtin"]
     split: Literal["pool", "query", "held_out", "off_target"]
+    """Which part of it."""
 
 
 SECTION = BuiltinSource

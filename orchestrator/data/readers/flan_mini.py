@@ -28,8 +28,10 @@ class FlanMiniSource(FileSource):
     PLACES: ClassVar[frozenset[str]] = FileSource.PLACES | {"keys"}
 
     reader: Literal["flan_mini"]
-    keys: str | None = None  # file {"train_key_list": [...], "eval_key_list": [...]} of tasks
-    split: Literal["train", "eval"] | None = None  # which list
+    keys: str | None = None
+    """File `{"train_key_list": [...], "eval_key_list": [...]}` of tasks; null: all are read."""
+    split: Literal["train", "eval"] | None = None
+    """Which list."""
 
     @model_validator(mode="after")
     def _split(self) -> FlanMiniSource:

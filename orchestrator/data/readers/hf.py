@@ -49,11 +49,16 @@ class HubSource(SourceOptions):
     PLACES: ClassVar[frozenset[str]] = frozenset({"name", "revision"})
 
     reader: Literal["hf"]
-    name: str  # owner/name, or a folder
-    subset: str | None = None  # configuration of the data set
+    name: str
+    """`owner/name`, or a folder."""
+    subset: str | None = None
+    """Configuration of the data set."""
     split: str = "train"
-    revision: str | None = None  # commit, tag or branch; null: the newest, pinned when read
+    """Which part of it."""
+    revision: str | None = None
+    """Commit, tag or branch; null: the newest, pinned when read."""
     fields: Fields = Fields()
+    """Which column is what."""
 
 
 SECTION = HubSource

@@ -19,6 +19,7 @@ class JsonlSource(FileSource):
 
     reader: Literal["jsonl"]
     fields: Fields = Fields()
+    """Which column is what."""
 
 
 SECTION = JsonlSource

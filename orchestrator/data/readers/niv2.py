@@ -45,11 +45,13 @@ TASK_BYTES = 256 * 2**20  # the largest published one has 20 MiB
 
 
 class NIV2Source(FileSource):
-    """Natural Instructions: a folder with tasks/*.json and splits/default/*_tasks.txt."""
+    """Natural Instructions: a folder with `tasks/*.json` and `splits/default/*_tasks.txt`."""
 
     reader: Literal["niv2"]
-    split: Literal["train", "test"] | None = None  # null: every task file
-    examples: Annotated[int, Field(ge=0)] = 2  # positive examples in the prompt, at most
+    split: Literal["train", "test"] | None = None
+    """null: every task file."""
+    examples: Annotated[int, Field(ge=0)] = 2
+    """Positive examples in the prompt, at most."""
 
 
 SECTION = NIV2Source

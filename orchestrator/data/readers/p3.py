@@ -24,7 +24,8 @@ class P3Source(FileSource):
     """P3: a folder of one file or folder a task, or files with a column `task`."""
 
     reader: Literal["p3"]
-    split: str | None = None  # read only files below, or named after, this split
+    split: str | None = None
+    """Read only files below, or named after, this split; null: all files."""
 
 
 SECTION = P3Source

@@ -19,6 +19,7 @@ class ParquetSource(FileSource):
 
     reader: Literal["parquet"]
     fields: Fields = Fields()
+    """Which column is what."""
 
 
 SECTION = ParquetSource

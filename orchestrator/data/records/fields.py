@@ -21,11 +21,17 @@ class Fields(Section):
     columns, as in prompt: [instruction, input], are joined; those without text are left out."""
 
     id: str | None = "id"
+    """null: records are numbered."""
     task: str | None = "task"
+    """null: there are no tasks."""
     prompt: Columns = "prompt"
+    """One column, or several that are joined."""
     completion: Columns = "completion"
-    separator: str = "\n\n"  # between joined columns: a blank line
+    """One column, or several that are joined."""
+    separator: str = "\n\n"
+    """Between joined columns: a blank line."""
     messages: str | None = None
+    """Column of whole conversations, in place of prompt and completion."""
 
 
 class ColumnSource(Protocol):

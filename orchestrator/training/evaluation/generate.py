@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.config.schema import TrialConfig
+from orchestrator.core.text_metrics import REWARD, TEXT_METRICS
 from orchestrator.data.dataset import load_messages_of, load_unlearned_of
+from orchestrator.storage.files import ANSWER_COLUMNS
 from orchestrator.training.batches import split
 from orchestrator.training.device import Device
-from orchestrator.training.evaluation.metrics import TEXT_METRICS
 from orchestrator.training.evaluation.reward import rewards
-from orchestrator.training.record import SCORES
 from orchestrator.training.spec import TrialSpec, planned_steps
 from orchestrator.training.templates import text_after_answer
 from orchestrator.training.tokens import Tokens
 
-SCORED = pa.schema([("row", pa.int64()), *SCORES])
+SCORED = pa.schema([("row", pa.int64()), *ANSWER_COLUMNS])
 
 
 def generation_steps(config: TrialConfig, rows: int) -> list[int]:
@@ -79,12 +79,12 @@ def generated_scores(
     }
     for name in TEXT_METRICS.keys() & set(wanted):
         for place, answer in mine.items():
-            scores[place][name] = TEXT_METRICS[name](answer, references[place])
+            scores[place][name] = TEXT_METRICS[name].score(answer, references[place])
     if spec.reward_model is not None:
         asked = [prompts[place] for place in mine]
-        found = rewards(spec.reward_model, asked, list(mine.values()), token_budget, device)
-        for place, reward in zip(mine, found.tolist(), strict=True):
-            scores[place]["reward"] = reward
+        given = rewards(spec.reward_model, asked, list(mine.values()), token_budget, device)
+        for place, reward in zip(mine, given.tolist(), strict=True):
+            scores[place][REWARD] = reward
     shares: list[dict[int, dict[str, Any]]] = [{}] * dist.get_world_size()
     dist.all_gather_object(shares, scores)
     every = {place: values for share in shares for place, values in share.items()}
@@ -154,7 +154,7 @@ def _left_padded(
 
 
 def _greedy(tokenizer: Any, max_new_tokens: int) -> Any:
-    """Greedy search; what is not set here would come from the model's own generation settings."""
+    """Settings of greedy search; what they left out would come from the model's own settings."""
     from transformers import GenerationConfig
 
     # A chat template may end its answers with another token than the tokenizer's end of text.

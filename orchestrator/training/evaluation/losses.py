@@ -19,8 +19,8 @@ from orchestrator.training.batches import collate, split
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
 from orchestrator.training.evaluation.generate import generated_scores
+from orchestrator.training.history import generation_table, loss_table
 from orchestrator.training.losses import token_losses
-from orchestrator.training.record import generation_table, loss_table
 from orchestrator.training.spec import Inputs, TrialSpec
 from orchestrator.training.tokens import Tokens
 
@@ -28,8 +28,8 @@ BASELINE_VERSION = 1
 Means = dict[str, float]
 
 
-class Measures:
-    """Measures one model; every rank calls together and gets the same."""
+class Evaluator:
+    """Evaluates one model on its test sets; every rank calls together and gets the same."""
 
     def __init__(
         self,
@@ -51,7 +51,8 @@ class Measures:
         """Losses of every test set after a step.
 
         Returns:
-            (a table of `LOSSES`, the mean of each set that has any loss, as `<set>_loss`, in nats).
+            (a table of `LOSSES_SCHEMA`, the mean in nats of each set that has any loss, as
+            `<set>_loss`).
         """
         tables, means = [], {}
         for name, rows in self._inputs.sets.items():
@@ -72,7 +73,7 @@ class Measures:
         """Generated answers to every test set after a step.
 
         Returns:
-            (a table of `GENERATIONS`, the mean of each metric and set, as `<set>_<metric>`).
+            (a table of `GENERATIONS_SCHEMA`, the mean of each metric and set, as `<set>_<metric>`).
         """
         sets, spec = self._inputs.sets, self._spec
         every = np.concatenate(list(sets.values()))
@@ -95,7 +96,10 @@ class Measures:
         return instance_losses(self._engine, self._tokens, rows, self._budget.tokens, device)
 
     def _untouched(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Losses before the first step: a new adapter changes nothing, 4-bit weights do."""
+        """Losses of a test set before the first step, kept in the store for all trials.
+
+        A new adapter changes none of them, 4-bit weights do.
+        """
         model = self._spec.config.model
         bits = adapter_type(model.adapter).frozen_bits
         key = {
@@ -110,9 +114,9 @@ class Measures:
         path = self._spec.store / "baseline" / key_digest(key)[:16]
         # One rank looks, so that all ranks take the same branch.
         rank = dist.get_rank()
-        found = [sound(path) if rank == 0 else None]
-        dist.broadcast_object_list(found)
-        if found[0]:
+        kept = [sound(path) if rank == 0 else None]
+        dist.broadcast_object_list(kept)
+        if kept[0]:
             return np.load(path / "losses.npy", allow_pickle=False)
         losses = self._losses(rows)
         if rank == 0:

@@ -99,14 +99,14 @@ def rewards(
     lengths = np.array([len(each) for each in ids])
     # A classifier finds the last token of a padded row by its padding id: without one, no padding.
     padded = head is not None or model.config.pad_token_id is not None
-    found = np.empty(len(ids))
+    rewards = np.empty(len(ids))
     for batch in split(np.arange(len(ids)), lengths, token_budget if padded else 1, ranks=1)[0]:
         scores = _scores(model, head, [ids[row] for row in batch.rows], device.torch_device)
-        found[batch.rows] = scores.double().cpu().numpy()
+        rewards[batch.rows] = scores.double().cpu().numpy()
     del model, head
     if device.torch_device.type == "cuda":
         torch.cuda.empty_cache()
-    return found
+    return rewards
 
 
 def _scores(

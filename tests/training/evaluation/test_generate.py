@@ -13,12 +13,12 @@ import torch
 import torch.multiprocessing as mp
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification
 
+from orchestrator.core.text_metrics import TEXT_METRICS
 from orchestrator.data import dataset
 from orchestrator.training import tokens as token_table
 from orchestrator.training.device import init_distributed, leave_distributed, pick_device
 from orchestrator.training.engine import build_engine
 from orchestrator.training.evaluation.generate import SCORED, generated_scores, generation_steps
-from orchestrator.training.evaluation.metrics import TEXT_METRICS
 from orchestrator.training.evaluation.reward import rewards
 from orchestrator.training.spec import evaluation_steps
 
@@ -135,7 +135,7 @@ def test_batched_greedy_answers_and_their_scores_equal_a_plain_loop_on_any_numbe
     kept = [i for i, text in enumerate(one_by_one) if text is not None]
     for name, metric in TEXT_METRICS.items():
         for i, (score, text) in enumerate(zip(found[name], one_by_one, strict=True)):
-            assert score == (None if text is None else metric(text, found["reference"][i]))
+            assert score == (None if text is None else metric.score(text, found["reference"][i]))
     alone = rewards(
         reward_model,
         [texts[i][0]["content"].strip() for i in kept],

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.analysis import (
+from orchestrator.core.statistics.analysis import (
     area_under_curve,
     elbow,
     set_curve,

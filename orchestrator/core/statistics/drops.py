@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.core.analysis import Floats, Steps
+from orchestrator.core.statistics.analysis import Floats, Steps
 
 # Of normally distributed excesses one in 40,000 is a fall of that size (6 * 0.674 standard
 # deviations). Of simulated curves without a drop, smooth or noisy, at most 3 in 100 have one.

@@ -30,8 +30,8 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 from scipy.stats import rankdata
 
-from orchestrator.core.analysis import Floats
-from orchestrator.core.comparison import Comparison, compare_arms
+from orchestrator.core.statistics.analysis import Floats
+from orchestrator.core.statistics.comparison import Comparison, compare_arms
 
 FOLDS = 5  # of tasks
 # One is left out, and each of the kept is set against another.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.drops import (
+from orchestrator.core.statistics.drops import (
     FEWEST_INTERVALS,
     FEWEST_TASKS,
     Fall,

@@ -1,18 +1,20 @@
-"""What can be known to be wrong with a study from this machine alone, in seconds.
-
-`orchestrator plan` and `orchestrator run` ask the same: no network is used, no engine is started,
-and nothing is written. What needs one of them, `preflight` and `cluster` tell.
-"""
+"""Refusals of the models that a study names, before they are fetched and when they are there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import models
 from orchestrator.config import TrialConfig
-from orchestrator.errors import ConfigError, ModelError
+from orchestrator.errors import ConfigError, ModelError, ResourceError
+from orchestrator.screen import Screen
 from orchestrator.trials import Trial
+
+if TYPE_CHECKING:
+    from orchestrator.estimate.shapes import ModelSizes
 
 
 def check_models_here(trials: list[Trial], *, training: bool = True) -> None:
@@ -53,6 +55,12 @@ def named_models(config: TrialConfig, *, training: bool = True) -> dict[str, str
     return {key: name for key, name in named.items() if name}
 
 
+def model_folders(trials: list[Trial]) -> set[Path]:
+    """Folders of the models that trials name by their path."""
+    names = {name for trial in trials for name in named_models(trial.config).values()}
+    return {Path(name).expanduser().resolve() for name in names if models.is_path(name)}
+
+
 def check_here(config: TrialConfig, key: str, name: str) -> None:
     """Refuse a model that cannot do what a key of the study file wants of it.
 
@@ -64,7 +72,7 @@ def check_here(config: TrialConfig, key: str, name: str) -> None:
     if models.is_path(name):
         folder = Path(name).expanduser().resolve()
         check_fetched(config, key, folder)
-        if key == "model.name":  # of fetched models `preflight.check_templates` asks it
+        if key == "model.name":  # of fetched models `check_templates` asks it
             check_template(config.model.template, load_tokenizer(folder))
     elif key == "model.name" and name.startswith("random:"):
         check_preset(config.model)
@@ -125,3 +133,84 @@ def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
             check_weights(folder, AutoModelForSequenceClassification, f"{key}: {folder}")
     if (folder / "config.json").is_file():
         check_tokenizer(folder, key)
+
+
+def check_trainable(
+    configs: list[TrialConfig],
+    folder_of: Callable[[str], Path],
+    screen: Screen,
+    max_concurrent: int = 1,
+) -> None:
+    """Tell what memory the trials need, each distinct answer once; refuse what cannot fit.
+
+    Args:
+        configs: of all trials.
+        folder_of: model name -> its folder in the store.
+        screen: where it is told.
+        max_concurrent: trials that run at once, and share the memory of a host.
+
+    Raises:
+        ModelError: a model that cannot do what it is for.
+        ResourceError: every model whose weights do not fit, or are more than its optimizer counts.
+    """
+    from orchestrator.estimate.shapes import model_sizes
+    from orchestrator.training.evaluation.reward import parameter_count
+
+    scorers = {config.evaluation.generate.reward_model for config in configs} - {None}
+    folders = {name: folder_of(name) for name in scorers if name}
+    check_all_fetched(configs, folder_of)
+    scored = {name: parameter_count(folder) for name, folder in folders.items()}
+    trained = dict.fromkeys(config.model.name for config in configs)
+    sizes = {name: model_sizes(folder_of(name)) for name in trained}
+    lines, faults = set(), []
+    for config in configs:
+        name, scorer = config.model.name, config.evaluation.generate.reward_model
+        reward = scored[scorer] if scorer else 0
+        try:
+            needed = _memory(config, sizes[name], reward, min(max_concurrent, len(configs)))
+        except ResourceError as error:
+            faults.append(str(error))
+            continue
+        if (name, needed) not in lines:
+            lines.add((name, needed))
+            screen.line(f"memory {name}").done(needed)
+    if faults:
+        raise ResourceError("\n".join(dict.fromkeys(faults)))
+
+
+def check_templates(
+    configs: list[TrialConfig], folder_of: Callable[[str], Path], screen: Screen
+) -> None:
+    """Refuse templates under which no answer could be learned; tell what is odd about others.
+
+    Args:
+        configs: of all trials.
+        folder_of: model name -> its folder in the store.
+        screen: where it is told.
+
+    Raises:
+        ModelError: as `check_template`.
+    """
+    from orchestrator.training.templates import check_template, load_tokenizer
+
+    for name, template in dict.fromkeys((c.model.name, c.model.template) for c in configs):
+        if odd := check_template(template, load_tokenizer(folder_of(name))):
+            screen.tell(f"model {name}: {odd}", "note")
+
+
+def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: int) -> str:
+    from orchestrator.estimate.rank import check_partition, memory_plan
+    from orchestrator.estimate.room import check_memory, find_room
+    from orchestrator.training.device import precision_here
+
+    if sizes is None:
+        return "unknown: the model has no attention heads to reckon with"
+    precision = precision_here(config.model, config.training)
+    check_partition(config, sizes, precision)
+    planned = partial(
+        memory_plan,
+        sizes=sizes,
+        precision=precision,
+        reward_parameters=reward,
+    )
+    return check_memory(config, planned, find_room(config.training, trials))

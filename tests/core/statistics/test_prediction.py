@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from orchestrator.core.prediction import (
+from orchestrator.core.statistics.prediction import (
     fit_monotone,
     from_others,
     predict_arm,

@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import norm, t
 
-from orchestrator.core.analysis import Floats, Steps, area_under_curve
+from orchestrator.core.statistics.analysis import Floats, Steps, area_under_curve
 
 Verdict = Literal["ahead", "behind", "no clear difference"]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from orchestrator.core.analysis import area_under_curve
-from orchestrator.core.comparison import FEWEST_TASKS, compare_arms, compare_with_start
+from orchestrator.core.statistics.analysis import area_under_curve
+from orchestrator.core.statistics.comparison import FEWEST_TASKS, compare_arms, compare_with_start
 
 STEPS = np.array([0, 10, 30])
 NAN = float("nan")

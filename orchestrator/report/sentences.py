@@ -1,0 +1,125 @@
+"""The sentences of an answer, each from the numbers that it states."""
+
+from __future__ import annotations
+
+from orchestrator.core.statistics.analysis import Steps
+from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison, Verdict
+from orchestrator.report.arms import CommonBasis
+from orchestrator.report.contrast import Contrast
+from orchestrator.report.text import interval, number, signed
+from orchestrator.report.trial import Trial
+
+
+def area_words(steps: Steps, whole: bool) -> str:
+    """What an area is of; `whole`: whether all curves end at the last of the steps."""
+    until = "" if whole else f" up to the last common step, {steps[-1]:,}"
+    return f"area under the query-loss curve{until}"
+
+
+def verdict_sentence(contrast: Contrast, yes: str = "Yes") -> str:
+    """Whether arm A was ahead by the area under the curve; `yes` is the first word if it was."""
+    result, a, b = contrast.by_area, contrast.a_name, contrast.b_name
+    by_area = f"by the {area_words(contrast.a.steps, contrast.whole)}"
+    ahead_on = f"ahead on {result.tasks_ahead} of {result.tasks} {contrast.unit}s"
+    if result.verdict == "no clear difference":
+        return (
+            f"No clear difference: {by_area}, {a} minus {b} is "
+            f"{signed(result.difference)} (95% interval {interval(result)}), with {a} {ahead_on}."
+        )
+    head, sign = (yes, -1) if result.verdict == "ahead" else ("No", 1)
+    low, high = sorted((sign * result.low, sign * result.high))
+    return (
+        f"{head}: {by_area}, {a} was {result.verdict} {'of ' if sign < 0 else ''}{b} by "
+        f"{number(sign * result.difference)} (95% interval {number(low)} to {number(high)}), "
+        f"{ahead_on}."
+    )
+
+
+def next_best_sentence(best: str, contrast: Contrast) -> str:
+    """What the best arm is, in the words given, and how far the next one is behind it."""
+    result = contrast.by_area
+    clear = "" if result.verdict == "ahead" else ", which is no clear difference"
+    return (
+        f"{best}; {contrast.a_name} minus the next best, {contrast.b_name}, is "
+        f"{signed(result.difference)} (95% interval {interval(result)}){clear}, ahead on "
+        f"{result.tasks_ahead} of {result.tasks} {contrast.unit}s."
+    )
+
+
+def timing_sentence(contrast: Contrast) -> str:
+    """Half-way and the end, which may differ: once arms have seen the same data they converge."""
+
+    def state(result: Comparison) -> str:
+        clear = "" if result.verdict != "no clear difference" else ", not clear"
+        return f"{signed(result.difference)} ({interval(result)}{clear})"
+
+    end = "the end" if contrast.whole else "the last common step"
+    parts = [f"at {end} (step {contrast.end:,}) {state(contrast.by_step[contrast.end])}"]
+    if contrast.half_way is not None:
+        half = state(contrast.by_step[contrast.half_way])
+        parts.insert(0, f"half-way (step {contrast.half_way:,}) {half}")
+    return f"{contrast.a_name} minus {contrast.b_name}: {', '.join(parts)}."
+
+
+def order_sentences(basis: CommonBasis, neighbours: list[Contrast]) -> list[str]:
+    """Of three arms or more: which are clear of the next, and the order of all means by area."""
+    if len(basis.arms) < 3:
+        return []
+    words: dict[Verdict, str] = {
+        "ahead": "clearly ahead of the next",
+        "no clear difference": "not clear",
+        "behind": "clearly behind the next",
+    }
+    parts = []
+    for verdict, state in words.items():
+        pairs = [f"{n.a_name} and {n.b_name}" for n in neighbours if n.by_area.verdict == verdict]
+        parts += [f"{state}: {', '.join(pairs)}"] if pairs else []
+    expected = [arm.name for arm in basis.arms]
+    ranked = sorted(expected, key=basis.areas.__getitem__)
+    means = ", ".join(f"{name} {number(basis.areas[name])}" for name in ranked)
+    order = f"The means of all arms stand in the expected order: {means}."
+    if ranked != expected:
+        order = (
+            "The means of the arms do not stand in the expected order "
+            f"({', '.join(expected)}): {means}."
+        )
+    return [f"Each arm against the next: {'; '.join(parts)}.", order] if parts else [order]
+
+
+def set_note(pairs: list[tuple[Trial, Trial]]) -> list[str]:
+    """Whether the two sides trained on the same instances."""
+    sets = [(a.summary["set_sha256"], b.summary["set_sha256"]) for a, b in pairs]
+    if all(a and a == b for a, b in sets):
+        return ["Both arms trained on the same instances; they differ in the order alone."]
+    if all(a and b for a, b in sets):
+        return ["The arms did not train on the same instances: order is not all that differs."]
+    return []
+
+
+def left_out_note(trials: list[Trial]) -> list[str]:
+    """A sentence on the trials that `common_seeds` left out, if any."""
+    names = ", ".join(trial.name for trial in trials)
+    return [f"Left out, because not every arm finished the same seed: {names}."] if names else []
+
+
+def limit_sentences(result: Comparison, unit: str) -> list[str]:
+    """What the interval covers and what it does not; the unit is "task" or "instance"."""
+    if result.seeds == 1:
+        sentences = [
+            f"One seed on {result.tasks} {unit}s says little: the interval covers the choice of "
+            f"{unit}s, not what another seed would change."
+        ]
+    else:
+        sentences = [
+            f"{result.seeds} seeds on {result.tasks} {unit}s: the interval covers the choice of "
+            f"{unit}s and of seeds."
+        ]
+        if result.low <= 0 <= result.high and not result.low_tasks <= 0 <= result.high_tasks:
+            sentences.append(
+                f"Over {unit}s alone, with these {result.seeds} seeds, it is "
+                f"{signed(result.low_tasks)} to {signed(result.high_tasks)}: more seeds would tell "
+                "whether that holds of others."
+            )
+    if result.tasks < FEWEST_TASKS:
+        sentences.append(f"With fewer than {FEWEST_TASKS} {unit}s no difference is called clear.")
+    return sentences

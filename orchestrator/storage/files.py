@@ -1,0 +1,102 @@
+"""Every file that a study leaves behind: its name, and the columns of each table.
+
+In the order of the README's "What a study leaves behind". Whoever writes or reads one of these
+files takes its name and its columns from here. Not for what an artifact of the store holds beside
+its instances: only the stage that builds it knows those files.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from orchestrator.core.measures import MEASURES
+from orchestrator.core.text_metrics import score_titles
+
+# <output>/<study>/
+STUDY_FILE = "study.yaml"  # the resolved study
+RUN_FILE = "run.json"  # what it ran on, and what its shared artifacts tell of themselves
+SUMMARY_FILE = "summary.csv"  # a row a trial
+TRACKING_FILE = "tracking.json"  # what MLflow should hold
+SEARCH_FILE = "search.jsonl"  # what a search suggested, and the value of each suggestion
+TRIALS_FOLDER = "trials"  # a folder a trial
+REPORT_FOLDER = "report"
+PAGE_FILE = "index.html"  # of the report: opens from disk
+FIGURES_FOLDER = "figures"  # of the report: the same figures as PNG
+
+# <output>/<study>/trials/<trial>/, before its first step
+CONFIG_FILE = "config.yaml"  # the resolved configuration
+PLAN_FILE = "plan.parquet"  # the rows in the order of training
+PLAN_SCHEMA = pa.schema(
+    [
+        ("position", pa.int64()),
+        ("row", pa.int64()),
+        ("id", pa.string()),
+        ("task", pa.string()),
+        ("turn", pa.int64()),
+        ("unit", pa.int64()),
+        ("distance", pa.float64()),  # null where the method knows none
+    ]
+)
+MEASURES_FILE = "measures.parquet"  # how near the rows seen by a step are to each test task
+MEASURES_SCHEMA = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("rows", pa.int64()),
+        ("task", pa.string()),  # null: the whole query set
+        *((name, pa.float64()) for name in MEASURES),
+    ]
+)
+
+# While it runs
+JOURNAL_FILE = "journal.jsonl"  # an event a line; the study has one of its machine's metrics
+BUDGET_FILE = "micro_batch_tokens.json"  # only where memory ran out: how often it was halved
+CHECKPOINTS_FOLDER = "checkpoints"  # a folder a checkpoint; removed once the trial finished
+
+# At its end
+REALISED_FILE = "realised.parquet"  # which rank was fed which row at which step
+REALISED_SCHEMA = pa.schema(
+    [("step", pa.int32()), ("rank", pa.int32()), ("row", pa.int64()), ("id", pa.string())]
+)
+# Which test item was evaluated, and after which step.
+_ITEM = [("step", pa.int32()), ("set", pa.string()), ("id", pa.string()), ("task", pa.string())]
+LOSSES_FILE = "losses.parquet"  # the loss of every test item at every evaluated step
+LOSSES_SCHEMA = pa.schema([*_ITEM, ("loss", pa.float64()), ("tokens", pa.int32())])
+TRAIN_LOG_FILE = "train_log.parquet"  # a line a step
+TRAIN_LOG_SCHEMA = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("loss", pa.float64()),
+        ("lr", pa.float64()),
+        ("grad_norm", pa.float64()),
+        ("tokens", pa.int64()),
+        ("padded_tokens", pa.int64()),
+        ("seconds", pa.float64()),
+        # In float16: repetitions of the step, and what losses are multiplied by after it.
+        ("overflows", pa.int32()),
+        ("loss_scale", pa.float64()),
+        # At evaluated steps, since step 0; see `masters.UpdateFidelity`.
+        ("update_fidelity", pa.float64()),
+        ("fidelity_error", pa.float64()),
+        ("changed_weights", pa.float64()),
+    ]
+)
+GENERATIONS_FILE = "generations.parquet"  # answers and scores, only where they are asked for
+# A score that the study does not ask for is null.
+ANSWER_COLUMNS = [
+    ("prediction", pa.string()),
+    ("reference", pa.string()),
+    *((name, pa.float64()) for name in score_titles()),
+]
+GENERATIONS_SCHEMA = pa.schema([*_ITEM, *ANSWER_COLUMNS])
+MODEL_FOLDER = "model"  # the trained model, only where it is asked for
+RESULT_FILE = "result.json"  # the mark of a finished trial, with the digests of its tables
+STOPPED_FILE = "stopped.json"  # that a scheduler ended the trial early, and after which step
+ERROR_FILE = "error.txt"  # why the trial failed, in one sentence
+
+# Tables of every finished trial, whose digests its result holds.
+RESULT_TABLES = (PLAN_FILE, REALISED_FILE, LOSSES_FILE, TRAIN_LOG_FILE)
+
+# <output>/
+DATABASE_FILE = "mlflow.db"  # MLflow's, of all studies, where it has no server
+STORE_FOLDER = "store"  # shared artifacts and models
+INSTANCES_FILE = "instances.parquet"  # of the store's data sets: all that trials train and test on

@@ -1,0 +1,108 @@
+"""How a trial ended, as its folder tells: the marks of each end, and the one way to read them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.storage.artifacts import file_digest, write_json
+from orchestrator.storage.files import ERROR_FILE, RESULT_FILE, RESULT_TABLES, STOPPED_FILE
+from orchestrator.training.journal import measured_losses
+
+FINISHED, STOPPED, FAILED, UNFINISHED = "finished", "stopped", "failed", "unfinished"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    Attributes:
+        status: `FINISHED`; `STOPPED`, early and by a scheduler; `FAILED`; or `UNFINISHED`, as are
+            also damaged trials and those of another configuration.
+        result: what a finished trial's result.json says; empty of any other.
+        last_step: the last step that a stopped trial measured; None of any other.
+        error: why a failed trial failed, in one sentence; None of any other.
+    """
+
+    status: str
+    result: dict[str, Any]
+    last_step: int | None = None
+    error: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial needs no more training."""
+        return self.status in (FINISHED, STOPPED)
+
+
+def read_outcome(folder: Path, key: str | None) -> Outcome:
+    """How the trial in a folder ended; of a finished one every table is compared with its digest.
+
+    Args:
+        key: of its spec: the end of a trial with another one is none; None takes any.
+    """
+    if (result := _read_result(folder, key)) is not None:
+        return Outcome(FINISHED, result)
+    if (step := _read_stop(folder, key)) is not None:
+        return Outcome(STOPPED, {}, last_step=step)
+    try:
+        return Outcome(FAILED, {}, error=(folder / ERROR_FILE).read_text(encoding="utf-8"))
+    except OSError:
+        return Outcome(UNFINISHED, {})
+
+
+def ended(folder: Path, key: str) -> bool:
+    """Whether a trial needs no more training: it finished, or a scheduler stopped it."""
+    return read_outcome(folder, key).ended
+
+
+def mark_finished(folder: Path, tables: dict[str, pa.Table], result: dict[str, Any]) -> None:
+    """Write the tables, then `result.json` with their digests: the mark of a finished trial."""
+    for name, table in tables.items():
+        pq.write_table(table, folder / name)
+    digests = {name: file_digest(folder / name) for name in {*RESULT_TABLES, *tables}}
+    write_json(folder / RESULT_FILE, {**result, "files": digests})
+
+
+def mark_stopped(folder: Path, key: str, scheduler: dict[str, Any]) -> int:
+    """Record that a scheduler ended a trial, which is then not run again under this scheduler.
+
+    Returns:
+        The last step that the trial measured.
+    """
+    step = max(event["step"] for event in measured_losses(folder))
+    write_json(folder / STOPPED_FILE, {"key": key, "step": step, "scheduler": scheduler})
+    return step
+
+
+def forget_stops(trials: Path, scheduler: dict[str, Any]) -> None:
+    """Let the trials in a folder go on that another scheduler than this one ended."""
+    for mark in trials.glob(f"*/{STOPPED_FILE}"):
+        if json.loads(mark.read_bytes())["scheduler"] != scheduler:
+            mark.unlink()
+
+
+def _read_result(folder: Path, key: str | None) -> dict[str, Any] | None:
+    """What result.json says; None where it or one of its tables is missing or damaged."""
+    try:
+        result: dict[str, Any] = json.loads((folder / RESULT_FILE).read_bytes())
+        sound = key in (None, result["key"]) and all(
+            file_digest(folder / name) == digest for name, digest in result["files"].items()
+        )
+    except (OSError, ValueError, KeyError):
+        return None
+    return result if sound else None
+
+
+def _read_stop(folder: Path, key: str | None) -> int | None:
+    """The last step that the mark of a stopped trial names; None where there is no such mark."""
+    try:
+        mark = json.loads((folder / STOPPED_FILE).read_bytes())
+        return int(mark["step"]) if key in (None, mark["key"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,67 @@
+"""What a trial loads before its first step: its token table, its model and the engine around it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch.distributed as dist
+
+from orchestrator.models.node_copy import on_this_node
+from orchestrator.training import tokens as token_table
+from orchestrator.training.device import Device, pick_device, pick_precision
+from orchestrator.training.engine import build_engine, deepspeed_config
+from orchestrator.training.masters import UpdateFidelity
+from orchestrator.training.model import load_model
+from orchestrator.training.spec import TrialSpec
+from orchestrator.training.tokens import Tokens
+
+
+class Loaded(NamedTuple):
+    """What a rank loaded.
+
+    Attributes:
+        tokens: of all instances of the study.
+        engine: DeepSpeed's, with the pretrained weights.
+        fidelity: compares the engine's weights with those of now.
+        seconds: what each part took, and the part before the first one.
+    """
+
+    tokens: Tokens
+    engine: Any
+    fidelity: UpdateFidelity
+    seconds: dict[str, float]
+
+
+def agreed_device(precision: str, ranks: int, *, gpu: bool) -> Device:
+    """This rank's device, in an arithmetic that all ranks can multiply in; every rank calls."""
+    own = pick_precision(precision, gpu=gpu)
+    everywhere: list[str] = [own] * ranks
+    dist.all_gather_object(everywhere, own)
+    return pick_device("float32" if "float32" in everywhere else own, gpu=gpu)
+
+
+def load(spec: TrialSpec, device: Device, began: float) -> Loaded:
+    """Load what the steps of a trial need; every rank calls.
+
+    Args:
+        began: when the trial began, in seconds of `time.monotonic`.
+    """
+    times = [began, time.monotonic()]
+    import deepspeed  # noqa: F401  (timed apart from what they load)
+    import transformers  # noqa: F401
+
+    times.append(time.monotonic())
+    tokens = token_table.load(spec.tokens)
+    times.append(time.monotonic())
+    config = deepspeed_config(spec.config.training, device)
+    local = on_this_node(spec.model, spec.model_digest, spec.config.model.cache)
+    model = load_model(local, spec.config.model, device, config)
+    times.append(time.monotonic())
+    engine = build_engine(model, spec.config.training, device, spec.config.seed)
+    fidelity = UpdateFidelity(engine)
+    times.append(time.monotonic())
+    names = ("inputs", "imports", "tokens", "model", "engine")
+    parts = dict(zip(names, np.diff(times).tolist(), strict=True))
+    return Loaded(tokens, engine, fidelity, {"seconds": times[-1] - times[0], **parts})

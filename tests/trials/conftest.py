@@ -1,0 +1,3 @@
+from tests.config.conftest import faults, study
+
+__all__ = ["faults", "study"]
