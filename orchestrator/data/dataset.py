@@ -57,8 +57,8 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
     tests = {
         split: list(read(sources[split], counts[split])) for split in TEST_SETS if split in sources
     }
-    side = TestItems(tests)
-    pool = side.filter(read(data.pool, counts["pool"]), data.leakage, counts["pool"].dropped)
+    test_items = TestItems(tests)
+    pool = test_items.filter(read(data.pool, counts["pool"]), data.leakage, counts["pool"].dropped)
     info = {}
     first = 0
     with pq.ParquetWriter(folder / INSTANCES_FILE, SCHEMA) as writer:
@@ -80,32 +80,32 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
                 "metadata": dict(counts[split].metadata),
             }
             first += written
-    return {"splits": info, "leakage": dict(side.found)}
+    return {"splits": info, "leakage": dict(test_items.leaks)}
 
 
 def load_messages(folder: Path) -> Iterator[list[Message]]:
-    """The messages of every instance, in row order."""
+    """Yields the messages of every instance, in row order."""
     file = pq.ParquetFile(folder / INSTANCES_FILE)
     for batch in file.iter_batches(columns=["messages"]):
         yield from batch.column(0).to_pylist()
 
 
 def load_unlearned(folder: Path) -> Iterator[list[int]]:
-    """Of every instance, in row order, the positions of answers that carry no loss."""
+    """Yields of every instance, in row order, the positions of answers that carry no loss."""
     file = pq.ParquetFile(folder / INSTANCES_FILE)
     for batch in file.iter_batches(columns=["unlearned"]):
         yield from batch.column(0).to_pylist()
 
 
 def load_unlearned_of(folder: Path, rows: NDArray[np.int64]) -> list[list[int]]:
-    """The same of some rows, in the order asked for."""
+    """Returns of some rows, in the order asked for, the positions of answers that carry no loss."""
     table = pq.read_table(folder / INSTANCES_FILE, columns=["unlearned"])
-    found: list[list[int]] = table["unlearned"].take(pa.array(rows)).to_pylist()
-    return found
+    unlearned: list[list[int]] = table["unlearned"].take(pa.array(rows)).to_pylist()
+    return unlearned
 
 
 def name_of(folder: Path, row: int) -> str:
-    """How a message calls a row: by its split and id."""
+    """Names a row by its split and id, for an error message."""
     table = pq.read_table(
         folder / INSTANCES_FILE, columns=["id", "split"], filters=[("row", "=", row)]
     )
@@ -113,15 +113,15 @@ def name_of(folder: Path, row: int) -> str:
 
 
 def load_messages_of(folder: Path, rows: NDArray[np.int64]) -> Iterator[list[Message]]:
-    """The messages of some rows, in the order asked for.
+    """Yields the messages of some rows, in the order asked for.
 
     Only those are made Python objects, whatever the size of the table; of rows that rise, a batch
     at a time.
     """
-    found = _rising_messages(folder, np.unique(rows))
+    numbered = _rising_messages(folder, np.unique(rows))
     if np.all(np.diff(rows) > 0):
-        return (messages for _, messages in found)
-    return map(dict(found).__getitem__, rows.tolist())
+        return (messages for _, messages in numbered)
+    return map(dict(numbered).__getitem__, rows.tolist())
 
 
 def _rising_messages(folder: Path, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Message]]]:
@@ -135,7 +135,7 @@ def _rising_messages(folder: Path, rows: NDArray[np.int64]) -> Iterator[tuple[in
 
 
 def embedding_text(messages: list[Message], part: str = "both") -> str:
-    """ "prompt answer": all turns with one space between them (paper, section on similarity).
+    """Returns "prompt answer": all turns with one space between them (paper, on similarity).
 
     Args:
         messages: of an instance.
@@ -171,7 +171,7 @@ def _write_split(
 
 
 def _batches(instances: Iterator[Instance]) -> Iterator[list[Instance]]:
-    """Instances in lists that memory holds, however long one conversation is."""
+    """Yields instances in lists that memory holds, however long one conversation is."""
     batch: list[Instance] = []
     characters = 0
     for instance in instances:

@@ -1,4 +1,4 @@
-"""The one shape that every reader produces."""
+"""What every reader produces: instances, each a conversation of a task."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Instance:
 
 
 def single_turn(id: str, task: str, prompt: str, answer: str) -> Instance:
-    """An instance of one prompt and one answer."""
+    """Makes an instance of one prompt and one answer."""
     return Instance(
         id,
         task,

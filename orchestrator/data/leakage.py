@@ -20,10 +20,10 @@ _SEPARATORS = re.compile(r"[\s.,;:!?¡¿'\"`´‘’‚“”„«»،؛؟。、
 
 
 class TestItems:
-    """What the pool must not hold.
+    """The items of all test sets, which the pool must not hold.
 
     Attributes:
-        found: rows of the pool by kind of leakage and test set, filled while `filter` is
+        leaks: rows of the pool by kind of leakage and test set, filled while `filter` is
             consumed. A row may be of several kinds.
     """
 
@@ -37,12 +37,12 @@ class TestItems:
         self._normalised = {
             name: {_digest(normalised(_prompt(i))) for i in items} for name, items in tests.items()
         }
-        self.found: Counter[str] = Counter()
+        self.leaks: Counter[str] = Counter()
 
     def filter(
         self, pool: Iterator[Instance], policy: str, dropped: Counter[str]
     ) -> Iterator[Instance]:
-        """The pool under a policy: `error` raises at the end, `drop` leaves out, `allow` counts.
+        """Yields the pool: `error` raises at the end, `drop` leaves leaks out, `allow` counts them.
 
         Raises:
             DataError: under `error`, after the last row, with the counts of all kinds.
@@ -50,15 +50,15 @@ class TestItems:
         example = ""
         for instance in pool:
             kinds = list(self._kinds(instance))
-            self.found.update(kinds)
+            self.leaks.update(kinds)
             if kinds:
                 example = example or f"{instance.id!r} of task {instance.task!r}"
                 if policy == "drop":
                     dropped[kinds[0]] += 1
                     continue
             yield instance
-        if self.found and policy == "error":
-            counts = ", ".join(f"{count:,} {kind}" for kind, count in self.found.items())
+        if self.leaks and policy == "error":
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in self.leaks.items())
             raise DataError(
                 f"the pool holds test items: {counts}; the first is {example}. "
                 "Set data.leakage: drop to leave them out, or allow to keep them"
@@ -77,8 +77,8 @@ class TestItems:
 
 
 def normalised(text: str) -> str:
-    """The text in Unicode's NFKC form, without case, with one space for each run of white space
-    and sentence punctuation."""
+    """Puts a text into Unicode's NFKC form, without case, and with one space for each run of white
+    space and sentence punctuation."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return _SEPARATORS.sub(" ", folded).strip()
 

@@ -21,7 +21,7 @@ BEYOND = "beyond max_per_task"
 def within(
     options: SourceOptions, instances: Iterator[Instance], dropped: Counter[str]
 ) -> Iterator[Instance]:
-    """The instances that the options keep, in their order.
+    """Yields the instances that the options keep, in their order.
 
     Args:
         options: of the source.
@@ -60,7 +60,7 @@ def _fitted(options: SourceOptions, instance: Instance, dropped: Counter[str]) -
 
 
 def cut(messages: tuple[Message, ...], characters: int) -> tuple[Message, ...]:
-    """The first so many characters of a conversation, as pairs that end in an answer.
+    """Cuts a conversation to its first characters, as pairs that end in an answer.
 
     Returns:
         The longest start of `messages` with at most `characters` characters; of a pair whose
@@ -100,7 +100,7 @@ def _first(instances: Iterator[Instance], size: int, dropped: Counter[str]) -> I
 def _sampled(
     instances: Iterator[Instance], size: int, seed: int, dropped: Counter[str]
 ) -> Iterator[Instance]:
-    """`size` instances of each task, drawn by the hash of seed and id.
+    """Yields `size` instances of each task, drawn by the hash of seed and id.
 
     The draw depends on no other instance, nor on their order; memory is the sample.
     """

@@ -15,10 +15,10 @@ from orchestrator.errors import DataError
 from tests.data.conftest import row
 
 
-def found(pool, **tests):
-    side = TestItems(tests)
-    assert list(side.filter(iter(pool), "allow", Counter())) == pool
-    return side.found
+def leaks_of(pool, **tests):
+    test_items = TestItems(tests)
+    assert list(test_items.filter(iter(pool), "allow", Counter())) == pool
+    return test_items.leaks
 
 
 @pytest.mark.parametrize("policy", ["error", "drop", "allow"])
@@ -58,7 +58,7 @@ def test_a_row_is_counted_for_every_test_set_and_dropped_once():
         "query": [single_turn("q", "t", "which", "b")],
         "held_out": [single_turn("h", "u", "Which?", "c")],
     }
-    assert found([leak], **tests) == {
+    assert leaks_of([leak], **tests) == {
         "task shared with query": 1,
         "normalised duplicate of query": 1,
         "exact duplicate of held_out": 1,
@@ -70,7 +70,7 @@ def test_a_row_is_counted_for_every_test_set_and_dropped_once():
 
 def test_instances_without_tasks_share_none():
     pool = [single_turn("p", UNLABELLED, "one", "a")]
-    assert found(pool, query=[single_turn("q", UNLABELLED, "two", "a")]) == {}
+    assert leaks_of(pool, query=[single_turn("q", UNLABELLED, "two", "a")]) == {}
 
 
 @settings(deadline=None)

@@ -49,7 +49,7 @@ class Reader(Protocol):
 
 @dataclass
 class Counts:
-    """What happened to records, by reason: left out, or kept with a change.
+    """Numbers of records that were left out, or kept with a change, by reason.
 
     Attributes:
         unread: columns, and keys of messages as `messages.weight`, that carry meaning and that
@@ -63,19 +63,19 @@ class Counts:
     metadata: Counter[str] = field(default_factory=Counter)
 
     def add(self, instance: Instance) -> None:
-        """Count what an instance tells of itself, a key once."""
+        """Count what an instance says of itself, each key once."""
         self.notes.update(instance.notes)
         self.unread.update(set(instance.unread))
         self.metadata.update(set(instance.metadata))
 
     def settle(self) -> None:
-        """A column that carries meaning in one record is none that only describes another."""
+        """Count a column that carries meaning in one record as such in all of them."""
         for name in self.unread.keys() & self.metadata.keys():
             self.unread[name] += self.metadata.pop(name)
 
 
 def read(source: Source, counts: Counts) -> Iterator[Instance]:
-    """The instances of a source within its options, in the source's order.
+    """Yields the instances of a source within its options, in the source's order.
 
     Memory is one record, the ids, and with a `seed` the sample.
 
@@ -93,7 +93,7 @@ def read(source: Source, counts: Counts) -> Iterator[Instance]:
 
 
 def fingerprint(source: Source) -> dict[str, Any]:
-    """What determines the instances of a source: its options, and the content behind them.
+    """Returns what determines the instances of a source: its options, and the content behind them.
 
     Raises:
         DataError: there is no such source.
@@ -106,7 +106,7 @@ def fingerprint(source: Source) -> dict[str, Any]:
 
 
 def describe(source: Source) -> str:
-    """The source in a few words, for messages."""
+    """Names the source in a few words, for messages."""
     for key in ("path", "name", "split"):
         if key in type(source).model_fields:
             return f"{source.reader} {getattr(source, key)}"
@@ -114,7 +114,7 @@ def describe(source: Source) -> str:
 
 
 def _instances(source: Source, dropped: Counter[str]) -> Iterator[Instance]:
-    """All instances of a source; bad records and ids that come twice under `bad_records`."""
+    """Yields all instances of a source; what is wrong with one goes by `bad_records`."""
     reader: Reader = find_reader(source.reader)
     seen: set[str] = set()
     unseen = joined_columns(source)
@@ -149,7 +149,7 @@ def _instances(source: Source, dropped: Counter[str]) -> Iterator[Instance]:
 
 
 def _instance(reader: Reader, record: Any, source: Source, place: Place) -> Instance:
-    """The instance of a record, with the names of what the reader did not look at.
+    """Makes the instance of a record, with the names of what the reader did not look at.
 
     Raises:
         RecordError: as the reader's `instance`.

@@ -44,7 +44,7 @@ SECTION = FlanMiniSource
 
 
 def records(source: FlanMiniSource) -> Iterator[Record]:
-    """The records of the split; those of other tasks as ExcludedRecord.
+    """Yields the records of the split, those of other tasks as ExcludedRecord.
 
     Raises:
         DataError: no file of keys, or not in this form.
@@ -58,9 +58,9 @@ def records(source: FlanMiniSource) -> Iterator[Record]:
 
 def instance(record: TrackedRecord, source: FlanMiniSource, place: Place) -> Instance:
     turns = record.get("conversations")
-    found = conversation_of(record, turns, source.max_turns)
+    conversation = conversation_of(record, turns, source.max_turns)
     task = text(record.get("source"), "task")
-    return found.instance(own_id(record, "id", place), task)
+    return conversation.instance(own_id(record, "id", place), task)
 
 
 def content(source: FlanMiniSource) -> list[list[str]]:

@@ -65,7 +65,7 @@ SECTION = HubSource
 
 
 def records(source: HubSource) -> Iterator[Record]:
-    """The rows of the split, streamed.
+    """Streams the rows of the split.
 
     Raises:
         DataError: no hub, no such data set, subset or split, or a file that cannot be read.
@@ -78,12 +78,12 @@ def records(source: HubSource) -> Iterator[Record]:
 
 
 def content(source: HubSource) -> Any:
-    """The digests of a folder's files, or the commit that the revision stands for."""
+    """Returns the digests of a folder's files, or the commit that the revision stands for."""
     folder = _folder(source)
     if folder is None:
         return _commit(source.name, source.revision)
-    found = sorted(file for file in folder.rglob("*") if file.is_file())
-    return digests([File(file, file.relative_to(folder).as_posix()) for file in found])
+    paths = sorted(file for file in folder.rglob("*") if file.is_file())
+    return digests([File(file, file.relative_to(folder).as_posix()) for file in paths])
 
 
 def _stream(source: HubSource) -> Iterator[dict[str, Any]]:
@@ -95,10 +95,10 @@ def _stream(source: HubSource) -> Iterator[dict[str, Any]]:
         return iter(_saved_split(datasets.load_from_disk(folder), source).with_format(None))
     revision = None if folder else _commit(source.name, source.revision)
     name = str(folder) if folder else source.name
-    found = datasets.load_dataset(
+    rows = datasets.load_dataset(
         name, source.subset, split=source.split, revision=revision, streaming=True
     )
-    return iter(found)
+    return iter(rows)
 
 
 def _is_saved(folder: Path) -> bool:
@@ -106,7 +106,7 @@ def _is_saved(folder: Path) -> bool:
 
 
 def _saved_split(saved: Any, source: HubSource) -> Any:
-    """The split of what `save_to_disk` wrote; a data set alone is the one that is asked for."""
+    """Returns the split of what `save_to_disk` wrote: a data set alone is the one asked for."""
     if not isinstance(saved, dict):
         if (name := saved.split and str(saved.split)) and name != source.split != "train":
             raise DataError(f"{source.name} holds the split {name}: set split: {name}")
@@ -132,7 +132,7 @@ def _commit(name: str, revision: str | None) -> str:
 
 
 def _folder(source: HubSource) -> Path | None:
-    """The folder that the source names, if it is one.
+    """Returns the folder that the source names; None if it is none.
 
     Raises:
         DataError: a data file of it is a Git LFS pointer.
@@ -147,12 +147,12 @@ def _folder(source: HubSource) -> Path | None:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    """The files that `datasets` may read rows from; no picture or card beside them."""
+    """Lists the files that `datasets` may read rows from, no picture or card beside them."""
     return sorted(file for file in folder.rglob("*") if _suffix(file) in FORMS and file.is_file())
 
 
 def _suffix(file: Path) -> str:
-    """What a name says of the rows inside, whether or not they are packed."""
+    """Returns the suffix that says what the rows of a file are, whether or not it is packed."""
     inner = file.with_suffix("") if file.suffix in PACKINGS else file
     return inner.suffix
 
@@ -186,7 +186,7 @@ def _check_forms(folder: Path) -> None:
 
 
 def _asked(name: str, call: Callable[[], T]) -> T:
-    """What the call returns; whatever `datasets` or the network raise, as a DataError."""
+    """Returns what the call does, and raises whatever `datasets` or the network do as DataError."""
     from huggingface_hub import get_token
 
     try:

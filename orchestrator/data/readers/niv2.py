@@ -58,7 +58,7 @@ SECTION = NIV2Source
 
 
 def records(source: NIV2Source) -> Iterator[Record]:
-    """Each instance as the pair of its task's definition and examples, and itself."""
+    """Yields each instance as the pair of its task's introduction and itself."""
     for file in _task_files(source):
         whole = Place(str(file.path), file.stem, 0)
         if (kind := form(file.path)) != TEXT:
@@ -116,7 +116,7 @@ def content(source: NIV2Source) -> list[list[str]]:
 
 
 def _task(task: Any, examples: int) -> tuple[str, list[Any]]:
-    """Definition and examples as the prompt has them, and the instances."""
+    """Returns definition and examples as the prompt has them, and the instances."""
     if isinstance(task, RecordError):
         raise task
     if not isinstance(task, dict) or not isinstance(task.get("Instances"), list):
@@ -136,12 +136,12 @@ def _task(task: Any, examples: int) -> tuple[str, list[Any]]:
 
 
 def _first(value: Any) -> Any:
-    """The value, or the first one of a list; None of an empty one."""
+    """Returns the value, or the first one of a list; None of an empty one."""
     return next(iter(value), None) if isinstance(value, list) else value
 
 
 def _stripped(value: Any, what: str) -> str:
-    """Text that may be empty: some tasks ask without an input."""
+    """Returns text that may be empty: some tasks ask without an input."""
     if not isinstance(value, str):
         raise RecordError(f"{what} is not text", shown(value))
     return value.strip()
@@ -149,19 +149,19 @@ def _stripped(value: Any, what: str) -> str:
 
 def _task_files(source: NIV2Source) -> list[File]:
     folder = Path(source.path).expanduser() / "tasks"
-    found = files(str(folder) if folder.is_dir() else source.path, SUFFIXES)
+    paths = files(str(folder) if folder.is_dir() else source.path, SUFFIXES)
     if source.split is None:
-        return found
+        return paths
     lines = read_text(_split_list(source)).splitlines()
     wanted = {name for line in lines if (name := line.strip())}
-    missing = wanted - {Path(file.stem).name for file in found}
+    missing = wanted - {Path(file.stem).name for file in paths}
     if missing:
         few = ", ".join(sorted(missing)[:3])
         raise DataError(
             f"{source.path}: {len(missing)} of the {len(wanted)} tasks of split {source.split} "
             f"have no file, such as {few}: complete the folder, or shorten {_split_list(source)}"
         )
-    return [file for file in found if Path(file.stem).name in wanted]
+    return [file for file in paths if Path(file.stem).name in wanted]
 
 
 def _split_list(source: NIV2Source) -> Path:

@@ -53,15 +53,15 @@ def content(source: P3Source) -> list[list[str]]:
 
 
 def _files(source: P3Source) -> list[File]:
-    found = files(source.path)
+    paths = files(source.path)
     if source.split is None:
-        return found
+        return paths
     # A folder of that name, or a file such as train.jsonl or train-00000-of-00002.parquet.
     part = re.compile(rf"(.*/)?{re.escape(source.split)}([-.].*|/.*)")
-    chosen = [file for file in found if part.fullmatch(file.name)]
+    chosen = [file for file in paths if part.fullmatch(file.name)]
     if not chosen:
         raise DataError(
-            f"{source.path}: none of its {len(found)} files is below or named after split "
-            f"{source.split}, such as {found[0].name}: name another split, or null for all files"
+            f"{source.path}: none of its {len(paths)} files is below or named after split "
+            f"{source.split}, such as {paths[0].name}: name another split, or null for all files"
         )
     return chosen

@@ -26,5 +26,5 @@ SECTION = UltraChatSource
 
 def instance(record: TrackedRecord, source: UltraChatSource, place: Place) -> Instance:
     turns = record.get("messages")
-    found = conversation_of(record, turns, source.max_turns)
-    return found.instance(own_id(record, "prompt_id", place), UNLABELLED)
+    conversation = conversation_of(record, turns, source.max_turns)
+    return conversation.instance(own_id(record, "prompt_id", place), UNLABELLED)

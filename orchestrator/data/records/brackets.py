@@ -26,7 +26,7 @@ _STEP = {b",": 0, b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
 def items(stream: IO[bytes], path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """Position and bytes of each item of a JSON array, unparsed; None for one that is too long.
+    """Yields position and bytes of each item of a JSON array, unparsed; None if it is too long.
 
     Raises:
         DataError: the array does not end, or something stands behind its end.
@@ -53,7 +53,7 @@ def items(stream: IO[bytes], path: Path) -> Iterator[tuple[int, bytes | None]]:
 
 
 def objects(stream: IO[bytes], path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """As `items`, of objects that follow one another, each on as many lines as it likes.
+    """Yields position and bytes of objects that follow one another; None if one is too long.
 
     Raises:
         DataError: the last one does not end.
@@ -83,7 +83,7 @@ def _unclosed(path: Path, end: int, start: int) -> DataError:
 
 
 def _append(item: bytearray | None, piece: bytes) -> bytearray | None:
-    """The item with one more piece; None, which holds no memory, once it is too long."""
+    """Returns the item with one more piece; None, which holds no memory, once it is too long."""
     if item is None or len(item) + len(piece) > RECORD_BYTES:
         return None
     item += piece
@@ -91,7 +91,7 @@ def _append(item: bytearray | None, piece: bytes) -> bytearray | None:
 
 
 def _chunk(stream: IO[bytes]) -> bytes:
-    """The next bytes, never ending between a backslash and the character that it escapes."""
+    """Reads the next bytes, never ending between a backslash and the character that it escapes."""
     chunk = stream.read(CHUNK_BYTES)
     while chunk.endswith(b"\\") and (more := stream.read(1)):
         chunk += more
@@ -116,8 +116,8 @@ class Brackets:
         return self._depth > 0
 
     def cuts(self, chunk: bytes) -> Iterator[int]:
-        """Where items end in a chunk: at the array's own brackets and the commas between its
-        items, or at the bracket that closes an object."""
+        """Yields where items end in a chunk: at the array's own brackets and the commas between
+        its items, or at the bracket that closes an object."""
         at = 0
         if self._quoted:
             at = _end(_REST_OF_STRING, chunk, 0)
@@ -144,5 +144,5 @@ class Brackets:
 
 
 def _end(pattern: re.Pattern[bytes], chunk: bytes, at: int) -> int:
-    """Where the match ends, of a pattern that matches everywhere."""
+    """Returns where the match ends, of a pattern that matches everywhere."""
     return cast(re.Match[bytes], pattern.match(chunk, at)).end()

@@ -28,13 +28,13 @@ Items = Callable[[IO[bytes], Any], Iterator[tuple[int, bytes | None]]]
 
 
 def records(source: FileSource) -> Iterator[Record]:
-    """The records of all files of a source."""
+    """Yields the records of all files of a source."""
     for file in files(source.path):
         yield from read(file)
 
 
 def read(file: File) -> Iterator[Record]:
-    """The records of a file, which is what its first bytes say, whatever its name.
+    """Yields the records of a file, which is what its first bytes say, whatever its name.
 
     Raises:
         DataError: a file that holds no records, or that cannot be read on.
@@ -58,7 +58,7 @@ def read(file: File) -> Iterator[Record]:
 
 
 def _advice(start: bytes) -> str:
-    """What to do with a text that is no JSON."""
+    """Says what to do with a text that is no JSON."""
     line = start.partition(b"\n")[0].decode(errors="replace").strip()
     if line.isprintable() and ("," in line or "\t" in line):
         return (
@@ -69,23 +69,23 @@ def _advice(start: bytes) -> str:
 
 
 def _has_commas(start: bytes) -> bool:
-    """Whether the first line is an object and a comma, and the next one begins another."""
+    """Says whether the first line is an object and a comma, and the next one begins another."""
     line, _, rest = start.removeprefix(BOM).lstrip().partition(b"\n")
     line = line.rstrip()
     commas = line.endswith(b",") and isinstance(parse(line[:-1]), dict)
     return commas and rest.lstrip().startswith(b"{")
 
 
-def _unwrapped(file: File, found: Iterator[Record]) -> Iterator[Record]:
-    """The records of a file, unless its only one is an object around all the others.
+def _unwrapped(file: File, raw: Iterator[Record]) -> Iterator[Record]:
+    """Yields the records of a file, unless its only one is an object around all the others.
 
     Raises:
         DataError: naming what is around them.
     """
-    first = next(found, None)
+    first = next(raw, None)
     if first is None:
         return
-    second = next(found, None)
+    second = next(raw, None)
     if second is None and isinstance(first[1], dict) and (what := _wrapping(first[1])):
         raise DataError(
             f"{file.path} holds one object, {what}: write the records themselves, an object a line"
@@ -93,11 +93,11 @@ def _unwrapped(file: File, found: Iterator[Record]) -> Iterator[Record]:
     yield first
     if second is not None:
         yield second
-        yield from found
+        yield from raw
 
 
 def _wrapping(one: dict[str, Any]) -> str | None:
-    """How an object holds records, as a list under a key or as columns; None for a record."""
+    """Says how an object holds records, under a key or as columns; None if it is a record."""
     values = list(one.values())
     if not values or not all(isinstance(value, list | dict) and value for value in values):
         return None
@@ -118,7 +118,7 @@ def _objects_in(values: list[Any]) -> bool:
 
 
 def layout(start: bytes) -> str | None:
-    """How the JSON of a text is laid out: `array`, `objects` or `lines`; None for no JSON.
+    """Says how the JSON of a text is laid out: `array`, `objects` or `lines`; None for no JSON.
 
     Args:
         start: the first bytes of the text, `brackets.CHUNK_BYTES` of them or all.
@@ -137,7 +137,7 @@ def layout(start: bytes) -> str | None:
 
 
 def _goes_on(text: bytes, line: bytes) -> bool:
-    """Whether the first object is sound and ends on a later line, or another begins on its own."""
+    """Says whether the first object is sound and ends on a later line, or another follows it."""
     first = next(iter(_cut(text)), b"")
     if not isinstance(parse(first), dict):
         return False
@@ -145,12 +145,13 @@ def _goes_on(text: bytes, line: bytes) -> bool:
 
 
 def _cut(text: bytes) -> Iterator[bytes]:
-    found = brackets.Brackets(brackets.OBJECTS).cuts(text)
-    return (text[: end + 1] for end in found)
+    """Yields the text up to the end of its first object, of its second, and so on."""
+    ends = brackets.Brackets(brackets.OBJECTS).cuts(text)
+    return (text[: end + 1] for end in ends)
 
 
 def lines(file: File) -> Iterator[Record]:
-    """JSON Lines: an object a line."""
+    """Yields the records of JSON Lines, an object a line."""
     number = 0
     with opened(file.path) as stream:
         while line := stream.readline(RECORD_BYTES + 1):
@@ -165,12 +166,12 @@ def lines(file: File) -> Iterator[Record]:
 
 
 def array(file: File) -> Iterator[Record]:
-    """A JSON array of objects."""
+    """Yields the records of a JSON array of objects."""
     return _items(file, brackets.items)
 
 
 def objects(file: File) -> Iterator[Record]:
-    """Objects one after another, each on one line or on several."""
+    """Yields objects that stand one after another, each on one line or on several."""
     return _items(file, brackets.objects)
 
 
@@ -185,7 +186,7 @@ def _items(file: File, split: Items) -> Iterator[Record]:
 
 
 def rows(file: File) -> Iterator[Record]:
-    """A table of Parquet or Arrow: an object a row."""
+    """Yields the rows of a table of Parquet or Arrow as objects."""
     number, kind = 0, form(file.path)
     try:
         for batch in _batches(file, kind):
@@ -198,7 +199,7 @@ def rows(file: File) -> Iterator[Record]:
 
 
 def _batches(file: File, kind: str) -> Iterator[pa.RecordBatch]:
-    """At most `BATCH_ROWS` rows at a time."""
+    """Yields at most `BATCH_ROWS` rows of a table at a time."""
     if kind == PARQUET:
         # Unbuffered, Arrow would hold whole column chunks.
         with pq.ParquetFile(file.path, buffer_size=2**20, pre_buffer=False) as parquet:
@@ -217,7 +218,7 @@ def _batches(file: File, kind: str) -> Iterator[pa.RecordBatch]:
 
 
 def parse(raw: bytes, errors: str = "strict") -> Any:
-    """The value of a JSON text in UTF-8, or the RecordError that tells why it has none."""
+    """Returns the value of a JSON text in UTF-8, or the RecordError that says why it has none."""
     try:
         return json.loads(raw.removeprefix(BOM).decode("utf-8", errors))
     except UnicodeDecodeError as error:
@@ -242,7 +243,7 @@ def _object(raw: bytes) -> Any:
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[Any]:
-    """The rows of a batch, those that are too long or not UTF-8 as RecordError."""
+    """Yields the rows of a batch, those that are too long or not UTF-8 as RecordError."""
     if batch.nbytes <= RECORD_BYTES:
         try:
             yield from batch.to_pylist()

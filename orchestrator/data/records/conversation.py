@@ -1,4 +1,4 @@
-"""A list of turns as alternating messages of user and assistant."""
+"""Reads a list of turns as alternating messages of user and assistant."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.data.records.tracked import (
 
 
 class Conversation(NamedTuple):
-    """What was read of a list of turns; fields as in `Instance`."""
+    """Holds what was read of a list of turns, under the names of an `Instance`."""
 
     messages: tuple[Message, ...]
     notes: tuple[str, ...] = ()
@@ -29,8 +29,8 @@ class Conversation(NamedTuple):
 
 
 def conversation_of(record: TrackedRecord, turns: Any, max_turns: int) -> Conversation:
-    """The conversation of a record's turns, with the system message and the lists of marks that
-    it keeps in columns beside them.
+    """Makes the conversation of a record's turns, with the system message and the lists of marks
+    that the record keeps in columns beside them.
 
     Raises:
         RecordError, ExcludedRecord: as `conversation`.
@@ -39,7 +39,7 @@ def conversation_of(record: TrackedRecord, turns: Any, max_turns: int) -> Conver
 
 
 def conversation(turns: Any, max_turns: int, system: str = "") -> Conversation:
-    """Alternating user and assistant messages, and notes on what was changed to get them.
+    """Makes alternating user and assistant messages, with notes on what was changed to get them.
 
     Messages are {"role", "content"} or {"from", "value"}; their text may be given in parts. A
     leading system message goes before the first prompt with a blank line between; a last prompt
@@ -93,7 +93,7 @@ def conversation(turns: Any, max_turns: int, system: str = "") -> Conversation:
 
 
 def _system_beside(record: TrackedRecord, turns: Any) -> str:
-    """The system message that a record keeps in a column beside its turns; "" for none.
+    """Returns the system message that a record keeps in a column beside its turns; "" for none.
 
     One that the turns begin with has the preference, unless it is empty: the column then counts
     as unread.
@@ -121,7 +121,7 @@ class _Turn(NamedTuple):
 
 
 def _message(turn: Any, number: int) -> _Turn:
-    """Role and text of a message; an empty system message has the text ""."""
+    """Reads role and text of a message; an empty system message has the text ""."""
     if not isinstance(turn, dict):
         raise RecordError("a message is not an object", f"message {number} is {shown(turn)}")
     turn = TrackedRecord(turn)
@@ -145,8 +145,8 @@ def _message(turn: Any, number: int) -> _Turn:
 
 
 def _whole(parts: list[Any], number: int) -> tuple[str, dict[str, Any]]:
-    """The text of a message that is given as [{"type": "text", "text": ...}, ...], and what else
-    its parts hold."""
+    """Joins the text of a message that is given as [{"type": "text", "text": ...}, ...], and
+    returns beside it what else the parts hold."""
     texts: list[str] = []
     left: dict[str, Any] = {}
     for given in parts:

@@ -45,7 +45,7 @@ class ColumnSource(Protocol):
 
 
 def instance(record: TrackedRecord, source: ColumnSource, place: Place) -> Instance:
-    """The instance whose values stand in the columns that `source.fields` names.
+    """Makes an instance of the values in the columns that `source.fields` names.
 
     Raises:
         RecordError: a column is missing, or its value is not what it must be.
@@ -58,15 +58,14 @@ def instance(record: TrackedRecord, source: ColumnSource, place: Place) -> Insta
         task = label(_value(record, fields.task, "task"), "task")
     if fields.messages is not None:
         turns = _value(record, fields.messages, "messages")
-        found = conversation_of(record, turns, source.max_turns)
-        return found.instance(id, task)
+        return conversation_of(record, turns, source.max_turns).instance(id, task)
     prompt = _text(record, fields.prompt, "prompt", fields.separator)
     answer = _text(record, fields.completion, "completion", fields.separator)
     return single_turn(id, task, prompt, answer)
 
 
 def named_columns(source: Any) -> set[str]:
-    """Columns that a section says what they are; none of one without `fields`."""
+    """Returns the columns to which a section gives a meaning; none if it has no `fields`."""
     fields = _fields(source)
     if fields is None:
         return set()
@@ -77,7 +76,7 @@ def named_columns(source: Any) -> set[str]:
 
 
 def joined_columns(source: Any) -> set[str]:
-    """Columns that may be missing in a record, because they are joined with others."""
+    """Returns the columns that a record may lack, because they are joined with others."""
     fields = _fields(source)
     if fields is None or fields.messages is not None:
         return set()
@@ -91,7 +90,7 @@ def _fields(source: Any) -> Fields | None:
 
 
 def _text(record: TrackedRecord, columns: str | list[str], field: str, separator: str) -> str:
-    """The text of a column, or of several, joined; those without text are left out."""
+    """Returns the text of a column, or of several, joined; those without text are left out."""
     what = {"prompt": "prompt", "completion": "answer"}[field]
     if isinstance(columns, str):
         return text(_value(record, columns, field), what)

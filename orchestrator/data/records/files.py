@@ -23,7 +23,7 @@ HERE = "relative to the folder in which the command runs"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of a source.
+    """One of the files that a source is read from.
 
     Attributes:
         path: to open it.
@@ -35,13 +35,13 @@ class File:
 
     @property
     def stem(self) -> str:
-        """The name without the suffix that says how the file is read."""
+        """Is the name without the suffix that says how the file is read."""
         suffix = next((s for s in sorted(SUFFIXES, key=len)[::-1] if self.name.endswith(s)), "")
         return self.name.removesuffix(suffix)
 
 
 def files(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[File]:
-    """The files that a path stands for, sorted by name.
+    """Lists the files that a path stands for, sorted by name.
 
     Args:
         path: a file; a folder, read through all its levels; or a pattern with `*`, `?`, `[...]`
@@ -55,11 +55,11 @@ def files(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[File]:
     if given.is_file():
         return [File(given, given.name)]
     if given.is_dir():
-        root, found = given, _of_folder(given, suffixes)
+        root, paths = given, _of_folder(given, suffixes)
     else:
         fixed = [part for part in given.parents if not glob.has_magic(str(part))]
-        root, found = fixed[0], [Path(match) for match in glob.glob(str(given), recursive=True)]
-    names = {file.relative_to(root).as_posix(): file for file in found if file.is_file()}
+        root, paths = fixed[0], [Path(match) for match in glob.glob(str(given), recursive=True)]
+    names = {file.relative_to(root).as_posix(): file for file in paths if file.is_file()}
     shown = [name for name in names if not any(p.startswith(".") for p in name.split("/"))]
     if not shown:
         plain = [suffix for suffix in suffixes if suffix.count(".") == 1]
@@ -71,7 +71,7 @@ def files(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[File]:
 
 
 def saved_tables(folder: Path) -> list[Path] | None:
-    """The Arrow files of a data set that `save_to_disk` wrote; None for any other folder.
+    """Lists the Arrow files of a data set that `save_to_disk` wrote; None for any other folder.
 
     Raises:
         DataError: files of it are not there.
@@ -92,19 +92,19 @@ def saved_tables(folder: Path) -> list[Path] | None:
 
 
 def _of_folder(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of a folder; of a data set that was saved there its tables and nothing else.
+    """Lists the files of a folder; of a data set that was saved there, its tables alone.
 
     Raises:
         DataError: it holds several splits, or lacks files of one.
     """
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
-    found: list[Path] = []
+    paths: list[Path] = []
     for each in folders:
         _check_one_split(each)
         tables = saved_tables(each)
         inside = (path for path in each.iterdir() if path.name.endswith(suffixes))
-        found += inside if tables is None else tables
-    return [path for path in found if path.name != "dataset_dict.json"]
+        paths += inside if tables is None else tables
+    return [path for path in paths if path.name != "dataset_dict.json"]
 
 
 def _check_one_split(folder: Path) -> None:
@@ -121,7 +121,7 @@ def _check_one_split(folder: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A small file that a source names beside its data.
+    """Returns the text of a small file that a source names beside its data.
 
     Raises:
         DataError: it cannot be read, is a Git LFS pointer, or is not UTF-8.
@@ -135,14 +135,14 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}: {reason}. Give the path of a text file, {HERE}") from None
 
 
-def digests(found: list[File]) -> list[list[str]]:
-    """Name and SHA-256 of each file. Names count: ids and tasks may come from them."""
+def digests(paths: list[File]) -> list[list[str]]:
+    """Returns name and SHA-256 of each file: names count, as ids and tasks may come from them."""
     try:
-        return [[file.name, file_digest(file.path)] for file in found]
+        return [[file.name, file_digest(file.path)] for file in paths]
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror}") from None
 
 
 def content(source: FileSource) -> list[list[str]]:
-    """What determines the instances of a source besides its options."""
+    """Returns what determines the instances of a source besides its options."""
     return digests(files(source.path))

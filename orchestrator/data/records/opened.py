@@ -66,23 +66,23 @@ PACKED: dict[bytes, tuple[str, Opener]] = {
 
 
 def form(path: Path) -> str:
-    """`Parquet`, `Arrow file`, `Arrow stream` or `text`, by the first bytes of a file.
+    """Returns `Parquet`, `Arrow file`, `Arrow stream` or `text`, by the first bytes of a file.
 
     Raises:
         DataError: it cannot be read, or is known as something else.
     """
-    with _told(path):
+    with _as_data_errors(path):
         return _form(_head(path, _plain), path) or TEXT
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The text of a file as bytes of UTF-8: packed by gzip, bzip2, xz or zstd, or in UTF-16 or 32.
+    """Opens as bytes of UTF-8 a text that may be packed by gzip, bzip2, xz or zstd, or in UTF-16.
 
     Raises:
         DataError: it cannot be read to its end, or holds something else than text.
     """
-    with _told(path):
+    with _as_data_errors(path):
         packing, opener = _packing(_head(path, _plain)) or ("", _plain)
         head = _head(path, opener)
         inner = _form(head, path)
@@ -90,7 +90,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             what = inner or f"something packed with {(_packing(head) or ('',))[0]}"
             raise DataError(f"{path} holds {what}, packed with {packing}: unpack it once")
     position = 0
-    with _told(path, lambda: position), opener(path) as file:
+    with _as_data_errors(path, lambda: position), opener(path) as file:
         encoding = json.detect_encoding(head)
         text = file if encoding.startswith("utf-8") else _Utf8Stream(file, encoding)
         try:
@@ -100,7 +100,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _Utf8Stream(io.RawIOBase):
-    """A text in another encoding, as the bytes of UTF-8."""
+    """Reads a text in another encoding as the bytes of UTF-8."""
 
     def __init__(self, file: IO[bytes], encoding: str) -> None:
         self._text = io.TextIOWrapper(file, encoding, newline="")
@@ -118,17 +118,17 @@ class _Utf8Stream(io.RawIOBase):
 
 
 def _form(head: bytes, path: Path) -> str | None:
-    """Which table a file is; None for what may be text."""
-    for signature, told in STRANGERS.items():
+    """Says which table a file is; None for what may be text."""
+    for signature, advice in STRANGERS.items():
         if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(signature):
-            raise DataError(f"{path} {told}")
+            raise DataError(f"{path} {advice}")
     if head[TAR_MARK] == b"ustar":
         raise DataError(f"{path} is a tar archive: unpack it")
     return next((form for first, form in TABLES.items() if head.startswith(first)), None)
 
 
 def _packing(head: bytes) -> tuple[str, Opener] | None:
-    return next((found for first, found in PACKED.items() if head.startswith(first)), None)
+    return next((packing for first, packing in PACKED.items() if head.startswith(first)), None)
 
 
 def _head(path: Path, opener: Opener) -> bytes:
@@ -137,7 +137,7 @@ def _head(path: Path, opener: Opener) -> bytes:
 
 
 @contextmanager
-def _told(path: Path, position: Callable[[], int] = lambda: 0) -> Iterator[None]:
+def _as_data_errors(path: Path, position: Callable[[], int] = lambda: 0) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeError) as error:

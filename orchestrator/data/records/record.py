@@ -22,7 +22,7 @@ RECORD_BYTES = 16 * 2**20  # a longer record is a bad one, and is never decoded
 
 
 class RecordError(Exception):
-    """One record cannot be read; `bad_records` says what becomes of it."""
+    """A record that cannot be read: `bad_records` says what becomes of it."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
@@ -30,7 +30,7 @@ class RecordError(Exception):
 
 
 class ExcludedRecord(Exception):
-    """An option leaves the record out: counted, and never an error."""
+    """A record that an option or a mark of its own leaves out: counted, and never an error."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -39,7 +39,7 @@ class ExcludedRecord(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record stands.
+    """The place of a record in its source.
 
     Attributes:
         text: for messages, such as `data/train.jsonl:12`.
@@ -56,7 +56,7 @@ class Place:
 
     @property
     def id(self) -> str:
-        """The id of a record that has none of its own."""
+        """Is the id of a record that has none of its own."""
         return f"{self.name}-{self.number}"
 
 
@@ -65,11 +65,12 @@ Record = tuple[Place, Any]
 
 
 def too_long() -> RecordError:
+    """Makes the error of a record of more than `RECORD_BYTES`."""
     return RecordError("longer than 16 MiB")
 
 
 def text(value: Any, what: str) -> str:
-    """The value, if it is text that can be trained on.
+    """Returns the value, if it is text that can be trained on.
 
     Args:
         value: a value of a record; None where there is none.
@@ -95,7 +96,7 @@ def text(value: Any, what: str) -> str:
 
 
 def label(value: Any, what: str) -> str:
-    """An id or a task: text, or a whole number.
+    """Returns an id or a task, which is text or a whole number, as text.
 
     Raises:
         RecordError: as `text`.
@@ -104,7 +105,7 @@ def label(value: Any, what: str) -> str:
 
 
 def own_id(record: dict[str, Any], key: str, place: Place) -> str:
-    """The record's id, or its place where the record has none."""
+    """Returns the record's id, or its place where the record has none."""
     value = record.get(key)
     return place.id if value is None else label(value, "id")
 
@@ -124,7 +125,7 @@ def exclude_marked(record: TrackedRecord, named: Collection[str] = ()) -> None:
 
 
 def with_unread(record: TrackedRecord, instance: Instance) -> Instance:
-    """The instance of a record, with the names of what its reader did not look at."""
+    """Adds to the instance of a record the names of what its reader did not look at."""
     left = {
         name: carries_meaning(name, value)
         for name, value in record.unread().items()
@@ -140,6 +141,6 @@ def with_unread(record: TrackedRecord, instance: Instance) -> Instance:
 
 
 def shown(value: Any) -> str:
-    """A value in at most 40 characters that every terminal can print."""
+    """Writes a value in at most 40 characters that every terminal can print."""
     printed = ascii(value[:40] if isinstance(value, str | list) else value)
     return printed if len(printed) <= 40 else printed[:37] + "..."

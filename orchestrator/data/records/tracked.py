@@ -70,14 +70,14 @@ class TrackedRecord(dict[str, Any]):
         return super().get(key, default)
 
     def unread(self) -> dict[str, Any]:
-        """The keys that were not read, with their values; blank ones are left out."""
+        """Returns the keys that were not read, with their values; blank ones are left out."""
         return {
             key: value for key, value in self.items() if key not in self._read and not _blank(value)
         }
 
 
 def untrained_mark(record: TrackedRecord, other: Collection[str] = ()) -> str:
-    """The mark of a record or message that says "do not train", as `weight: 0`; else "".
+    """Returns the mark of a record or message that says "do not train", as `weight: 0`; else "".
 
     Marks that say the opposite (`weight: 1`, `train: true`) count as read; other values of these
     names, such as a weight of 0.5, do not, because nothing here obeys them.
@@ -86,18 +86,18 @@ def untrained_mark(record: TrackedRecord, other: Collection[str] = ()) -> str:
         record: with its marks.
         other: columns that are something else, because the study file names them.
     """
-    found = ""
+    first = ""
     for name in (*SWITCHES, *WEIGHTS):
         # Not through `record[name]` at first: a value that is no mark was not read.
         says = None if name in other else _says(name, dict.get(record, name))
         if says is not None:
             mark = f"{name}: {_written(record[name])}"
-            found = found or ("" if says else mark)
-    return found
+            first = first or ("" if says else mark)
+    return first
 
 
 def with_marks(record: TrackedRecord, turns: Any) -> Any:
-    """Turns with the marks that a record keeps in lists beside them, as `loss_mask: [0, 1]`.
+    """Gives turns the marks that a record keeps in lists beside them, as `loss_mask: [0, 1]`.
 
     A list is of the turns, or of the answers among them, by its length. One of another length, or
     with other values, stays unread.
@@ -125,7 +125,7 @@ def with_marks(record: TrackedRecord, turns: Any) -> Any:
 
 
 def carries_meaning(name: str, value: Any) -> bool:
-    """Would a model learn something else if this value were read?"""
+    """Says whether a model would learn something else if this value were read."""
     if isinstance(value, list | tuple) and all(isinstance(item, int | float) for item in value):
         return name in LISTED  # else tokens, as P3 keeps them beside the text
     if MEANING.fullmatch(name):
@@ -142,8 +142,8 @@ def carries_meaning(name: str, value: Any) -> bool:
 
 
 def repeats(value: Any, messages: tuple[Message, ...]) -> bool:
-    """Does a value hold no text but what stands in the messages already, as a copy of the first
-    prompt beside them, or what is all of the messages?"""
+    """Says whether a value holds no text but what stands in the messages already, as a copy of the
+    first prompt beside them, or is all of the messages."""
     texts = list(_texts(value))
     return bool(texts) and all(_repeats(text.strip(), messages) for text in texts)
 
@@ -158,7 +158,7 @@ def _repeats(text: str, messages: tuple[Message, ...]) -> bool:
 
 
 def _holds_all(text: str, messages: tuple[Message, ...]) -> bool:
-    """Is a text the messages, one after another with something around each paragraph?"""
+    """Says whether a text is the messages in turn, with something around each paragraph."""
     parts = [
         part.strip()
         for message in messages
@@ -177,7 +177,7 @@ def _holds_all(text: str, messages: tuple[Message, ...]) -> bool:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """The strings that a value holds, without blank ones."""
+    """Yields the strings that a value holds, without blank ones."""
     if isinstance(value, str):
         if value.strip():
             yield value
@@ -187,7 +187,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _says(name: str, value: Any) -> bool | None:
-    """Whether a mark says "train"; None where the value is none of a mark."""
+    """Says whether a mark says "train"; None for a value that no mark has."""
     if isinstance(value, str):
         value = WORDS.get(value.strip().lower(), value)
     if isinstance(value, bool):
@@ -200,7 +200,7 @@ def _says(name: str, value: Any) -> bool | None:
 
 
 def _written(value: Any) -> str:
-    """A mark as a reason calls it: the same for 0 and 0.0, and for false and "False"."""
+    """Writes a mark as a reason calls it: the same for 0 and 0.0, and for false and "False"."""
     if isinstance(value, bool | str):
         return str(value).strip().lower()
     return f"{value:g}"
