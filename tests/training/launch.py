@@ -13,6 +13,9 @@ from orchestrator.training.device import leave_distributed
 from orchestrator.training.loop import run_trial
 from orchestrator.training.spec import TrialSpec
 
+# The last is what DeepSpeed imports only when it builds its first engine.
+ENGINES = ["transformers", "peft", "deepspeed", "deepspeed.runtime.zero.muon.muon_optimizer"]
+
 
 def launch(
     *specs: TrialSpec,
@@ -31,7 +34,7 @@ def launch(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # The server imports the engines once; each rank is a fresh fork of it.
-    multiprocessing.set_forkserver_preload([__name__, "transformers", "peft", "deepspeed"])
+    multiprocessing.set_forkserver_preload([__name__, *ENGINES])
     with mock.patch.dict(os.environ, DS_ACCELERATOR="cpu", OMP_NUM_THREADS="1"):
         mp.start_processes(
             _rank, (specs, ranks, port, prepare, leave), nprocs=ranks, start_method="forkserver"
