@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import torch.multiprocessing as mp
@@ -12,6 +13,9 @@ import torch.multiprocessing as mp
 from orchestrator.training.device import leave_distributed
 from orchestrator.training.loop import run_trial
 from orchestrator.training.spec import TrialSpec
+
+# The last is what DeepSpeed imports only when it builds its first engine.
+ENGINES = ["transformers", "peft", "deepspeed", "deepspeed.runtime.zero.muon.muon_optimizer"]
 
 
 def launch(
@@ -27,14 +31,19 @@ def launch(
             module, to break something that the test wants broken.
         leave: whether the process group is left after each spec, as where another test is next.
     """
+    start(_train, specs, prepare, leave, ranks=ranks)
+
+
+def start(function: Callable[..., None], *arguments: Any, ranks: int) -> None:
+    """Call a function of a module on each rank, with the rank and the arguments."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # The server imports the engines once; each rank is a fresh fork of it.
-    multiprocessing.set_forkserver_preload([__name__, "transformers", "peft", "deepspeed"])
+    multiprocessing.set_forkserver_preload([__name__, *ENGINES])
     with mock.patch.dict(os.environ, DS_ACCELERATOR="cpu", OMP_NUM_THREADS="1"):
         mp.start_processes(
-            _rank, (specs, ranks, port, prepare, leave), nprocs=ranks, start_method="forkserver"
+            _rank, (ranks, port, function, arguments), nprocs=ranks, start_method="forkserver"
         )
 
 
@@ -51,12 +60,7 @@ def die() -> None:
 
 
 def _rank(
-    rank: int,
-    specs: tuple[TrialSpec, ...],
-    ranks: int,
-    port: int,
-    prepare: Callable[[int], None] | None,
-    leave: bool,
+    rank: int, ranks: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
     os.environ.update(
         RANK=str(rank),
@@ -66,6 +70,12 @@ def _rank(
         MASTER_PORT=str(port),
         OMP_NUM_THREADS="1",
     )
+    function(rank, *arguments)
+
+
+def _train(
+    rank: int, specs: tuple[TrialSpec, ...], prepare: Callable[[int], None] | None, leave: bool
+) -> None:
     if prepare:
         prepare(rank)
     for spec in specs:

@@ -1,26 +1,24 @@
 """Answers generated in batches and over ranks are those of one row at a time."""
 
 import json
-import os
 import shutil
-import socket
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import torch.multiprocessing as mp
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification
 
 from orchestrator.core.text_metrics import TEXT_METRICS
 from orchestrator.data import dataset
 from orchestrator.training import tokens as token_table
-from orchestrator.training.device import init_distributed, leave_distributed, pick_device
+from orchestrator.training.device import init_distributed, pick_device
 from orchestrator.training.engine import build_engine
 from orchestrator.training.evaluation.generate import SCORED, generated_scores, generation_steps
 from orchestrator.training.evaluation.reward import rewards
 from orchestrator.training.spec import evaluation_steps
+from tests.training.launch import start
 
 pytestmark = pytest.mark.slow
 
@@ -30,11 +28,7 @@ LONGEST = 175  # so that some answers are cut away
 METRICS = [*TEXT_METRICS, "reward"]
 
 
-def _generate(rank, spec, ranks, port):
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), OMP_NUM_THREADS="1",
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-    )  # fmt: skip
+def _generate(rank, spec):
     init_distributed(gpu=False)
     device = pick_device("float32", gpu=False)
     model = AutoModelForCausalLM.from_pretrained(spec.model)
@@ -45,16 +39,11 @@ def _generate(rank, spec, ranks, port):
     )
     assert engine.module.training
     pq.write_table(table, spec.folder / f"{rank}.parquet")
-    leave_distributed()  # gloo's threads may outlive the interpreter, and abort it
 
 
 def generate(spec, ranks, reward_model=None):
     """The table of each rank."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    spec = replace(spec, reward_model=reward_model)
-    mp.spawn(_generate, args=(spec, ranks, port), nprocs=ranks)
+    start(_generate, replace(spec, reward_model=reward_model), ranks=ranks)
     return [pq.read_table(spec.folder / f"{rank}.parquet").to_pydict() for rank in range(ranks)]
 
 
