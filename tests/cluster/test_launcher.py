@@ -20,7 +20,7 @@ CLOUDS = ["aws", "gcp"]
 
 @pytest.fixture(params=CLOUDS)
 def config(request):
-    (config,) = documents(FOLDER / f"{request.param}.yaml")
+    (config,) = documents(FOLDER / request.param / "cluster.yaml")
     return config
 
 
@@ -77,7 +77,7 @@ def test_a_type_that_may_be_started_has_each_label_that_the_readme_chooses_by():
     startable = [
         node["labels"]
         for cloud in CLOUDS
-        for node in documents(FOLDER / f"{cloud}.yaml")[0]["available_node_types"].values()
+        for node in documents(FOLDER / cloud / "cluster.yaml")[0]["available_node_types"].values()
         if node.get("max_workers")
     ]
     for key, value in node_labels_of_the_readme():
@@ -118,14 +118,14 @@ def test_spot_machines_are_the_same_machines_and_are_not_started_unasked(config)
 
 
 def test_on_aws_no_node_is_left_to_rays_security_group_which_lets_everybody_try_ssh():
-    (config,) = documents(FOLDER / "aws.yaml")
+    (config,) = documents(FOLDER / "aws" / "cluster.yaml")
     for node in config["available_node_types"].values():
         assert node["node_config"]["SecurityGroupIds"]
         assert node["node_config"]["MetadataOptions"] == {"HttpTokens": "required"}
 
 
 def test_on_aws_workers_cannot_start_machines_and_every_role_is_made_by_the_readme():
-    (config,) = documents(FOLDER / "aws.yaml")
+    (config,) = documents(FOLDER / "aws" / "cluster.yaml")
     readme = (FOLDER / "README.md").read_text()
     (made,) = re.findall(r"^for role in (.*); do$", readme, re.MULTILINE)
     types = config["available_node_types"]
@@ -144,7 +144,9 @@ def test_on_aws_workers_cannot_start_machines_and_every_role_is_made_by_the_read
      ("registry.example.org/team/orchestrator:0.1.0", None)],
 )  # fmt: skip
 def test_on_aws_docker_logs_in_to_amazons_registry_alone(image, registry, tmp_path):
-    (config,) = yaml.safe_load_all((FOLDER / "aws.yaml").read_text().replace("${IMAGE}", image))
+    (config,) = yaml.safe_load_all(
+        (FOLDER / "aws" / "cluster.yaml").read_text().replace("${IMAGE}", image)
+    )
     (line,) = [line for line in config["initialization_commands"] if "docker login" in line]
     for program in ("aws", "docker"):
         (tmp_path / program).write_text('#!/bin/sh\necho "$(basename "$0") $*" >> calls\n')
@@ -160,7 +162,7 @@ def test_on_aws_docker_logs_in_to_amazons_registry_alone(image, registry, tmp_pa
 
 
 def test_on_google_cloud_every_node_is_behind_the_firewall_rules_of_the_readme():
-    (config,) = documents(FOLDER / "gcp.yaml")
+    (config,) = documents(FOLDER / "gcp" / "cluster.yaml")
     readme = (FOLDER / "README.md").read_text()
     for node in config["available_node_types"].values():
         (tag,) = node["node_config"]["tags"]["items"]

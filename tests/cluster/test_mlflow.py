@@ -28,7 +28,7 @@ def services():
 
 @pytest.fixture
 def objects():
-    found = documents(FOLDER / "kuberay" / "mlflow.yaml")
+    found = documents(FOLDER / "kubernetes" / "mlflow.yaml")
     return {(document["kind"], document["metadata"]["name"]): document for document in found}
 
 
@@ -78,7 +78,7 @@ def test_compose_refuses_to_start_without_each_of_the_secrets_and_a_place_for_ar
 def test_studies_are_given_their_user_and_password_and_no_secret_of_the_server(secrets):
     names = {MLFLOW_TRACKING_USERNAME.name, MLFLOW_TRACKING_PASSWORD.name}
     assert set(variables(secrets()["mlflow.env"])) == names
-    for name in ("aws.yaml", "gcp.yaml", "slurm.sh"):
+    for name in ("aws/cluster.yaml", "gcp/cluster.yaml", "slurm/study.sh"):
         assert "mlflow-server.env" not in (FOLDER / name).read_text()
 
 

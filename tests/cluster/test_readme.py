@@ -35,7 +35,7 @@ def joined(call):
 
 def sbatch_calls():
     """The options of each call, and what it passes on to the script."""
-    places = [(call, call.index(str(FOLDER / "slurm.sh"))) for call in calls("sbatch")]
+    places = [(call, call.index(str(FOLDER / "slurm" / "study.sh"))) for call in calls("sbatch")]
     return [(call[:place], call[place + 1 :]) for call, place in places]
 
 
@@ -102,7 +102,7 @@ def test_every_file_of_the_project_that_a_command_names_exists():
     assert [name for name in named if not Path(name).exists()] == []
 
 
-@pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml"])
+@pytest.mark.parametrize("name", ["aws/cluster.yaml", "gcp/cluster.yaml"])
 def test_the_commands_set_and_substitute_every_placeholder_of_a_launcher_file(name):
     used = set(re.findall(r"\$\{(\w+)\}", (FOLDER / name).read_text()))
     (line,) = [line for line in SHELL.splitlines() if f"< cluster/{name}" in line]
@@ -121,9 +121,9 @@ def test_the_commands_set_and_substitute_every_placeholder_of_a_launcher_file(na
          "until aws efs describe-mount-targets", "delete-file-system", "delete-security-group"],
         ["service-accounts create ray-autoscaler-sa-v1", "--role=roles/artifactregistry.reader",
          "ray up --yes my-gcp.yaml"],
-        ["< cluster/kuberay/rayjob.yaml", "until kubectl wait", "kubectl logs --follow",
-         "< cluster/kuberay/results.yaml", "kubectl wait", "kubectl cp results:"],
-        ["< cluster/kuberay/raycluster.yaml", "until kubectl wait", "kubectl port-forward",
+        ["< cluster/kubernetes/rayjob.yaml", "until kubectl wait", "kubectl logs --follow",
+         "< cluster/kubernetes/results.yaml", "kubectl wait", "kubectl cp results:"],
+        ["< cluster/kubernetes/raycluster.yaml", "until kubectl wait", "kubectl port-forward",
          "kubectl get secret orchestrator", "orchestrator submit"],
     ],
     ids=["AWS", "teardown on AWS", "Google Cloud", "a RayJob", "a RayCluster"],
@@ -135,7 +135,7 @@ def test_the_commands_wait_for_what_the_next_one_needs(in_order):
 
 
 def test_the_commands_substitute_every_placeholder_of_a_manifest():
-    for path in sorted((FOLDER / "kuberay").glob("*.yaml")):
+    for path in sorted((FOLDER / "kubernetes").glob("*.yaml")):
         used = set(re.findall(r"\$\{(\w+)\}", path.read_text()))
         lines = [line for line in SHELL.splitlines() if str(path) in line]
         assert lines
@@ -144,8 +144,8 @@ def test_the_commands_substitute_every_placeholder_of_a_manifest():
 
 
 def test_the_commands_reach_the_cluster_by_the_name_that_it_has():
-    (cluster,) = documents(FOLDER / "kuberay" / "raycluster.yaml")
-    (job,) = documents(FOLDER / "kuberay" / "rayjob.yaml")
+    (cluster,) = documents(FOLDER / "kubernetes" / "raycluster.yaml")
+    (job,) = documents(FOLDER / "kubernetes" / "rayjob.yaml")
     assert f"service/{cluster['metadata']['name']}-head-svc" in README
     assert f"job/{job['metadata']['name']}\n" in README
 
