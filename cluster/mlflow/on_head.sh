@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # MLflow beside Ray's head, on AWS and Google Cloud: their cluster.yaml copies this folder and the
-# secrets there, their README.md has the command. Runs and users are in PostgreSQL on the head's own disk.
+# secrets there, their README.md has the command. Runs and users are in PostgreSQL on the head's
+# own disk.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")

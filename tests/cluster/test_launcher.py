@@ -1,6 +1,7 @@
 """The files of Ray's cluster launcher, judged by Ray."""
 
 import copy
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -13,7 +14,15 @@ from ray.autoscaler._private.docker import docker_start_cmds
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray
 
-from tests.cluster.reading import FOLDER, commands, documents, node_labels_of_the_readme, parsed
+from tests.cluster.reading import (
+    FOLDER,
+    commands,
+    documents,
+    node_labels_of_the_readme,
+    page,
+    parsed,
+    shell,
+)
 
 CLOUDS = ["aws", "gcp"]
 
@@ -56,7 +65,7 @@ def test_every_container_asks_for_the_token_that_is_copied_to_it(config):
     assert given["RAY_AUTH_MODE"] == "token"
     folder, name = given["RAY_AUTH_TOKEN_PATH"].rsplit("/", 1)
     assert folder in config["file_mounts"]
-    assert f"{config['file_mounts'][folder]}/{name}" in (FOLDER / "README.md").read_text()
+    assert f"{config['file_mounts'][folder]}/{name}" in page()
 
 
 def test_what_is_copied_is_there_and_where_the_head_and_the_readme_look_for_it(config):
@@ -70,7 +79,8 @@ def test_what_is_copied_is_there_and_where_the_head_and_the_readme_look_for_it(c
     assert f"-v {secrets}:/run/orchestrator" in started.replace("//", "/")
     assert f"/{name}" in (FOLDER / "secrets.sh").read_text()
     script = f"{secrets.removesuffix('orchestrator')}mlflow/on_head.sh"
-    assert (FOLDER / "README.md").read_text().count(f"--run-env=host 'bash {script}'") == 2
+    for cloud in CLOUDS:
+        assert page(cloud).count(f"--run-env=host 'bash {script}'") == 1
 
 
 def test_a_type_that_may_be_started_has_each_label_that_the_readme_chooses_by():
@@ -126,7 +136,7 @@ def test_on_aws_no_node_is_left_to_rays_security_group_which_lets_everybody_try_
 
 def test_on_aws_workers_cannot_start_machines_and_every_role_is_made_by_the_readme():
     (config,) = documents(FOLDER / "aws" / "cluster.yaml")
-    readme = (FOLDER / "README.md").read_text()
+    readme = shell(page("aws")).replace("\\\n", " ")
     (made,) = re.findall(r"^for role in (.*); do$", readme, re.MULTILINE)
     types = config["available_node_types"]
     roles = {
@@ -134,8 +144,10 @@ def test_on_aws_workers_cannot_start_machines_and_every_role_is_made_by_the_read
     }
     assert set(roles.values()) == set(made.split())
     assert roles["gpu"] == roles["gpu_spot"] != roles["head"]
-    (allowed,) = re.findall(r"--role-name (\S+) --policy-arn \S+/AmazonEC2FullAccess", readme)
+    (allowed,) = re.findall(r"--role-name (\S+) +--policy-arn \S+/AmazonEC2FullAccess", readme)
     assert allowed == roles["head"]
+    policy = json.loads((FOLDER / "aws" / "start_workers.json").read_text())
+    assert [given["Resource"].rpartition("/")[2] for given in policy["Statement"]] == [roles["gpu"]]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +175,7 @@ def test_on_aws_docker_logs_in_to_amazons_registry_alone(image, registry, tmp_pa
 
 def test_on_google_cloud_every_node_is_behind_the_firewall_rules_of_the_readme():
     (config,) = documents(FOLDER / "gcp" / "cluster.yaml")
-    readme = (FOLDER / "README.md").read_text()
+    readme = shell(page("gcp"))
     for node in config["available_node_types"].values():
         (tag,) = node["node_config"]["tags"]["items"]
         assert readme.count(f"--target-tags={tag} ") == 2

@@ -1,4 +1,4 @@
-"""The README of cluster/: every command in it is one that its program understands."""
+"""The pages of cluster/: every command in them is one that its program understands."""
 
 import re
 import shlex
@@ -12,13 +12,12 @@ from ray.scripts.scripts import cli as ray
 from orchestrator.cli.commands import app
 from orchestrator.config import load_study
 from tests.cluster.programs import complaint
-from tests.cluster.reading import FOLDER, commands, documents, parsed
+from tests.cluster.reading import FOLDER, PAGES, commands, documents, page, parsed, shell
 
-README = (FOLDER / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+TEXT = "\n".join(page(name) for name in PAGES)
 # Of what the text itself names: calls with arguments. `ray down` alone is a word for what it does.
-INLINE = re.findall(r"`([^`\s]+ [^`\s]+ [^`\n]+)`", README)
-SHELL = "\n".join([*BLOCKS, *INLINE])
+INLINE = re.findall(r"`([^`\s]+ [^`\s]+ [^`\n]+)`", TEXT)
+SHELL = "\n".join([shell(TEXT), *INLINE])
 ELSEWHERE = {"aws", "docker", "gcloud", "helm", "kubectl"}
 CALLS = list(commands(SHELL, ELSEWHERE | {"orchestrator", "ray", "sbatch"}))
 
@@ -109,7 +108,8 @@ def test_the_commands_set_and_substitute_every_placeholder_of_a_launcher_file(na
     substituted = set(re.findall(r"\$(\w+)", re.search(r"'([^']*)'", line)[1]))
     assert substituted == used
     exports = [line for line in SHELL.splitlines() if line.startswith("export ")]
-    assert used <= set(re.findall(r"(\w+)=", "\n".join(exports)))
+    assert used <= set(re.findall(r"(?<=\s)[A-Z_]+\b", "\n".join(exports)))
+    assert used <= set(re.findall(r"(?:^|\s)([A-Z_]+)=.", SHELL))
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,29 @@ def test_the_commands_substitute_every_placeholder_of_a_manifest():
 def test_the_commands_reach_the_cluster_by_the_name_that_it_has():
     (cluster,) = documents(FOLDER / "kubernetes" / "raycluster.yaml")
     (job,) = documents(FOLDER / "kubernetes" / "rayjob.yaml")
-    assert f"service/{cluster['metadata']['name']}-head-svc" in README
-    assert f"job/{job['metadata']['name']}\n" in README
+    assert f"service/{cluster['metadata']['name']}-head-svc" in page("kubernetes")
+    assert f"job/{job['metadata']['name']}\n" in page("kubernetes")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_link_leads_to_a_file(name):
+    links = re.findall(r"\]\(([^)#]+)\)", page(name))
+    files = [link for link in links if not link.startswith("https://")]
+    assert files
+    assert [file for file in files if not (FOLDER / name / file).is_file()] == []
+
+
+def test_every_script_is_run_or_named_by_the_page_of_its_folder():
+    for script in FOLDER.rglob("*.sh"):
+        folder = "" if script.parent == FOLDER else script.parent.name
+        if script.name == "on_head.sh":  # where the folder is copied to
+            assert page("aws").count(f"/mlflow/{script.name}") == 1
+        else:
+            assert str(script) in page(folder), script
 
 
 def test_it_says_what_could_not_be_tried():
-    assert "None of it has run on a real cloud" in README
+    assert "None of it has run on a real cloud" in page()
+    for name in ("aws", "gcp", "kubernetes"):
+        assert "It has not run on" in page(name)
+    assert "not yet on GPUs" in page("slurm")
