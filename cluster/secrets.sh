@@ -7,7 +7,7 @@
 # ~/.ray/orchestrator/mlflow.env         what studies log in to MLflow with
 # ~/.ray/orchestrator/mlflow-server.env  what its server starts with, besides
 #
-# aws.yaml and gcp.yaml copy the folder to their nodes. On Kubernetes they are made in the cluster.
+# On AWS and Google Cloud cluster.yaml copies the folder to the nodes. Kubernetes makes its own.
 set -euo pipefail
 umask 077
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# MLflow beside Ray's head, for aws.yaml and gcp.yaml, which copy this folder and the secrets there.
-# README.md has the command. Runs and users are in PostgreSQL on the head's own disk.
+# MLflow beside Ray's head, on AWS and Google Cloud: their cluster.yaml copies this folder and the
+# secrets there, their README.md has the command. Runs and users are in PostgreSQL on the head's
+# own disk.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")

@@ -10,15 +10,28 @@ from typing import Any
 import yaml
 
 FOLDER = Path("cluster")
+PAGES = ["", "aws", "gcp", "kubernetes", "mlflow", "slurm"]
+SCRIPT = re.compile(r"^bash (cluster/\S+\.sh)$", re.MULTILINE)
 COMMENT = re.compile(r"(^|\s)#.*")
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 # What may stand before a program: a keyword of the shell, a variable for this call.
 BEFORE = re.compile(r"(do|if|then|until|while|\w+=.*)$")
 
 
+def page(folder: str = "") -> str:
+    """The README of a folder of cluster/, or of cluster/ itself."""
+    return (FOLDER / folder / "README.md").read_text()
+
+
+def shell(text: str) -> str:
+    """The commands of a page, a script's own in place of the line that runs it."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    return SCRIPT.sub(lambda call: Path(call[1]).read_text(), blocks)
+
+
 def node_labels_of_the_readme() -> list[tuple[str, str]]:
     """The examples that the README of cluster/ gives for training.node_labels."""
-    found = re.findall(r"`\{(ray\.io/[\w-]+): ([\w-]+)\}`", (FOLDER / "README.md").read_text())
+    found = re.findall(r"`\{(ray\.io/[\w-]+): ([\w-]+)\}`", page())
     assert len(found) > 1
     return found
 

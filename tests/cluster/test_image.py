@@ -12,7 +12,7 @@ from orchestrator.jobs.client import ENVIRONMENT
 from tests.cluster.reading import FOLDER
 
 DOCKERFILE = FOLDER / "Dockerfile"
-SLURM = FOLDER / "slurm.sh"
+SLURM = FOLDER / "slurm" / "study.sh"
 TEXT = DOCKERFILE.read_text().replace("\\\n", " ")
 LINES = [line for line in TEXT.splitlines() if line and not line.startswith("#")]
 

@@ -1,6 +1,7 @@
 """The files of Ray's cluster launcher, judged by Ray."""
 
 import copy
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -13,14 +14,22 @@ from ray.autoscaler._private.docker import docker_start_cmds
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray
 
-from tests.cluster.reading import FOLDER, commands, documents, node_labels_of_the_readme, parsed
+from tests.cluster.reading import (
+    FOLDER,
+    commands,
+    documents,
+    node_labels_of_the_readme,
+    page,
+    parsed,
+    shell,
+)
 
 CLOUDS = ["aws", "gcp"]
 
 
 @pytest.fixture(params=CLOUDS)
 def config(request):
-    (config,) = documents(FOLDER / f"{request.param}.yaml")
+    (config,) = documents(FOLDER / request.param / "cluster.yaml")
     return config
 
 
@@ -56,7 +65,7 @@ def test_every_container_asks_for_the_token_that_is_copied_to_it(config):
     assert given["RAY_AUTH_MODE"] == "token"
     folder, name = given["RAY_AUTH_TOKEN_PATH"].rsplit("/", 1)
     assert folder in config["file_mounts"]
-    assert f"{config['file_mounts'][folder]}/{name}" in (FOLDER / "README.md").read_text()
+    assert f"{config['file_mounts'][folder]}/{name}" in page()
 
 
 def test_what_is_copied_is_there_and_where_the_head_and_the_readme_look_for_it(config):
@@ -70,14 +79,15 @@ def test_what_is_copied_is_there_and_where_the_head_and_the_readme_look_for_it(c
     assert f"-v {secrets}:/run/orchestrator" in started.replace("//", "/")
     assert f"/{name}" in (FOLDER / "secrets.sh").read_text()
     script = f"{secrets.removesuffix('orchestrator')}mlflow/on_head.sh"
-    assert (FOLDER / "README.md").read_text().count(f"--run-env=host 'bash {script}'") == 2
+    for cloud in CLOUDS:
+        assert page(cloud).count(f"--run-env=host 'bash {script}'") == 1
 
 
 def test_a_type_that_may_be_started_has_each_label_that_the_readme_chooses_by():
     startable = [
         node["labels"]
         for cloud in CLOUDS
-        for node in documents(FOLDER / f"{cloud}.yaml")[0]["available_node_types"].values()
+        for node in documents(FOLDER / cloud / "cluster.yaml")[0]["available_node_types"].values()
         if node.get("max_workers")
     ]
     for key, value in node_labels_of_the_readme():
@@ -118,15 +128,15 @@ def test_spot_machines_are_the_same_machines_and_are_not_started_unasked(config)
 
 
 def test_on_aws_no_node_is_left_to_rays_security_group_which_lets_everybody_try_ssh():
-    (config,) = documents(FOLDER / "aws.yaml")
+    (config,) = documents(FOLDER / "aws" / "cluster.yaml")
     for node in config["available_node_types"].values():
         assert node["node_config"]["SecurityGroupIds"]
         assert node["node_config"]["MetadataOptions"] == {"HttpTokens": "required"}
 
 
 def test_on_aws_workers_cannot_start_machines_and_every_role_is_made_by_the_readme():
-    (config,) = documents(FOLDER / "aws.yaml")
-    readme = (FOLDER / "README.md").read_text()
+    (config,) = documents(FOLDER / "aws" / "cluster.yaml")
+    readme = shell(page("aws")).replace("\\\n", " ")
     (made,) = re.findall(r"^for role in (.*); do$", readme, re.MULTILINE)
     types = config["available_node_types"]
     roles = {
@@ -134,8 +144,10 @@ def test_on_aws_workers_cannot_start_machines_and_every_role_is_made_by_the_read
     }
     assert set(roles.values()) == set(made.split())
     assert roles["gpu"] == roles["gpu_spot"] != roles["head"]
-    (allowed,) = re.findall(r"--role-name (\S+) --policy-arn \S+/AmazonEC2FullAccess", readme)
+    (allowed,) = re.findall(r"--role-name (\S+) +--policy-arn \S+/AmazonEC2FullAccess", readme)
     assert allowed == roles["head"]
+    policy = json.loads((FOLDER / "aws" / "start_workers.json").read_text())
+    assert [given["Resource"].rpartition("/")[2] for given in policy["Statement"]] == [roles["gpu"]]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +156,9 @@ def test_on_aws_workers_cannot_start_machines_and_every_role_is_made_by_the_read
      ("registry.example.org/team/orchestrator:0.1.0", None)],
 )  # fmt: skip
 def test_on_aws_docker_logs_in_to_amazons_registry_alone(image, registry, tmp_path):
-    (config,) = yaml.safe_load_all((FOLDER / "aws.yaml").read_text().replace("${IMAGE}", image))
+    (config,) = yaml.safe_load_all(
+        (FOLDER / "aws" / "cluster.yaml").read_text().replace("${IMAGE}", image)
+    )
     (line,) = [line for line in config["initialization_commands"] if "docker login" in line]
     for program in ("aws", "docker"):
         (tmp_path / program).write_text('#!/bin/sh\necho "$(basename "$0") $*" >> calls\n')
@@ -160,8 +174,8 @@ def test_on_aws_docker_logs_in_to_amazons_registry_alone(image, registry, tmp_pa
 
 
 def test_on_google_cloud_every_node_is_behind_the_firewall_rules_of_the_readme():
-    (config,) = documents(FOLDER / "gcp.yaml")
-    readme = (FOLDER / "README.md").read_text()
+    (config,) = documents(FOLDER / "gcp" / "cluster.yaml")
+    readme = shell(page("gcp"))
     for node in config["available_node_types"].values():
         (tag,) = node["node_config"]["tags"]["items"]
         assert readme.count(f"--target-tags={tag} ") == 2

@@ -14,10 +14,9 @@ from mlflow.cli import cli as mlflow
 from mlflow.environment_variables import MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_USERNAME
 from mlflow.version import VERSION
 
-from tests.cluster.reading import FOLDER, documents, parsed
+from tests.cluster.reading import FOLDER, documents, page, parsed
 
 COMPOSE = FOLDER / "mlflow" / "compose.yaml"
-README = (FOLDER / "README.md").read_text()
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def services():
 
 @pytest.fixture
 def objects():
-    found = documents(FOLDER / "kuberay" / "mlflow.yaml")
+    found = documents(FOLDER / "kubernetes" / "mlflow.yaml")
     return {(document["kind"], document["metadata"]["name"]): document for document in found}
 
 
@@ -78,22 +77,21 @@ def test_compose_refuses_to_start_without_each_of_the_secrets_and_a_place_for_ar
 def test_studies_are_given_their_user_and_password_and_no_secret_of_the_server(secrets):
     names = {MLFLOW_TRACKING_USERNAME.name, MLFLOW_TRACKING_PASSWORD.name}
     assert set(variables(secrets()["mlflow.env"])) == names
-    for name in ("aws.yaml", "gcp.yaml", "slurm.sh"):
+    for name in ("aws/cluster.yaml", "gcp/cluster.yaml", "slurm/study.sh"):
         assert "mlflow-server.env" not in (FOLDER / name).read_text()
 
 
-def test_every_command_that_starts_the_server_gives_it_both_files():
-    script = COMPOSE.with_name("on_head.sh").read_text().replace("\\\n", "")
-    calls = [line for line in f"{README}\n{script}".splitlines() if "compose --env-file" in line]
-    assert len(calls) == 2
+def test_every_command_that_starts_or_ends_the_server_gives_it_both_files():
+    scripts = [COMPOSE.with_name(f"{name}.sh").read_text() for name in ("on_head", "start", "stop")]
+    lines = "\n".join(scripts).replace("\\\n", "").splitlines()
+    calls = [line for line in lines if "docker compose" in line]
+    assert len(calls) == 3
     assert all("/mlflow.env" in call and "/mlflow-server.env" in call for call in calls)
 
 
 def test_each_way_to_run_a_study_on_a_cluster_sends_it_to_a_server():
-    sections = re.split("^## ", README, flags=re.MULTILINE)
-    for name in ("AWS", "Google Cloud", "Kubernetes", "Slurm", "An MLflow server"):
-        (section,) = [section for section in sections if section.startswith(f"{name}\n")]
-        assert "--set tracking.uri=http://" in section, name
+    for name in ("aws", "gcp", "kubernetes", "slurm", "mlflow"):
+        assert "--set tracking.uri=http://" in page(name), name
 
 
 def test_only_mlflow_is_published_and_on_loopback_unless_an_address_is_given(services):
@@ -162,12 +160,13 @@ def test_users_are_kept_in_the_database_and_may_only_read_by_default(objects):
     assert "admin_password" not in users["mlflow"]
 
 
-def test_the_readme_makes_every_key_of_the_secret_that_is_read(objects):
-    (line,) = [line for line in README.splitlines() if "secret generic mlflow" in line]
-    assert "--from-literal" not in line, "other processes read arguments"
+def test_the_script_makes_every_key_of_the_secret_that_is_read(objects):
+    script = (FOLDER / "kubernetes" / "mlflow.sh").read_text()
+    (made_by,) = re.findall(r"^\{\n.*secret generic mlflow .*?$", script, re.DOTALL | re.MULTILINE)
+    assert "--from-literal" not in made_by, "other processes read arguments"
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
-    asked = f"{line} --dry-run=client --output=json"
+    asked = f"{made_by} --dry-run=client --output=json"
     found = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
     made = set(json.loads(found.stdout)["data"])
     read = {

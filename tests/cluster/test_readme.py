@@ -1,4 +1,4 @@
-"""The README of cluster/: every command in it is one that its program understands."""
+"""The pages of cluster/: every command in them is one that its program understands."""
 
 import re
 import shlex
@@ -12,13 +12,12 @@ from ray.scripts.scripts import cli as ray
 from orchestrator.cli.commands import app
 from orchestrator.config import load_study
 from tests.cluster.programs import complaint
-from tests.cluster.reading import FOLDER, commands, documents, parsed
+from tests.cluster.reading import FOLDER, PAGES, commands, documents, page, parsed, shell
 
-README = (FOLDER / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+TEXT = "\n".join(page(name) for name in PAGES)
 # Of what the text itself names: calls with arguments. `ray down` alone is a word for what it does.
-INLINE = re.findall(r"`([^`\s]+ [^`\s]+ [^`\n]+)`", README)
-SHELL = "\n".join([*BLOCKS, *INLINE])
+INLINE = re.findall(r"`([^`\s]+ [^`\s]+ [^`\n]+)`", TEXT)
+SHELL = "\n".join([shell(TEXT), *INLINE])
 ELSEWHERE = {"aws", "docker", "gcloud", "helm", "kubectl"}
 CALLS = list(commands(SHELL, ELSEWHERE | {"orchestrator", "ray", "sbatch"}))
 
@@ -35,7 +34,7 @@ def joined(call):
 
 def sbatch_calls():
     """The options of each call, and what it passes on to the script."""
-    places = [(call, call.index(str(FOLDER / "slurm.sh"))) for call in calls("sbatch")]
+    places = [(call, call.index(str(FOLDER / "slurm" / "study.sh"))) for call in calls("sbatch")]
     return [(call[:place], call[place + 1 :]) for call, place in places]
 
 
@@ -102,14 +101,15 @@ def test_every_file_of_the_project_that_a_command_names_exists():
     assert [name for name in named if not Path(name).exists()] == []
 
 
-@pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml"])
+@pytest.mark.parametrize("name", ["aws/cluster.yaml", "gcp/cluster.yaml"])
 def test_the_commands_set_and_substitute_every_placeholder_of_a_launcher_file(name):
     used = set(re.findall(r"\$\{(\w+)\}", (FOLDER / name).read_text()))
     (line,) = [line for line in SHELL.splitlines() if f"< cluster/{name}" in line]
     substituted = set(re.findall(r"\$(\w+)", re.search(r"'([^']*)'", line)[1]))
     assert substituted == used
     exports = [line for line in SHELL.splitlines() if line.startswith("export ")]
-    assert used <= set(re.findall(r"(\w+)=", "\n".join(exports)))
+    assert used <= set(re.findall(r"(?<=\s)[A-Z_]+\b", "\n".join(exports)))
+    assert used <= set(re.findall(r"(?:^|\s)([A-Z_]+)=.", SHELL))
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_the_commands_set_and_substitute_every_placeholder_of_a_launcher_file(na
          "until aws efs describe-mount-targets", "delete-file-system", "delete-security-group"],
         ["service-accounts create ray-autoscaler-sa-v1", "--role=roles/artifactregistry.reader",
          "ray up --yes my-gcp.yaml"],
-        ["< cluster/kuberay/rayjob.yaml", "until kubectl wait", "kubectl logs --follow",
-         "< cluster/kuberay/results.yaml", "kubectl wait", "kubectl cp results:"],
-        ["< cluster/kuberay/raycluster.yaml", "until kubectl wait", "kubectl port-forward",
+        ["< cluster/kubernetes/rayjob.yaml", "until kubectl wait", "kubectl logs --follow",
+         "< cluster/kubernetes/results.yaml", "kubectl wait", "kubectl cp results:"],
+        ["< cluster/kubernetes/raycluster.yaml", "until kubectl wait", "kubectl port-forward",
          "kubectl get secret orchestrator", "orchestrator submit"],
     ],
     ids=["AWS", "teardown on AWS", "Google Cloud", "a RayJob", "a RayCluster"],
@@ -135,7 +135,7 @@ def test_the_commands_wait_for_what_the_next_one_needs(in_order):
 
 
 def test_the_commands_substitute_every_placeholder_of_a_manifest():
-    for path in sorted((FOLDER / "kuberay").glob("*.yaml")):
+    for path in sorted((FOLDER / "kubernetes").glob("*.yaml")):
         used = set(re.findall(r"\$\{(\w+)\}", path.read_text()))
         lines = [line for line in SHELL.splitlines() if str(path) in line]
         assert lines
@@ -144,11 +144,31 @@ def test_the_commands_substitute_every_placeholder_of_a_manifest():
 
 
 def test_the_commands_reach_the_cluster_by_the_name_that_it_has():
-    (cluster,) = documents(FOLDER / "kuberay" / "raycluster.yaml")
-    (job,) = documents(FOLDER / "kuberay" / "rayjob.yaml")
-    assert f"service/{cluster['metadata']['name']}-head-svc" in README
-    assert f"job/{job['metadata']['name']}\n" in README
+    (cluster,) = documents(FOLDER / "kubernetes" / "raycluster.yaml")
+    (job,) = documents(FOLDER / "kubernetes" / "rayjob.yaml")
+    assert f"service/{cluster['metadata']['name']}-head-svc" in page("kubernetes")
+    assert f"job/{job['metadata']['name']}\n" in page("kubernetes")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_link_leads_to_a_file(name):
+    links = re.findall(r"\]\(([^)#]+)\)", page(name))
+    files = [link for link in links if not link.startswith("https://")]
+    assert files
+    assert [file for file in files if not (FOLDER / name / file).is_file()] == []
+
+
+def test_every_script_is_run_or_named_by_the_page_of_its_folder():
+    for script in FOLDER.rglob("*.sh"):
+        folder = "" if script.parent == FOLDER else script.parent.name
+        if script.name == "on_head.sh":  # where the folder is copied to
+            assert page("aws").count(f"/mlflow/{script.name}") == 1
+        else:
+            assert str(script) in page(folder), script
 
 
 def test_it_says_what_could_not_be_tried():
-    assert "None of it has run on a real cloud" in README
+    assert "None of it has run on a real cloud" in page()
+    for name in ("aws", "gcp", "kubernetes"):
+        assert "It has not run on" in page(name)
+    assert "not yet on GPUs" in page("slurm")

@@ -13,7 +13,7 @@ from ray.scripts.scripts import cli as ray
 from tests.cluster.programs import complaint
 from tests.cluster.reading import FOLDER, commands, parsed
 
-SCRIPT = FOLDER / "slurm.sh"
+SCRIPT = FOLDER / "slurm" / "study.sh"
 TEXT = SCRIPT.read_text()
 
 
@@ -72,7 +72,7 @@ def test_the_driver_hears_of_the_time_limit_before_it_comes():
     child = "import sys, time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: sys.exit(3)"
     script = f"(sleep 2; kill -USR1 $$) &\n{ending}"
     ran = subprocess.run(
-        ["bash", "-c", script, "slurm.sh", sys.executable, "-c", child],
+        ["bash", "-c", script, "study.sh", sys.executable, "-c", child],
         timeout=50, check=False,
         # As Slurm starts it; tests that run in the background hand down that it is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

@@ -16,19 +16,19 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 from orchestrator.cli.commands import app
 from tests.cluster.reading import FOLDER, documents, node_labels_of_the_readme, parsed
 
-KUBERAY = FOLDER / "kuberay"
+KUBERNETES = FOLDER / "kubernetes"
 SCHEMA = json.loads((Path(__file__).parent / "kuberay_schema.json").read_text())
 
 
 @pytest.fixture
 def cluster():
-    (manifest,) = documents(KUBERAY / "raycluster.yaml")
+    (manifest,) = documents(KUBERNETES / "raycluster.yaml")
     return manifest
 
 
 @pytest.fixture
 def job():
-    (manifest,) = documents(KUBERAY / "rayjob.yaml")
+    (manifest,) = documents(KUBERNETES / "rayjob.yaml")
     return manifest
 
 
@@ -39,7 +39,7 @@ def pods(spec):
 
 @pytest.mark.parametrize("name", ["raycluster.yaml", "rayjob.yaml"])
 def test_kuberay_knows_every_field_of_a_manifest(name):
-    (manifest,) = documents(KUBERAY / name)
+    (manifest,) = documents(KUBERNETES / name)
     jsonschema.validate(manifest, SCHEMA)
     wrong = copy.deepcopy(manifest)
     spec = wrong["spec"].get("rayClusterSpec", wrong["spec"])
@@ -61,7 +61,7 @@ def test_the_dashboard_is_reached_inside_the_cluster_alone(cluster):
     head = cluster["spec"]["headGroupSpec"]
     assert head["serviceType"] == "ClusterIP"
     assert "dashboard-host" not in head["rayStartParams"]
-    (policy,) = documents(KUBERAY / "network.yaml")
+    (policy,) = documents(KUBERNETES / "network.yaml")
     assert policy["spec"]["podSelector"]["matchLabels"] == {"ray.io/is-ray-node": "yes"}
     assert all(rule["from"] for rule in policy["spec"]["ingress"])
 
@@ -99,7 +99,7 @@ def test_no_container_is_root_or_can_become_it(cluster, job):
 
 
 def test_the_pod_that_hands_out_results_may_only_read_them():
-    ((claim,), (pod,)) = (documents(KUBERAY / f"{name}.yaml") for name in ("storage", "results"))
+    ((claim,), (pod,)) = (documents(KUBERNETES / f"{name}.yaml") for name in ("storage", "results"))
     spec = pod["spec"]
     assert spec["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     (container,) = spec["containers"]
@@ -114,7 +114,7 @@ def test_the_pod_that_hands_out_results_may_only_read_them():
 
 
 def test_all_nodes_mount_the_claim_of_storage_at_one_path(cluster):
-    (claim,) = documents(KUBERAY / "storage.yaml")
+    (claim,) = documents(KUBERNETES / "storage.yaml")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     for spec in pods(cluster["spec"]):
         (volume,) = spec["volumes"]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A study on a Slurm allocation: a Ray node on each of its machines, the driver on the first.
 #
-#   sbatch --nodes=2 --gpus-per-node=4 --time=24:00:00 cluster/slurm.sh STUDY.yaml --output DIR
+#   sbatch --nodes=2 --gpus-per-node=4 --time=24:00:00 cluster/slurm/study.sh STUDY.yaml --output DIR
 #
 # The arguments are those of `orchestrator run`; DIR must be on storage that all machines share.
 # What the time limit cuts off is finished by typing the same again. `ray symmetric-run` would start
