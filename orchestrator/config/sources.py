@@ -38,6 +38,7 @@ READERS = (
 # A package of your own adds one under this entry-point group: the entry's name is the reader's,
 # its object a module that defines what `orchestrator.data.readers.Reader` lists.
 ENTRY_POINTS = "orchestrator.readers"
+FUNCTIONS = ("records", "instance", "content")  # of a reader's module, beside its SECTION
 
 
 class Tasks(Section):
@@ -114,12 +115,18 @@ def find_reader(name: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"reader {name!r}: the entry point {entry.value}: {error}") from error
     section = getattr(module, "SECTION", None)
-    if not (isinstance(section, type) and issubclass(section, SourceOptions)):
+    lacking = [] if _is_section(section) else ["SECTION, a subclass of SourceOptions"]
+    lacking += [part for part in FUNCTIONS if not callable(getattr(module, part, None))]
+    if lacking:
         raise ValueError(
-            f"reader {name!r}: the entry point {entry.value} has no SECTION: make it a module "
-            "with a subclass of orchestrator.config.sources.SourceOptions under that name"
+            f"reader {name!r}: the entry point {entry.value} lacks {', '.join(lacking)}: make it a "
+            "module with what orchestrator.data.readers.Reader lists"
         )
     return module
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, SourceOptions)
 
 
 def reader_version(name: str) -> str | None:

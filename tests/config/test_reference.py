@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from orchestrator.config.faults import key_fault
 from orchestrator.config.reference import explanations, page, readers, sections_in
 from orchestrator.config.schema import Study
 from orchestrator.config.section import Section
@@ -55,6 +56,19 @@ def test_every_link_of_the_page_leads_somewhere():
     assert {link[1:] for link in links if link.startswith("#")} <= anchors
     files = {link.partition("#")[0] for link in links if not link.startswith("#")}
     assert all((PAGE.parent / name).is_file() for name in files)
+
+
+def test_the_keys_that_a_first_study_needs_are_keys():
+    text = Path("README.md").read_text()
+    (section,) = [part for part in text.split("\n## ") if part.startswith("The study file\n")]
+    assert "(experiments/REFERENCE.md)" in section
+    rows = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    assert len(rows) > 10
+    for row in rows:
+        keys = re.findall(r"`([\w.]+)`", row)
+        for key in keys:
+            whole = keys[0].partition(".")[0] + key if key.startswith(".") else key
+            assert key_fault(tuple(whole.split(".")), Study) is None, whole
 
 
 def test_a_text_below_a_field_explains_it_and_its_heirs_say_more():
