@@ -14,6 +14,12 @@ from pyarrow import fs
 from tests.ports import free_ports
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: those that are left at the end take the workers no time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
     """What studies share whose artifacts are not what is tested: models, vectors, tokens."""

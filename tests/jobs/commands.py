@@ -2,7 +2,7 @@
 
 import re
 
-from tests.study.test_run import orchestrate, write_study
+from tests.studies import orchestrate, write_study
 
 ARRANGED = {"method": "random", "rows": 24}
 ONE_TRIAL = {"arrangement": ARRANGED, "sweep": {}}

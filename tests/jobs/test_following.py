@@ -16,7 +16,7 @@ import orchestrator
 from tests.jobs.commands import job_of, line_of, submit_from
 from tests.jobs.head import BIN
 from tests.jobs.tunnel import Tunnel
-from tests.study.test_run import COMMAND, orchestrate
+from tests.studies import COMMAND, orchestrate
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

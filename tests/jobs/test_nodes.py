@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.jobs.nodes import LABELS
-from tests.study.test_run import COMMAND, orchestrate, write_study
+from tests.studies import COMMAND, orchestrate, write_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ from orchestrator.jobs.client import STOP_SECONDS
 from tests.jobs.commands import ONE_TRIAL, job_of, line_of, submit_from
 from tests.jobs.head import BIN
 from tests.jobs.tunnel import Tunnel
-from tests.study.test_run import orchestrate, runs_of, write_study
+from tests.studies import orchestrate, runs_of, write_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -6,75 +6,16 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
-import yaml
-from mlflow.tracking import MlflowClient
+
+from tests.studies import BATCH, COMMAND, orchestrate, runs_of, trial_folders, write_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-BATCH = 4
-STUDY = {
-    "study": "tiny",
-    "data": {
-        "pool": {"reader": "builtin", "split": "pool", "max_per_task": 4},
-        "query": {"reader": "builtin", "split": "query", "max_per_task": 2},
-        "held_out": {"reader": "builtin", "split": "held_out", "max_per_task": 2},
-        "off_target": {"reader": "builtin", "split": "off_target", "max_per_task": 2},
-    },
-    "embedding": {"model": "random:tiny-bert"},
-    "neighbours": {"shard_rows": 70, "depth": 40},
-    "arrangement": {"selection": "both_ends", "rows": 22},
-    # The arithmetic of GPUs, whatever this machine multiplies fast.
-    "model": {"name": "random:tiny-llama", "precision": "bfloat16"},
-    "training": {"global_batch": BATCH, "learning_rate": 1e-3},
-    "evaluation": {"every": 2},
-    "sweep": {
-        "paired": [
-            [
-                {"label": "nearest-first", "arrangement.order": "nearest_first"},
-                {"label": "random", "arrangement.order": "random"},
-                {"label": "farthest-first", "arrangement.order": "farthest_first",
-                 "training.workers": 2, "training.zero_stage": 2},
-                {"label": "nearest-tasks-first", "arrangement.granularity": "task"},
-            ]
-        ]
-    },
-}  # fmt: skip
-COMMAND = [sys.executable, "-m", "orchestrator.cli"]
-
-
-def write_study(folder, **changes):
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(STUDY | changes, sort_keys=False))
-    return path
-
-
-def orchestrate(*arguments, **options):
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        **options,
-    )
-
-
-def trial_folders(study):
-    return {re.sub(r"-[0-9a-f]{8}$", "", path.name): path for path in (study / "trials").iterdir()}
-
-
-def runs_of(output):
-    client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("tiny")
-    return client, client.search_runs([experiment.experiment_id])
 
 
 @pytest.fixture(scope="module")
@@ -239,110 +180,3 @@ def test_the_report_and_the_record_tell_what_was_run(finished):
         assert row["precision"] == "bfloat16"
         assert 0.95 < float(row["lowest_update_fidelity"]) < 1.05
         assert 0 < float(row["changed_weights"]) < 1
-
-
-@pytest.fixture(scope="module")
-def uneven(tmp_path_factory, store):
-    """A study of two data sets, whose second trial fails; its output, and how it ended."""
-    folder = tmp_path_factory.mktemp("uneven")
-    sweep = {
-        "paired": [
-            [
-                {"label": "good", "data.pool.max_per_task": 3},
-                {"label": "bad", "training.learning_rate": 1e30, "training.clip": None},
-            ]
-        ]
-    }
-    path = write_study(folder, sweep=sweep, store=store)
-    return folder / "out", orchestrate("run", path, "--output", folder / "out")
-
-
-def test_a_trial_that_fails_is_named_and_leaves_the_others_running(uneven):
-    output, done = uneven
-    assert done.returncode == 1
-    assert re.search(r"bad-\w{8} failed: step \d: the training loss is", done.stdout)
-    rows = list(csv.DictReader((output / "tiny" / "summary.csv").open()))
-    assert [row["status"] for row in rows] == ["finished", "failed"]
-    statuses = sorted(run.info.status for run in runs_of(output)[1])
-    assert statuses == ["FAILED", "FAILED", "FINISHED"]
-    tune = output / "tiny" / "ray" / "tune"
-    assert not list(tune.rglob("error.pkl")), "what would fail again is not tried again"
-
-
-def test_the_record_keeps_the_counts_of_every_data_set_apart(uneven):
-    facts = json.loads((uneven[0] / "tiny" / "run.json").read_text())
-    pools = [data_set["splits"]["pool"]["instances"] for data_set in facts["data"]]
-    assert pools == [150, 200]
-    assert [len(data_set["trials"]) for data_set in facts["data"]] == [1, 1]
-
-
-def test_a_trial_that_the_scheduler_stopped_keeps_its_losses_and_is_not_called_wrong(
-    tmp_path, store
-):
-    sweep = {
-        "scheduler": {"type": "asha", "grace_steps": 2, "reduction_factor": 2},
-        "parameters": {"training.learning_rate": {"grid": [1e-2, 1e-7]}},
-    }
-    path = write_study(tmp_path, sweep=sweep, store=store)
-    done = orchestrate("run", path, "--output", tmp_path / "out")
-    assert done.returncode == 0, done.stdout + done.stderr
-    study = tmp_path / "out" / "tiny"
-    _, row = csv.DictReader((study / "summary.csv").open())
-    assert row["status"] == "stopped"
-    told = {
-        event["step"]: event["query_loss"]
-        for event in map(json.loads, (study / "trials" / row["trial"] / "journal.jsonl").open())
-        if event["event"] == "measure"
-    }
-    assert float(row["query_loss"]) == told[int(row["steps"])]
-    assert f"stopped after step {row['steps']}" in (study / "report" / "index.html").read_text()
-    (run,) = (run for run in runs_of(tmp_path / "out")[1] if run.info.run_name == row["trial"])
-    assert run.data.metrics["final_query_loss"] == told[int(row["steps"])]
-    verified = orchestrate("verify", study)
-    assert verified.returncode == 0
-    assert f"stopped {row['trial']}  after step {row['steps']}: a scheduler" in verified.stdout
-    assert "wrong" not in verified.stdout
-
-
-def kill_process_named(name, parent):
-    """SIGKILL to the newest descendant of a process that has a name."""
-    found = [each for each in psutil.Process(parent).children(recursive=True)
-             if " ".join(each.cmdline()).startswith(name)]  # fmt: skip
-    max(found, key=lambda each: each.create_time()).kill()
-
-
-def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_same_losses(
-    tmp_path, store
-):
-    settings = {
-        "arrangement": {"selection": "both_ends", "rows": 150},
-        "training": {"global_batch": 1, "learning_rate": 1e-3, "checkpoint": {"every": 10}},
-        "evaluation": {"every": 50},
-        "sweep": {"parameters": {"training.workers": {"grid": [1, 2]}}, "failure_retries": 1},
-    }
-    path = write_study(tmp_path, store=store, **settings)
-    left, kill = tmp_path / "left", tmp_path / "kill"
-    assert orchestrate("run", path, "--output", left).returncode == 0
-    process = subprocess.Popen(
-        [*COMMAND, "run", str(path), "--output", str(kill)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    for workers, name in {1: "ray::ImplicitFunc", 2: "ray::RayTrainWorker"}.items():
-        deadline = time.monotonic() + 200
-        while not [
-            journal
-            for journal in (kill / "tiny" / "trials").glob(f"workers-{workers}-*/journal.jsonl")
-            if '"event": "checkpoint"' in journal.read_text()
-        ]:
-            assert process.poll() is None, process.stdout.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        kill_process_named(name, process.pid)
-    screen, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, screen
-    for name, folder in trial_folders(left / "tiny").items():
-        disturbed = trial_folders(kill / "tiny")[name]
-        resumed = [json.loads(line) for line in (disturbed / "journal.jsonl").open()]
-        assert "resume" in {event["event"] for event in resumed}
-        for table in ("losses.parquet", "realised.parquet"):
-            assert pq.read_table(folder / table).equals(pq.read_table(disturbed / table))

@@ -11,7 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ports import free_ports
-from tests.study.test_run import orchestrate, write_study
+from tests.studies import orchestrate, write_study
 from tests.tracking.server import start_server, stop_server
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -6,7 +6,7 @@ import json
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.study.test_run import STUDY, orchestrate, write_study
+from tests.studies import STUDY, orchestrate, write_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -1,0 +1,57 @@
+"""A trial whose process dies, in a study that goes on."""
+
+import json
+import subprocess
+import time
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests.studies import COMMAND, orchestrate, trial_folders, write_study
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def kill_process_named(name, parent):
+    """SIGKILL to the newest descendant of a process that has a name."""
+    found = [each for each in psutil.Process(parent).children(recursive=True)
+             if " ".join(each.cmdline()).startswith(name)]  # fmt: skip
+    max(found, key=lambda each: each.create_time()).kill()
+
+
+def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_same_losses(
+    tmp_path, store
+):
+    settings = {
+        "arrangement": {"selection": "both_ends", "rows": 150},
+        "training": {"global_batch": 1, "learning_rate": 1e-3, "checkpoint": {"every": 10}},
+        "evaluation": {"every": 50},
+        "sweep": {"parameters": {"training.workers": {"grid": [1, 2]}}, "failure_retries": 1},
+    }
+    path = write_study(tmp_path, store=store, **settings)
+    left, kill = tmp_path / "left", tmp_path / "kill"
+    assert orchestrate("run", path, "--output", left).returncode == 0
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(path), "--output", str(kill)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    for workers, name in {1: "ray::ImplicitFunc", 2: "ray::RayTrainWorker"}.items():
+        deadline = time.monotonic() + 200
+        while not [
+            journal
+            for journal in (kill / "tiny" / "trials").glob(f"workers-{workers}-*/journal.jsonl")
+            if '"event": "checkpoint"' in journal.read_text()
+        ]:
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        kill_process_named(name, process.pid)
+    screen, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, screen
+    for name, folder in trial_folders(left / "tiny").items():
+        disturbed = trial_folders(kill / "tiny")[name]
+        resumed = [json.loads(line) for line in (disturbed / "journal.jsonl").open()]
+        assert "resume" in {event["event"] for event in resumed}
+        for table in ("losses.parquet", "realised.parquet"):
+            assert pq.read_table(folder / table).equals(pq.read_table(disturbed / table))
