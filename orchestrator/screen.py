@@ -104,6 +104,13 @@ class Screen:
         self.console.print(text, soft_wrap=True)
 
 
+def shown_path(path: Path | str) -> str:
+    """A path relative to the working folder where that is shorter."""
+    text = str(path)
+    here = f"{Path.cwd()}/"
+    return text.replace(here, "") if here in text else text
+
+
 @contextmanager
 def quiet_streams(log: Path) -> Iterator[Console]:
     """Send everything written to standard output and error to a file meanwhile.

@@ -30,7 +30,7 @@ from orchestrator.report.sentences import (
     timing_sentence,
     verdict_sentence,
 )
-from orchestrator.report.text import number
+from orchestrator.report.tables import number
 
 SHOWN_NAMES = 8  # of arms that a claim does not know
 

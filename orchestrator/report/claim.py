@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.schema import TrialConfig
 from orchestrator.report.arms import Arm, area
-from orchestrator.report.text import signed
+from orchestrator.report.tables import signed
 from orchestrator.report.trial import Trial
 
 Pair = tuple[Trial, Trial]  # nearest-first and farthest-first

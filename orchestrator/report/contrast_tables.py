@@ -9,8 +9,7 @@ from orchestrator.core.statistics.analysis import area_under_curve
 from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison
 from orchestrator.report.arms import Arm, common_basis, query_curves
 from orchestrator.report.contrast import Contrast
-from orchestrator.report.tables import Cell, Table, gap_cell, interval_cell, loss_cell
-from orchestrator.report.text import MISSING
+from orchestrator.report.tables import MISSING, Cell, Table, gap_cell, interval_cell, loss_cell
 
 SHOWN_STRETCHES = 4  # of clear steps in a cell
 

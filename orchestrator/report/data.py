@@ -10,8 +10,7 @@ from typing import Any
 
 from orchestrator.data.dataset import SPLITS
 from orchestrator.report.figures import SETS
-from orchestrator.report.tables import Cell, Table, count_cell
-from orchestrator.report.text import short_text
+from orchestrator.report.tables import Cell, Table, count_cell, short_text
 from orchestrator.report.trial import Trial
 
 TITLES = {"pool": "Training pool", **SETS}

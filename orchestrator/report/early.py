@@ -25,8 +25,16 @@ from orchestrator.core.statistics.comparison import (
 )
 from orchestrator.report.arms import Arm, stack
 from orchestrator.report.figures import SETS
-from orchestrator.report.tables import Cell, Table, count_cell, gap_cell, interval_cell, loss_cell
-from orchestrator.report.text import MISSING, signed
+from orchestrator.report.tables import (
+    MISSING,
+    Cell,
+    Table,
+    count_cell,
+    gap_cell,
+    interval_cell,
+    loss_cell,
+    signed,
+)
 
 EARLY = 0.1  # of training
 CHANGES: dict[Verdict, str] = {

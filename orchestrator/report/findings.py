@@ -17,7 +17,7 @@ from orchestrator.report.measures import Correlation, correlations
 from orchestrator.report.prediction import prediction
 from orchestrator.report.sentences import limit_sentences
 from orchestrator.report.sudden import TrialDrops, sudden_drops
-from orchestrator.report.text import by_chance, interval, number, p_value, signed
+from orchestrator.report.tables import by_chance, interval, number, p_value, signed
 
 NEAREST = "cosine_min"
 LEVEL = 0.05  # of p

@@ -18,8 +18,7 @@ from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.core.statistics.prediction import rank_correlation
 from orchestrator.report.arms import Arm, mean_curves, query_curves, stack
 from orchestrator.report.figures import STEP, Panel, mean_line, panel_of
-from orchestrator.report.tables import Cell, Table, gap_cell
-from orchestrator.report.text import number
+from orchestrator.report.tables import Cell, Table, gap_cell, number
 
 # What the claim is about and what it is set against; the others are drawn on demand. (On unit
 # vectors the Euclidean minimum is the cosine's by another scale.)

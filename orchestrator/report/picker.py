@@ -17,7 +17,7 @@ from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves
 from orchestrator.report.arms import Arm, mean_curves, query_curves, unit_of
 from orchestrator.report.drawing import figure_html, line_trace, save_png, set_layout
 from orchestrator.report.figures import STEP, Panel, mean_line, panel_of
-from orchestrator.report.text import short_text
+from orchestrator.report.tables import short_text
 
 KEY = "task-picker"
 MEASURE = "cosine_min"

@@ -24,8 +24,7 @@ from orchestrator.errors import DataError
 from orchestrator.report.arms import Arm, common_seeds, group_arms
 from orchestrator.report.read import read_study
 from orchestrator.report.sentences import left_out_note
-from orchestrator.report.tables import Cell, Table, loss_cell
-from orchestrator.report.text import MISSING, number
+from orchestrator.report.tables import MISSING, Cell, Table, loss_cell, number
 from orchestrator.report.trial import Trial
 
 

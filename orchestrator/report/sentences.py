@@ -6,7 +6,7 @@ from orchestrator.core.statistics.analysis import Steps
 from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison, Verdict
 from orchestrator.report.arms import CommonBasis
 from orchestrator.report.contrast import Contrast
-from orchestrator.report.text import interval, number, signed
+from orchestrator.report.tables import interval, number, signed
 from orchestrator.report.trial import Trial
 
 

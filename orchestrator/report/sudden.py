@@ -17,8 +17,7 @@ from orchestrator.core.statistics.drops import (
     largest_fall,
 )
 from orchestrator.report.arms import stack
-from orchestrator.report.tables import Cell, Table, loss_cell
-from orchestrator.report.text import MISSING, by_chance, p_value
+from orchestrator.report.tables import MISSING, Cell, Table, by_chance, loss_cell, p_value
 from orchestrator.report.trial import Trial
 
 SHOWN = 50  # drops listed at most, the largest first

@@ -1,4 +1,4 @@
-"""Tables as cells of text, and those of what was run; numbers become text here and in `text`."""
+"""How numbers are written, tables as cells of text, and those tables that say what was run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.core.statistics.comparison import Comparison
-from orchestrator.report.text import MISSING, interval, number, short_hash, signed
 from orchestrator.report.trial import Trial
 
+MISSING = "–"
+MINUS = "\N{MINUS SIGN}"
 # Sections of run.json that have a place of their own on the page.
 PLACED = {"command", "stages", "data", "near_duplicates", "embeddings", "tokens"}
 DECIMAL_COLUMNS = {
@@ -17,6 +18,43 @@ DECIMAL_COLUMNS = {
 }  # fmt: skip
 RATE_COLUMNS = {"seconds", "tokens_per_second"}
 STEP_COLUMNS = {"steps", "steps_to_90"}
+
+
+def number(value: float) -> str:
+    """Three decimals; never a minus before zeros."""
+    text = f"{value:.3f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    """Three decimals and always a sign, but for 0.000."""
+    text = number(value)
+    return text if text == "0.000" or text.startswith(MINUS) else f"+{text}"
+
+
+def interval(comparison: Comparison) -> str:
+    """The 95% interval of a difference."""
+    return f"{signed(comparison.low)} to {signed(comparison.high)}"
+
+
+def by_chance(count: float) -> str:
+    """A count that is a mean over random pairings: one decimal."""
+    return f"{count:.1f}"
+
+
+def p_value(value: float) -> str:
+    """Three decimals, for the eye alone: whether p is below a threshold is asked of the number."""
+    return f"{value:.3f}"
+
+
+def short_hash(value: str) -> str:
+    """Enough of a digest to recognise it by."""
+    return value[:12]
+
+
+def short_text(text: str, characters: int) -> str:
+    """The text, cut to so many characters."""
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 
 @dataclass(frozen=True)

@@ -207,10 +207,6 @@ def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: 
         return "unknown: the model has no attention heads to reckon with"
     precision = precision_here(config.model, config.training)
     check_partition(config, sizes, precision)
-    planned = partial(
-        memory_plan,
-        sizes=sizes,
-        precision=precision,
-        reward_parameters=reward,
-    )
-    return check_memory(config, planned, machine_memory(config.training, trials))
+    planned = partial(memory_plan, sizes=sizes, precision=precision, reward_parameters=reward)
+    there = machine_memory(config.training, trials)
+    return check_memory(config, planned, there)

@@ -78,8 +78,8 @@ class Pipeline:
             DataError: for data that cannot be read, or a pool smaller than a batch or a budget.
         """
         for trial in trials:
-            config = trial.config
-            check_sizes(config, self.dataset(config).info["splits"]["pool"])
+            dataset = self.dataset(trial.config)
+            check_sizes(trial.config, dataset.info["splits"]["pool"])
 
     def fetching_models(
         self, configs: Iterable[TrialConfig], *, training: bool

@@ -24,7 +24,7 @@ from orchestrator.report.summary import (
     trial_metrics,
     write_summary,
 )
-from orchestrator.screen import Screen, quiet_streams
+from orchestrator.screen import Screen, quiet_streams, shown_path
 from orchestrator.storage.artifacts import Artifact, write_json, write_text
 from orchestrator.storage.files import (
     CONFIG_FILE,
@@ -101,7 +101,7 @@ class Run:
         by = f", chosen by {study.sweep.search.type}" if study.sweep.search else ""
         screen.print(
             f"[bold]{study.study}[/]: {len(self.trials)} trials{by} in "
-            f"{escape(_shown(layout.folder))}"
+            f"{escape(shown_path(layout.folder))}"
             + (f" ({escape(self.left_out)})" if self.left_out and not by else "")
         )
         pipeline = Pipeline(layout, screen)
@@ -168,7 +168,7 @@ class Run:
         write_summary(folder / SUMMARY_FILE, rows, self.swept)
         write_json(folder / RUN_FILE, self._facts(pipeline, rows))
         report = build_report(folder)
-        line.done(_shown(report))
+        line.done(shown_path(report))
         endings = {
             row["trial"]: {"ended": row["status"], "precision": row["precision"]} for row in rows
         }
@@ -177,7 +177,7 @@ class Run:
         tracker.update(finished(tracker.record, STUDY_FILES, self.errors, endings, metrics, killed))
         line = self.screen.line("mlflow")
         unsent = tracker.close(self.study.tracking.flush_seconds)
-        line.done(_shown(tracker.address), mark="later" if unsent else "done")
+        line.done(shown_path(tracker.address), mark="later" if unsent else "done")
         self._print_end(rows, report, unsent)
 
     def _print_end(self, rows: list[dict[str, Any]], report: Path, unsent: Backlog | None) -> None:
@@ -187,12 +187,12 @@ class Run:
         for name, error in self.errors.items():
             self.screen.print(f"[red]{name} failed:[/] {escape(error)}")
         if unsent:
-            self.screen.print(f"[yellow]not sent:[/] {escape(_shown(str(unsent)))}")
+            self.screen.print(f"[yellow]not sent:[/] {escape(shown_path(str(unsent)))}")
         next_steps = {
-            "report": _shown(report),
-            "runs": f"orchestrator ui {_shown(self.layout.output)}",
-            "proof": f"orchestrator verify {_shown(self.layout.folder)}",
-            "logs": _shown(self.layout.folder / "logs"),
+            "report": shown_path(report),
+            "runs": f"orchestrator ui {shown_path(self.layout.output)}",
+            "proof": f"orchestrator verify {shown_path(self.layout.folder)}",
+            "logs": shown_path(self.layout.folder / "logs"),
         }
         self.screen.print()
         for name, text in next_steps.items():
@@ -258,10 +258,3 @@ class Run:
 
 def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _shown(path: Path | str) -> str:
-    """A path relative to the working folder where that is shorter."""
-    text = str(path)
-    here = f"{Path.cwd()}/"
-    return text.replace(here, "") if here in text else text

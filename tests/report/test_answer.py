@@ -8,7 +8,7 @@ from orchestrator.report.arms import group_arms
 from orchestrator.report.claim import implied_claim, order_pairs
 from orchestrator.report.contrast_tables import step_table
 from orchestrator.report.read import read_study
-from orchestrator.report.text import number, signed
+from orchestrator.report.tables import number, signed
 from tests.report.conftest import ARMS
 
 NEAR, FAR = ARMS["nearest_first"], ARMS["farthest_first"]

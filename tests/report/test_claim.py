@@ -22,7 +22,7 @@ from orchestrator.report.contrast_tables import (
     step_table,
 )
 from orchestrator.report.read import read_study
-from orchestrator.report.text import signed
+from orchestrator.report.tables import signed
 
 QUESTION = "Is nearest-first best?"
 EXPECTED = ["nearest_first", "nearest_first_tasks", "random"]
