@@ -54,7 +54,7 @@ class Clusters(Section):
     clusters: PositiveInt
     """k-means groups of the pool's vectors."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the k-means, apart from the trial's seed."""
+    """Decides the k-means, apart from the trial's seed."""
 
 
 class Arrangement(Section):

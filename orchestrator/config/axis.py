@@ -84,7 +84,7 @@ class Axis(Section):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Of a range; above the last whole number of a randint."""
+        """The upper end of a range; one above the last whole number of a randint."""
         low, high = getattr(self, self.kind)
         return low, high
 

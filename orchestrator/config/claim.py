@@ -39,7 +39,7 @@ class Claim(Section):
     """What a study is to find out, and what is expected."""
 
     question: str
-    """In one sentence."""
+    """What is asked, in one sentence."""
     kind: Literal["order", "early", "drops", "measures", "prediction"] = "order"
     """What answers it: the arms' losses (order), or another section of the report: how early the
     loss falls (early), sudden drops (drops), the nine measures (measures), prediction."""

@@ -171,7 +171,7 @@ def _eval_dictionaries(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath
 
 
 def _origin(origins: Origins, path: KeyPath) -> str:
-    """Where a key was written; for a missing one, where the section was that should hold it."""
+    """The place where a key was written; of a missing one, that of the section it belongs to."""
     return next(
         origins[path[:depth]] for depth in range(len(path), -1, -1) if path[:depth] in origins
     )

@@ -99,9 +99,9 @@ class TrialConfig(Section):
     """All that determines one trial's result."""
 
     seed: Seed = 0
-    """Of all that is drawn at random in a trial."""
+    """Decides all that is drawn at random in a trial."""
     data: Data
-    """Where instances come from."""
+    """Says where instances come from."""
     embedding: Embedding = Embedding()
     """How they become vectors."""
     neighbours: Neighbours = Neighbours()

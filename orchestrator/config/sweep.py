@@ -70,7 +70,7 @@ class Scheduler(Section):
     grace_steps: PositiveInt = 100
     """Optimizer steps before a trial may be stopped."""
     reduction_factor: Annotated[float, Field(ge=2)] = 4.0
-    """Of asha: one in so many trials goes on."""
+    """One in so many trials goes on (asha)."""
 
     @model_validator(mode="after")
     def _reads_what_is_given(self) -> Scheduler:
@@ -119,7 +119,7 @@ class Sweep(Section):
     samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
     """How often distributions are drawn; with search, trials in all."""
     seed: Seed = 0
-    """Of the draws; the trials' own is the key `seed` of the study."""
+    """Decides the draws; the trials' own seed is the key `seed` of the study."""
     search: Search | None = None
     """null: the draws of a sample know nothing of other samples."""
     constraints: list[Constraint] = []

@@ -105,10 +105,12 @@ def measure_curves(
         ValueError: points or groups are not as described.
     """
     _check(points, groups, len(vectors), len(queries))
+    # Queries group by group, so that a group is a stretch of columns.
     sizes = np.bincount(groups)
     starts = np.cumsum(sizes) - sizes
     targets = np.asarray(queries, np.float64)[np.argsort(groups, kind="stable")]
     middles = _whole_and_groups(np.add, targets, starts) / _with_whole(sizes)[:, None]
+    # What grows with the rows seen: a sum, a least and a largest distance for each query.
     total = np.zeros((len(SPACES), len(targets)))
     low, high = np.full_like(total, np.inf), np.full_like(total, -np.inf)
     vector_sum = np.zeros(vectors.shape[1])
@@ -121,13 +123,13 @@ def measure_curves(
                 total[space] += pairs.sum(axis=0)
                 low[space] = np.minimum(low[space], pairs.min(axis=0))
                 high[space] = np.maximum(high[space], pairs.max(axis=0))
+        # At a point: these of the whole set and of each group, and the distances of centroids.
         averages = _whole_and_groups(np.add, total.T, starts) / (end * _with_whole(sizes)[:, None])
         lowest = _whole_and_groups(np.minimum, low.T, starts)
         highest = _whole_and_groups(np.maximum, high.T, starts)
         centroids = _centroid_distances(vector_sum / end, middles)
-        columns = np.stack(
-            [averages, lowest, highest, centroids], axis=2
-        )  # group, space, statistic
+        columns = np.stack([averages, lowest, highest, centroids], axis=2)
+        # (group, space, statistic) to (group, measure)
         result[at, :, :-1] = columns.reshape(1 + len(sizes), -1)
     if bigrams is not None:
         result[:, :, -1] = kl_curves(*bigrams, groups, points)

@@ -32,7 +32,7 @@ class Amount:
 
 @dataclass(frozen=True)
 class TrialAmounts:
-    """Of one trial; None is unknown until the data is read.
+    """What one trial trains on; None is unknown until the data is read.
 
     Attributes:
         rows: of the plan.

@@ -58,7 +58,7 @@ def embeddings_disk(config: TrialConfig, store: Store) -> Amount | None:
 
 
 def _checkpoints(config: TrialConfig, store: Store) -> Amount | None:
-    """Of all that is trained: the weights and what the optimizer keeps, for as many as stay."""
+    """Bytes of the checkpoints that stay: what is trained, and what the optimizer keeps."""
     if config.training.checkpoint.every is None:
         return Amount(0)
     from orchestrator.estimate.rank import changed
@@ -72,7 +72,7 @@ def _checkpoints(config: TrialConfig, store: Store) -> Amount | None:
 
 
 def _trained_model(config: TrialConfig, store: Store, *, always: bool = False) -> Amount | None:
-    """Of the weights that are trained, in the dtype that the model computes with.
+    """Bytes of the weights that are trained, in the dtype that the model computes with.
 
     Args:
         always: also where the study does not save them.

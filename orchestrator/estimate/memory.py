@@ -54,7 +54,7 @@ def optimizer_faults(configs: Iterable[TrialConfig], store: Store) -> list[str]:
 
 
 def reward_parameters(config: TrialConfig, store: Store) -> int | None:
-    """Of the model that scores answers; 0 where none does, None until it is fetched."""
+    """Parameters of the model that scores answers; 0 where none does, None until it is fetched."""
     name = config.evaluation.generate.reward_model
     if name is None:
         return 0

@@ -152,7 +152,7 @@ def _model_state(name: str, store: Store) -> str:
 def _totals(
     study: Study, expanded: Expansion, amounts: list[TrialAmounts], store: Store
 ) -> list[str]:
-    """Of the whole study: trials, arms, steps, tokens, disk, and the memory of each model."""
+    """Lines on the whole study: trials, arms, steps, tokens, disk, and the memory of each model."""
     trials = expanded.trials
     count = f"{len(trials):,} trial{'s' * (len(trials) > 1)}"
     arms = dict.fromkeys(trial.arm for trial in trials)

@@ -62,7 +62,7 @@ def timing_sentence(contrast: Contrast) -> str:
 
 
 def order_sentences(basis: CommonBasis, neighbours: list[Contrast]) -> list[str]:
-    """Of three arms or more: which are clear of the next, and the order of all means by area."""
+    """Sentences on three arms or more: which are clear of the next, and all means by area."""
     if len(basis.arms) < 3:
         return []
     words: dict[Verdict, str] = {

@@ -33,17 +33,22 @@ def search(
         offset: number of the shard's first unit.
         end: of the pool, from which the lists are ranked.
     """
+    # What FAISS takes: whole arrays of float32, and the far end as the near end of -queries.
     wanted = np.ascontiguousarray(seen_from(end, queries), dtype=np.float32)
     shard = np.ascontiguousarray(vectors, dtype=np.float32)
     depth = min(depth, len(shard))
+    # The largest inner products, which are the least distances.
     if _gpu() and depth <= GPU_DEPTH:
-        found = faiss.knn_gpu(_gpu(), wanted, shard, depth, metric=faiss.METRIC_INNER_PRODUCT)
+        products, units = faiss.knn_gpu(
+            _gpu(), wanted, shard, depth, metric=faiss.METRIC_INNER_PRODUCT
+        )
     else:
-        found = faiss.knn(wanted, shard, depth, metric=faiss.METRIC_INNER_PRODUCT)
-    distances = -found[0]
+        products, units = faiss.knn(wanted, shard, depth, metric=faiss.METRIC_INNER_PRODUCT)
+    distances = -products
+    # Outside a list nothing is nearer than its last entry; outside a whole shard nothing is.
     complete = depth == len(shard)
     bound = np.full(len(wanted), np.inf, np.float32) if complete else distances[:, -1].copy()
-    return Candidates(found[1].astype(np.int64) + offset, distances, bound)
+    return Candidates(units.astype(np.int64) + offset, distances, bound)
 
 
 def kmeans_labels(vectors: Floats, clusters: int, seed: int) -> NDArray[np.int64]:

@@ -138,7 +138,7 @@ class RemoteStore:
 
 @dataclass(frozen=True)
 class ArtifactStore:
-    """Where the artifacts of a study are.
+    """The folder, and the object storage, that hold the artifacts of a study.
 
     Attributes:
         path: folder of artifacts, vectors and models; made when it is missing.

@@ -21,7 +21,7 @@ _LINEAR = torch.nn.functional.linear
 
 @dataclass(frozen=True)
 class Device:
-    """Where a rank computes, and in which arithmetic."""
+    """The device that a rank computes on, and its arithmetic."""
 
     torch_device: torch.device
     dtype: torch.dtype

@@ -135,7 +135,7 @@ class Prover:
         return fed
 
     def _look_alikes(self, piece: Piece, encoded: Encoded) -> set[int]:
-        """Where to cut special tokens that text of the messages became: behind a character."""
+        """The places, behind a character, that cut special tokens that a message became."""
         cuts: set[int] = set()
         marks = self._special | self._framing(piece, encoded)
         if marks.isdisjoint(encoded[0]):
@@ -201,7 +201,7 @@ class Prover:
 
 
 def _straddling(piece: Piece, encoded: Encoded) -> set[int]:
-    """Where answers begin inside a token that holds text of the template, too."""
+    """The places where answers begin inside a token that holds text of the template, too."""
     begins = [begin for begin, _ in piece.answers]
     return {
         at
@@ -213,7 +213,7 @@ def _straddling(piece: Piece, encoded: Encoded) -> set[int]:
 
 
 def _core(text: str, place: tuple[int, int]) -> tuple[int, int]:
-    """Where a token stands without the white space that some marks take in."""
+    """The place of a token without the white space that some marks take in."""
     held = text[slice(*place)]
     begin = place[0] + len(held) - len(held.lstrip())
     return begin, begin + len(held.strip())

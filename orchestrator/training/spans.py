@@ -36,7 +36,7 @@ def message_spans(
 
 
 def message_ends(written: str, at: int, text: str) -> Iterator[tuple[int, bool]]:
-    """Where a message that begins at a place may end, and whether it is written unchanged."""
+    """The places where a message may end that begins at one, and whether it is unchanged there."""
     tried = dict.fromkeys((text, text.strip(), text.rstrip(), text.lstrip()))
     for variant in tried:
         if written.startswith(variant, at):
@@ -49,7 +49,7 @@ def message_ends(written: str, at: int, text: str) -> Iterator[tuple[int, bool]]
 
 
 def parting(one: str, other: str) -> int:
-    """Where two texts begin to differ."""
+    """The first place at which two texts differ."""
     return next(
         (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
         min(len(one), len(other)),

@@ -30,7 +30,7 @@ HEAD = {"node:__internal_head__": 0.001}
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the ranks of a trial run.
+    """The place of a trial's ranks: who runs them, and what is reserved for them.
 
     Attributes:
         storage: folder for Ray's own files of the trial.

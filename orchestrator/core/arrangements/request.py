@@ -84,7 +84,7 @@ class Needs:
 
 
 def needs_nothing(settings: Settings) -> Needs:
-    """Of a method that looks at vectors at most."""
+    """What is needed by a method that looks at vectors at most."""
     return Needs()
 
 
