@@ -21,7 +21,7 @@ from orchestrator.data.dataset import load_messages_of, load_unlearned_of
 from orchestrator.errors import DataError
 from orchestrator.stages.pool import Pool
 from orchestrator.storage.artifacts import Artifact, replacing, write_text
-from orchestrator.storage.files import PLAN_SCHEMA
+from orchestrator.storage.files import INSTANCES_FILE, PLAN_SCHEMA
 
 ARRANGE_VERSION = 2
 FORMATS = ("ids", "jsonl")  # in which another trainer can read an order
@@ -100,7 +100,7 @@ def looks_at_vectors(config: TrialConfig) -> bool:
 
 def write_plan(plan: Plan, dataset: Artifact, path: Path) -> None:
     """`plan.parquet`: position, row, id, task, turn, unit, distance (null where there is none)."""
-    table = pq.read_table(dataset.path / "instances.parquet", columns=["id", "task"])
+    table = pq.read_table(dataset.path / INSTANCES_FILE, columns=["id", "task"])
     chosen = table.take(pa.array(plan.rows))
     with replacing(path) as temporary:
         pq.write_table(plan_table(plan, chosen["id"], chosen["task"]), temporary)

@@ -16,7 +16,7 @@ from orchestrator.core.measures import MEASURES, measure_curves
 from orchestrator.data.dataset import embedding_text, load_messages_of
 from orchestrator.stages.pool import load_vectors
 from orchestrator.storage.artifacts import Artifact, replacing
-from orchestrator.storage.files import MEASURES_SCHEMA
+from orchestrator.storage.files import INSTANCES_FILE, MEASURES_SCHEMA
 from orchestrator.training.spec import evaluation_steps
 
 
@@ -41,7 +41,7 @@ def write_measures(
     splits = dataset.info["splits"]
     first = splits["pool"]["instances"]
     queries = np.arange(first, first + splits["query"]["instances"])
-    column = pq.read_table(dataset.path / "instances.parquet", columns=["task"])["task"]
+    column = pq.read_table(dataset.path / INSTANCES_FILE, columns=["task"])["task"]
     tasks = column.take(pa.array(queries)).combine_chunks().dictionary_encode()
     seen = rows[: points[-1]]
     seen_bigrams, query_bigrams = count_bigrams(

@@ -24,6 +24,7 @@ from orchestrator.stages.search import nearest_of
 from orchestrator.stages.shards import map_shards
 from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.files import INSTANCES_FILE
 
 NEAR_DUPLICATES_VERSION = 2
 LISTED = 20  # pairs that are shown
@@ -105,7 +106,7 @@ def _counts(pairs: pa.Table, tests: dict[str, tuple[int, int]]) -> dict[str, int
 def _listed(dataset: Artifact, pairs: pa.Table) -> list[dict[str, Any]]:
     nearest = pairs.slice(0, LISTED).to_pylist()
     rows = [pair[key] for pair in nearest for key in ("row", "test_row")]
-    table = pq.read_table(dataset.path / "instances.parquet", columns=["id"])["id"]
+    table = pq.read_table(dataset.path / INSTANCES_FILE, columns=["id"])["id"]
     ids = table.take(pa.array(rows, pa.int64())).to_pylist()
     texts = [text[:SHOWN_CHARS] for text in load_texts(dataset, np.array(rows, np.int64))]
     return [

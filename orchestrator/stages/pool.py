@@ -17,6 +17,7 @@ from orchestrator.screen import Line
 from orchestrator.stages.search import kmeans_labels
 from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.files import INSTANCES_FILE
 
 CLUSTERS_VERSION = 1
 
@@ -69,7 +70,7 @@ def load_pool(
     """The pool of a data set at a granularity."""
     splits = dataset.info["splits"]
     pool, queries = splits["pool"]["instances"], splits["query"]["instances"]
-    tasks = pq.read_table(dataset.path / "instances.parquet", columns=["task"])["task"]
+    tasks = pq.read_table(dataset.path / INSTANCES_FILE, columns=["task"])["task"]
     labels = tasks.slice(0, pool).combine_chunks().dictionary_encode().indices
     vectors = load_vectors(embeddings) if embeddings else None
     return make_pool(

@@ -39,6 +39,7 @@ from orchestrator.stages.pool import Pool, groups_spec, load_pool
 from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact, key_digest
 from orchestrator.storage.files import (
+    CONFIG_FILE,
     ERROR_FILE,
     JOURNAL_FILE,
     MEASURES_FILE,
@@ -174,7 +175,7 @@ class Pipeline:
             load_bigrams(dataset) if needs.bigrams else None,
         )
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(dump_yaml(config), encoding="utf-8")
+        (folder / CONFIG_FILE).write_text(dump_yaml(config), encoding="utf-8")
         write_plan(plan, dataset, folder / PLAN_FILE)
         self._write_measures(plan.rows, config, folder)
         return plan
