@@ -1,6 +1,7 @@
 """Storage: one that studies share, and servers that speak S3 and Google's protocol."""
 
 import json
+import os
 import threading
 import urllib.request
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ import pytest
 from pyarrow import fs
 
 from tests.ports import free_ports
+
+# Several studies share the cores: threads that wait for work must not take them from the others.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_collection_modifyitems(items):

@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 from ray.cluster_utils import Cluster
 
+from tests.ports import free_ports
+
 STORE = 10**8  # bytes of each node's object store
 LABELS = [{"use": "train"}, {}, {"use": "train"}, {"use": "train"}]
 DRIVING = ("ImplicitFunc", "TrainController")  # Ray Tune's trial, and Ray Train's gang
@@ -22,7 +24,8 @@ def start(session: str) -> tuple[Cluster, dict[Any, Any]]:
     cluster = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 0, "temp_dir": session, "object_store_memory": STORE,
-                        "include_dashboard": True, "dashboard_host": "127.0.0.1"},
+                        "include_dashboard": True, "dashboard_host": "127.0.0.1",
+                        "dashboard_port": free_ports(1)[0]},
     )  # fmt: skip
     nodes: dict[Any, Any] = {"head": cluster.head_node}
     for place, labels in enumerate(LABELS):
