@@ -8,7 +8,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from tests.studies import COMMAND, orchestrate, trial_folders, write_study
+from tests.studies import COMMAND, trial_folders, write_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -24,17 +24,19 @@ def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_
     tmp_path, store
 ):
     settings = {
-        "arrangement": {"selection": "both_ends", "rows": 150},
+        "arrangement": {"selection": "both_ends", "rows": 100},
         "training": {"global_batch": 1, "learning_rate": 1e-3, "checkpoint": {"every": 10}},
         "evaluation": {"every": 50},
         "sweep": {"parameters": {"training.workers": {"grid": [1, 2]}}, "failure_retries": 1},
     }
     path = write_study(tmp_path, store=store, **settings)
     left, kill = tmp_path / "left", tmp_path / "kill"
-    assert orchestrate("run", path, "--output", left).returncode == 0
-    process = subprocess.Popen(
-        [*COMMAND, "run", str(path), "--output", str(kill)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    beside, process = (
+        subprocess.Popen(
+            [*COMMAND, "run", str(path), "--output", str(output)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for output in (left, kill)
     )  # fmt: skip
     for workers, name in {1: "ray::ImplicitFunc", 2: "ray::RayTrainWorker"}.items():
         deadline = time.monotonic() + 200
@@ -49,6 +51,8 @@ def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_
         kill_process_named(name, process.pid)
     screen, _ = process.communicate(timeout=300)
     assert process.returncode == 0, screen
+    undisturbed, _ = beside.communicate(timeout=300)
+    assert beside.returncode == 0, undisturbed
     for name, folder in trial_folders(left / "tiny").items():
         disturbed = trial_folders(kill / "tiny")[name]
         resumed = [json.loads(line) for line in (disturbed / "journal.jsonl").open()]
