@@ -7,6 +7,8 @@ import sys
 import yaml
 from mlflow.tracking import MlflowClient
 
+from tests.waiting import PATIENCE
+
 BATCH = 4
 STUDY = {
     "study": "tiny",
@@ -50,7 +52,7 @@ def orchestrate(*arguments, **options):
         check=False,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=PATIENCE,
         **options,
     )
 

@@ -5,6 +5,8 @@ import pty
 import subprocess
 import sys
 
+from tests.waiting import PATIENCE
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -25,7 +27,7 @@ def test_what_libraries_print_is_in_the_log_and_not_on_the_terminal(tmp_path):
     terminal, side = pty.openpty()
     subprocess.run(
         [sys.executable, "-c", SCRIPT, log], stdin=side, stdout=side, stderr=side, check=True,
-        timeout=60, env=os.environ | {"TERM": "xterm"},
+        timeout=PATIENCE, env=os.environ | {"TERM": "xterm"},
     )  # fmt: skip
     os.close(side)
     shown = os.read(terminal, 2**16).decode()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from orchestrator.cli import main
+from tests.waiting import PATIENCE
 
 GOOD = {
     "study": "small",
@@ -261,6 +262,6 @@ def test_the_command_line_starts_without_loading_an_engine():
         "print([m for m in ('torch', 'ray', 'mlflow', 'transformers') if m in sys.modules])"
     )
     shown = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=PATIENCE
     )
     assert shown.stdout.strip() == "[]"

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator import models
 from orchestrator.cli import main
+from tests.waiting import PATIENCE
 
 PAIR = [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "It."}]
 CHATML = (
@@ -74,7 +75,7 @@ def orchestrate(tmp_path, monkeypatch, capfd, store):
         if apart:  # what Ray logs must not meet the streams of a test
             ended = subprocess.run(
                 [sys.executable, "-m", "orchestrator.cli", *arguments],
-                check=False, capture_output=True, text=True, timeout=300, cwd=tmp_path,
+                check=False, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path,
             )  # fmt: skip
             assert "Traceback" not in ended.stdout + ended.stderr
             return Outcome(ended.returncode, ended.stdout + ended.stderr)

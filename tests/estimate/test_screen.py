@@ -13,6 +13,7 @@ from rich.console import Console
 from orchestrator.config import Study
 from orchestrator.estimate import print_plan
 from tests.estimate.base import BASE, config
+from tests.waiting import PATIENCE
 
 
 def shown(store: Path, sweep: dict | None = None, **sections: dict) -> str:
@@ -68,7 +69,7 @@ def test_two_hundred_trials_are_planned_in_seconds_and_without_engines(
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run(
         [sys.executable, "-c", code, "estimate", "study.yaml"],
-        check=False, capture_output=True, text=True, timeout=120, cwd=tmp_path,
+        check=False, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path,
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert ended.returncode == 0, ended.stderr

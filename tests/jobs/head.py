@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 
 from tests.ports import free_ports
+from tests.waiting import PATIENCE
 
 BIN = Path(sys.executable).parent
-START_SECONDS = 90
 
 
 class Head:
@@ -74,11 +74,11 @@ class Head:
         shutil.rmtree(self._session, ignore_errors=True)
 
     def _wait(self) -> None:
-        end = time.monotonic() + START_SECONDS
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             listed = subprocess.run(
                 [BIN / "ray", "job", "list"], env=self.environment(), capture_output=True,
-                check=False, timeout=START_SECONDS,
+                check=False, timeout=PATIENCE,
             )  # fmt: skip
             if listed.returncode == 0:
                 return

@@ -17,6 +17,7 @@ from tests.jobs.commands import job_of, line_of, submit_from
 from tests.jobs.head import BIN
 from tests.jobs.tunnel import Tunnel
 from tests.studies import COMMAND, orchestrate
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -57,7 +58,7 @@ def waiting(head):
     script.write_text(WAITING)
     begun = subprocess.run(
         [BIN / "ray", "job", "submit", "--no-wait", "--", sys.executable, script],
-        env=head.environment(), capture_output=True, text=True, check=True, timeout=100,
+        env=head.environment(), capture_output=True, text=True, check=True, timeout=PATIENCE,
     )  # fmt: skip
     return job_of(begun)
 
@@ -93,7 +94,7 @@ def followed(head, tmp_path_factory):
     process = following(
         job, f"http://127.0.0.1:{tunnel.port}", head, sys.executable, "-c", IMPATIENT
     )
-    shown, errors = process.communicate(timeout=300)
+    shown, errors = process.communicate(timeout=PATIENCE)
     tunnel.close()
     return SimpleNamespace(
         job=job, shown=shown, errors=errors, code=process.returncode, cuts=tunnel.cuts,
@@ -125,7 +126,7 @@ def test_a_cluster_that_stays_out_of_reach_is_no_success_and_no_mistake(waiting,
     )
     assert process.stdout.readline()
     tunnel.close()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4, errors
     assert "nobody answers" in errors
     assert f"orchestrator jobs logs {waiting} --follow --address" in errors
@@ -139,7 +140,7 @@ def test_a_token_that_is_no_longer_known_ends_the_following_of_a_job_in_a_senten
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=head.environment(), capture_output=True, text=True, check=False, timeout=60,
+        env=head.environment(), capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     assert "JobLost: " in done.stderr
     assert "does not know this token" in done.stderr
@@ -147,7 +148,7 @@ def test_a_token_that_is_no_longer_known_ends_the_following_of_a_job_in_a_senten
 
 def test_a_job_that_a_cluster_does_not_have_is_said_at_once(head):
     process = following("raysubmit_none", head.address, head)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4
     assert "has no job raysubmit_none" in errors
 
@@ -156,10 +157,10 @@ def test_a_job_that_could_not_begin_says_why(head):
     begun = subprocess.run(
         [BIN / "ray", "job", "submit", "--no-wait", "--runtime-env-json",
          json.dumps({"working_dir": "gcs://_ray_pkg_0123456789abcdef.zip"}), "--", "true"],
-        env=head.environment(), capture_output=True, text=True, check=True, timeout=100,
+        env=head.environment(), capture_output=True, text=True, check=True, timeout=PATIENCE,
     )  # fmt: skip
     process = following(job_of(begun), head.address, head)
-    shown, errors = process.communicate(timeout=200)
+    shown, errors = process.communicate(timeout=PATIENCE)
     assert shown.rstrip().endswith("FAILED")
     assert "_ray_pkg_0123456789abcdef.zip" in errors
     assert process.returncode == 1
@@ -178,7 +179,7 @@ def press_ctrl_c(job, head, answer):
         screen = process.stdout.readline()
         process.send_signal(signal.SIGINT)
         os.write(terminal, f"{answer}\n".encode())
-        return screen + process.communicate(timeout=200)[0], process.returncode
+        return screen + process.communicate(timeout=PATIENCE)[0], process.returncode
     finally:
         process.kill()
         os.close(terminal)

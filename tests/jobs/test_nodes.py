@@ -7,13 +7,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 import pyarrow.parquet as pq
 import pytest
 
 from tests.jobs.nodes import LABELS
 from tests.studies import COMMAND, orchestrate, write_study
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -60,7 +60,7 @@ class Nodes:
         return found["ranks"], found["driving"]
 
     def stop(self):
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=PATIENCE)
         shutil.rmtree(self.session, ignore_errors=True)
 
 
@@ -89,16 +89,12 @@ def test_a_trial_over_two_nodes_that_loses_one_ends_as_if_it_had_not(nodes, tmp_
             env=nodes.environment, stdout=log, stderr=log,
         )  # fmt: skip
     trials = output / "tiny" / "trials"
-    end = time.monotonic() + 300
-    while not list(trials.glob("*/checkpoints/step-*")):
-        assert process.poll() is None, (tmp_path / "run.log").read_text()
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_until(lambda: list(trials.glob("*/checkpoints/step-*")), process)
     ranks, driving = nodes.remove()
     assert len(ranks) == 2
     assert all(LABELS[node] == {"use": "train"} for node in ranks), "the nodes that it asks for"
     assert driving == ["head"], "no node that computes holds what waits"
-    assert process.wait(400) == 0, (tmp_path / "run.log").read_text()
+    assert process.wait(PATIENCE) == 0, (tmp_path / "run.log").read_text()
 
     (journal,) = trials.glob("*/journal.jsonl")
     events = [json.loads(line) for line in journal.read_text().splitlines()]
@@ -118,7 +114,7 @@ def test_results_that_another_node_cannot_see_are_refused_before_anything_starts
     path = write_study(tmp_path, **STUDY)
     refused = subprocess.run(
         [*apart, *COMMAND, "run", str(path), "--output", str(hidden)],
-        env=nodes.environment, capture_output=True, text=True, check=False, timeout=300,
+        env=nodes.environment, capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     assert refused.returncode == 2, refused.stdout + refused.stderr
     assert f"does not see {hidden}" in refused.stderr

@@ -12,6 +12,7 @@ from tests.jobs.commands import ONE_TRIAL, job_of, line_of, submit_from
 from tests.jobs.head import BIN
 from tests.jobs.tunnel import Tunnel
 from tests.studies import orchestrate, runs_of, write_study
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -22,7 +23,7 @@ def plain(head, folder, *arguments, runtime_env=None):
         [BIN / "ray", "job", "submit", "--working-dir", folder,
          "--runtime-env-json", json.dumps(runtime_env or {}),
          "--", "orchestrator", "run", "study.yaml", *arguments],
-        env=head.environment(), capture_output=True, text=True, check=False, timeout=400,
+        env=head.environment(), capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
 
 
@@ -81,9 +82,7 @@ def test_a_stopped_gang_keeps_its_checkpoint_and_the_same_submission_finishes_it
     begun = submit("--no-wait", **changes)
     assert begun.returncode == 0, begun.stdout + begun.stderr
     job, trials = job_of(begun), tmp_path / "shared" / "tiny" / "trials"
-    end = time.monotonic() + 200
-    while not list(trials.glob("*/checkpoints/step-*")) and time.monotonic() < end:
-        time.sleep(0.2)
+    wait_until(lambda: list(trials.glob("*/checkpoints/step-*")))
     asked = time.monotonic()
     stopped = orchestrate("jobs", "stop", job, env=head.environment())
     assert time.monotonic() - asked < STOP_SECONDS / 2
@@ -115,9 +114,9 @@ def test_nodes_that_the_autoscaler_may_add_count_and_no_more(submit, head):
     try:
         refused = submit(training=training | {"workers": 9, "global_batch": 18})
         waits = job_of(submit("--no-wait", training=training | {"workers": 8, "global_batch": 16}))
-        end = time.monotonic() + 200
-        while "done ray" not in orchestrate("jobs", "logs", waits, env=head.environment()).stdout:
-            assert time.monotonic() < end
+        wait_until(
+            lambda: "done ray" in orchestrate("jobs", "logs", waits, env=head.environment()).stdout
+        )
     finally:
         file.unlink()
     assert orchestrate("jobs", "stop", waits, env=head.environment()).returncode == 0

@@ -14,6 +14,7 @@ from orchestrator.report.build import build_report
 from orchestrator.report.figures import loss_panels
 from orchestrator.report.read import read_study
 from tests.report.conftest import make_study
+from tests.waiting import PATIENCE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 OPTIONS = (
@@ -117,7 +118,7 @@ def look(study, tmp_path, width, script):
     command = [CHROMIUM, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     address = (tmp_path / "frame.html").as_uri()
     result = subprocess.run(
-        [*command, address], capture_output=True, text=True, timeout=180, check=False
+        [*command, address], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     match = re.search(r'<pre id="state">(.+?)</pre>', result.stdout, re.DOTALL)
     assert match, f"the page never answered: {result.stderr[-2000:]}"

@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import time
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from tests.studies import COMMAND, trial_folders, write_study
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -39,19 +39,17 @@ def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_
         for output in (left, kill)
     )  # fmt: skip
     for workers, name in {1: "ray::ImplicitFunc", 2: "ray::RayTrainWorker"}.items():
-        deadline = time.monotonic() + 200
-        while not [
-            journal
-            for journal in (kill / "tiny" / "trials").glob(f"workers-{workers}-*/journal.jsonl")
-            if '"event": "checkpoint"' in journal.read_text()
-        ]:
-            assert process.poll() is None, process.stdout.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(
+            lambda workers=workers: any(
+                '"event": "checkpoint"' in journal.read_text()
+                for journal in (kill / "tiny" / "trials").glob(f"workers-{workers}-*/journal.jsonl")
+            ),
+            process,
+        )
         kill_process_named(name, process.pid)
-    screen, _ = process.communicate(timeout=300)
+    screen, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, screen
-    undisturbed, _ = beside.communicate(timeout=300)
+    undisturbed, _ = beside.communicate(timeout=PATIENCE)
     assert beside.returncode == 0, undisturbed
     for name, folder in trial_folders(left / "tiny").items():
         disturbed = trial_folders(kill / "tiny")[name]

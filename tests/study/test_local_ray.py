@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 DRIVER = """
 import os, sys
 from orchestrator.study.cluster import cluster
@@ -38,7 +40,7 @@ def test_modules_of_the_working_folder_hide_no_library_and_the_home_is_not_neede
     environment.pop("RAY_ADDRESS", None)
     ended = subprocess.run(
         ["taskset", "-c", "0", sys.executable, "-P", str(tmp_path / "driver.py")],
-        check=False, capture_output=True, text=True, timeout=120, cwd=work, env=environment,
+        check=False, capture_output=True, text=True, timeout=PATIENCE, cwd=work, env=environment,
     )  # fmt: skip
     assert ended.stdout.splitlines()[-1:] == ["True True 2.0"], ended.stderr[-2000:]
 

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.studies import BATCH, COMMAND, orchestrate, runs_of, trial_folders, write_study
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -28,11 +28,7 @@ def finished(tmp_path_factory):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     trials = output / "tiny" / "trials"
-    deadline = time.monotonic() + 300
-    while not list(trials.glob("random-*/journal.jsonl")):
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: list(trials.glob("random-*/journal.jsonl")), process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     kept = {

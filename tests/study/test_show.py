@@ -13,6 +13,7 @@ from orchestrator import models
 from orchestrator.config import Study
 from orchestrator.errors import ConfigError, ResourceError
 from orchestrator.study.show import show_rows
+from tests.waiting import PATIENCE
 
 
 def line(number, prompt, answer, task="t"):
@@ -106,7 +107,7 @@ def test_no_engine_is_imported(study, tmp_path):
     code += "finally: print(*sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-c", code, "show", "study.yaml"],
-        check=False, capture_output=True, text=True, timeout=120, cwd=tmp_path,
+        check=False, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "[[Reply</s>]]" in ended.stdout

@@ -7,6 +7,8 @@ import urllib.request
 
 import psutil
 
+from tests.waiting import PATIENCE
+
 
 def start_server(folder, port, store=None):
     """`mlflow server` on loopback; returns once it answers.
@@ -23,7 +25,7 @@ def start_server(folder, port, store=None):
              str(folder / "artifacts")],
             cwd=folder, stdout=log, stderr=log,
         )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()

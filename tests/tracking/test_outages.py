@@ -15,6 +15,7 @@ from tests.ports import free_ports
 from tests.tracking.fabricated import STEPS, Fabricated
 from tests.tracking.held import held, undisturbed
 from tests.tracking.server import start_server, stop_server
+from tests.waiting import wait_until
 
 
 @contextmanager
@@ -25,13 +26,6 @@ def tracking(fabricated, screen=None):
         yield tracker
     finally:
         tracker.close(0)
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.slow
@@ -46,7 +40,7 @@ def test_a_server_killed_in_the_middle_ends_with_the_record_of_an_undisturbed_on
         with tracking(fabricated, screen) as tracker:
             first, *others = fabricated.specs
             fabricated.train(first, 1, 3)
-            wait_for(lambda: points_held(uri) > 0)
+            wait_until(lambda: points_held(uri) > 0)
             stop_server(server)
             for spec in [first, *others]:
                 began = time.monotonic()

@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 from tests.ports import free_ports
 from tests.studies import orchestrate, write_study
 from tests.tracking.server import start_server, stop_server
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -41,7 +42,7 @@ def postgresql():
     def call(program, *arguments):
         subprocess.run(
             [*user, programs() / program, *arguments],
-            check=True, capture_output=True, cwd=home, timeout=120,
+            check=True, capture_output=True, cwd=home, timeout=PATIENCE,
         )  # fmt: skip
 
     try:

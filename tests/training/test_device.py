@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.waiting import PATIENCE
+
 LEFT = """
 import os, torch.distributed as dist
 os.environ["LOCAL_RANK"] = "0"
@@ -22,7 +24,7 @@ def ended(spoil):
     # A process of its own, where no earlier trial has built an engine.
     code = LEFT.format(spoil=spoil)
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=PATIENCE
     )
     return done.stdout.splitlines()
 
