@@ -1,15 +1,19 @@
 """A study as its trials leave it, without training."""
 
+import io
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from rich.console import Console
 
 from orchestrator.config import dump_yaml, load_study
+from orchestrator.screen import Screen
 from orchestrator.storage.files import LOSSES_SCHEMA, REALISED_SCHEMA, TRAIN_LOG_SCHEMA
-from orchestrator.tracking import certificate, describe, finished
+from orchestrator.tracking import Tracker, certificate, describe, finished
 from orchestrator.training.journal import Journal
 from orchestrator.training.outcome import mark_finished
 from orchestrator.training.spec import TrialSpec
@@ -114,3 +118,14 @@ class Fabricated:
     def train_all(self):
         for spec in self.specs:
             self.train(spec, 1, STEPS)
+
+
+@contextmanager
+def tracking(fabricated, screen=None):
+    """What keeps MLflow equal to the study's record; `screen` takes what it prints."""
+    console = Console(file=screen or io.StringIO(), width=200)
+    tracker = Tracker(fabricated.record(), fabricated.folder, Screen(console))
+    try:
+        yield tracker
+    finally:
+        tracker.close(0)

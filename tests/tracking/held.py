@@ -20,6 +20,14 @@ def held(address, study="tiny"):
     return {keys[run.info.run_id]: run_held(client, run, keys) for run in runs}
 
 
+def points_held(address, study="tiny"):
+    """How many metrics MLflow holds of a study that may not have arrived there yet."""
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name(study)
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    return sum(len(run.data.metrics) for run in runs)
+
+
 def run_held(client, run, keys):
     tags = {name: text for name, text in run.data.tags.items() if name != "mlflow.user"}
     if "mlflow.parentRunId" in tags:

@@ -3,29 +3,15 @@
 import io
 import socket
 import time
-from contextlib import contextmanager
 
 import pytest
-from mlflow.tracking import MlflowClient
-from rich.console import Console
 
-from orchestrator.screen import Screen
-from orchestrator.tracking import Tracker, sync
+from orchestrator.tracking import sync
 from tests.ports import free_ports
-from tests.tracking.fabricated import STEPS, Fabricated
-from tests.tracking.held import held, undisturbed
+from tests.tracking.fabricated import STEPS, Fabricated, tracking
+from tests.tracking.held import held, points_held, undisturbed
 from tests.tracking.server import start_server, stop_server
 from tests.waiting import wait_until
-
-
-@contextmanager
-def tracking(fabricated, screen=None):
-    console = Console(file=screen or io.StringIO(), width=200)
-    tracker = Tracker(fabricated.record(), fabricated.folder, Screen(console))
-    try:
-        yield tracker
-    finally:
-        tracker.close(0)
 
 
 @pytest.mark.slow
@@ -65,13 +51,6 @@ def test_a_server_killed_in_the_middle_ends_with_the_record_of_an_undisturbed_on
         assert held(uri) == found, "a second time sends nothing twice"
     finally:
         stop_server(server)
-
-
-def points_held(uri):
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("tiny")
-    runs = client.search_runs([experiment.experiment_id]) if experiment else []
-    return sum(len(run.data.metrics) for run in runs)
 
 
 def test_a_server_that_accepts_and_never_answers_delays_nobody(tmp_path):

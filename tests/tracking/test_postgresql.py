@@ -1,4 +1,4 @@
-"""An MLflow server whose database is PostgreSQL, for one run of a tiny study."""
+"""An MLflow server whose database is PostgreSQL, as a study is tracked."""
 
 import os
 import shutil
@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from mlflow.tracking import MlflowClient
 
 from tests.ports import free_ports
-from tests.studies import orchestrate, write_study
+from tests.tracking.fabricated import STEPS, Fabricated, tracking
+from tests.tracking.held import held, points_held, undisturbed
 from tests.tracking.server import start_server, stop_server
-from tests.waiting import PATIENCE
-
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+from tests.waiting import PATIENCE, wait_until
 
 
 def programs():
@@ -58,34 +56,26 @@ def postgresql():
         shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     programs() is None, reason="PostgreSQL is not installed: apt install postgresql"
 )
-def test_a_study_is_tracked_by_a_server_on_postgresql(tmp_path, store):
-    sweep = {"parameters": {"seed": {"grid": [0, 1]}}}
-    arrangement = {"method": "random", "rows": 16}
-    path = write_study(tmp_path, store=store, arrangement=arrangement, sweep=sweep)
+def test_a_server_on_postgresql_holds_the_record_that_sqlite_holds(tmp_path):
     with postgresql() as database:
         (port,) = free_ports(1)
+        uri = f"http://127.0.0.1:{port}"
+        fabricated = Fabricated(tmp_path / "out", tracking={"uri": uri})
         server = start_server(tmp_path / "server", port, database)
         try:
-            address = f"http://127.0.0.1:{port}"
-            done = orchestrate(
-                "run", path, "--output", tmp_path / "out", "--set", f"tracking.uri={address}"
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            assert "not sent" not in done.stdout
-            client = MlflowClient(address)
-            experiment = client.get_experiment_by_name("tiny")
-            runs = client.search_runs([experiment.experiment_id])
-            assert len(runs) == 1 + 2
-            assert {run.info.status for run in runs} == {"FINISHED"}
-            (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-            files = {entry.path for entry in client.list_artifacts(parent.info.run_id)}
-            assert {"summary.csv", "study.yaml", "report"} <= files
-            for run in runs:
-                if run is not parent:
-                    steps = client.get_metric_history(run.info.run_id, "query_loss")
-                    assert [point.step for point in steps] == [0, 2, 4]
+            with tracking(fabricated) as tracker:
+                first, *others = fabricated.specs
+                fabricated.train(first, 1, 3)
+                wait_until(lambda: points_held(uri) > 0)
+                fabricated.train(first, 4, STEPS)
+                for spec in others:
+                    fabricated.train(spec, 1, STEPS)
+                tracker.update(fabricated.ended(tracker.record))
+                assert tracker.close(PATIENCE) is None
+            assert held(uri) == undisturbed(fabricated, tmp_path)
         finally:
             stop_server(server)
