@@ -1,6 +1,8 @@
 """Studies as jobs of a real cluster: submitted, failed, stopped, continued, refused."""
 
+import csv
 import json
+import re
 import subprocess
 import time
 
@@ -62,10 +64,43 @@ def test_a_token_does_not_go_through_the_proxy_of_the_environment(head):
     assert listed.returncode == 0, listed.stderr
 
 
-def test_a_job_with_a_failing_trial_has_the_exit_code_of_its_study(submit):
-    done = submit(training={"global_batch": 4, "learning_rate": 1e30, "clip": None})
+@pytest.fixture(scope="module")
+def uneven(head, tmp_path_factory, store):
+    """A job over two data sets, whose second trial fails; its output, and how it ended."""
+    folder = tmp_path_factory.mktemp("uneven")
+    sweep = {
+        "paired": [
+            [
+                {"label": "good", "data.pool.max_per_task": 3},
+                {"label": "bad", "training.learning_rate": 1e30, "training.clip": None},
+            ]
+        ]
+    }
+    return folder / "shared", submit_from(folder, head, store=store, sweep=sweep)
+
+
+def test_a_trial_that_fails_is_named_and_leaves_the_others_running(uneven):
+    output, done = uneven
+    assert re.search(r"bad-\w{8} failed: step \d: the training loss is", done.stdout)
+    rows = list(csv.DictReader((output / "tiny" / "summary.csv").open()))
+    assert [row["status"] for row in rows] == ["finished", "failed"]
+    statuses = sorted(run.info.status for run in runs_of(output)[1])
+    assert statuses == ["FAILED", "FAILED", "FINISHED"]
+    tune = output / "tiny" / "ray" / "tune"
+    assert not list(tune.rglob("error.pkl")), "what would fail again is not tried again"
+
+
+def test_a_job_with_a_failing_trial_has_the_exit_code_of_its_study(uneven):
+    _, done = uneven
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("FAILED")
+
+
+def test_the_record_keeps_the_counts_of_every_data_set_apart(uneven):
+    facts = json.loads((uneven[0] / "tiny" / "run.json").read_text())
+    pools = [data_set["splits"]["pool"]["instances"] for data_set in facts["data"]]
+    assert pools == [150, 200]
+    assert [len(data_set["trials"]) for data_set in facts["data"]] == [1, 1]
 
 
 def test_a_stopped_gang_keeps_its_checkpoint_and_the_same_submission_finishes_it(
