@@ -27,7 +27,11 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
     """What studies share whose artifacts are not what is tested: models, vectors, tokens."""
-    return str(tmp_path_factory.mktemp("store"))
+    base = tmp_path_factory.getbasetemp()
+    # All test processes have one.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "store"
+    folder.mkdir(exist_ok=True)
+    return str(folder)
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,11 @@ class FigureCheck:
     ends: dict[str, BandedLoss]
     sentence: str
 
+    @property
+    def met(self) -> bool:
+        """Whether the arms stand in the paper's order, and each measured loss in its band."""
+        return bool(self.ordering) and all(end.inside for end in self.ends.values())
+
 
 def figure_checks(study_dir: Path) -> list[FigureCheck]:
     """Compare a study that ran with the figures of its claim.

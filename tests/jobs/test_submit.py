@@ -108,10 +108,11 @@ def test_a_stopped_gang_keeps_its_checkpoint_and_the_same_submission_finishes_it
 ):
     changes = {
         "training": {
-            "global_batch": 4, "learning_rate": 1e-3, "workers": 2, "zero_stage": 2,
+            "global_batch": 2, "learning_rate": 1e-3, "workers": 2, "zero_stage": 2,
             "checkpoint": {"every": 1},
         },
         "evaluation": {"every": 1},
+        # It must not end before the command that stops it has started.
         "arrangement": {"method": "random", "rows": 200},
     }  # fmt: skip
     begun = submit("--no-wait", **changes)

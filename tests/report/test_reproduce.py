@@ -1,5 +1,6 @@
 """A figure of the paper is reproduced where the order and the losses say so, and only there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ def check(study_of, shifts, *, arms=ARMS, failed=(), seeds=2, **figure):
 def test_order_and_losses_inside_their_bands_are_confirmed(study_of):
     result = check(study_of, {"nearest_first": -0.2}, step=16, bands=WIDE)
     assert result.ordering is True
+    assert result.met
     assert result.expected == result.measured == ARMS
     assert {arm: inside for arm, (*_, inside) in result.ends.items()} == dict.fromkeys(ARMS, True)
     assert result.ends["random"][1:3] == (2.6, 3.0)
@@ -47,12 +49,14 @@ def test_sets_and_the_last_step_are_told_apart(study_of):
     last = check(study_of, {}, set="off_target", bands=WIDE)
     assert last.ends["random"][0] == pytest.approx(3.0 + 0.45 + 0.0907, abs=0.01)
     assert last.ends["random"][3] is False
+    assert not last.met
     assert "0 of 2 losses" in last.sentence
 
 
 def test_another_order_is_said_to_be_another(study_of):
     result = check(study_of, {"random": -0.2}, step=16, bands=WIDE)
     assert result.ordering is False
+    assert not replace(result, ends={}).met
     assert result.measured == ARMS[::-1]
     assert "do not stand in the expected order" in result.sentence
 

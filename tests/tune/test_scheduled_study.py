@@ -17,7 +17,8 @@ def test_a_trial_that_the_scheduler_stopped_keeps_its_losses_and_is_not_called_w
         "scheduler": {"type": "asha", "grace_steps": 2, "reduction_factor": 2},
         "parameters": {"training.learning_rate": {"grid": [1e-2, 1e-7]}},
     }
-    path = write_study(tmp_path, sweep=sweep, store=store)
+    arrangement = {"method": "random", "rows": 22}
+    path = write_study(tmp_path, arrangement=arrangement, sweep=sweep, store=store)
     done = orchestrate("run", path, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     study = tmp_path / "out" / "tiny"
