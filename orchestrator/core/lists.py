@@ -135,6 +135,8 @@ def search_free(
 ) -> Candidates:
     """The nearest units of each query that are not taken, by float32 inner products.
 
+    Block by block on the CPU, without FAISS: it is asked for a few queries whose lists are used up.
+
     Args:
         queries: (queries, d) unit vectors, negated for the far end.
         vectors: (units, d) float32 unit vectors, perhaps memory-mapped.
@@ -143,7 +145,8 @@ def search_free(
     """
     wanted = np.asarray(queries, np.float32)
     lists: list[Candidates] = []
-    rows = max(1, BLOCK_BYTES // (4 * len(queries)))
+    # A block is held twice: its vectors, and their distances to the queries.
+    rows = max(1, BLOCK_BYTES // (4 * (len(queries) + vectors.shape[1])))
     for start in range(0, len(vectors), rows):
         free = np.flatnonzero(~taken[start : start + rows]) + start
         if not len(free):

@@ -1,5 +1,7 @@
 """Lists that grow give what the whole ranking gives, whatever was taken meanwhile."""
 
+import tracemalloc
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,3 +74,13 @@ def test_more_near_ties_than_the_longest_list_are_ranked_by_a_scan(monkeypatch):
         taken[fresh] = True
         order += fresh.tolist()
     assert order == units[1].tolist()
+
+
+def test_a_search_for_one_query_holds_a_block_and_not_the_pool(monkeypatch):
+    pool, queries = unit_rows(8, 40_000, 40_000), unit_rows(9, 1, 1)
+    monkeypatch.setattr("orchestrator.core.lists.BLOCK_BYTES", pool.nbytes // 50)
+    tracemalloc.start()
+    search_free(queries, pool, 10, np.zeros(40_000, bool))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < pool.nbytes / 5
