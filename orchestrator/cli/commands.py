@@ -211,15 +211,17 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
 ) -> None:
     """Open the MLflow UI on 127.0.0.1."""
-    databases = [path / "mlflow.db" for path in (folder, folder.parent)]
-    found = [path.resolve() for path in databases if path.is_file()]
-    if not found:
-        raise UserError(f"{folder} holds no mlflow.db: give the output folder of a run")
+    from orchestrator.storage.files import DATABASE_FILE
+
+    databases = [path / DATABASE_FILE for path in (folder, folder.parent)]
+    database = next((path.resolve() for path in databases if path.is_file()), None)
+    if database is None:
+        raise UserError(f"{folder} holds no {DATABASE_FILE}: give the output folder of a run")
     print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     # From inside the folder, whose name may hold what an address cannot: %, ? or #.
-    os.chdir(found[0].parent)
+    os.chdir(database.parent)
     os.environ["PYTHONSAFEPATH"] = "1"
-    uri = f"sqlite:///{found[0].name}"
+    uri = f"sqlite:///{database.name}"
     arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])  # noqa: S606
 
@@ -266,14 +268,14 @@ def _print_error(text: str) -> None:
 
 def _print_estimate(study: Study) -> None:
     from orchestrator.config.layout import Layout
-    from orchestrator.estimate import print_plan
+    from orchestrator.estimate import print_estimate
     from orchestrator.study.checks import check_here
     from orchestrator.trials import expansion
 
     starts_ray = not os.environ.get("RAY_ADDRESS")
     check_here(Layout.of(study), expansion(study).trials, starts_ray=starts_ray)
     # Lines of a file are not folded to the width of a terminal.
-    print_plan(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
+    print_estimate(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
 
 
 def _escaped(text: str) -> str:

@@ -12,7 +12,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.core.order import step_count
-from orchestrator.estimate.stored import Store
+from orchestrator.estimate.stored import StoreLookup
 from orchestrator.storage.artifacts import Artifact
 
 Mark = Literal["", "~", "<="]
@@ -51,7 +51,7 @@ class TrialAmounts:
     test_items: int | None
 
 
-def trial_amounts(config: TrialConfig, store: Store) -> TrialAmounts:
+def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
     """Count what a trial trains on."""
     dataset = store.dataset(config.data)
     counts = {name: split["instances"] for name, split in dataset.info["splits"].items()} if (

@@ -15,7 +15,7 @@ from orchestrator.training.adapters import adapter_type
 from orchestrator.training.device import precision_here
 
 
-class Need(NamedTuple):
+class Requirement(NamedTuple):
     """What a setting asks of the machine.
 
     Attributes:
@@ -55,19 +55,23 @@ def check_available(model: Model, training: Training) -> None:
         raise ResourceError("\n".join(faults))
 
 
-def _needs(model: Model, training: Training, precision: str) -> Iterator[Need]:
+def _needs(model: Model, training: Training, precision: str) -> Iterator[Requirement]:
     if isinstance(model.adapter, Lora):
         adapter = adapter_type(model.adapter)
         setting = f"model.adapter.type: {model.adapter.type}"
-        yield Need(setting, "model.adapter.type to lora", adapter.package, adapter.gpu)
+        yield Requirement(setting, "model.adapter.type to lora", adapter.package, adapter.gpu)
     if training.optimizer == "adamw_8bit":
-        yield Need("training.optimizer: adamw_8bit", "training.optimizer to adamw", "bitsandbytes")
+        yield Requirement(
+            "training.optimizer: adamw_8bit", "training.optimizer to adamw", "bitsandbytes"
+        )
     if model.attention == "flash_attention_2":
-        yield Need("model.attention: flash_attention_2", "model.attention to sdpa", "flash-attn")
+        yield Requirement(
+            "model.attention: flash_attention_2", "model.attention to sdpa", "flash-attn"
+        )
     if model.liger:
-        yield Need("model.liger: true", "model.liger to false", "liger-kernel")
+        yield Requirement("model.liger: true", "model.liger to false", "liger-kernel")
     if precision == "float16":
-        yield Need("model.precision: float16", "model.precision to float32", None)
+        yield Requirement("model.precision: float16", "model.precision to float32", None)
 
 
 def _contradictions(model: Model, training: Training, precision: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from orchestrator.config import TrialConfig
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added
 from orchestrator.estimate.memory import model_config, rank_memory, trained_sizes
-from orchestrator.estimate.stored import Store
+from orchestrator.estimate.stored import StoreLookup
 from orchestrator.stages.arrange import looks_at_vectors
 
 PLAN_ROW = 42  # plan.parquet
@@ -20,7 +20,7 @@ POINTS = 1600  # MLflow's database, a step with its metrics
 
 
 def trial_disk(
-    config: TrialConfig, amounts: TrialAmounts, store: Store, *, registers: bool
+    config: TrialConfig, amounts: TrialAmounts, store: StoreLookup, *, registers: bool
 ) -> dict[str, Amount | None]:
     """Bytes of a trial by what they are for; None where they are not known yet.
 
@@ -45,7 +45,7 @@ def trial_disk(
     }
 
 
-def embeddings_disk(config: TrialConfig, store: Store) -> Amount | None:
+def embeddings_disk(config: TrialConfig, store: StoreLookup) -> Amount | None:
     """Bytes of the vectors that a trial still has to make: in the artifact, and in the cache."""
     if not looks_at_vectors(config) or store.embeddings(config) is not None:
         return Amount(0)
@@ -57,7 +57,7 @@ def embeddings_disk(config: TrialConfig, store: Store) -> Amount | None:
     return Amount(2 * 4 * texts * model["hidden_size"], "~")
 
 
-def _checkpoints(config: TrialConfig, store: Store) -> Amount | None:
+def _checkpoints(config: TrialConfig, store: StoreLookup) -> Amount | None:
     """Bytes of the checkpoints that stay: what is trained, and what the optimizer keeps."""
     if config.training.checkpoint.every is None:
         return Amount(0)
@@ -65,13 +65,15 @@ def _checkpoints(config: TrialConfig, store: Store) -> Amount | None:
 
     # One rank that offloads nothing holds what all of them hold together.
     whole = changed(config, {"training.workers": 1, "training.offload": "none"})
-    plan, model = rank_memory(whole, store), _trained_model(config, store, always=True)
-    if plan is None or model is None:
+    memory, model = rank_memory(whole, store), _trained_model(config, store, always=True)
+    if memory is None or model is None:
         return None
-    return Amount(config.training.checkpoint.keep * (plan.optimizer + model.count), "~")
+    return Amount(config.training.checkpoint.keep * (memory.optimizer + model.count), "~")
 
 
-def _trained_model(config: TrialConfig, store: Store, *, always: bool = False) -> Amount | None:
+def _trained_model(
+    config: TrialConfig, store: StoreLookup, *, always: bool = False
+) -> Amount | None:
     """Bytes of the weights that are trained, in the dtype that the model computes with.
 
     Args:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config import TrialConfig
 from orchestrator.errors import ResourceError
 from orchestrator.estimate.shapes import ModelSizes, llama_sizes, model_sizes
-from orchestrator.estimate.stored import Store
+from orchestrator.estimate.stored import StoreLookup
 from orchestrator.models.presets import PRESETS
 
 if TYPE_CHECKING:
-    from orchestrator.estimate.rank import MemoryPlan
+    from orchestrator.estimate.rank import RankMemory
 
 
-def rank_memory(config: TrialConfig, store: Store) -> MemoryPlan | None:
+def rank_memory(config: TrialConfig, store: StoreLookup) -> RankMemory | None:
     """What a rank of a trial will hold; None until the model that is trained is fetched.
 
     A reward model that is not fetched yet is left out.
@@ -26,14 +26,14 @@ def rank_memory(config: TrialConfig, store: Store) -> MemoryPlan | None:
     sizes = trained_sizes(config, store)
     if sizes is None:
         return None
-    from orchestrator.estimate.rank import memory_plan
+    from orchestrator.estimate.rank import memory_of_rank
     from orchestrator.training.device import precision_here
 
     precision = precision_here(config.model, config.training)
-    return memory_plan(config, sizes, precision, reward_parameters(config, store) or 0)
+    return memory_of_rank(config, sizes, precision, reward_parameters(config, store) or 0)
 
 
-def optimizer_faults(configs: Iterable[TrialConfig], store: Store) -> list[str]:
+def optimizer_faults(configs: Iterable[TrialConfig], store: StoreLookup) -> list[str]:
     """What `check_partition` refuses, of the models whose shapes are known."""
     counting = [config for config in configs if config.training.optimizer == "adamw_8bit"]
     if not counting:  # most studies: nothing is imported for them
@@ -53,7 +53,7 @@ def optimizer_faults(configs: Iterable[TrialConfig], store: Store) -> list[str]:
     return list(faults)
 
 
-def reward_parameters(config: TrialConfig, store: Store) -> int | None:
+def reward_parameters(config: TrialConfig, store: StoreLookup) -> int | None:
     """Parameters of the model that scores answers; 0 where none does, None until it is fetched."""
     name = config.evaluation.generate.reward_model
     if name is None:
@@ -62,7 +62,7 @@ def reward_parameters(config: TrialConfig, store: Store) -> int | None:
     return None if folder is None else _parameter_count(folder)
 
 
-def trained_sizes(config: TrialConfig, store: Store) -> ModelSizes | None:
+def trained_sizes(config: TrialConfig, store: StoreLookup) -> ModelSizes | None:
     """The shape of the model that a trial trains; None until it is fetched."""
     folder = store.model(config.model.name)
     if folder is not None:
@@ -71,7 +71,7 @@ def trained_sizes(config: TrialConfig, store: Store) -> ModelSizes | None:
     return llama_sizes(preset) if preset else None
 
 
-def model_config(name: str, store: Store) -> Mapping[str, Any] | None:
+def model_config(name: str, store: StoreLookup) -> Mapping[str, Any] | None:
     """The config.json of a model that is here, or that is made of a preset."""
     folder = store.model(name)
     if folder is None:

@@ -46,7 +46,7 @@ GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
-class MemoryPlan:
+class RankMemory:
     """Bytes on the device of one rank, and what it offloads to its host."""
 
     weights: int
@@ -72,9 +72,9 @@ class MemoryPlan:
         return f"{gigabytes(self.device)} GB a rank ({', '.join(parts)}){host}"
 
 
-def memory_plan(
+def memory_of_rank(
     config: TrialConfig, sizes: ModelSizes, precision: str, reward_parameters: int = 0
-) -> MemoryPlan:
+) -> RankMemory:
     """The bytes of one rank.
 
     Args:
@@ -100,7 +100,7 @@ def memory_plan(
         host, optimizer = 0, optimizer + host
     activations = _activations(config, sizes, number)
     reward_model = number * reward_parameters
-    return MemoryPlan(weights, gradients, optimizer, activations, buffers, reward_model, host)
+    return RankMemory(weights, gradients, optimizer, activations, buffers, reward_model, host)
 
 
 def check_partition(config: TrialConfig, sizes: ModelSizes, precision: str) -> None:

@@ -1,6 +1,6 @@
 """Whether a machine's memory holds a trial, and which setting would make it fit.
 
-What a rank needs is `memory.memory_plan`'s estimate: what is too little is told, and only weights
+What a rank needs is `rank.memory_of_rank`'s estimate: what is too little is told, and only weights
 that alone do not fit are refused.
 """
 
@@ -15,10 +15,10 @@ import torch
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora, Training
 from orchestrator.errors import ResourceError
-from orchestrator.estimate.rank import MemoryPlan, changed, gigabytes
+from orchestrator.estimate.rank import RankMemory, changed, gigabytes
 from orchestrator.host.share import cores, memory
 
-Planned = Callable[[TrialConfig], MemoryPlan]
+Planned = Callable[[TrialConfig], RankMemory]
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class MachineMemory:
     host: int
     ranks: int
 
-    def on_host(self, plan: MemoryPlan) -> int:
+    def on_host(self, plan: RankMemory) -> int:
         """Bytes of the host that one rank needs."""
         return plan.device if self.device is None else plan.host
 
-    def holds(self, plan: MemoryPlan) -> bool:
+    def holds(self, plan: RankMemory) -> bool:
         """Whether every rank's part fits its device, and all of them together the host."""
         fits = self.device is None or plan.device <= self.device
         return fits and self.ranks * self.on_host(plan) <= self.host
@@ -70,7 +70,7 @@ def check_memory(config: TrialConfig, planned: Planned, room: MachineMemory | No
 
     Args:
         config: of the trial.
-        planned: `memory_plan` of the trial's model.
+        planned: `memory_of_rank` of the trial's model.
         room: None where it is not known.
 
     Raises:

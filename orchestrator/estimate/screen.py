@@ -13,7 +13,7 @@ from orchestrator.errors import ResourceError
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amounts
 from orchestrator.estimate.disk import embeddings_disk, trial_disk
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
-from orchestrator.estimate.stored import Store
+from orchestrator.estimate.stored import StoreLookup
 from orchestrator.stages.arrange import arranges_vectors, looks_at_vectors
 from orchestrator.stages.pool import granularity_name
 from orchestrator.training.templates import check_template, load_tokenizer
@@ -22,7 +22,7 @@ from orchestrator.trials import Expansion, Trial, expansion
 UNITS = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
 
 
-def print_plan(study: Study, console: Console) -> None:
+def print_estimate(study: Study, console: Console) -> None:
     """Show a study before anything runs; nothing is built, fetched or written.
 
     Raises:
@@ -31,7 +31,7 @@ def print_plan(study: Study, console: Console) -> None:
         ResourceError: an optimizer that does not count so many weights.
     """
     expanded = expansion(study)
-    store = Store(Layout.of(study).store)
+    store = StoreLookup(Layout.of(study).store)
     if faults := optimizer_faults((trial.config for trial in expanded.trials), store):
         raise ResourceError("\n".join(faults))
     remarks = _templates(expanded.trials, store)
@@ -49,7 +49,7 @@ def print_plan(study: Study, console: Console) -> None:
         console.print(f"search  {chooses}: the values above are examples", soft_wrap=True)
 
 
-def _templates(trials: list[Trial], store: Store) -> list[str]:
+def _templates(trials: list[Trial], store: StoreLookup) -> list[str]:
     """What is odd about the chat templates of models that are there."""
     lines = []
     for model in dict.fromkeys(trial.config.model.name for trial in trials):
@@ -92,7 +92,7 @@ def _trials(trials: list[Trial], amounts: list[TrialAmounts]) -> Table:
     return table
 
 
-def _shared(trials: list[Trial], store: Store) -> Table:
+def _shared(trials: list[Trial], store: StoreLookup) -> Table:
     """Each artifact and model once, with whether it is there."""
     datasets = list(dict.fromkeys(repr(trial.config.data) for trial in trials))
     states: dict[tuple[str, str], str] = {}
@@ -107,7 +107,7 @@ def _shared(trials: list[Trial], store: Store) -> Table:
     return table
 
 
-def _needed(config: TrialConfig, dataset: str, store: Store) -> list[tuple[str, str, str]]:
+def _needed(config: TrialConfig, dataset: str, store: StoreLookup) -> list[tuple[str, str, str]]:
     """What a trial shares with others: name, what it is of, and its state."""
     embedder, model = config.embedding.model, config.model
     needed = [("instances", dataset, _dataset_state(config, store))]
@@ -129,7 +129,7 @@ def _needed(config: TrialConfig, dataset: str, store: Store) -> list[tuple[str, 
     ]
 
 
-def _dataset_state(config: TrialConfig, store: Store) -> str:
+def _dataset_state(config: TrialConfig, store: StoreLookup) -> str:
     dataset = store.dataset(config.data)
     if dataset is None:
         return "will be read"
@@ -143,14 +143,14 @@ def _state(there: bool) -> str:
     return "in the store" if there else "will be made"
 
 
-def _model_state(name: str, store: Store) -> str:
+def _model_state(name: str, store: StoreLookup) -> str:
     if store.model(name) is not None:
         return "in the store"
     return "will be made" if name.startswith("random:") else "will be fetched"
 
 
 def _totals(
-    study: Study, expanded: Expansion, amounts: list[TrialAmounts], store: Store
+    study: Study, expanded: Expansion, amounts: list[TrialAmounts], store: StoreLookup
 ) -> list[str]:
     """Lines on the whole study: trials, arms, steps, tokens, disk, and the memory of each model."""
     trials = expanded.trials
@@ -173,7 +173,9 @@ def _total(amounts: list[Amount | None]) -> str:
     return str(known) + (f", and {unknown} trials of unknown size" if unknown else "")
 
 
-def _disk(study: Study, trials: list[Trial], amounts: list[TrialAmounts], store: Store) -> str:
+def _disk(
+    study: Study, trials: list[Trial], amounts: list[TrialAmounts], store: StoreLookup
+) -> str:
     registers = study.tracking.register_model is not None
     parts: dict[str, list[Amount | None]] = {}
     for trial, amount in zip(trials, amounts, strict=True):
@@ -206,14 +208,14 @@ def _in_units(amount: Amount) -> str:
     return f"{amount} bytes"
 
 
-def _memory(trials: list[Trial], store: Store) -> list[str]:
+def _memory(trials: list[Trial], store: StoreLookup) -> list[str]:
     lines: dict[str, None] = {}
     for config in (trial.config for trial in trials):
-        name, plan = config.model.name, rank_memory(config, store)
+        name, memory = config.model.name, rank_memory(config, store)
         known = store.model(name) is not None
         why = "not known for its architecture" if known else "unknown until the model is fetched"
-        unread = plan is not None and reward_parameters(config, store) is None
+        unread = memory is not None and reward_parameters(config, store) is None
         scoring = config.evaluation.generate.reward_model
         more = f", and more for {scoring}, unknown until it is fetched" if unread else ""
-        lines[f"memory  {name}: {plan or why}{more}"] = None
+        lines[f"memory  {name}: {memory or why}{more}"] = None
     return list(lines)

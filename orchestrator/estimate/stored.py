@@ -21,7 +21,7 @@ from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import MANIFEST, Artifact, find, read_manifest
 
 
-class Store:
+class StoreLookup:
     """Answers for the trials of a study; each source and each model is read once."""
 
     def __init__(self, root: Path) -> None:

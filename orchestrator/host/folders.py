@@ -40,7 +40,7 @@ def written_faults(folders: Mapping[Path, str]) -> list[str]:
             what = "be written" if there == folder else "be made"
             where = f"{there} " if there != folder else ""
             said = f"{folder} cannot {what} ({where}{why}): {advice}"
-            if not any(str(there) in told for told in faults):  # once for all that is below it
+            if not any(str(there) in fault for fault in faults):  # once for all that is below it
                 faults[said] = None
     return list(faults)
 

@@ -63,7 +63,7 @@ class Jobs:
         self.options = f"--address {self.address}" + " --plain-http" * plain_http
         # Ray's client prefers the variable to the address that it is given.
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address
-        with self._told():
+        with self._as_sentences():
             self._client = Client(self.address)
 
     def submit(self, entrypoint: str, package: Path, study: str, commit: str | None) -> str:
@@ -108,19 +108,19 @@ class Jobs:
 
     def list(self) -> list[JobDetails]:
         """All jobs that were submitted, the newest first."""
-        with self._told():
+        with self._as_sentences():
             jobs = [job for job in self._client.list_jobs() if job.submission_id]
         return sorted(jobs, key=lambda job: job.start_time or 0, reverse=True)
 
     def logs(self, job: str) -> str:
         """All that a job has printed."""
-        with self._told():
+        with self._as_sentences():
             printed: str = self._client.get_job_logs(job)
         return printed
 
     def stop(self, job: str) -> JobDetails:
         """Ask a job to stop, and wait until it has."""
-        with self._told():
+        with self._as_sentences():
             self._client.stop_job(job)
         end = time.monotonic() + STOP_SECONDS + 30
         while True:
@@ -181,7 +181,7 @@ class Jobs:
                     silence.reschedule(now() + ANSWER_SECONDS)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_sentences(self) -> Iterator[None]:
         """Errors of the job server as sentences."""
         try:
             yield

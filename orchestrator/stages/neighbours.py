@@ -10,7 +10,6 @@ import numpy as np
 
 from orchestrator.config.schema import Neighbours
 from orchestrator.core.ranking import Candidates, End, merge
-from orchestrator.core.units import units_digest
 from orchestrator.screen import Line
 from orchestrator.stages.pool import Granularity, Pool, granularity_name, load_array
 from orchestrator.stages.search import search
@@ -49,7 +48,7 @@ def neighbours_spec(
         # Groups made elsewhere may differ in a row: what they hold counts, not how many.
         key=neighbours_key(
             embeddings,
-            "instance" if granularity == "instance" else units_digest(pool.units),
+            "instance" if granularity == "instance" else pool.partition,
             end,
             neighbours,
         ),

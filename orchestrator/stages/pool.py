@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.arrangement import Clusters
 from orchestrator.core.ranking import Floats
-from orchestrator.core.units import Units, groups, instances, unit_vectors
+from orchestrator.core.units import Units, groups, instances, unit_vectors, units_digest
 from orchestrator.screen import Line
 from orchestrator.stages.search import kmeans_labels
 from orchestrator.stages.spec import Spec
@@ -39,6 +40,11 @@ class Pool:
     groups: Units
     vectors: Floats | None = None
     queries: Floats | None = None
+
+    @cached_property
+    def partition(self) -> str:
+        """Digest of the units: what they hold, not how many they are."""
+        return units_digest(self.units)
 
 
 def make_pool(

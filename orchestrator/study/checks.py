@@ -1,8 +1,11 @@
 """Every refusal of a study before it trains, in the order in which they are asked.
 
 1. The study file and its trials, while they are read (`config.load`, `trials.expand`).
+   Before them, the modules of the working folder (`host.shadows`).
 2. `check_here`: what this machine alone can tell in seconds; no network, no engine, nothing
-   written. `estimate`, `show` and `arrange` ask it, too.
+   written. `estimate`, `show` and `arrange` ask it, too; `arrange` then asks its own folder and
+   the remote store (`study.arrange`), `estimate` whether the optimizer counts all weights
+   (`estimate.memory`).
 3. `check_before_ray`: that, and what only a run needs: the hub, the remote store, packages, GPUs.
 4. The data, while it is read (`Pipeline.read_data`).
 5. `check_with_ray`: the machines of the cluster, and the folders that they see.

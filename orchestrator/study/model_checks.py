@@ -40,7 +40,7 @@ def model_faults(trials: list[Trial], *, training: bool = True) -> list[str]:
             faults[f"{key}: {error}"] = None
             continue
         try:
-            check_here(config, key, name)
+            check_model_here(config, key, name)
         except ModelError as error:
             faults[str(error)] = None
     return list(faults)
@@ -61,7 +61,7 @@ def model_folders(trials: list[Trial]) -> set[Path]:
     return {Path(name).expanduser().resolve() for name in names if models.is_path(name)}
 
 
-def check_here(config: TrialConfig, key: str, name: str) -> None:
+def check_model_here(config: TrialConfig, key: str, name: str) -> None:
     """Refuse a model that cannot do what a key of the study file wants of it.
 
     A model that has yet to be fetched passes: `check_all_fetched` asks again.
@@ -71,7 +71,7 @@ def check_here(config: TrialConfig, key: str, name: str) -> None:
 
     if models.is_path(name):
         folder = Path(name).expanduser().resolve()
-        check_fetched(config, key, folder)
+        check_model_files(config, key, folder)
         if key == "model.name":  # of fetched models `check_templates` asks it
             check_template(config.model.template, load_tokenizer(folder))
     elif key == "model.name" and name.startswith("random:"):
@@ -93,7 +93,7 @@ def check_all_fetched(
     """
     for config, key, name in _distinct(configs, training=training):
         if not (models.is_path(name) or name.startswith("random:")):
-            check_fetched(config, key, folder_of(name))
+            check_model_files(config, key, folder_of(name))
 
 
 def _distinct(
@@ -109,8 +109,8 @@ def _distinct(
                 yield config, key, name
 
 
-def check_fetched(config: TrialConfig, key: str, folder: Path) -> None:
-    """As `check_here`, of a model whose files are there.
+def check_model_files(config: TrialConfig, key: str, folder: Path) -> None:
+    """Refuse a model whose files are there and that cannot do what a key wants of it.
 
     Raises:
         ModelError: what is wrong with it.
@@ -199,7 +199,7 @@ def check_templates(
 
 
 def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: int) -> str:
-    from orchestrator.estimate.rank import check_partition, memory_plan
+    from orchestrator.estimate.rank import check_partition, memory_of_rank
     from orchestrator.estimate.room import check_memory, machine_memory
     from orchestrator.training.device import precision_here
 
@@ -207,6 +207,6 @@ def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: 
         return "unknown: the model has no attention heads to reckon with"
     precision = precision_here(config.model, config.training)
     check_partition(config, sizes, precision)
-    planned = partial(memory_plan, sizes=sizes, precision=precision, reward_parameters=reward)
+    planned = partial(memory_of_rank, sizes=sizes, precision=precision, reward_parameters=reward)
     there = machine_memory(config.training, trials)
     return check_memory(config, planned, there)

@@ -70,7 +70,7 @@ class Pipeline:
         self._layout = layout
         self._screen = screen
         self._dataset_specs: dict[str, Spec] = {}  # files of gigabytes are hashed once
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[tuple[str, ...], Pool] = {}
 
     def read_data(self, trials: list[Trial]) -> None:
         """Build the datasets and refuse what cannot be trained, before anything slow starts.
@@ -139,23 +139,22 @@ class Pipeline:
         threshold, neighbours = config.data.near_duplicate, config.neighbours
         return self.shared.get(near_duplicates_spec(dataset, embeddings, threshold, neighbours))
 
-    def _pool(self, config: TrialConfig) -> Pool:
+    def _pool(self, config: TrialConfig, dataset: Artifact, embeddings: Artifact | None) -> Pool:
         """The pool at the trial's granularity; its k-means groups are made where it has some."""
-        dataset, embeddings = self.dataset(config), self.embeddings(config)
         granularity, groups = config.arrangement.granularity, None
         if isinstance(granularity, Clusters):
             assert embeddings is not None, "clusters are made of vectors"
             groups = self.shared.get(groups_spec(dataset, embeddings, granularity))
-        key = f"{dataset.digest} {embeddings and embeddings.digest} {granularity}"
+        key = (dataset.digest, embeddings.digest if embeddings else "", str(granularity))
         if key not in self._pools:
             self._pools[key] = load_pool(granularity, dataset, embeddings, groups)
         return self._pools[key]
 
     def _neighbours(
-        self, config: TrialConfig, pool: Pool, ends: Iterable[End]
+        self, config: TrialConfig, pool: Pool, embeddings: Artifact | None, ends: Iterable[End]
     ) -> dict[End, Candidates]:
         """Ranked lists from each end of the pool that the method needs."""
-        embeddings, granularity = self.embeddings(config), config.arrangement.granularity
+        granularity = config.arrangement.granularity
         lists: dict[End, Candidates] = {}
         for end in ends:
             assert embeddings is not None, "a method that does not embed needs ranked lists"
@@ -165,13 +164,14 @@ class Pipeline:
 
     def write_plan(self, config: TrialConfig, folder: Path) -> Plan:
         """The configuration, the plan and its measures, as files of a trial's folder."""
-        dataset, pool = self.dataset(config), self._pool(config)
+        dataset, embeddings = self.dataset(config), self.embeddings(config)
+        pool = self._pool(config, dataset, embeddings)
         needs = needs_of(config.arrangement, config.seed)
         plan = make_plan(
             config.arrangement,
             config.seed,
             pool,
-            self._neighbours(config, pool, needs.ends),
+            self._neighbours(config, pool, embeddings, needs.ends),
             load_bigrams(dataset) if needs.bigrams else None,
         )
         folder.mkdir(parents=True, exist_ok=True)

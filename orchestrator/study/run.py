@@ -29,8 +29,11 @@ from orchestrator.storage.artifacts import Artifact, write_json, write_text
 from orchestrator.storage.files import (
     CONFIG_FILE,
     ERROR_FILE,
+    LOG_FILE,
+    LOGS_FOLDER,
     MEASURES_FILE,
     PLAN_FILE,
+    RAY_FOLDER,
     REPORT_FOLDER,
     RUN_FILE,
     STUDY_FILE,
@@ -76,7 +79,7 @@ def run_study(study: Study) -> bool:
     expanded = expansion(study)
     layout = Layout.of(study)
     check_before_ray(study, expanded.trials, layout)
-    log = layout.folder / "logs" / "run.log"
+    log = layout.folder / LOGS_FOLDER / LOG_FILE
     with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:
         run = Run(study, expanded, layout, screen)
         return run.run()
@@ -127,7 +130,7 @@ class Run:
                     self._search(pipeline, tracker) if study.sweep.search else KnownTrials(specs)
                 )
                 with self._sampling():
-                    self.errors = run_trials(study, trials, screen, layout.folder / "ray")
+                    self.errors = run_trials(study, trials, screen, layout.folder / RAY_FOLDER)
                 self._finish(pipeline, trials.specs, tracker)
             except BaseException:
                 tracker.abandon()
@@ -164,7 +167,7 @@ class Run:
     def _finish(self, pipeline: Pipeline, specs: list[TrialSpec], tracker: Tracker) -> None:
         line = self.screen.line("report")
         folder = self.layout.folder
-        rows = [self._row(t, j) for t, j in zip(self.trials, specs, strict=True)]
+        rows = [self._row(*pair) for pair in zip(self.trials, specs, strict=True)]
         write_summary(folder / SUMMARY_FILE, rows, self.swept)
         write_json(folder / RUN_FILE, self._facts(pipeline, rows))
         report = build_report(folder)
@@ -192,7 +195,7 @@ class Run:
             "report": shown_path(report),
             "runs": f"orchestrator ui {shown_path(self.layout.output)}",
             "proof": f"orchestrator verify {shown_path(self.layout.folder)}",
-            "logs": shown_path(self.layout.folder / "logs"),
+            "logs": shown_path(self.layout.folder / LOGS_FOLDER),
         }
         self.screen.print()
         for name, text in next_steps.items():
@@ -233,17 +236,17 @@ class Run:
             "hardware": provenance.hardware(),
             "versions": provenance.versions(),
             "git_commit": provenance.git_commit(),
-            "data": self._told_of(pipeline.dataset),
-            "near_duplicates": self._told_of(pipeline.near_duplicates),
-            "embeddings": self._told_of(pipeline.embeddings),
-            "tokens": self._told_of(pipeline.tokens),
+            "data": self._entries_of(pipeline.dataset),
+            "near_duplicates": self._entries_of(pipeline.near_duplicates),
+            "embeddings": self._entries_of(pipeline.embeddings),
+            "tokens": self._entries_of(pipeline.tokens),
             "models": {
                 name: {"fingerprint": digest} for name, digest in pipeline.shared.models.items()
             },
             "stages": pipeline.shared.stages,
         }
 
-    def _told_of(
+    def _entries_of(
         self, artifact_of: Callable[[TrialConfig], Artifact | None]
     ) -> list[dict[str, Any]]:
         """What shared artifacts tell of themselves, each with the trials that use it."""

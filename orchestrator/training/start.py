@@ -18,7 +18,7 @@ from orchestrator.training.spec import TrialSpec
 from orchestrator.training.tokens import Tokens
 
 
-class Loaded(NamedTuple):
+class LoadedRank(NamedTuple):
     """What a rank loaded.
 
     Attributes:
@@ -42,7 +42,7 @@ def agreed_device(precision: str, ranks: int, *, gpu: bool) -> Device:
     return pick_device("float32" if "float32" in everywhere else own, gpu=gpu)
 
 
-def load(spec: TrialSpec, device: Device, began: float) -> Loaded:
+def load(spec: TrialSpec, device: Device, began: float) -> LoadedRank:
     """Load what the steps of a trial need; every rank calls.
 
     Args:
@@ -64,4 +64,4 @@ def load(spec: TrialSpec, device: Device, began: float) -> Loaded:
     times.append(time.monotonic())
     names = ("inputs", "imports", "tokens", "model", "engine")
     parts = dict(zip(names, np.diff(times).tolist(), strict=True))
-    return Loaded(tokens, engine, fidelity, {"seconds": times[-1] - times[0], **parts})
+    return LoadedRank(tokens, engine, fidelity, {"seconds": times[-1] - times[0], **parts})

@@ -133,7 +133,7 @@ class TrialCollection:
         # Only what the user wrote: a default is not a choice that may clash with another one.
         self._base = study.model_dump(exclude_unset=True, include=set(TrialConfig.model_fields))
         self._constraints = study.sweep.constraints
-        self._found: dict[str, tuple[Choice, TrialConfig]] = {}  # by the trial's key
+        self._trials: dict[str, tuple[Choice, TrialConfig]] = {}  # by the trial's key
         self._merged: Counter[str] = Counter()
         self._dropped = {_shown(constraint): 0 for constraint in self._constraints}
         self.broken: dict[str, list[str]] = {}
@@ -149,15 +149,15 @@ class TrialCollection:
                 self.broken.setdefault(sentence, []).append(_written(choice))
         else:
             key = _key(config)
-            self._merged[key] += key in self._found
-            self._found.setdefault(key, (choice, config))
+            self._merged[key] += key in self._trials
+            self._trials.setdefault(key, (choice, config))
             return key
         return None
 
     @property
     def expansion(self) -> Expansion:
         """The trials in the order in which they came, and what became of other combinations."""
-        return Expansion(_named(self._found, self._merged), dict(self._dropped))
+        return Expansion(_named(self._trials, self._merged), dict(self._dropped))
 
 
 def _named(

@@ -42,10 +42,13 @@ def check_search(study: Study) -> None:
 class Suggestions:
     """The trials of a study with `sweep.search`, each one chosen when there is room for it.
 
+    What a trial needs is made when it is chosen, while others train: nobody knows before which of
+    its settings, and so which vectors and plans, the search will draw.
+
     Args:
         study: all its axes are distributions.
         folder: of the study; keeps `SEARCH_FILE`.
-        plan: makes the spec of a trial: everything before its first training step.
+        spec_of: makes the spec of a trial: everything before its first training step.
         chosen: called with the trials so far and their specs whenever there is one more.
     """
 
@@ -53,7 +56,7 @@ class Suggestions:
         self,
         study: Study,
         folder: Path,
-        plan: Callable[[Trial], TrialSpec],
+        spec_of: Callable[[Trial], TrialSpec],
         chosen: Callable[[Expansion, list[TrialSpec]], None],
     ) -> None:
         from ray.tune.search.optuna import OptunaSearch
@@ -62,7 +65,7 @@ class Suggestions:
         self._sweep = study.sweep
         self._metric = study.sweep.search.metric
         self._log = folder / SEARCH_FILE
-        self._plan = plan
+        self._spec_of = spec_of
         self._chosen = chosen
         self._collection = TrialCollection(study)
         self._specs: dict[str, TrialSpec] = {}  # by the trial's key
@@ -156,7 +159,7 @@ class Suggestions:
         if key is None:
             self._complete(number, None)
         elif key not in self._specs:
-            self._specs[key] = self._plan(self._collection.expansion.trials[-1])
+            self._specs[key] = self._spec_of(self._collection.expansion.trials[-1])
             self._chosen(self.expansion, self.specs)
         return drawn
 

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from orchestrator.config.schema import TrialConfig
-from orchestrator.estimate.rank import memory_plan
+from orchestrator.estimate.rank import memory_of_rank
 from orchestrator.estimate.shapes import ModelSizes, model_sizes
 from orchestrator.models.presets import byte_tokenizer, preset_config
 from orchestrator.training.budget import TokenBudget
@@ -162,7 +162,7 @@ def report(
         flop = (6 if config.model.adapter == "none" else 4) * sizes.parameters
         share = flop * found["real tokens a second"] / (peak * 1e12)
         print(f"{'MFU over real tokens':<34} {share:12.3f}")
-    print(f"planned: {memory_plan(config, sizes, device.precision)}")
+    print(f"planned: {memory_of_rank(config, sizes, device.precision)}")
 
 
 def main() -> None:

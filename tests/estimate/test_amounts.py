@@ -5,7 +5,7 @@ import pytest
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.estimate.amounts import Amount, planned_rows, trial_amounts
-from orchestrator.estimate.stored import Store
+from orchestrator.estimate.stored import StoreLookup
 from tests.estimate.base import POOL, QUERIES, config
 
 NEAREST = {"selection": "nearest"}
@@ -29,7 +29,7 @@ def test_rows_are_known_as_far_as_the_budget_and_the_pool_tell(arrangement, know
 
 
 def test_tokens_are_exact_for_the_whole_pool_about_for_a_part_and_at_most_before_it_is_read(store):
-    found, empty = Store(store), Store(store / "none")
+    found, empty = StoreLookup(store), StoreLookup(store / "none")
     lengths = np.diff(np.load(next((store / "tokens").glob("*/starts.npy"))))[:POOL]
     whole = trial_amounts(config(), found)
     assert whole.tokens == Amount(int(lengths.sum()))
@@ -42,8 +42,8 @@ def test_tokens_are_exact_for_the_whole_pool_about_for_a_part_and_at_most_before
 
 def test_steps_evaluations_and_trained_rows_stop_at_max_steps(store):
     limited = config(training={"max_steps": 7}, evaluation={"every": 3})
-    found = trial_amounts(limited, Store(store))
+    found = trial_amounts(limited, StoreLookup(store))
     assert (found.rows, found.steps, found.trained) == (Amount(100), Amount(7), Amount(28))
     assert found.evaluations == Amount(4)  # 0, 3, 6 and 7
-    unread = trial_amounts(limited, Store(store / "none"))
+    unread = trial_amounts(limited, StoreLookup(store / "none"))
     assert (unread.rows, unread.steps, unread.trained) == (None, Amount(7, "<="), Amount(28, "<="))

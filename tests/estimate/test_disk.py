@@ -12,7 +12,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.estimate import disk
 from orchestrator.estimate.amounts import Amount, trial_amounts
 from orchestrator.estimate.shapes import llama_sizes
-from orchestrator.estimate.stored import Store
+from orchestrator.estimate.stored import StoreLookup
 from orchestrator.models.presets import PRESETS
 from orchestrator.stages.arrange import plan_table
 from orchestrator.storage.files import LOSSES_SCHEMA, REALISED_SCHEMA
@@ -49,7 +49,7 @@ def test_the_bytes_a_row_are_those_of_the_files_of_a_long_trial(tmp_path):
 
 
 def parts(store: Path, *, registers: bool = False, **sections: dict) -> dict[str, Amount | None]:
-    loaded, found = config(**sections), Store(store)
+    loaded, found = config(**sections), StoreLookup(store)
     return disk.trial_disk(loaded, trial_amounts(loaded, found), found, registers=registers)
 
 
@@ -101,7 +101,7 @@ def test_what_is_not_known_yet_is_not_counted_as_nothing(tmp_path, store):
         "checkpoints": Amount(0),
         "trained models": None,
     }
-    assert disk.embeddings_disk(config(), Store(tmp_path)) is None
-    assert disk.embeddings_disk(config(), Store(store)) == Amount(0)
+    assert disk.embeddings_disk(config(), StoreLookup(tmp_path)) is None
+    assert disk.embeddings_disk(config(), StoreLookup(store)) == Amount(0)
     longer = config(embedding={"max_length": 9})
-    assert disk.embeddings_disk(longer, Store(store)) == Amount(2 * 4 * 110 * 32, "~")
+    assert disk.embeddings_disk(longer, StoreLookup(store)) == Amount(2 * 4 * 110 * 32, "~")

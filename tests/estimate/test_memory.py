@@ -8,7 +8,7 @@ from rich.console import Console
 from transformers import AutoConfig
 
 from orchestrator.estimate.memory import rank_memory, reward_parameters, trained_sizes
-from orchestrator.estimate.stored import Store
+from orchestrator.estimate.stored import StoreLookup
 from orchestrator.screen import Screen
 from orchestrator.study.model_checks import check_trainable
 from tests.estimate.base import config
@@ -22,7 +22,7 @@ def scored(reward_model, **sections):
 @pytest.fixture
 def reward_model(store, tmp_path):
     """A folder with the weights of the tiny Llama that calls itself a reward model."""
-    tiny = Store(store).model("random:tiny-llama")
+    tiny = StoreLookup(store).model("random:tiny-llama")
     classifier = AutoConfig.from_pretrained(tiny)
     classifier.update({"architectures": ["LlamaForSequenceClassification"], "num_labels": 1})
     classifier.save_pretrained(tmp_path / "reward")
@@ -31,7 +31,7 @@ def reward_model(store, tmp_path):
 
 
 def test_memory_is_unknown_until_the_model_is_here_unless_it_is_a_preset(tmp_path):
-    store = Store(tmp_path)
+    store = StoreLookup(tmp_path)
     assert rank_memory(config(model={"name": "owner/model"}), store) is None
     seven = config(model={"name": "random:llama-2-7b", "precision": "bfloat16"})
     assert rank_memory(seven, store).weights == 2 * 6_738_415_616
@@ -41,7 +41,7 @@ def test_memory_is_unknown_until_the_model_is_here_unless_it_is_a_preset(tmp_pat
 def test_a_reward_model_is_reckoned_as_by_the_check_before_training(
     store, reward_model, precision, number
 ):
-    loaded, found = scored(reward_model, model={"precision": precision}), Store(store)
+    loaded, found = scored(reward_model, model={"precision": precision}), StoreLookup(store)
     plan = rank_memory(loaded, found)
     assert plan.reward_model == number * trained_sizes(loaded, found).parameters
     text = io.StringIO()
@@ -51,6 +51,6 @@ def test_a_reward_model_is_reckoned_as_by_the_check_before_training(
 
 def test_a_reward_model_that_is_not_here_yet_is_unknown_and_one_that_is_not_named_is_nothing(store):
     unread, plain = scored("owner/reward"), config()
-    assert reward_parameters(unread, Store(store)) is None
-    assert reward_parameters(plain, Store(store)) == 0
-    assert rank_memory(unread, Store(store)) == rank_memory(plain, Store(store))
+    assert reward_parameters(unread, StoreLookup(store)) is None
+    assert reward_parameters(plain, StoreLookup(store)) == 0
+    assert rank_memory(unread, StoreLookup(store)) == rank_memory(plain, StoreLookup(store))

@@ -13,7 +13,7 @@ from orchestrator.config import load_study
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora
 from orchestrator.errors import ResourceError
-from orchestrator.estimate.rank import changed, check_partition, memory_plan
+from orchestrator.estimate.rank import changed, check_partition, memory_of_rank
 from orchestrator.estimate.room import MachineMemory, check_memory, machine_memory, smallest_change
 from orchestrator.estimate.shapes import model_sizes
 from orchestrator.models.presets import preset_config
@@ -39,7 +39,7 @@ def sizes_of(config, folder):
 
 
 def planned(sizes, **settings):
-    return partial(memory_plan, sizes=sizes, precision="bfloat16", **settings)
+    return partial(memory_of_rank, sizes=sizes, precision="bfloat16", **settings)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def llama2_7b(tmp_path_factory):
 def test_weights_and_states_are_those_of_a_real_engine(tiny, zero_stage):
     config = trial(zero_stage=zero_stage)
     _, _, engine = train(config.training, FLOAT32, steps=1)
-    plan = memory_plan(config, tiny, "float32")
+    plan = memory_of_rank(config, tiny, "float32")
     assert plan.weights == sum(p.numel() * 4 for p in engine.module.parameters())
     optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
     states = sum(
@@ -88,11 +88,11 @@ def test_what_is_offloaded_is_what_deepspeed_keeps_on_the_host(tiny, zero_stage,
         sums = list(optimizer.accumulated_grads_in_cpu.values())
         sums += optimizer.param_buffer_of_bit16_for_cpu_offload_groups
         on_device = optimizer._use_compact_grad_partition_buffer(0)
-        plan = memory_plan(config, tiny, device.precision)
+        plan = memory_of_rank(config, tiny, device.precision)
         assert plan.gradients == (4 * tiny.parameters if on_device else 0)
     states = [t for state in optimizer.optimizer.state.values() for t in state.values() if t.ndim]
     kept = [*masters, *(master.grad for master in masters), *sums, *states]
-    plan = memory_plan(config, tiny, device.precision)
+    plan = memory_of_rank(config, tiny, device.precision)
     assert plan.host == pytest.approx(sum(tensor.nbytes for tensor in kept), rel=0.01)
 
 
@@ -113,7 +113,7 @@ def test_activations_are_those_that_autograd_keeps(
                        "head_dim": hidden // 4})  # fmt: skip
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
         sizes = sizes_of(config, tmp_path / str(layers))
-        plan = memory_plan(trial(settings, micro_batch_tokens=tokens), sizes, precision)
+        plan = memory_of_rank(trial(settings, micro_batch_tokens=tokens), sizes, precision)
         kept[layers] = saved_bytes(model, tokens, checkpointing), plan.activations
     real, planned = (after - before for before, after in zip(kept[2], kept[6], strict=True))
     assert 0.9 < planned / real < 1.1
@@ -138,7 +138,7 @@ def saved_bytes(model, tokens, checkpointing):
 
 def test_7b_in_full_needs_18_bytes_a_weight_before_activations(llama2_7b):
     assert llama2_7b.parameters == 6_738_415_616
-    plan = memory_plan(trial(zero_stage=2, gpus_per_worker=1), llama2_7b, "bfloat16")
+    plan = memory_of_rank(trial(zero_stage=2, gpus_per_worker=1), llama2_7b, "bfloat16")
     assert plan.weights + plan.gradients + plan.optimizer == 18 * llama2_7b.parameters
 
 
@@ -160,13 +160,13 @@ def test_7b_in_full_with_8_bit_states_does_not_fit_80_gigabytes(llama2_7b):
 def test_no_option_that_saves_memory_costs_any(tiny, stage, workers, precision, lora):
     adapter = {"adapter": {"type": "lora"}} if lora else {}
     config = trial(adapter, zero_stage=stage, workers=workers, gpus_per_worker=1)
-    plan = memory_plan(config, tiny, precision)
+    plan = memory_of_rank(config, tiny, precision)
     for change in (
         {"model.gradient_checkpointing": True},
         {"training.micro_batch_tokens": 1024},
         {"training.zero_stage": max(stage, 1), "training.offload": "optimizer"},
     ):
-        other = memory_plan(changed(config, change), tiny, precision)
+        other = memory_of_rank(changed(config, change), tiny, precision)
         assert other.activations <= plan.activations
         assert other.weights + other.optimizer + other.gradients <= (
             plan.weights + plan.optimizer + plan.gradients + 4 * tiny.parameters * (stage == 0)
@@ -175,7 +175,7 @@ def test_no_option_that_saves_memory_costs_any(tiny, stage, workers, precision, 
 
 def test_stage_0_in_bfloat16_is_planned_as_stage_1(tiny):
     stages = (trial(zero_stage=stage, gpus_per_worker=1) for stage in (0, 1))
-    first, second = (memory_plan(config, tiny, "bfloat16") for config in stages)
+    first, second = (memory_of_rank(config, tiny, "bfloat16") for config in stages)
     assert first == second
 
 
@@ -185,7 +185,7 @@ def test_stage_0_in_bfloat16_is_planned_as_stage_1(tiny):
 )
 def test_a_bucket_is_planned_with_the_copy_that_is_reduced(tiny, stage, told, bytes_each):
     config = trial(zero_stage=stage, deepspeed=told)
-    assert memory_plan(config, tiny, "bfloat16").buffers == bytes_each * tiny.parameters
+    assert memory_of_rank(config, tiny, "bfloat16").buffers == bytes_each * tiny.parameters
 
 
 @pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 3), (0, 2), (3, 1)])
@@ -293,5 +293,5 @@ def test_the_studies_at_paper_scale_fit_80_gigabytes_with_each_overlay(llama2_7b
         assert training.learning_rate == (1e-4 if gpus == "lora_1gpu" else 1e-6)
         workers = int(gpus.split("_")[1][0]) if gpus else 2
         assert training.workers * training.gpus_per_worker == workers
-        plan = memory_plan(config, llama2_7b, "bfloat16")
+        plan = memory_of_rank(config, llama2_7b, "bfloat16")
         assert MachineMemory(GPU, 128 * 2**30, ranks=1).holds(plan)

@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from orchestrator.config import Study
-from orchestrator.estimate import print_plan
+from orchestrator.estimate import print_estimate
 from tests.estimate.base import BASE, config
 from tests.waiting import PATIENCE
 
@@ -21,7 +21,7 @@ def shown(store: Path, sweep: dict | None = None, **sections: dict) -> str:
     output = {"output": str(store / "out"), "store": str(store)}
     study = Study.model_validate({"study": "demo", **base, **output, "sweep": sweep or {}})
     text = io.StringIO()
-    print_plan(study, Console(file=text, width=300))
+    print_estimate(study, Console(file=text, width=300))
     return text.getvalue()
 
 

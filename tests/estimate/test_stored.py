@@ -1,11 +1,11 @@
 """What a store holds is found by what determines it, and by nothing else."""
 
-from orchestrator.estimate.stored import Store
+from orchestrator.estimate.stored import StoreLookup
 from tests.estimate.base import POOL, config
 
 
 def test_what_was_built_is_found_and_nothing_that_differs_in_what_determines_it(store):
-    found = Store(store)
+    found = StoreLookup(store)
     base = config()
     assert found.dataset(base.data).info["splits"]["pool"]["instances"] == POOL
     assert found.tokens(base) is not None
@@ -24,4 +24,4 @@ def test_what_was_built_is_found_and_nothing_that_differs_in_what_determines_it(
 
 def test_a_source_that_is_not_here_is_not_in_the_store(store):
     missing = config(data={"query": {"reader": "jsonl", "path": "no/such/file.jsonl"}})
-    assert Store(store).dataset(missing.data) is None
+    assert StoreLookup(store).dataset(missing.data) is None

@@ -66,7 +66,10 @@ class Request(Settings):
             ValueError: the request has none from that end.
         """
         if self.vectors is None or self.queries is None or end not in self.neighbours:
-            raise ValueError("this method needs the distances between queries and pool")
+            raise ValueError(
+                "this method needs the distances between queries and pool: let its Method say "
+                f"needs=lambda settings: Needs(ends=({end!r},))"
+            )
         return NeighbourLists(self.queries, self.vectors, self.neighbours[end], end)
 
 
