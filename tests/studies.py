@@ -62,6 +62,10 @@ def trial_folders(study):
 
 
 def runs_of(output):
-    client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
+    return runs_at(f"sqlite:///{output / 'mlflow.db'}")
+
+
+def runs_at(address):
+    client = MlflowClient(address)
     experiment = client.get_experiment_by_name("tiny")
     return client, client.search_runs([experiment.experiment_id])

@@ -20,7 +20,7 @@ from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.files import INSTANCES_FILE
 
-CLUSTERS_VERSION = 1
+GROUPS_VERSION = 1
 
 Granularity = str | Clusters
 
@@ -31,7 +31,7 @@ class Pool:
 
     Attributes:
         units: the partition that is moved.
-        groups: tasks, or clusters where those are the units.
+        groups: tasks, or k-means groups where those are the units.
         vectors: (units, d) float32 unit vectors; None without embeddings.
         queries: (queries, d) float32 unit vectors; None without embeddings.
     """
@@ -50,7 +50,7 @@ class Pool:
 def make_pool(
     granularity: Granularity,
     tasks: NDArray[np.int64],
-    clusters: NDArray[np.int64] | None,
+    labels: NDArray[np.int64] | None,
     vectors: Floats | None,
     queries: Floats | None,
 ) -> Pool:
@@ -58,11 +58,11 @@ def make_pool(
 
     Args:
         tasks: (rows,) int64 labels.
-        clusters: (rows,) int64 labels; needed where the granularity is clusters.
+        labels: (rows,) int64 of k-means groups; needed where these are the granularity.
         vectors: (rows, d) float32 unit vectors, perhaps memory-mapped, or None.
         queries: (queries, d) float32 unit vectors, or None.
     """
-    parts = groups(tasks if clusters is None else clusters)
+    parts = groups(tasks if labels is None else labels)
     units = instances(len(tasks)) if granularity == "instance" else parts
     return Pool(units, parts, None if vectors is None else unit_vectors(vectors, units), queries)
 
@@ -71,41 +71,41 @@ def load_pool(
     granularity: Granularity,
     dataset: Artifact,
     embeddings: Artifact | None,
-    clusters: Artifact | None,
+    grouping: Artifact | None,
 ) -> Pool:
     """The pool of a data set at a granularity."""
     splits = dataset.info["splits"]
     pool, queries = splits["pool"]["instances"], splits["query"]["instances"]
     tasks = pq.read_table(dataset.path / INSTANCES_FILE, columns=["task"])["task"]
-    labels = tasks.slice(0, pool).combine_chunks().dictionary_encode().indices
+    tasks = tasks.slice(0, pool).combine_chunks().dictionary_encode().indices
     vectors = load_vectors(embeddings) if embeddings else None
     return make_pool(
         granularity,
-        labels.to_numpy().astype(np.int64),
-        None if clusters is None else load_array(clusters.path / "labels.npy"),
+        tasks.to_numpy().astype(np.int64),
+        None if grouping is None else load_array(grouping.path / "labels.npy"),
         None if vectors is None else vectors[:pool],
         None if vectors is None else vectors[pool : pool + queries],
     )
 
 
-def groups_spec(dataset: Artifact, embeddings: Artifact, clusters: Clusters) -> Spec:
+def groups_spec(dataset: Artifact, embeddings: Artifact, section: Clusters) -> Spec:
     """`labels.npy`: (pool,) int64, the k-means group of each row."""
     pool = dataset.info["splits"]["pool"]["instances"]
 
     def make(folder: Path, line: Line) -> dict[str, int]:
-        labels = kmeans_labels(load_vectors(embeddings)[:pool], clusters.clusters, clusters.seed)
+        labels = kmeans_labels(load_vectors(embeddings)[:pool], section.clusters, section.seed)
         np.save(folder / "labels.npy", labels)
         return {"clusters": len(np.unique(labels))}
 
     return Spec(
         kind="clusters",
         key={
-            "version": CLUSTERS_VERSION,
+            "version": GROUPS_VERSION,
             "embeddings": embeddings.digest,
-            **clusters.model_dump(mode="json"),
+            **section.model_dump(mode="json"),
         },
         make=make,
-        name=granularity_name(clusters),
+        name=granularity_name(section),
         describe=lambda info: f"{info['clusters']:,} with rows",
     )
 

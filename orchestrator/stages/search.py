@@ -51,21 +51,21 @@ def search(
     return Candidates(units.astype(np.int64) + offset, distances, bound)
 
 
-def kmeans_labels(vectors: Floats, clusters: int, seed: int) -> NDArray[np.int64]:
+def kmeans_labels(vectors: Floats, groups: int, seed: int) -> NDArray[np.int64]:
     """The k-means cluster of each row, by cosine.
 
     Args:
         vectors: (rows, d) float32 unit vectors, perhaps memory-mapped.
-        clusters: how many centres; at most as many as rows.
+        groups: how many centres; at most as many as rows.
         seed: of the rows that are sampled (256 a cluster at most) and of the first centres.
 
     Returns:
-        (rows,) int64 from 0 to `clusters` - 1; a cluster may have no row.
+        (rows,) int64 from 0 to `groups` - 1; a group may have no row.
     """
-    sampled = min(len(vectors), 256 * clusters)
+    sampled = min(len(vectors), 256 * groups)
     rows = np.random.default_rng(seed).choice(len(vectors), sampled, replace=False)
     means = faiss.Kmeans(
-        vectors.shape[1], clusters, niter=25, spherical=True, seed=seed, min_points_per_centroid=1
+        vectors.shape[1], groups, niter=25, spherical=True, seed=seed, min_points_per_centroid=1
     )
     means.train(np.ascontiguousarray(vectors[np.sort(rows)], dtype=np.float32))
     assert means.centroids is not None, "trained above"

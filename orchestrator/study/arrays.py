@@ -91,12 +91,12 @@ def arrange_arrays(
 
 def _make_plan(settings: ArraySettings, vectors: Floats, queries: Floats, tasks: pa.Array) -> Plan:
     """The plan of unit vectors, searched in this process."""
-    arrangement, clusters = settings.arrangement, None
+    arrangement, grouping = settings.arrangement, None
     labels = tasks.dictionary_encode().indices.fill_null(0).to_numpy().astype(np.int64)
     if isinstance(arrangement.granularity, Clusters):
         section = arrangement.granularity
-        clusters = kmeans_labels(vectors, section.clusters, section.seed)
-    pool = make_pool(arrangement.granularity, labels, clusters, vectors, queries)
+        grouping = kmeans_labels(vectors, section.clusters, section.seed)
+    pool = make_pool(arrangement.granularity, labels, grouping, vectors, queries)
 
     assert pool.vectors is not None, "the vectors are given"
     neighbours = {
