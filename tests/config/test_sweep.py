@@ -10,7 +10,7 @@ from orchestrator.config import dump_yaml, load_study
 from orchestrator.config.axis import Axis
 from orchestrator.config.schema import Study
 from orchestrator.trials import expand, expansion
-from tests.trials.test_expand import DATA, assert_safe, demo, grid
+from tests.trials.studies import DATA, assert_safe, demo, grid
 
 RATE = "training.learning_rate"
 

@@ -1,8 +1,6 @@
 """Bigram counts and divergences against plain dictionaries."""
 
-from collections import Counter
 from itertools import pairwise
-from math import fsum, log
 
 import numpy as np
 import pytest
@@ -14,26 +12,10 @@ from orchestrator.core.arrangements import arrange
 from orchestrator.core.bigrams import count_bigrams, kl_scores
 from orchestrator.core.units import groups
 from tests.core.pools import make_request, unit_rows
+from tests.core.texts import plain_divergence
 
 TEXT = st.lists(st.sampled_from(["a", "b", "c", "d", "e"]), max_size=8).map(" ".join)
 TEXTS = st.lists(TEXT, min_size=1, max_size=12)
-
-
-def texts_of(rng, count):
-    """Texts of 0 to 7 words; those of less than two have no bigram."""
-    return [" ".join(rng.choice(list("abcdef"), rng.integers(0, 8))) for _ in range(count)]
-
-
-def plain_divergence(seen, queries):
-    """KL(bigrams of seen || bigrams of queries); NaN where either has none."""
-    p, q = (Counter(pair for text in texts for pair in pairwise(text.split()))
-            for texts in (seen, queries))  # fmt: skip
-    if not p or not q:
-        return float("nan")
-    shares = {pair: count / p.total() for pair, count in p.items()}
-    return fsum(
-        share * log(share / (q[pair] / q.total() + 1e-10)) for pair, share in shares.items()
-    )
 
 
 @settings(deadline=None)

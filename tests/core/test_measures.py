@@ -9,7 +9,7 @@ from orchestrator.core import measures
 from orchestrator.core.bigrams import count_bigrams
 from orchestrator.core.measures import MEASURES, measure_curves, unit_measures
 from tests.core.pools import pool_with_duplicates, unit_rows
-from tests.core.test_bigrams import plain_divergence, texts_of
+from tests.core.texts import plain_divergence, texts_of
 
 
 def plain_measures(seen, queries):

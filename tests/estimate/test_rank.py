@@ -18,7 +18,7 @@ from orchestrator.estimate.room import MachineMemory, check_memory, machine_memo
 from orchestrator.estimate.shapes import model_sizes
 from orchestrator.models.presets import preset_config
 from orchestrator.trials import expand
-from tests.training.test_engine import BFLOAT16, FLOAT32, train
+from tests.training.engines import BFLOAT16, FLOAT32, train
 
 DATA = {
     "pool": {"reader": "builtin", "split": "pool"},

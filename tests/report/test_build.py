@@ -2,7 +2,6 @@
 
 import json
 import re
-from html import unescape
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,12 +10,7 @@ from orchestrator.core.measures import MEASURES
 from orchestrator.errors import DataError
 from orchestrator.report.build import build_report
 from tests.report.conftest import ARMS, RUN, TASKS, make_study
-
-
-def words_of(page: str) -> str:
-    """The page as read: no scripts, no styles, no tags."""
-    page = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
+from tests.report.pages import words_of
 
 
 def build(study) -> str:

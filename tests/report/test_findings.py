@@ -12,7 +12,7 @@ from orchestrator.report import findings, sudden
 from orchestrator.report.answer import answer_of
 from orchestrator.report.arms import group_arms
 from orchestrator.report.measures import Correlation
-from tests.report.test_sections import long_smooth, planted, trial_of
+from tests.report.curves import long_smooth, planted, trial_of
 
 STEPS, TASKS = 6, 8  # of `trial_of`
 

@@ -4,10 +4,8 @@ import json
 import re
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from orchestrator.core.measures import MEASURES
 from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.arms import group_arms
 from orchestrator.report.early import descents, early_table, set_changes, set_table
@@ -15,36 +13,7 @@ from orchestrator.report.picker import task_picker
 from orchestrator.report.prediction import forecast_table, prediction
 from orchestrator.report.read import read_study
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
-from orchestrator.report.trial import Trial
-
-STEPS = np.arange(0, 60, 10)
-TASKS = [f"task {number}" for number in range(8)]
-
-
-def trial_of(losses, measures=None, *, name="a", seed=0, sets=("query",), method="tma"):
-    """A finished trial of given task losses (S, T), and measures (S - 1, T) from step 10 on."""
-    tasks, steps = TASKS[: losses.shape[1]], range(0, 10 * len(losses), 10)
-    rows = [
-        {"step": step, "set": key, "task": task, "loss": losses[at, column] + 10 * number}
-        for number, key in enumerate(sets)
-        for at, step in enumerate(steps)
-        for column, task in enumerate(tasks)
-    ]
-    tables = {"losses": pa.Table.from_pylist(rows)}
-    if measures is not None:
-        near = [
-            {"step": step, "task": task, **dict.fromkeys(MEASURES, measures[at, column])}
-            for at, step in enumerate(steps[1:])
-            for column, task in enumerate(tasks)
-        ]
-        tables["measures"] = pa.Table.from_pylist(near)
-    config = {"seed": seed, "arrangement": {"method": method}}
-    summary = {"trial": f"{name}-{seed}", "arm": name, "status": "finished"}
-    return Trial(summary, config, tables, [])
-
-
-def smooth():
-    return 1 + np.exp(-STEPS / 15)[:, None] + np.arange(len(TASKS)) / 10
+from tests.report.curves import TASKS, long_smooth, planted, smooth, trial_of
 
 
 def texts(table):
@@ -82,18 +51,6 @@ def test_harm_to_a_set_is_named():
     assert fallen[6:] == ["fell", "none"]
 
 
-def planted(match):
-    """Each task's loss drops at a step of its own; its nearest row comes then, or another time."""
-    losses = np.tile(3 - 0.01 * np.arange(14)[:, None], (1, len(TASKS)))
-    losses[0] += 5  # the fall from the untouched model is no sudden drop
-    measures = np.full((13, len(TASKS)), -0.2)
-    for task in range(len(TASKS)):
-        place = 2 + 3 * (task % 4)
-        losses[place:, task] -= 1
-        measures[(place if match else 2 + 3 * ((task + 1) % 4)) - 1 :, task] -= 0.5
-    return losses, measures
-
-
 @pytest.mark.parametrize(("match", "matched"), [(True, "8"), (False, "0")])
 def test_drops_are_matched_with_the_rows_that_came_near(match, matched):
     rows = sudden_drops([trial_of(*planted(match))])
@@ -104,10 +61,6 @@ def test_drops_are_matched_with_the_rows_that_came_near(match, matched):
     assert {tuple(row[2:4]) for row in texts(drop_table(rows))} == {
         (f"between steps {step - 10} and {step}", "1.000") for step in (20, 50, 80, 110)
     }
-
-
-def long_smooth():
-    return 1 + np.exp(-np.arange(0, 140, 10) / 15)[:, None] * np.arange(1, 9)
 
 
 def test_smooth_curves_have_the_section_only_under_cluster():

@@ -19,7 +19,7 @@ from orchestrator.report.read import read_study
 from orchestrator.report.tables import summary_table
 from orchestrator.storage.files import JOURNAL_FILE
 from tests.report.conftest import ARMS
-from tests.report.test_build import words_of
+from tests.report.pages import words_of
 
 LAST = 12  # falls between two evaluations of the finished trials
 

@@ -16,7 +16,7 @@ from orchestrator.report.picker import task_picker
 from orchestrator.report.read import read_study
 from orchestrator.report.sudden import sudden_drops
 from tests.report.conftest import ARMS
-from tests.report.test_build import words_of
+from tests.report.pages import words_of
 
 
 @pytest.fixture

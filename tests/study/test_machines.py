@@ -5,7 +5,7 @@ import pytest
 from orchestrator.errors import ResourceError
 from orchestrator.study.machines import Fleet, Machines, check_resources, grown
 from orchestrator.trials import expand
-from tests.trials.test_expand import demo
+from tests.trials.studies import demo
 
 HEAD = Machines({"CPU": 4.0}, {"ray.io/node-group": "head"})
 A100 = {"ray.io/accelerator-type": "A100", "ray.io/market-type": "spot"}

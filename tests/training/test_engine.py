@@ -6,43 +6,16 @@ import peft
 import pytest
 import torch
 from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
-from transformers import AutoModelForCausalLM
 
 from orchestrator.config.training import Training
-from orchestrator.models.presets import preset_config
-from orchestrator.training.device import Device, init_distributed, pick_device
+from orchestrator.training.device import Device, init_distributed
 from orchestrator.training.engine import build_engine, deepspeed_config, loss_scale, update
 from orchestrator.training.masters import fragments, spread
+from tests.training.engines import BFLOAT16, FLOAT32, IDS, tiny, train
 
 pytestmark = pytest.mark.slow
 
-FLOAT32 = pick_device("float32", gpu=False)
-BFLOAT16 = pick_device("bfloat16", gpu=False)
 PLAIN = {"learning_rate": 1e-3, "clip": 0.5}
-IDS = torch.randint(3, 250, (4, 24), generator=torch.Generator().manual_seed(1))
-
-
-def tiny(dtype=torch.float32):
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(preset_config("tiny-llama"), dtype=dtype)
-
-
-def train(training, device=FLOAT32, model=None, steps=3):
-    """Losses and norms of some steps on one batch in two halves, and the engine."""
-    init_distributed(gpu=False)
-    engine = build_engine(model or tiny(device.dtype), training, device, seed=0)
-    losses, norms = [], []
-    for _ in range(steps):
-        total = 0.0
-        for half in (0, 1):
-            ids = IDS[2 * half : 2 * half + 2]
-            engine.set_gradient_accumulation_boundary(half == 1)
-            loss = engine(input_ids=ids, labels=ids, use_cache=False).loss / 2
-            engine.backward(loss, scale_wrt_gas=False)
-            total += loss.item()
-        losses.append(total)
-        norms.append(update(engine, training, device, training.learning_rate))
-    return losses, norms, engine
 
 
 @pytest.fixture(scope="module")

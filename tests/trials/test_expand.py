@@ -1,16 +1,15 @@
 import itertools
 import re
 import time
-from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config import Study
 from orchestrator.config.schema import Arrangement
 from orchestrator.errors import ConfigError
 from orchestrator.trials import Trial, expand
+from tests.trials.studies import DATA, assert_safe, demo, grid
 
 HOSTILE = [
     "../x",
@@ -30,27 +29,7 @@ HOSTILE = [
     "~",
     "$(ls)",
 ]
-DATA = {
-    "pool": {"reader": "builtin", "split": "pool"},
-    "query": {"reader": "builtin", "split": "query"},
-}
 TMA = {"selection": "nearest", "order": "farthest_first", "rows": 5, "cut": False}
-
-
-def demo(sweep: dict | None = None, **sections) -> Study:
-    return Study.model_validate({"study": "demo", "data": DATA, "sweep": sweep or {}, **sections})
-
-
-def grid(**axes: list) -> dict:
-    return {"parameters": {key.replace("__", "."): {"grid": axes[key]} for key in axes}}
-
-
-def assert_safe(names: list[str]) -> None:
-    assert len(set(names)) == len(names)
-    for name in names:
-        assert re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,70}-[0-9a-f]{8}", name), name
-        assert not PureWindowsPath(name).is_reserved()
-        assert PurePosixPath("trials", name).parent == PurePosixPath("trials")
 
 
 def test_a_study_without_axes_is_one_trial_named_after_its_arrangement():

@@ -10,7 +10,7 @@ from orchestrator.training.outcome import ended, forget_stops, mark_stopped
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expand
 from orchestrator.tune.schedulers import EndedTrial, make_scheduler
-from tests.trials.test_expand import demo, grid
+from tests.trials.studies import demo, grid
 
 STEPS = (0, 4, 8)
 
