@@ -34,7 +34,7 @@ def config(**sections):
     return TrialConfig.model_validate({"data": DATA, **sections})
 
 
-def job(folder, name="a-model", scorer=None, **training):
+def configured(folder, name="a-model", scorer=None, **training):
     """A trial's configuration, and the folders of the models that it names."""
     model = {"name": name, "precision": "float32"}
     generate = {"every": 5, "metrics": ["reward"], "reward_model": "scorer"} if scorer else {}
@@ -49,10 +49,10 @@ def trial(settings):
     return Trial("trial", settings, {}, "key", "arm")
 
 
-def told(jobs, **options):
+def told(pairs, **options):
     stream = io.StringIO()
-    configs = [settings for settings, _ in jobs]
-    folders = {name: folder for _, found in jobs for name, folder in found.items()}
+    configs = [settings for settings, _ in pairs]
+    folders = {name: folder for _, found in pairs for name, folder in found.items()}
     check_trainable(configs, folders.get, Screen(Console(file=stream, width=400)), **options)
     return stream.getvalue().splitlines()
 
@@ -73,24 +73,24 @@ def too_large(folder):
 
 
 def test_the_memory_of_trials_alike_is_told_once(tiny):
-    (line,) = told([job(tiny), job(tiny, learning_rate=1e-4)])
+    (line,) = told([configured(tiny), configured(tiny, learning_rate=1e-4)])
     assert "memory a-model" in line
     assert "GB a rank (weights" in line
     assert f"the host has {HOST / 1e9:.1f} GB" in line
-    assert len(told([job(tiny), job(tiny, micro_batch_tokens=10**6)])) == 2
+    assert len(told([configured(tiny), configured(tiny, micro_batch_tokens=10**6)])) == 2
 
 
 def test_trials_at_once_share_the_host_as_far_as_there_are_that_many(tiny):
-    pair = [job(tiny), job(tiny)]
+    pair = [configured(tiny), configured(tiny)]
     assert "for 2 ranks" in told(pair, max_concurrent=2)[0]
     assert told(pair, max_concurrent=9) == told(pair, max_concurrent=2)
     assert "ranks" not in told(pair)[0].split("the host has")[1]
 
 
 def test_weights_that_do_not_fit_are_refused_once_a_model(tiny, tmp_path):
-    large = [job(too_large(tmp_path / name), name) for name in ("large", "vast")]
+    large = [configured(too_large(tmp_path / name), name) for name in ("large", "vast")]
     with pytest.raises(ResourceError) as caught:
-        told([job(tiny), *large, *large])
+        told([configured(tiny), *large, *large])
     faults = str(caught.value).splitlines()
     assert [fault.split(" do not fit")[0] for fault in faults] == [
         "model.name: the weights of large", "model.name: the weights of vast",
@@ -101,7 +101,7 @@ def test_a_model_without_an_estimate_is_let_through(tmp_path):
     mamba = AutoConfig.for_model("mamba", hidden_size=32, num_hidden_layers=1, vocab_size=259)
     byte_tokenizer(64).save_pretrained(tmp_path)
     mamba.save_pretrained(tmp_path)
-    (line,) = told([job(tmp_path)])
+    (line,) = told([configured(tmp_path)])
     assert "memory a-model" in line
     assert "unknown" in line
 
@@ -111,10 +111,10 @@ def test_a_reward_model_is_counted_and_what_is_none_is_refused(tiny, tmp_path):
     score.update({"architectures": ["LlamaForSequenceClassification"], "num_labels": 1})
     AutoModelForSequenceClassification.from_config(score).save_pretrained(tmp_path)
     byte_tokenizer(64).save_pretrained(tmp_path)
-    (line,) = told([job(tiny, scorer=tmp_path)])
+    (line,) = told([configured(tiny, scorer=tmp_path)])
     assert "reward model" in line
     with pytest.raises(ModelError, match="holds LlamaForCausalLM"):
-        told([job(tiny, scorer=tiny)])
+        told([configured(tiny, scorer=tiny)])
 
 
 def test_an_embedding_model_that_was_fetched_without_weights_is_refused(tiny, tmp_path):

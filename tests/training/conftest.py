@@ -47,18 +47,18 @@ def shared(tmp_path_factory):
 
 
 @pytest.fixture
-def make_job(shared, tmp_path):
-    """A spec over the given pool rows; settings are sections of the study file."""
-    return _job_maker(shared, tmp_path)
+def make_spec(shared, tmp_path):
+    """Makes a spec over the given pool rows; settings are sections of the study file."""
+    return _spec_maker(shared, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def make_module_job(shared, tmp_path_factory):
-    """As `make_job`, for trials that the tests of a module share."""
-    return _job_maker(shared, tmp_path_factory.mktemp("specs"))
+def make_module_spec(shared, tmp_path_factory):
+    """Makes specs as `make_spec` does, for trials that the tests of a module share."""
+    return _spec_maker(shared, tmp_path_factory.mktemp("specs"))
 
 
-def _job_maker(shared, parent):
+def _spec_maker(shared, parent):
     def make(rows, name="trial", store=None, **sections):
         sections = {"evaluation": {"every": 2}, "training": {"global_batch": 6}, **sections}
         folder = parent / name

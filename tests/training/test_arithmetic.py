@@ -31,8 +31,8 @@ BAND = 0.1
 PARTITIONED = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
 
 
-def make(make_job, name, precision, adapter="none", **training):
-    return make_job(
+def make(make_spec, name, precision, adapter="none", **training):
+    return make_spec(
         ROWS,
         name,
         model={"precision": precision, "adapter": adapter},
@@ -54,9 +54,9 @@ def column(spec, name):
 
 
 @pytest.fixture(scope="module")
-def reference(make_module_job):
+def reference(make_module_spec):
     """The curves in float32."""
-    specs = {kind: make(make_module_job, kind, "float32", **settings) for kind, settings in KINDS}
+    specs = {kind: make(make_module_spec, kind, "float32", **settings) for kind, settings in KINDS}
     launch(*specs.values())
     return {kind: curve(spec) for kind, spec in specs.items()}
 
@@ -81,9 +81,9 @@ def farthest(spec, whole):
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_bfloat16_stays_beside_float32_at_every_evaluated_step(make_job, reference, ranks):
+def test_bfloat16_stays_beside_float32_at_every_evaluated_step(make_spec, reference, ranks):
     specs = {
-        (kind, stage): make(make_job, f"{kind}-{stage}", "bfloat16", **settings, **sharding)
+        (kind, stage): make(make_spec, f"{kind}-{stage}", "bfloat16", **settings, **sharding)
         for stage, sharding in STAGES.items()
         for kind, settings in KINDS
     }
@@ -100,17 +100,17 @@ def centred(_rank):
     masters.spread = lambda working, *_: working.float()
 
 
-def test_with_masters_in_the_middle_of_their_intervals_it_would_not(make_job, reference):
-    spec = make(make_job, "centred", "bfloat16", **FULL)
+def test_with_masters_in_the_middle_of_their_intervals_it_would_not(make_spec, reference):
+    spec = make(make_spec, "centred", "bfloat16", **FULL)
     launch(spec, prepare=centred)
     assert farthest(spec, reference["full"]) > 3 * BAND
     assert np.nanmin(column(spec, "update_fidelity")) < 0.5
 
 
 @pytest.mark.parametrize(("ranks", "kind", "stage"), [(1, "full", "1"), (2, "adapted", "3")])
-def test_so_does_a_trial_that_was_killed_and_resumed(make_job, reference, ranks, kind, stage):
+def test_so_does_a_trial_that_was_killed_and_resumed(make_spec, reference, ranks, kind, stage):
     settings = dict(KINDS)[kind] | STAGES[stage] | {"checkpoint": {"every": 4}}
-    spec = make(make_job, "killed", "bfloat16", **settings)
+    spec = make(make_spec, "killed", "bfloat16", **settings)
     with pytest.raises(ProcessExitedException, match="SIGKILL"):
         launch(spec, ranks=ranks, prepare=die_in_step_6)
     launch(spec, ranks=ranks)
@@ -133,12 +133,12 @@ def start_of(rank, to):
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_seed_name_and_element_alone_place_a_master(make_job, shared, tmp_path, ranks):
+def test_seed_name_and_element_alone_place_a_master(make_spec, shared, tmp_path, ranks):
     offloads = [{"offload": "none"}, {"offload": "optimizer"}]
     settings = [STAGES["1"], *(STAGES[s] | o for s in ("2", "3", "3-persistent") for o in offloads)]
     settings.append(STAGES["3"] | {"offload": "parameters"})
     launch(
-        *(make(make_job, str(i), "bfloat16", **s, max_steps=1) for i, s in enumerate(settings)),
+        *(make(make_spec, str(i), "bfloat16", **s, max_steps=1) for i, s in enumerate(settings)),
         ranks=ranks,
         prepare=partial(start_of, to=tmp_path),
     )
@@ -179,13 +179,13 @@ def sums_of(rank, to):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize(("ranks", "budget"), [(1, 60), (2, 4096)])
 def test_sums_of_16_bit_gradients_are_not_rounded_to_16_bits(
-    make_job, tmp_path, ranks, budget, precision
+    make_spec, tmp_path, ranks, budget, precision
 ):
     """Neither over micro-batches nor over ranks; as rounded ones, all would be exact."""
     settings = [(0, "none"), (2, "none"), (2, "optimizer"), (3, "none"), (3, "optimizer")]
     specs = [
         make(
-            make_job, f"{stage}-{offload}", precision, **FULL, max_steps=1, clip=None,
+            make_spec, f"{stage}-{offload}", precision, **FULL, max_steps=1, clip=None,
             zero_stage=stage, offload=offload, micro_batch_tokens=budget,
         )
         for stage, offload in settings
@@ -219,10 +219,10 @@ def overflows(spec):
     [(1, 0, "none"), (1, 2, "optimizer"), (2, 2, "none"), (2, 3, "none"), (2, 3, "optimizer")],
 )
 def test_a_step_that_overflows_float16_is_told_and_repeated(
-    make_job, reference, ranks, stage, offload
+    make_spec, reference, ranks, stage, offload
 ):
     high, low = (
-        make(make_job, name, "float16", **start_at(power, zero_stage=stage, offload=offload))
+        make(make_spec, name, "float16", **start_at(power, zero_stage=stage, offload=offload))
         for name, power in (("high", 30), ("low", 8))
     )
     launch(high, low, ranks=ranks, prepare=allow_float16)
@@ -242,10 +242,10 @@ def test_a_step_that_overflows_float16_is_told_and_repeated(
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])
-def test_a_loss_scale_that_grows_changes_no_gradient(make_job, stage):
+def test_a_loss_scale_that_grows_changes_no_gradient(make_spec, stage):
     """At the step where it grows, DeepSpeed itself would halve the gradient."""
     growing, still = (
-        make(make_job, name, "float16", zero_stage=stage, **settings)
+        make(make_spec, name, "float16", zero_stage=stage, **settings)
         for name, settings in (("growing", start_at(4)), ("still", FULL | {"loss_scale": 256}))
     )
     launch(growing, still, prepare=grow_every_3_steps)
@@ -255,10 +255,10 @@ def test_a_loss_scale_that_grows_changes_no_gradient(make_job, stage):
         np.testing.assert_allclose(column(growing, name), column(still, name), rtol=0.02)
 
 
-def test_the_loss_scale_of_float16_is_part_of_a_checkpoint(make_job):
+def test_the_loss_scale_of_float16_is_part_of_a_checkpoint(make_spec):
     checkpoint = {"checkpoint": {"every": 4, "keep": 1}}
     whole, killed = (
-        make(make_job, name, "float16", **start_at(30, **checkpoint))
+        make(make_spec, name, "float16", **start_at(30, **checkpoint))
         for name in ("whole", "killed")
     )
     launch(whole, prepare=allow_float16)
@@ -286,8 +286,8 @@ def die_in_step_6(rank):
     loop.update = update
 
 
-def test_a_step_that_overflows_at_a_fixed_loss_scale_is_repeated_with_less(make_job):
-    spec = make(make_job, "fixed", "float16", **FULL, loss_scale=2.0**24, max_steps=3)
+def test_a_step_that_overflows_at_a_fixed_loss_scale_is_repeated_with_less(make_spec):
+    spec = make(make_spec, "fixed", "float16", **FULL, loss_scale=2.0**24, max_steps=3)
     launch(spec, prepare=allow_float16)
     assert column(spec, "overflows").min() > 0
     assert column(spec, "loss_scale").tolist() == [2.0**24] * 3

@@ -20,8 +20,8 @@ TRAINING = {"global_batch": 6, "learning_rate": 1e-3, "zero_stage": 0}
 BUDGETS = (200, 600, 10**6)
 
 
-def make(make_job, name, precision="float32", **training):
-    return make_job(
+def make(make_spec, name, precision="float32", **training):
+    return make_spec(
         ROWS,
         name,
         model={"precision": precision},
@@ -47,19 +47,19 @@ def assert_alike(specs, reference, atol):
 
 
 @pytest.fixture
-def reference(make_job):
-    spec = make(make_job, "reference", micro_batch_tokens=10**6)
+def reference(make_spec):
+    spec = make(make_spec, "reference", micro_batch_tokens=10**6)
     launch(spec)
     return spec
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_ranks_zero_stages_and_budgets_change_neither_losses_nor_order(make_job, reference, ranks):
+def test_ranks_zero_stages_and_budgets_change_neither_losses_nor_order(make_spec, reference, ranks):
     # Each stage, and without sharding each budget: a run costs seconds.
     settings = [*((0, budget) for budget in BUDGETS), (1, BUDGETS[0]), (2, BUDGETS[1])]
     settings += [(3, BUDGETS[0])]
     specs = [
-        make(make_job, f"{stage}-{budget}", zero_stage=stage, micro_batch_tokens=budget)
+        make(make_spec, f"{stage}-{budget}", zero_stage=stage, micro_batch_tokens=budget)
         for stage, budget in settings
     ]
     launch(*specs, ranks=ranks)
@@ -72,11 +72,13 @@ def test_ranks_zero_stages_and_budgets_change_neither_losses_nor_order(make_job,
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_in_bfloat16_the_order_is_the_same_and_losses_differ_by_rounding(
-    make_job, reference, ranks
+    make_spec, reference, ranks
 ):
     settings = [(0, BUDGETS[0]), (0, BUDGETS[2]), (2, BUDGETS[1]), (3, BUDGETS[0])]
     specs = [
-        make(make_job, f"{stage}-{budget}", "bfloat16", zero_stage=stage, micro_batch_tokens=budget)
+        make(
+            make_spec, f"{stage}-{budget}", "bfloat16", zero_stage=stage, micro_batch_tokens=budget
+        )
         for stage, budget in settings
     ]
     launch(*specs, ranks=ranks)
@@ -102,9 +104,9 @@ def break_memory(limit, broken_rank, rank):
 
 @pytest.mark.parametrize(("ranks", "zero_stage"), [(1, 0), (1, 2), (2, 0), (2, 1), (2, 2)])
 def test_out_of_memory_halves_the_micro_batches_and_changes_nothing_else(
-    make_job, reference, ranks, zero_stage
+    make_spec, reference, ranks, zero_stage
 ):
-    spec = make(make_job, "tight", zero_stage=zero_stage, micro_batch_tokens=800)
+    spec = make(make_spec, "tight", zero_stage=zero_stage, micro_batch_tokens=800)
     launch(spec, ranks=ranks, prepare=partial(break_memory, 250, ranks - 1))
     np.testing.assert_allclose(series(spec), series(reference), rtol=0, atol=1e-5)
     assert order(spec) == order(reference)
@@ -121,8 +123,8 @@ def test_out_of_memory_halves_the_micro_batches_and_changes_nothing_else(
         (250, {"zero_stage": 3}, "in a forward pass under ZeRO 3"),
     ],
 )
-def test_out_of_memory_that_halving_cannot_mend_names_the_setting(make_job, limit, training, why):
-    spec = make(make_job, "tight", **training)
+def test_out_of_memory_that_halving_cannot_mend_names_the_setting(make_spec, limit, training, why):
+    spec = make(make_spec, "tight", **training)
     with pytest.raises(Exception, match=f"{why}.*Set training.micro_batch_tokens to"):
         launch(spec, prepare=partial(break_memory, limit, 0))
     assert not read_outcome(spec.folder, spec.key).result
@@ -153,9 +155,9 @@ def break_backward(limit, _rank):
 
 @pytest.mark.parametrize("zero_stage", [0, 3])
 def test_out_of_memory_among_half_added_gradients_is_mended_by_the_next_attempts(
-    make_job, reference, zero_stage
+    make_spec, reference, zero_stage
 ):
-    spec = make(make_job, "tight", zero_stage=zero_stage, micro_batch_tokens=800)
+    spec = make(make_spec, "tight", zero_stage=zero_stage, micro_batch_tokens=800)
     # 800 and 400 tokens are too many, 200 are not.
     for _ in range(2):
         with pytest.raises(Exception, match="in a backward pass; the next attempt takes half"):
@@ -167,8 +169,8 @@ def test_out_of_memory_among_half_added_gradients_is_mended_by_the_next_attempts
     assert [event["micro_batch_tokens"] for event in told] == [200]
 
 
-def test_out_of_memory_in_backward_passes_gives_up_after_three_halvings(make_job):
-    spec = make(make_job, "tight")
+def test_out_of_memory_in_backward_passes_gives_up_after_three_halvings(make_spec):
+    spec = make(make_spec, "tight")
     for _ in range(3):
         with pytest.raises(Exception, match="the next attempt takes half"):
             launch(spec, prepare=partial(break_backward, 5))
@@ -177,16 +179,16 @@ def test_out_of_memory_in_backward_passes_gives_up_after_three_halvings(make_job
     assert not read_outcome(spec.folder, spec.key).result
 
 
-def test_a_trial_that_diverges_is_stopped_by_its_test_losses(make_job):
-    spec = make(make_job, "diverged", learning_rate=1e30, clip=None, max_steps=1)
+def test_a_trial_that_diverges_is_stopped_by_its_test_losses(make_spec):
+    spec = make(make_spec, "diverged", learning_rate=1e30, clip=None, max_steps=1)
     with pytest.raises(Exception, match=r"the loss of query row .* the model has diverged"):
         launch(spec)
     assert not read_outcome(spec.folder, spec.key).result
 
 
-def test_a_trial_after_one_under_zero_3_in_the_same_process_is_that_of_a_fresh_one(make_job):
+def test_a_trial_after_one_under_zero_3_in_the_same_process_is_that_of_a_fresh_one(make_spec):
     sharded, after, alone = (
-        make(make_job, name, zero_stage=stage)
+        make(make_spec, name, zero_stage=stage)
         for name, stage in (("sharded", 3), ("after", 0), ("alone", 0))
     )
     launch(sharded, after, leave=True)
@@ -214,15 +216,15 @@ def first_twice(rows):
 
 
 @pytest.mark.parametrize("change", [swap_two, next_row, first_twice])
-def test_a_collator_that_feeds_other_rows_than_it_was_asked_for_fails_the_trial(make_job, change):
-    spec = make(make_job, "swapped")
+def test_a_collator_that_feeds_other_rows_than_it_was_asked_for_fails_the_trial(make_spec, change):
+    spec = make(make_spec, "swapped")
     with pytest.raises(Exception, match=r"OrderError: .*row \d+ are not its tokens and marks"):
         launch(spec, prepare=partial(break_collator, change))
     assert not read_outcome(spec.folder, spec.key).result
 
 
-def test_rows_fed_in_another_step_than_planned_fail_the_trial(make_job):
-    spec = make(make_job, "shifted")
+def test_rows_fed_in_another_step_than_planned_fail_the_trial(make_spec):
+    spec = make(make_spec, "shifted")
     with pytest.raises(Exception, match="OrderError: step 2 was not fed its planned rows"):
         launch(spec, prepare=shift_steps)
     assert (spec.folder / "realised.parquet").is_file(), "the evidence stays"

@@ -55,9 +55,9 @@ def plain_series(shared):
     [(1, 0, 10**6), (2, 0, 500), (2, 2, 300), (2, 3, 10**6)],
 )
 def test_losses_equal_plain_training_and_the_realised_order_equals_the_plan(
-    make_job, plain_series, ranks, zero_stage, budget
+    make_spec, plain_series, ranks, zero_stage, budget
 ):
-    spec = make_job(
+    spec = make_spec(
         ROWS,
         training={
             "global_batch": 6,
@@ -77,8 +77,8 @@ def test_losses_equal_plain_training_and_the_realised_order_equals_the_plan(
     assert set(realised["rank"]) == set(range(ranks))
 
 
-def test_test_losses_are_measured_at_step_0_every_n_steps_and_at_the_end(make_job):
-    spec = make_job(ROWS, training={"global_batch": 4, "learning_rate": 1e-3})
+def test_test_losses_are_measured_at_step_0_every_n_steps_and_at_the_end(make_spec):
+    spec = make_spec(ROWS, training={"global_batch": 4, "learning_rate": 1e-3})
     launch(spec)
     losses = pq.read_table(spec.folder / "losses.parquet").to_pandas()
     assert sorted(losses["step"].unique()) == [0, 2, 4, 5]
@@ -92,9 +92,9 @@ def test_test_losses_are_measured_at_step_0_every_n_steps_and_at_the_end(make_jo
     assert not read_outcome(spec.folder, "another key").result
 
 
-def test_answers_are_generated_at_their_own_steps_beside_the_losses(make_job):
+def test_answers_are_generated_at_their_own_steps_beside_the_losses(make_spec):
     generate = {"every": [1], "max_new_tokens": 4}
-    spec = make_job(ROWS[:12], evaluation={"every": 2, "generate": generate})
+    spec = make_spec(ROWS[:12], evaluation={"every": 2, "generate": generate})
     launch(spec)
     answers = pq.read_table(spec.folder / "generations.parquet").to_pandas()
     losses = pq.read_table(spec.folder / "losses.parquet").to_pandas()
@@ -109,8 +109,8 @@ def test_answers_are_generated_at_their_own_steps_beside_the_losses(make_job):
     assert "generations.parquet" in read_outcome(spec.folder, spec.key).result["files"]
 
 
-def test_the_journal_tells_where_the_time_of_a_start_goes(make_job):
-    spec = make_job(ROWS[:6])
+def test_the_journal_tells_where_the_time_of_a_start_goes(make_spec):
+    spec = make_spec(ROWS[:6])
     launch(spec)
     events = (spec.folder / "journal.jsonl").read_text().splitlines()
     [ready] = [event for event in map(json.loads, events) if event["event"] == "ready"]
@@ -119,13 +119,13 @@ def test_the_journal_tells_where_the_time_of_a_start_goes(make_job):
     assert ready["model"] > 0
 
 
-def test_the_untouched_model_is_measured_once_and_shared(make_job, tmp_path):
-    first = make_job(ROWS[:6], "first", store=tmp_path / "store")
+def test_the_untouched_model_is_measured_once_and_shared(make_spec, tmp_path):
+    first = make_spec(ROWS[:6], "first", store=tmp_path / "store")
     launch(first)
     baselines = list((tmp_path / "store" / "baseline").glob("*/losses.npy"))
     assert len(baselines) == 2
     written = {path: path.stat().st_mtime_ns for path in baselines}
-    second = make_job(ROWS[6:12], "second", store=tmp_path / "store")
+    second = make_spec(ROWS[6:12], "second", store=tmp_path / "store")
     launch(second)
     assert {path: path.stat().st_mtime_ns for path in baselines} == written
     tables = [pq.read_table(spec.folder / "losses.parquet") for spec in (first, second)]
@@ -133,9 +133,9 @@ def test_the_untouched_model_is_measured_once_and_shared(make_job, tmp_path):
     assert np.array_equal(*untouched)
 
 
-def test_bfloat16_arithmetic_moves_weights_at_a_rate_far_below_their_spacing(make_job):
+def test_bfloat16_arithmetic_moves_weights_at_a_rate_far_below_their_spacing(make_spec):
     """float32 master weights: 1e-6 a step is lost in pure bfloat16 weights."""
-    spec = make_job(
+    spec = make_spec(
         np.tile(ROWS[:6], 1),
         model={"precision": "bfloat16"},
         training={"global_batch": 1, "learning_rate": 1e-5, "schedule": "constant"},
@@ -147,8 +147,8 @@ def test_bfloat16_arithmetic_moves_weights_at_a_rate_far_below_their_spacing(mak
     assert means[6] != means[0]
 
 
-def test_a_loss_that_is_not_finite_stops_the_trial_before_the_update_and_names_the_step(make_job):
-    spec = make_job(
+def test_a_loss_that_is_not_finite_stops_the_trial_before_the_update_and_names_the_step(make_spec):
+    spec = make_spec(
         ROWS,
         training={"global_batch": 6, "learning_rate": 1e30, "clip": None, "schedule": "constant"},
     )

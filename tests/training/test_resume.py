@@ -39,8 +39,8 @@ ROWS = np.random.default_rng(4).permutation(40)[:20]
 LORA = {"type": "lora", "r": 4, "dropout": 0.2}
 
 
-def make(make_job, name, adapter="none", keep=2, precision="float32", **training):
-    return make_job(
+def make(make_spec, name, adapter="none", keep=2, precision="float32", **training):
+    return make_spec(
         ROWS,
         name,
         model={"precision": precision, "adapter": adapter},
@@ -123,13 +123,13 @@ def wholes():
 
 
 @pytest.fixture
-def uninterrupted(make_job, folders, wholes):
+def uninterrupted(make_spec, folders, wholes):
     """The same trial, never killed; made once for each setting."""
 
     def run(ranks=1, **settings):
         name = f"{ranks}-{settings}"
         if name not in wholes:
-            spec = make(make_job, "whole", **settings)
+            spec = make(make_spec, "whole", **settings)
             launch(spec, ranks=ranks)
             kept = folders / str(len(wholes))
             shutil.move(spec.folder, kept)
@@ -140,9 +140,9 @@ def uninterrupted(make_job, folders, wholes):
 
 
 @pytest.mark.parametrize("point", KILL_POINTS)
-def test_a_trial_killed_at_any_point_ends_like_one_that_was_not(make_job, uninterrupted, point):
+def test_a_trial_killed_at_any_point_ends_like_one_that_was_not(make_spec, uninterrupted, point):
     prepare, continues_after = KILL_POINTS[point]
-    spec = make(make_job, "killed", keep=1)
+    spec = make(make_spec, "killed", keep=1)
     with pytest.raises(ProcessExitedException, match="SIGKILL"):
         launch(spec, prepare=prepare)
     assert not read_outcome(spec.folder, spec.key).result
@@ -158,10 +158,10 @@ def test_a_trial_killed_at_any_point_ends_like_one_that_was_not(make_job, uninte
      (1, 3, LORA, "bfloat16"), (2, 2, "none", "bfloat16")],
 )  # fmt: skip
 def test_it_ends_alike_with_several_ranks_sharded_states_adapters_and_16_bits(
-    make_job, uninterrupted, ranks, zero_stage, adapter, precision
+    make_spec, uninterrupted, ranks, zero_stage, adapter, precision
 ):
     settings = {"zero_stage": zero_stage, "adapter": adapter, "precision": precision}
-    spec = make(make_job, "killed", **settings)
+    spec = make(make_spec, "killed", **settings)
     with pytest.raises(ProcessExitedException, match="SIGKILL"):
         launch(spec, ranks=ranks, prepare=partial(killing, "loop.update", 4, "after"))
     launch(spec, ranks=ranks)
@@ -175,9 +175,9 @@ def stopped_folder(folders):
 
 
 @pytest.fixture
-def stopped(make_job, stopped_folder, tmp_path):
+def stopped(make_spec, stopped_folder, tmp_path):
     """A copy of a trial that was killed in step 5, with checkpoints of steps 2 and 4."""
-    spec = make(make_job, "stopped")
+    spec = make(make_spec, "stopped")
     if not stopped_folder.exists():
         with pytest.raises(ProcessExitedException, match="SIGKILL"):
             launch(spec, prepare=partial(killing, "loop.update", 5, "before"))
@@ -230,7 +230,7 @@ def test_a_trial_with_a_damaged_checkpoint_uses_the_one_before_and_says_so(stopp
     assert_same(stopped, uninterrupted())
 
 
-def test_a_checkpoint_of_other_workers_or_of_another_job_is_not_used(stopped):
+def test_a_checkpoint_of_other_workers_or_of_another_spec_is_not_used(stopped):
     assert find_checkpoint(stopped.folder, stopped.key, 1, "float32") == (4, {})
     step, removed = find_checkpoint(stopped.folder, "another key", 1, "float32")
     assert step is None
@@ -243,7 +243,7 @@ def test_a_checkpoint_of_two_workers_is_not_used_by_one(stopped):
     assert set(removed.values()) == {"it was saved by 1 workers, there are 2 now"}
 
 
-def test_a_study_keeps_the_checkpoints_of_the_same_job_and_removes_another_ones(stopped):
+def test_a_study_keeps_the_checkpoints_of_the_same_spec_and_removes_another_ones(stopped):
     assert keep_checkpoints_of(stopped.folder, stopped.key)
     assert len(list((stopped.folder / CHECKPOINTS_FOLDER).iterdir())) == 2
     assert not keep_checkpoints_of(stopped.folder, "another key")

@@ -48,7 +48,7 @@ print(json.dumps({
 """
 
 
-def test_a_metric_in_the_table_is_asked_for_computed_stored_and_titled(make_job, tmp_path):
+def test_a_metric_in_the_table_is_asked_for_computed_stored_and_titled(make_spec, tmp_path):
     generate = {"every": 1, "max_new_tokens": 4, "metrics": ["gap"]}
     study = {
         "study": "added",
@@ -57,7 +57,7 @@ def test_a_metric_in_the_table_is_asked_for_computed_stored_and_titled(make_job,
         "evaluation": {"generate": generate},
     }
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    spec = make_job(np.arange(6))
+    spec = make_spec(np.arange(6))
     (tmp_path / "spec").write_bytes(pickle.dumps(spec))
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, tmp_path / "study.yaml", tmp_path / "spec"],

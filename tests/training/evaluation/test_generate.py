@@ -97,9 +97,9 @@ def one_by_one(shared, short_tokens):
     ("ranks", "zero_stage", "budget"), [(1, 0, 10**6), (2, 0, 1000), (2, 3, 700)]
 )
 def test_batched_greedy_answers_and_their_scores_equal_a_plain_loop_on_any_number_of_ranks(
-    make_job, shared, short_tokens, one_by_one, reward_model, ranks, zero_stage, budget
+    make_spec, shared, short_tokens, one_by_one, reward_model, ranks, zero_stage, budget
 ):
-    spec = make_job(
+    spec = make_spec(
         ROWS,
         training={"micro_batch_tokens": budget, "zero_stage": zero_stage},
         evaluation={
@@ -137,13 +137,13 @@ def test_batched_greedy_answers_and_their_scores_equal_a_plain_loop_on_any_numbe
 
 
 def test_metrics_not_asked_for_and_prompts_without_room_for_an_answer_are_null(
-    make_job, shared, short_tokens, one_by_one, tmp_path
+    make_spec, shared, short_tokens, one_by_one, tmp_path
 ):
     narrow = shutil.copytree(shared.model, tmp_path / "narrow")
     config = json.loads((narrow / "config.json").read_text())
     (narrow / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 160}))
     generation = {"every": 1, "max_new_tokens": NEW_TOKENS, "metrics": ["exact_match"]}
-    spec = make_job(ROWS, evaluation={"generate": generation})
+    spec = make_spec(ROWS, evaluation={"generate": generation})
     (found,) = generate(replace(spec, tokens=short_tokens, model=narrow), 1)
     table = token_table.load(short_tokens)
     prompts = table.lengths[ROWS] - table.answer_counts(ROWS)
@@ -156,10 +156,10 @@ def test_metrics_not_asked_for_and_prompts_without_room_for_an_answer_are_null(
         assert set(found[name]) == {None}
 
 
-def test_answers_are_generated_at_the_steps_of_their_own_schedule(make_job):
+def test_answers_are_generated_at_the_steps_of_their_own_schedule(make_spec):
     generation = {"every": [2, 90], "metrics": ["exact_match"]}
-    config = make_job(ROWS, evaluation={"every": 3, "generate": generation}).config
+    config = make_spec(ROWS, evaluation={"every": 3, "generate": generation}).config
     assert generation_steps(config, 24) == [0, 2, 4]
     assert evaluation_steps(config, 24) == [0, 3, 4]
-    silent = make_job(ROWS, "silent", evaluation={"every": 3}).config
+    silent = make_spec(ROWS, "silent", evaluation={"every": 3}).config
     assert generation_steps(silent, 24) == []
