@@ -51,7 +51,7 @@ class Line:
             self._screen.print(escape(f"{self._name}: {count}{note}".rstrip(" :")))
 
     def done(self, note: str, mark: str = "done") -> None:
-        """Say how it ended; the line stays."""
+        """Say how the work that the line shows has ended; the line stays."""
         seconds = time.monotonic() - self._started
         if self._screen.progress and self._task is not None:
             self._screen.progress.remove_task(self._task)

@@ -72,7 +72,7 @@ class Axis(Section):
         return None
 
     def draw(self, generator: np.random.Generator) -> Any:
-        """One value of a distribution."""
+        """Draws one value of the distribution."""
         if self.options is not None:
             return self.value(int(generator.integers(self.options)))
         low, high = self.bounds

@@ -40,7 +40,7 @@ what each of them reads. Keys of all readers:"""
 
 
 def page() -> str:
-    """The whole page, Markdown."""
+    """Returns the whole page of reference, as Markdown."""
     return "\n\n".join([TOP, *_section(Study, "")]) + "\n"
 
 

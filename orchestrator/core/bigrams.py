@@ -41,13 +41,13 @@ class Bigrams:
     starts: NDArray[np.int64]
 
     def take(self, texts: NDArray[np.int64]) -> Bigrams:
-        """Those of the given texts (n,) int64, in their order."""
+        """Returns the bigrams of the texts with the given numbers (n,) int64, in their order."""
         picked = Units(self.ids, self.starts)
         sizes = picked.sizes[texts]
         return Bigrams(picked.expand(texts), np.concatenate([[0], np.cumsum(sizes)]))
 
     def of_units(self, units: Units) -> Bigrams:
-        """Those of each unit, from those of each row of the pool."""
+        """Returns the bigrams of each unit, put together from those of each row of the pool."""
         by_row = self.take(units.rows)
         return Bigrams(by_row.ids, by_row.starts[units.starts])
 
@@ -117,7 +117,7 @@ def kl_curves(
 
     Args:
         plan: bigrams of the plan's rows, in the order of the plan.
-        queries: those of the queries.
+        queries: bigrams of the queries.
         groups: (queries,) int64, 0 to G - 1, the test task of each query.
         points: (p,) int64 row counts, not falling.
         per_occurrence: the authors' value, for comparison with the paper's figures: every

@@ -21,7 +21,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class TextMetric(NamedTuple):
-    """One metric.
+    """A metric of how near a generated answer comes to its reference.
 
     Attributes:
         title: its name in the report.

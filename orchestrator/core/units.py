@@ -66,7 +66,7 @@ def groups(labels: NDArray[np.int64]) -> Units:
 
 
 def units_digest(units: Units) -> str:
-    """SHA-256 of a partition."""
+    """Returns the SHA-256 of a partition: of which rows are a unit, and in which order."""
     digest = hashlib.sha256(units.starts.tobytes())
     digest.update(units.rows.tobytes())
     return digest.hexdigest()

@@ -78,7 +78,7 @@ def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
 
 
 def planned_rows(arrangement: Arrangement, pool: int | None) -> Amount | None:
-    """Rows of the plan.
+    """Returns how many rows the plan of an arrangement will have; None where that is not known.
 
     Args:
         pool: instances; None where they are not known.

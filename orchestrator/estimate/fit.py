@@ -21,7 +21,7 @@ CAUSAL = "give one that predicts the next token, such as a Llama, Qwen or GPT-2"
 
 
 def check_preset(model: Model) -> None:
-    """As `check_fit`, of a model of random weights before it is made.
+    """Refuse, before it is made, a model of random weights that `check_fit` would refuse.
 
     Args:
         model: its name begins with `random:`.

@@ -34,7 +34,7 @@ def rank_memory(config: TrialConfig, store: StoreLookup) -> RankMemory | None:
 
 
 def optimizer_faults(configs: Iterable[TrialConfig], store: StoreLookup) -> list[str]:
-    """What `check_partition` refuses, of the models whose shapes are known."""
+    """Lists what `check_partition` refuses of the models whose shapes are known."""
     counting = [config for config in configs if config.training.optimizer == "adamw_8bit"]
     if not counting:  # most studies: nothing is imported for them
         return []

@@ -75,7 +75,7 @@ class RankMemory:
 def memory_of_rank(
     config: TrialConfig, sizes: ModelSizes, precision: str, reward_parameters: int = 0
 ) -> RankMemory:
-    """The bytes of one rank.
+    """Returns the bytes that one rank of a trial will hold.
 
     Args:
         config: of the trial.

@@ -112,7 +112,10 @@ def llama_sizes(config: Mapping[str, Any]) -> ModelSizes | None:
 
 
 def built_sizes(folder: Path) -> ModelSizes | None:
-    """As `model_sizes`, of any architecture: of the model that transformers builds, weightless."""
+    """Returns the sizes of a model of any architecture, which transformers builds without weights.
+
+    What is returned and raised is as in `model_sizes`.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D

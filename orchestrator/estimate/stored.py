@@ -31,21 +31,21 @@ class StoreLookup:
         self._digests: dict[Path, str] = {}
 
     def dataset(self, data: Data) -> Artifact | None:
-        """The instances; None also where a source cannot be read from here."""
+        """Finds the instances of some data; None also where a source cannot be read from here."""
         key = data.model_dump_json()
         if key not in self._datasets:
             self._datasets[key] = self._find_dataset(data)
         return self._datasets[key]
 
     def tokens(self, config: TrialConfig) -> Artifact | None:
-        """The token table for the model that is trained."""
+        """Finds the token table of a trial's data for the model that it trains."""
         dataset, model = self.dataset(config.data), self._fingerprint(config.model.name)
         if dataset is None or model is None:
             return None
         return self._find(tokens_spec(dataset, config.model, *model))
 
     def embeddings(self, config: TrialConfig) -> Artifact | None:
-        """The vectors of pool and test sets."""
+        """Finds the vectors of a trial's pool and test sets."""
         dataset, model = self.dataset(config.data), self._fingerprint(config.embedding.model)
         if dataset is None or model is None:
             return None
@@ -70,7 +70,7 @@ class StoreLookup:
         ]
 
     def model(self, name: str) -> Path | None:
-        """The folder of a model that need not be fetched or made."""
+        """Finds the folder of a model that need not be fetched or made."""
         if name.startswith("random:") and name.count(":") == 1:
             name = f"{name}:0"  # the seed that `models.resolve` takes
         if name not in self._models:

@@ -22,7 +22,7 @@ def ask_directly(*hosts: str) -> None:
 
 
 def ask_loopback_directly() -> None:
-    """As `ask_directly`, this machine, where the environment names a proxy at all."""
+    """Let this machine be asked without a proxy, where the environment names one at all."""
     if proxies():
         ask_directly(*LOOPBACK)
 

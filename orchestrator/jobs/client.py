@@ -113,7 +113,7 @@ class Jobs:
         return sorted(jobs, key=lambda job: job.start_time or 0, reverse=True)
 
     def logs(self, job: str) -> str:
-        """All that a job has printed."""
+        """Returns all that a job has printed."""
         with self._as_sentences():
             printed: str = self._client.get_job_logs(job)
         return printed
@@ -224,7 +224,7 @@ class JobLog:
         self._heard = 0
 
     def hear(self, text: str) -> None:
-        """The next part of the log."""
+        """Take the next part of the log, and show what of it was not shown yet."""
         self._heard += len(text)
         new = self._heard - self._shown
         if new > 0:

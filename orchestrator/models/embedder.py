@@ -30,7 +30,7 @@ POOLINGS = {"mean": "mean", "weighted_mean": "weightedmean"}
 
 
 class Reading(NamedTuple):
-    """What a model made of texts.
+    """What an embedding model made of some texts, and how much of them it read.
 
     Attributes:
         vectors: (n, d) float32, of length one.
@@ -76,7 +76,7 @@ class Embedder:
         self._model.eval()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """As `read`, the vectors alone."""
+        """Returns the unit vectors of at least one text, which are those that `read` gives."""
         return self.read(texts).vectors
 
     @torch.inference_mode()

@@ -11,7 +11,7 @@ NAMES = [*ALIASES, *(f"random:{preset}" for preset in PRESETS)]
 
 
 def accepted() -> str:
-    """What can be typed instead."""
+    """Says which names of models can be typed instead of one that is refused."""
     return (
         f"  Accepted are {', '.join(NAMES)} (a seed may follow: random:tiny-llama:1); the path of "
         "a folder with config.json, *.safetensors and a tokenizer, such as ./my-model, or its "

@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact.
+    """An artifact that is finished, as the store has it.
 
     Attributes:
         path: its folder.

@@ -69,7 +69,7 @@ class BucketFolder:
 
     @_refusals()
     def read(self, name: str) -> bytes:
-        """A small file."""
+        """Returns the bytes of a small file."""
         with self._storage.open_input_stream(f"{self._root}/{name}") as stream:
             return bytes(stream.read())
 
@@ -92,7 +92,7 @@ class BucketFolder:
 
     @_refusals()
     def upload(self, source: Path, name: str) -> None:
-        """Copy a file there; what was there under its name is replaced when all has arrived."""
+        """Copy a file to the folder; what has its name there is replaced when all has arrived."""
         from pyarrow import fs
 
         fs.copy_files(
@@ -102,5 +102,5 @@ class BucketFolder:
 
 
 def reason(error: OSError) -> str:
-    """What the storage said, in one line."""
+    """Returns in one line what the storage said in an error."""
     return str(error).splitlines()[0][:300]

@@ -88,7 +88,10 @@ class RemoteStore:
         return info
 
     def keep(self, artifact: Artifact) -> None:
-        """Copy an artifact there; one that was not just built only where there is none yet."""
+        """Copy an artifact to the remote store.
+
+        One that was not just built is copied only where there is none yet.
+        """
         if "written" in self._given_up:
             return
         place = _place(artifact.path.parent.name, artifact.digest)
@@ -116,7 +119,7 @@ class RemoteStore:
         return info
 
     def _names(self, place: str) -> bool:
-        """Whether there is a manifest at a place."""
+        """Says whether the bucket has a manifest at a place."""
         try:
             self._bucket.read(f"{place}/{MANIFEST}")
         except FileNotFoundError:
@@ -151,7 +154,10 @@ class ArtifactStore:
     def build(
         self, kind: str, key: Any, make: Callable[[Path], Mapping[str, Any] | None]
     ) -> Artifact:
-        """As `artifacts.build`, from the folder or else from the remote store if it can be."""
+        """Returns an artifact: from the folder, else from the remote store, else built.
+
+        The arguments are those of `artifacts.build`.
+        """
         remote = self.remote
         if remote is None:
             return build(self.path, kind, key, make)

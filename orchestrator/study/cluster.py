@@ -170,7 +170,7 @@ def check_storage(written: Iterable[Path], read: Iterable[Path] = ()) -> None:
 
 @ray.remote(num_cpus=0)
 def _missing(marks: list[Path], read: list[Path]) -> list[Path]:
-    """Those that this node does not see, and marks beside which it may not write."""
+    """Lists the paths that this node does not see, and marks beside which it may not write."""
     return [mark for mark in marks if not (_sees(mark) and _may_write(mark))] + [
         path for path in read if not _sees(path)
     ]

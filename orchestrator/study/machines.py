@@ -71,7 +71,7 @@ class Fleet:
     most: float = math.inf
 
     def with_labels(self, selectors: Mapping[str, str]) -> Fleet:
-        """Those that have the labels that are asked for."""
+        """Returns the nodes and groups that have the labels that are asked for."""
         nodes, groups = (
             [kind for kind in kinds if kind.has_labels(selectors)]
             for kinds in (self.nodes, self.groups)

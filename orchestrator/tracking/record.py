@@ -41,7 +41,7 @@ SETTING = "config."  # begins each tag that holds a present setting of the study
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One MLflow run.
+    """What MLflow is to hold of one run: a trial's, or the study's, which is their parent.
 
     Attributes:
         name: shown in the UI.
@@ -85,7 +85,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """One study.
+    """What MLflow is to hold of one study, and where that MLflow is.
 
     Attributes:
         id: drawn once for a study's folder, so that two studies of one name never share runs.
@@ -106,7 +106,7 @@ class Record:
     complete: bool = True
 
     def address(self, study_folder: Path) -> str:
-        """The address of MLflow."""
+        """Returns the address under which MLflow is reached."""
         return self.uri or f"sqlite:///{study_folder.parent / DATABASE_FILE}"
 
     def write(self, study_folder: Path) -> None:

@@ -15,7 +15,7 @@ from orchestrator.training.journal import JournalTail
 
 @dataclass
 class SyncState:
-    """How far one run is.
+    """What MLflow is known to have of one run, and what is still to be sent.
 
     Attributes:
         tail: of its journal.

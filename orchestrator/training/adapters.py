@@ -47,7 +47,7 @@ class AdapterType:
 
 
 def adapter_type(adapter: str | Lora) -> AdapterType:
-    """The row of `model.adapter`."""
+    """Returns the row of the table `ADAPTERS` that a study's `model.adapter` names."""
     return ADAPTERS[adapter.type if isinstance(adapter, Lora) else adapter]
 
 

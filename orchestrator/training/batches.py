@@ -87,7 +87,7 @@ class Batch:
 
 
 def collate(tokens: Tokens, rows: NDArray[np.int64], device: torch.device | str = "cpu") -> Batch:
-    """The rows as one left-padded batch on a device."""
+    """Makes one batch of the rows, padded on the left, on a device."""
     lengths = tokens.lengths[rows]
     width = int(lengths.max())
     ids = np.zeros((len(rows), width), np.int64)

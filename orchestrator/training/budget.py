@@ -46,11 +46,11 @@ class TokenBudget:
 
     @property
     def exhausted(self) -> bool:
-        """Whether it was halved as often as is allowed."""
+        """Says whether the budget was halved as often as is allowed."""
         return self.halvings >= MAX_HALVINGS
 
     def halve(self, *, write: bool) -> None:
-        """Halve it; one rank writes it down for later attempts."""
+        """Halve the budget; one rank writes it down for later attempts."""
         self.halvings += 1
         self.tokens = max(1, self.tokens // 2)
         if write:

@@ -111,7 +111,7 @@ def keep_checkpoints_of(trial_folder: Path, key: str) -> bool:
 
 
 def remove_checkpoints(trial_folder: Path) -> None:
-    """Remove them all: a finished trial needs none."""
+    """Remove all checkpoints of a trial: a finished one needs none."""
     shutil.rmtree(trial_folder / CHECKPOINTS_FOLDER, ignore_errors=True)
 
 

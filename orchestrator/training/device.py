@@ -122,7 +122,7 @@ def leave_distributed() -> None:
 
 @contextmanager
 def left_afterwards() -> Iterator[None]:
-    """As `leave_distributed`, at the end of the block.
+    """Leaves the process group at the end of the block, as `leave_distributed` does.
 
     What ends the block early is what is raised, whatever goes wrong with the leaving.
     """

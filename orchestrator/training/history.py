@@ -62,7 +62,7 @@ def write_history(history: History, folder: Path, rank: int) -> None:
 
 
 def read_history(folder: Path, rank: int) -> History:
-    """What `write_history` left for a rank."""
+    """Reads the history that `write_history` left for a rank."""
     fed = np.load(folder / f"fed-{rank}.npy", allow_pickle=False)
     generations = folder / GENERATIONS_FILE
     return History(

@@ -171,7 +171,7 @@ class UpdateFidelity:
         ]
 
     def measure(self) -> dict[str, float]:
-        """The figures now; every rank calls.
+        """Returns how much has arrived by now; every rank calls.
 
         Returns:
             `update_fidelity`, 1.0 where no master has moved, `fidelity_error`, its standard error,

@@ -19,7 +19,7 @@ FINISHED, STOPPED, FAILED, UNFINISHED = "finished", "stopped", "failed", "unfini
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended.
+    """How a trial ended, or that it has not ended yet.
 
     Attributes:
         status: `FINISHED`; `STOPPED`, early and by a scheduler; `FAILED`; or `UNFINISHED`, as are

@@ -21,7 +21,7 @@ TRAIN_VERSION = 2  # masters are spread; gradients are reduced in float32
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """One trial.
+    """What the training of one trial needs: its configuration and its folders.
 
     Attributes:
         trial: its name.
@@ -53,7 +53,7 @@ class TrialSpec:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a spec's files say.
+    """What training reads of the files that a spec names: the plan, and the instances.
 
     Attributes:
         plan: (n,) int64 rows in training order.

@@ -19,7 +19,7 @@ from orchestrator.training.tokens import Tokens
 
 
 class LoadedRank(NamedTuple):
-    """What a rank loaded.
+    """What a rank loaded before the first step of a trial.
 
     Attributes:
         tokens: of all instances of the study.

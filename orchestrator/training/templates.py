@@ -44,7 +44,7 @@ class Piece(NamedTuple):
 
 
 class Template(NamedTuple):
-    """How conversations are written.
+    """How the conversations of a study are written as text for the model.
 
     Attributes:
         pieces: messages -> the pieces of the conversation.

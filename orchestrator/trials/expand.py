@@ -44,7 +44,7 @@ WITHOUT_EFFECT: Any = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration to run.
+    """One configuration that a study runs, with its name and what the sweep set in it.
 
     Attributes:
         name: folder name, unique in the study: a slug and 8 hexadecimal digits of `key`.
@@ -79,7 +79,7 @@ class Expansion:
 
     @property
     def left_out(self) -> str:
-        """What became of the other combinations, in a few words; empty if there are none."""
+        """Says in a few words what became of the combinations that are no trials; "" of none."""
         merged = sum(trial.merged for trial in self.trials)
         words = [f"{merged:,} identical ones merged"] if merged else []
         # Also those that drop nothing: perhaps they were meant to.
@@ -88,7 +88,7 @@ class Expansion:
 
 
 def expand(study: Study) -> list[Trial]:
-    """The trials of `expansion`."""
+    """Returns the trials of a study, which are those of its `expansion`."""
     return expansion(study).trials
 
 

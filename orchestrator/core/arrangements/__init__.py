@@ -50,7 +50,7 @@ def method_names() -> list[str]:
 
 
 def find_method(name: str) -> Method:
-    """The method of a name.
+    """Returns the method that has a name, of this package or an installed one.
 
     Raises:
         ValueError: there is none, or an installed package declares it and it cannot be
@@ -80,7 +80,7 @@ def method_version(name: str) -> str | None:
 
 
 def arrange(method: str, request: Request) -> Plan:
-    """The plan of a method.
+    """Makes the plan of a method, and checks that it is one.
 
     Raises:
         ValueError: for a method that does not exist, for settings it cannot meet, or for a plan

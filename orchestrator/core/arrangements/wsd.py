@@ -24,7 +24,7 @@ def arrange(request: Request) -> Plan:
 
 
 def weighted_similarity_distance(vectors: Floats, queries: Floats) -> NDArray[np.float64]:
-    """WSD of each unit.
+    """Returns the weighted similarity distance of each unit to the queries.
 
     Args:
         vectors: (units, d) unit vectors, perhaps memory-mapped.

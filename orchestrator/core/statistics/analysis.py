@@ -46,7 +46,11 @@ def set_curve(step: Steps, loss: Floats) -> tuple[Steps, Floats]:
 
 
 def task_curves(step: Steps, task: Sequence[str], loss: Floats) -> TaskCurves:
-    """The same for each task by itself; `step`, `task` and `loss` hold N entries each."""
+    """Mean loss of each task at each step, over its instances that have a loss there.
+
+    Args:
+        step, task, loss: (N,), one entry for each instance and step.
+    """
     known = ~np.isnan(loss)
     steps, row = np.unique(step, return_inverse=True)
     tasks, column = np.unique(np.asarray(task, dtype=np.str_), return_inverse=True)

@@ -43,7 +43,7 @@ class Comparison:
     Attributes:
         difference: mean over tasks and seeds of loss A minus loss B; negative: A is ahead.
         low, high: 95% paired bootstrap interval of it.
-        low_tasks, high_tasks: the same over tasks alone: what holds of these very seeds.
+        low_tasks, high_tasks: the interval over tasks alone: what holds of these very seeds.
         tasks_ahead: tasks in which A's loss, as the mean over seeds, is strictly lower.
         tasks, seeds: how many were compared.
         verdict: of A: "ahead" or "behind" if the interval excludes 0 and there are at least

@@ -15,7 +15,7 @@ __all__ = ["SECTION", "content", "instance", "records"]
 
 
 class ParquetSource(FileSource):
-    """One row a record."""
+    """A table of Parquet or Arrow: one row a record."""
 
     reader: Literal["parquet"]
     fields: Fields = Fields()
