@@ -17,6 +17,9 @@ import torch.distributed as dist
 from orchestrator.config.training import Model, Training
 
 _LINEAR = torch.nn.functional.linear
+# Ranks wait so long for one another, whoever starts them: one alone compares a checkpoint of 90 GB
+# with its hashes.
+WAIT_SECONDS = 7200
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,8 @@ def init_distributed(*, gpu: bool) -> tuple[int, int]:
                 "TORCHELASTIC_RUN_ID" in os.environ and gpu
             ):  # torchrun leaves it to us, Ray does not
                 torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-            # One rank alone compares a checkpoint of 90 GB with its hashes while the others wait.
-            dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(hours=2))
+            wait = timedelta(seconds=WAIT_SECONDS)
+            dist.init_process_group("nccl" if gpu else "gloo", timeout=wait)
         else:
             os.environ["LOCAL_RANK"] = "0"
             dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import ray.train
 from ray import tune
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from orchestrator.errors import UserError
 from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import ERROR_FILE
 from orchestrator.training.budget import TokenBudget
+from orchestrator.training.device import WAIT_SECONDS
 from orchestrator.training.journal import JournalTail
 from orchestrator.training.spec import TrialSpec
 
@@ -142,6 +143,7 @@ def _gang_trainer(spec: TrialSpec, placement: Placement) -> TorchTrainer:
 
     return TorchTrainer(
         run_rank,
+        torch_config=TorchConfig(timeout_s=WAIT_SECONDS),
         scaling_config=ray.train.ScalingConfig(
             num_workers=training.workers,
             use_gpu=training.gpus_per_worker > 0,
