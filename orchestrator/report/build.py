@@ -41,6 +41,8 @@ from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial
 from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER
 
+Content = tuple[StudyRecord, list[Arm], Prediction | None, dict[str, list[Panel]]]
+
 
 def build_report(study_dir: Path) -> Path:
     """Write report/index.html and report/figures/*.png of a study folder; returns the page's path.
@@ -51,10 +53,7 @@ def build_report(study_dir: Path) -> Path:
     Raises:
         DataError: the folder holds no summary.csv, or its study.yaml a claim that is none.
     """
-    record = read_study(study_dir)
-    arms = group_arms(record.trials)
-    predicted = prediction(arms)
-    figures = _figures(arms, predicted)
+    record, arms, predicted, figures = _content(study_dir)
     figures_dir = study_dir / REPORT_FOLDER / FIGURES_FOLDER
     figures_dir.mkdir(parents=True, exist_ok=True)
     for name, panels in figures.items():
@@ -64,6 +63,23 @@ def build_report(study_dir: Path) -> Path:
     path = study_dir / REPORT_FOLDER / PAGE_FILE
     path.write_text(_page(record, arms, predicted, figures), encoding="utf-8")
     return path
+
+
+def page_of(study_dir: Path) -> str:
+    """The page of a study folder as HTML, without the pictures that `build_report` puts beside it.
+
+    Raises:
+        DataError: as `build_report`.
+    """
+    return _page(*_content(study_dir))
+
+
+def _content(study_dir: Path) -> Content:
+    """What page and pictures are made of."""
+    record = read_study(study_dir)
+    arms = group_arms(record.trials)
+    predicted = prediction(arms)
+    return record, arms, predicted, _figures(arms, predicted)
 
 
 def _figures(arms: list[Arm], predicted: Prediction | None) -> dict[str, list[Panel]]:

@@ -276,15 +276,3 @@ def test_rows_that_a_template_changes_stop_a_run_before_anything_is_embedded(
     assert "data.pool, instance 'p0': this model's chat template" in refused.text
     assert "8 more rows are refused: data.pool, instance 'p1'" in refused.text
     assert "embeddings" not in refused.text
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_texts_that_begin_alike_are_warned_of(orchestrate):
-    records = [row(i, prompt="word " * 90 + str(i)) for i in range(6)]
-    told = orchestrate("arrange", records, "--out", "plans", embedding={
-        "model": "random:tiny-bert", "max_length": 64,
-    }, apart=True)  # fmt: skip
-    assert told.returncode == 0, told.text
-    assert "6 cut, 2 distinct vectors of 7 texts" in told.text
-    assert "6 of 7 different texts share their vector with another one" in told.text

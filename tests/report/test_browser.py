@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.report.arms import group_arms
-from orchestrator.report.build import build_report
+from orchestrator.report.build import page_of
 from orchestrator.report.figures import loss_panels
 from orchestrator.report.read import read_study
 from tests.report.conftest import make_study
@@ -110,7 +110,7 @@ def study(tmp_path_factory):
 
 
 def look(study, tmp_path, width, script):
-    page = build_report(study).read_text(encoding="utf-8")
+    page = page_of(study)
     last = f"<script>{PAUSE}{script}</script></body>"
     page = page.replace("<head>", f"<head>{LISTEN}", 1).replace("</body>", last, 1)
     (tmp_path / "page.html").write_text(page, encoding="utf-8")

@@ -8,13 +8,13 @@ import pytest
 
 from orchestrator.core.measures import MEASURES
 from orchestrator.errors import DataError
-from orchestrator.report.build import build_report
+from orchestrator.report.build import build_report, page_of
 from tests.report.conftest import ARMS, RUN, TASKS, make_study
 from tests.report.pages import words_of
 
 
 def build(study) -> str:
-    return build_report(study).read_text(encoding="utf-8")
+    return page_of(study)
 
 
 @pytest.fixture(scope="module")

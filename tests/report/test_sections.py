@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.arms import group_arms
+from orchestrator.report.build import page_of
 from orchestrator.report.early import descents, early_table, set_changes, set_table
 from orchestrator.report.picker import task_picker
 from orchestrator.report.prediction import forecast_table, prediction
@@ -125,9 +126,7 @@ def test_the_picker_holds_every_task_of_every_line():
 
 
 def test_the_page_carries_the_picker_as_data_and_never_as_tags(study_of):
-    from orchestrator.report.build import build_report
-
-    page = build_report(study_of({}, seeds=2)).read_text(encoding="utf-8")
+    page = page_of(study_of({}, seeds=2))
     data = re.search(r'<script type="application/json" id="tasks">(.*?)</script>', page, re.DOTALL)
     values = json.loads(data.group(1))
     assert len(values) == page.count("<option>") == 10

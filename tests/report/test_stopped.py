@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.report.answer import answer_of
 from orchestrator.report.arms import group_arms
-from orchestrator.report.build import build_report
+from orchestrator.report.build import build_report, page_of
 from orchestrator.report.claim import implied_claim
 from orchestrator.report.contrast_tables import step_table
 from orchestrator.report.drawing import STOP, arm_style, plotly_panel, save_png
@@ -106,7 +106,7 @@ def test_a_stopped_seed_is_no_part_of_the_mean_of_its_arm(study_of):
 
 
 def test_the_page_counts_them_and_calls_none_of_them_unfinished(study):
-    words = words_of(build_report(study).read_text(encoding="utf-8"))
+    words = words_of(page_of(study))
     assert "1 of 4 trials was stopped early by the study’s scheduler" in words
     assert "did not finish" not in words
     assert "random (stopped after step 12)" in words
@@ -126,6 +126,6 @@ def test_a_page_of_hardly_anything_but_stopped_trials_makes_sense(study_of, fini
 
 def test_a_damaged_journal_is_named_and_the_rest_is_shown(study):
     (study / "trials" / "random" / JOURNAL_FILE).write_text('{"event": "measure", "st\n')
-    page = build_report(study).read_text(encoding="utf-8")
+    page = page_of(study)
     assert "random: its journal cannot be read" in words_of(page)
     assert 'id="loss-query"' in page

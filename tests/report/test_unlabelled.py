@@ -9,7 +9,7 @@ from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.data.instance import UNLABELLED
 from orchestrator.report.answer import answer_of
 from orchestrator.report.arms import group_arms
-from orchestrator.report.build import build_report
+from orchestrator.report.build import page_of
 from orchestrator.report.claim import implied_claim
 from orchestrator.report.findings import section_finding
 from orchestrator.report.picker import task_picker
@@ -63,7 +63,7 @@ def test_the_answer_speaks_of_instances_and_never_of_tasks(unlabelled):
 
 
 def test_the_page_speaks_of_instances_where_a_set_has_no_tasks(unlabelled):
-    words = words_of(build_report(unlabelled).read_text(encoding="utf-8"))
+    words = words_of(page_of(unlabelled))
     for instances in (
         "Without task labels, so compared by instances: Query set.",
         "Query loss, mean over instances",
@@ -78,7 +78,7 @@ def test_the_page_speaks_of_instances_where_a_set_has_no_tasks(unlabelled):
 
 
 def test_a_labelled_set_is_never_said_to_be_compared_by_instances(study_of):
-    words = words_of(build_report(study_of({})).read_text(encoding="utf-8"))
+    words = words_of(page_of(study_of({})))
     assert "Without task labels" not in words
     assert "by instances" not in words
     assert "Query set 10 tasks" in words
