@@ -16,6 +16,7 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    from orchestrator.cli.commands import run_command
+    from orchestrator.cli.commands import app
+    from orchestrator.cli.endings import run_command
 
-    run_command()
+    run_command(app)

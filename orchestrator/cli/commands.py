@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,16 +13,9 @@ from rich.console import Console
 from orchestrator.cli.jobs import jobs, submit
 from orchestrator.cli.options import Output, Overlays, Settings, StudyFile, StudyFolder, load
 from orchestrator.errors import UserError
-from orchestrator.host.proxies import ask_loopback_directly
 
 if TYPE_CHECKING:
     from orchestrator.config import Study
-
-UNWRITABLE = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT
-}  # fmt: skip
-
-EXCEPTION = re.compile(r"([a-z_]\w*\.)*[A-Z]\w*(Error|Exception|Interrupt)(:|$)")
 
 app = typer.Typer(
     help="Experiments on the order of training data in LLM instruction tuning.",
@@ -224,46 +214,6 @@ def ui(
     uri = f"sqlite:///{database.name}"
     arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])  # noqa: S606
-
-
-def run_command() -> None:
-    """Run the command that was typed; a user's error is a message and exit code 2."""
-    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
-        # A head that was started in the background hands down that SIGINT is ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    ask_loopback_directly()
-    try:
-        app()
-    except UserError as error:
-        _print_error(str(error))
-        sys.exit(error.exit_code)
-    except OSError as error:
-        # A file or folder that the user named, or a full disk: nothing of this program's own.
-        if error.errno not in UNWRITABLE or error.filename is None:
-            raise
-        _print_error(
-            f"{error.filename}: {error.strerror}: give a place that this user can read and write"
-        )
-        sys.exit(UserError.exit_code)
-    except Exception as error:
-        # What a worker met, Ray wraps into pages that begin with its own affairs.
-        if not type(error).__module__.startswith("ray.") or not str(error).strip():
-            raise
-        _print_error(
-            f"a worker failed: {_cause(str(error))}. The log of the study holds all that it said"
-        )
-        sys.exit(1)
-
-
-def _cause(text: str) -> str:
-    """The last line that names an exception, as a traceback ends: Ray puts its advice behind it."""
-    lines = text.strip().splitlines()
-    named = [line for line in lines if EXCEPTION.match(line)]
-    return [*lines[-1:], *named[-1:]][-1]
-
-
-def _print_error(text: str) -> None:
-    Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(text)}", soft_wrap=True)
 
 
 def _print_estimate(study: Study) -> None:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 
-from orchestrator import provenance
-from orchestrator.config import Study, TrialConfig, dump_yaml
+from orchestrator.config import Study, dump_yaml
 from orchestrator.config.layout import Layout
 from orchestrator.report.build import build_report
 from orchestrator.report.summary import (
@@ -25,7 +20,7 @@ from orchestrator.report.summary import (
     write_summary,
 )
 from orchestrator.screen import Screen, quiet_streams, shown_path
-from orchestrator.storage.artifacts import Artifact, write_json, write_text
+from orchestrator.storage.artifacts import write_json, write_text
 from orchestrator.storage.files import (
     CONFIG_FILE,
     ERROR_FILE,
@@ -43,6 +38,7 @@ from orchestrator.storage.files import (
 from orchestrator.storage.lock import locked
 from orchestrator.study.checks import check_before_ray, check_fetched, check_with_ray
 from orchestrator.study.cluster import cluster, describe_cluster, joins, threads
+from orchestrator.study.facts import provenance_tags, study_facts
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.tracking import (
     Backlog,
@@ -149,14 +145,11 @@ class Run:
         return suggestions
 
     def _record(self, specs: list[TrialSpec]) -> Record:
-        tags = {"git_commit": provenance.git_commit() or "none"}
-        tags |= {f"version.{name}": number for name, number in provenance.versions().items()}
-        tags |= {f"hardware.{name}": _cell(value) for name, value in provenance.hardware().items()}
         for spec in specs:
             if spec.key not in self.certificates:  # a search names its trials again and again
                 self.certificates[spec.key] = certificate(spec)
         return describe(
-            self.study, self.trials, specs, tags, TRIAL_FILES, self.layout.folder,
+            self.study, self.trials, specs, provenance_tags(), TRIAL_FILES, self.layout.folder,
             certificates=self.certificates,
         )  # fmt: skip
 
@@ -169,7 +162,9 @@ class Run:
         folder = self.layout.folder
         rows = [self._row(*pair) for pair in zip(self.trials, specs, strict=True)]
         write_summary(folder / SUMMARY_FILE, rows, self.swept)
-        write_json(folder / RUN_FILE, self._facts(pipeline, rows))
+        precisions = (row["precision"] for row in rows)
+        facts = study_facts(pipeline, self.trials, precisions, self.started)
+        write_json(folder / RUN_FILE, facts)
         report = build_report(folder)
         line.done(shown_path(report))
         endings = {
@@ -226,38 +221,3 @@ class Run:
             for name, value in row.items()
             if isinstance(value, int | float) and math.isfinite(value) and name not in left_out
         }
-
-    def _facts(self, pipeline: Pipeline, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
-            "seconds": time.time() - self.started,
-            "command": shlex.join(["orchestrator", *sys.argv[1:]]),
-            "precision": sorted({row["precision"] for row in rows} - {""}),
-            "hardware": provenance.hardware(),
-            "versions": provenance.versions(),
-            "git_commit": provenance.git_commit(),
-            "data": self._entries_of(pipeline.dataset),
-            "near_duplicates": self._entries_of(pipeline.near_duplicates),
-            "embeddings": self._entries_of(pipeline.embeddings),
-            "tokens": self._entries_of(pipeline.tokens),
-            "models": {
-                name: {"fingerprint": digest} for name, digest in pipeline.shared.models.items()
-            },
-            "stages": pipeline.shared.stages,
-        }
-
-    def _entries_of(
-        self, artifact_of: Callable[[TrialConfig], Artifact | None]
-    ) -> list[dict[str, Any]]:
-        """What shared artifacts tell of themselves, each with the trials that use it."""
-        entries: dict[str, dict[str, Any]] = {}
-        for trial in self.trials:
-            artifact = artifact_of(trial.config)
-            if artifact is not None:
-                entry = entries.setdefault(artifact.digest, {"trials": [], **artifact.info})
-                entry["trials"].append(trial.name)
-        return list(entries.values())
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

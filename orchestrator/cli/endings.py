@@ -1,0 +1,66 @@
+"""How a command ends that could not do what was asked: a sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from orchestrator.errors import UserError
+from orchestrator.host.proxies import ask_loopback_directly
+
+UNWRITABLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT
+}  # fmt: skip
+
+EXCEPTION = re.compile(r"([a-z_]\w*\.)*[A-Z]\w*(Error|Exception|Interrupt)(:|$)")
+
+
+def run_command(app: typer.Typer) -> None:
+    """Run the command that was typed; a user's error is a message and exit code 2.
+
+    Args:
+        app: all commands.
+    """
+    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
+        # A head that was started in the background hands down that SIGINT is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    ask_loopback_directly()
+    try:
+        app()
+    except UserError as error:
+        _print_error(str(error))
+        sys.exit(error.exit_code)
+    except OSError as error:
+        # A file or folder that the user named, or a full disk: nothing of this program's own.
+        if error.errno not in UNWRITABLE or error.filename is None:
+            raise
+        _print_error(
+            f"{error.filename}: {error.strerror}: give a place that this user can read and write"
+        )
+        sys.exit(UserError.exit_code)
+    except Exception as error:
+        # What a worker met, Ray wraps into pages that begin with its own affairs.
+        if not type(error).__module__.startswith("ray.") or not str(error).strip():
+            raise
+        _print_error(
+            f"a worker failed: {_cause(str(error))}. The log of the study holds all that it said"
+        )
+        sys.exit(1)
+
+
+def _cause(text: str) -> str:
+    """The last line that names an exception, as a traceback ends: Ray puts its advice behind it."""
+    lines = text.strip().splitlines()
+    named = [line for line in lines if EXCEPTION.match(line)]
+    return [*lines[-1:], *named[-1:]][-1]
+
+
+def _print_error(text: str) -> None:
+    Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(text)}", soft_wrap=True)

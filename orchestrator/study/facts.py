@@ -1,0 +1,71 @@
+"""What a study ran on, and what its shared artifacts tell of themselves: `run.json`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator import provenance
+from orchestrator.config import TrialConfig
+from orchestrator.storage.artifacts import Artifact
+from orchestrator.study.pipeline import Pipeline
+from orchestrator.trials import Trial
+
+
+def study_facts(
+    pipeline: Pipeline, trials: list[Trial], precisions: Iterable[str], started: float
+) -> dict[str, Any]:
+    """The content of `run.json`.
+
+    Args:
+        pipeline: what made the study's artifacts.
+        precisions: the arithmetic of each trial; empty where it is not known.
+        started: when the study began, in seconds of `time.time`.
+    """
+    return {
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        "seconds": time.time() - started,
+        "command": shlex.join(["orchestrator", *sys.argv[1:]]),
+        "precision": sorted({*precisions} - {""}),
+        "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
+        "git_commit": provenance.git_commit(),
+        "data": _entries(trials, pipeline.dataset),
+        "near_duplicates": _entries(trials, pipeline.near_duplicates),
+        "embeddings": _entries(trials, pipeline.embeddings),
+        "tokens": _entries(trials, pipeline.tokens),
+        "models": {
+            name: {"fingerprint": digest} for name, digest in pipeline.shared.models.items()
+        },
+        "stages": pipeline.shared.stages,
+    }
+
+
+def provenance_tags() -> dict[str, str]:
+    """What a study ran on, as tags of its run in MLflow."""
+    tags = {"git_commit": provenance.git_commit() or "none"}
+    tags |= {f"version.{name}": number for name, number in provenance.versions().items()}
+    return tags | {
+        f"hardware.{name}": _cell(value) for name, value in provenance.hardware().items()
+    }
+
+
+def _entries(
+    trials: list[Trial], artifact_of: Callable[[TrialConfig], Artifact | None]
+) -> list[dict[str, Any]]:
+    """What artifacts remember, each once, with the trials that use it."""
+    entries: dict[str, dict[str, Any]] = {}
+    for trial in trials:
+        artifact = artifact_of(trial.config)
+        if artifact is not None:
+            entry = entries.setdefault(artifact.digest, {"trials": [], **artifact.info})
+            entry["trials"].append(trial.name)
+    return list(entries.values())
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
