@@ -1,7 +1,6 @@
 """Each way in which a model might be fed what the data does not say: one sentence, no traceback."""
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 
@@ -11,7 +10,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator import models
 from orchestrator.cli import main
-from tests.waiting import PATIENCE
+from orchestrator.config import load_study
+from orchestrator.config.layout import Layout
+from orchestrator.errors import DataError
+from orchestrator.screen import Screen
+from orchestrator.study.pipeline import Pipeline
+from orchestrator.trials import expand
 
 PAIR = [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "It."}]
 CHATML = (
@@ -51,7 +55,7 @@ def chat_model(store, tmp_path_factory):
 def orchestrate(tmp_path, monkeypatch, capfd, store):
     """A command on a study over some records."""
 
-    def call(command, records, *arguments, model=None, pool=None, apart=False, **changes):
+    def call(command, records, *arguments, model=None, pool=None, **changes):
         monkeypatch.chdir(tmp_path)
         query = [{"id": "q", "task": "u", "prompt": "Ask", "completion": "reply"}]
         for name, rows in {"pool": records, "query": query}.items():
@@ -72,13 +76,6 @@ def orchestrate(tmp_path, monkeypatch, capfd, store):
         }
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(study | changes))
         arguments = [command, "study.yaml", *arguments]
-        if apart:  # what Ray logs must not meet the streams of a test
-            ended = subprocess.run(
-                [sys.executable, "-m", "orchestrator.cli", *arguments],
-                check=False, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path,
-            )  # fmt: skip
-            assert "Traceback" not in ended.stdout + ended.stderr
-            return Outcome(ended.returncode, ended.stdout + ended.stderr)
         monkeypatch.setattr(sys, "argv", ["orchestrator", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -264,15 +261,23 @@ def test_a_look_alike_of_a_special_token_is_fed_as_plain_text(orchestrate, chat_
     assert f"{tokens} tokens, {len('<s><|U|>user:</s>') + 1} learned" in shown.text
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-def test_rows_that_a_template_changes_stop_a_run_before_anything_is_embedded(
-    orchestrate, chat_model
+def test_rows_that_a_template_changes_stop_a_study_before_anything_is_embedded(
+    orchestrate, chat_model, tmp_path
 ):
     model = chat_model(CHATML.replace("m.content", "m.content.split('</think>')[-1]"))
     records = [row(i, completion=f"<think>so</think>{i}") for i in range(9)] + [row(9)]
-    refused = orchestrate("run", records, model=model, apart=True)
-    assert refused.returncode == 2, refused.text
-    assert "data.pool, instance 'p0': this model's chat template" in refused.text
-    assert "8 more rows are refused: data.pool, instance 'p1'" in refused.text
-    assert "embeddings" not in refused.text
+    assert orchestrate("estimate", records, model=model).returncode == 0
+    study = load_study(tmp_path / "study.yaml", [f"store={tmp_path / 'store'}"])
+    trials = expand(study)
+    with Screen() as screen:
+        pipeline = Pipeline(Layout.of(study), screen)
+        with (
+            pipeline.fetching_models([trial.config for trial in trials], training=True),
+            pytest.raises(DataError) as refused,
+        ):
+            pipeline.prepare(trials)
+    assert "data.pool, instance 'p0': this model's chat template" in str(refused.value)
+    assert "8 more rows are refused: data.pool, instance 'p1'" in str(refused.value)
+    made = {path.name for path in (tmp_path / "store").iterdir()}
+    assert "dataset" in made
+    assert made.isdisjoint({"embeddings", "vectors"})
