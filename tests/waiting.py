@@ -7,10 +7,17 @@ import time
 PATIENCE = 900
 
 
-def wait_until(condition, process=None):
-    """Wait until a condition holds; a process that ends before it fails with its output."""
+def wait_until(condition, process=None, log=None, pause=0.05):
+    """Wait until a condition holds.
+
+    Args:
+        process: fails the test with what it printed if it ends before that.
+        log: file that the process prints to; None for a pipe.
+        pause: seconds between two looks.
+    """
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert process is None or process.poll() is None, process.stdout and process.stdout.read()
-        assert time.monotonic() < end
-        time.sleep(0.05)
+        if process is not None and process.poll() is not None:
+            raise AssertionError(log.read_text() if log else process.stdout.read())
+        assert time.monotonic() < end, log.read_text() if log else "it took too long"
+        time.sleep(pause)

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from tests.ports import free_ports
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 BIN = Path(sys.executable).parent
 
@@ -73,15 +72,11 @@ class Head:
         shutil.rmtree(self._session, ignore_errors=True)
 
     def _wait(self) -> None:
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            listed = subprocess.run(
-                [BIN / "ray", "job", "list"], env=self.environment(), capture_output=True,
-                check=False, timeout=PATIENCE,
-            )  # fmt: skip
-            if listed.returncode == 0:
-                return
-            if self._process.poll() is not None:
-                break
-            time.sleep(1)
-        raise AssertionError((self.folder / "head.log").read_text())
+        wait_until(self._answers, self._process, self.folder / "head.log", pause=1.0)
+
+    def _answers(self) -> bool:
+        listed = subprocess.run(
+            [BIN / "ray", "job", "list"], env=self.environment(), capture_output=True,
+            check=False, timeout=PATIENCE,
+        )  # fmt: skip
+        return listed.returncode == 0

@@ -86,7 +86,7 @@ def test_a_trial_over_two_nodes_that_loses_one_ends_as_if_it_had_not(nodes, tmp_
             env=nodes.environment, stdout=log, stderr=log,
         )  # fmt: skip
     trials = output / "tiny" / "trials"
-    wait_until(lambda: list(trials.glob("*/checkpoints/step-*")), process)
+    wait_until(lambda: list(trials.glob("*/checkpoints/step-*")), process, tmp_path / "run.log")
     ranks, driving = nodes.remove()
     assert len(ranks) == 2
     assert all(LABELS[node] == {"use": "train"} for node in ranks), "the nodes that it asks for"

@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-import time
 import urllib.request
 
 import psutil
 
-from tests.waiting import PATIENCE
+from tests.waiting import wait_until
 
 
 def start_server(folder, port, store=None):
@@ -25,15 +24,16 @@ def start_server(folder, port, store=None):
              str(folder / "artifacts")],
             cwd=folder, stdout=log, stderr=log,
         )  # fmt: skip
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-            return process
-        except OSError:
-            assert process.poll() is None, (folder / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+    wait_until(lambda: _answers(port), process, folder / "server.log", pause=0.2)
+    return process
+
+
+def _answers(port):
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def stop_server(process):
