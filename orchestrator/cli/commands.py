@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from orchestrator.cli.jobs import jobs, submit
 from orchestrator.cli.options import Output, Overlays, Settings, StudyFile, StudyFolder, load
@@ -160,7 +161,7 @@ def verify(folder: StudyFolder) -> None:
     for name, result in verify_study(folder):
         if isinstance(result, UserError):
             bad += 1
-            console.print(f"[red]  wrong[/] {_escaped(str(result))}", soft_wrap=True)
+            console.print(f"[red]  wrong[/] {escape(str(result))}", soft_wrap=True)
         elif isinstance(result, Outcome):
             words = f"after step {result.last_step}: a scheduler ended it, there is no certificate"
             console.print(f"[yellow]stopped[/] {name}  {words}", soft_wrap=True)
@@ -226,9 +227,3 @@ def _print_estimate(study: Study) -> None:
     check_here(Layout.of(study), expansion(study).trials, starts_ray=starts_ray)
     # Lines of a file are not folded to the width of a terminal.
     print_estimate(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -84,7 +84,7 @@ class Axis(Section):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The upper end of a range; one above the last whole number of a randint."""
+        """The two ends of a range; the upper one of a randint is above its last whole number."""
         low, high = getattr(self, self.kind)
         return low, high
 

@@ -145,7 +145,7 @@ def search_free(
     """
     wanted = np.asarray(queries, np.float32)
     lists: list[Candidates] = []
-    # A block is held twice: its vectors, and their distances to the queries.
+    # A block holds its vectors, and their distances to the queries.
     rows = max(1, BLOCK_BYTES // (4 * (len(queries) + vectors.shape[1])))
     for start in range(0, len(vectors), rows):
         free = np.flatnonzero(~taken[start : start + rows]) + start

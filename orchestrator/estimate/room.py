@@ -35,14 +35,14 @@ class MachineMemory:
     host: int
     ranks: int
 
-    def on_host(self, plan: RankMemory) -> int:
+    def on_host(self, rank: RankMemory) -> int:
         """Bytes of the host that one rank needs."""
-        return plan.device if self.device is None else plan.host
+        return rank.device if self.device is None else rank.host
 
-    def holds(self, plan: RankMemory) -> bool:
+    def holds(self, rank: RankMemory) -> bool:
         """Whether every rank's part fits its device, and all of them together the host."""
-        fits = self.device is None or plan.device <= self.device
-        return fits and self.ranks * self.on_host(plan) <= self.host
+        fits = self.device is None or rank.device <= self.device
+        return fits and self.ranks * self.on_host(rank) <= self.host
 
     def __str__(self) -> str:
         device = "" if self.device is None else f"the device has {gigabytes(self.device)} GB, "
@@ -66,7 +66,7 @@ def machine_memory(training: Training, trials: int) -> MachineMemory | None:
 
 
 def check_memory(config: TrialConfig, planned: Planned, room: MachineMemory | None) -> str:
-    """The plan as one line: what is needed, what there is, and what would make it fit.
+    """The estimate in one line: what is needed, what there is, and what would make it fit.
 
     Args:
         config: of the trial.
@@ -76,23 +76,23 @@ def check_memory(config: TrialConfig, planned: Planned, room: MachineMemory | No
     Raises:
         ResourceError: if the weights alone do not fit. Less is an estimate, and only told.
     """
-    plan = planned(config)
+    rank = planned(config)
     if room is None:
-        return str(plan)
-    line = f"{plan}; {room}"
-    if room.holds(plan):
+        return str(rank)
+    line = f"{rank}; {room}"
+    if room.holds(rank):
         return line
     advice = _advice(config, planned, room)
-    if plan.weights > (room.device or room.host):
+    if rank.weights > (room.device or room.host):
         name = config.model.name
         raise ResourceError(f"model.name: the weights of {name} do not fit. {line}: {advice}")
     return f"{line}, which is too little: {advice}"
 
 
 def _advice(config: TrialConfig, planned: Planned, room: MachineMemory) -> str:
-    plan = planned(config)
-    trials = room.host // max(1, room.on_host(plan)) // config.training.workers
-    if trials and replace(room, ranks=1).holds(plan):
+    rank = planned(config)
+    trials = room.host // max(1, room.on_host(rank)) // config.training.workers
+    if trials and replace(room, ranks=1).holds(rank):
         return f"set sweep.max_concurrent: {trials}"
     change = smallest_change(config, planned, room)
     if change:
@@ -103,7 +103,7 @@ def _advice(config: TrialConfig, planned: Planned, room: MachineMemory) -> str:
 def smallest_change(
     config: TrialConfig, planned: Planned, room: MachineMemory
 ) -> dict[str, Any] | None:
-    """The first change that makes the plan fit, the least costly ones first, or all up to one.
+    """The first change that makes a rank fit, the least costly ones first, or all up to one.
 
     Returns:
         Dotted key -> value; None if nothing helps.

@@ -50,7 +50,7 @@ class Pool:
 def make_pool(
     granularity: Granularity,
     tasks: NDArray[np.int64],
-    labels: NDArray[np.int64] | None,
+    grouping: NDArray[np.int64] | None,
     vectors: Floats | None,
     queries: Floats | None,
 ) -> Pool:
@@ -58,11 +58,11 @@ def make_pool(
 
     Args:
         tasks: (rows,) int64 labels.
-        labels: (rows,) int64 of k-means groups; needed where these are the granularity.
+        grouping: (rows,) int64 labels of k-means groups; needed where they are the granularity.
         vectors: (rows, d) float32 unit vectors, perhaps memory-mapped, or None.
         queries: (queries, d) float32 unit vectors, or None.
     """
-    parts = groups(tasks if labels is None else labels)
+    parts = groups(tasks if grouping is None else grouping)
     units = instances(len(tasks)) if granularity == "instance" else parts
     return Pool(units, parts, None if vectors is None else unit_vectors(vectors, units), queries)
 

@@ -52,12 +52,12 @@ def search(
 
 
 def kmeans_labels(vectors: Floats, groups: int, seed: int) -> NDArray[np.int64]:
-    """The k-means cluster of each row, by cosine.
+    """The k-means group of each row, by cosine.
 
     Args:
         vectors: (rows, d) float32 unit vectors, perhaps memory-mapped.
         groups: how many centres; at most as many as rows.
-        seed: of the rows that are sampled (256 a cluster at most) and of the first centres.
+        seed: of the rows that are sampled (256 a group at most) and of the first centres.
 
     Returns:
         (rows,) int64 from 0 to `groups` - 1; a group may have no row.

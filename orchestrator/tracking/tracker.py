@@ -67,7 +67,7 @@ class Tracker:
 
     @property
     def address(self) -> str:
-        """Is the address under which MLflow is reached."""
+        """The address under which MLflow is reached."""
         return self.record.address(self._folder)
 
     def close(self, seconds: float) -> Backlog | None:
