@@ -1,5 +1,7 @@
 """Storage: one that studies share, and servers that speak S3 and Google's protocol."""
 
+import atexit
+import gc
 import json
 import os
 import threading
@@ -16,6 +18,14 @@ from tests.ports import free_ports
 
 # Several studies share the cores: threads that wait for work must not take them from the others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# As `orchestrator.cli` does: half of the time of collecting the tests is spent on garbage.
+gc.set_threshold(100_000, 50, 100)
+atexit.register(gc.freeze)
+
+
+def pytest_collection_finish():
+    """Modules and tests stay: DeepSpeed, which collects for each engine, need not look at them."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from pathlib import Path
 
@@ -16,6 +18,10 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    # The libraries of a study are a million objects that stay. To look for garbage among them takes
+    # a second while they are imported and two when the process ends.
+    gc.set_threshold(100_000, 50, 100)
+    atexit.register(gc.freeze)
     from orchestrator.cli.commands import app
     from orchestrator.cli.endings import run_command
 

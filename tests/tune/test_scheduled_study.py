@@ -30,7 +30,10 @@ def test_a_trial_that_the_scheduler_stopped_keeps_its_losses_and_is_not_called_w
         "parameters": {"training.learning_rate": {"grid": [1e-2, 1e-7]}},
     }
     arrangement = {"method": "random", "rows": 22}
-    path = write_study(tmp_path, arrangement=arrangement, sweep=sweep, store=store)
+    evaluation = {"every": 2, "measures": False}
+    path = write_study(
+        tmp_path, arrangement=arrangement, evaluation=evaluation, sweep=sweep, store=store
+    )
     address = f"tracking.uri={server}"
     done = orchestrate("run", path, "--output", tmp_path / "out", "--set", address)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -16,6 +16,7 @@ RATE = "training.learning_rate"
 def searched(samples):
     return {
         "arrangement": {"method": "random", "rows": 16},
+        "evaluation": {"every": 2, "measures": False},
         "sweep": {
             "search": {"type": "optuna"},
             "samples": samples,
