@@ -52,6 +52,11 @@ class Evaluation(Section):
     every: Every = 10
     """So many optimizer steps apart, a list of steps, or dense_start: 1, 2, 5, 10, 20, 50, ...;
     step 0 and the last are always measured."""
+    micro_batch_tokens: PositiveInt | None = None
+    """Tokens in one forward pass of the test losses; null: as in `training.micro_batch_tokens`.
+    Without gradients several times as many fit."""
+    compile: bool = False
+    """torch.compile for the passes of the test losses alone, where `model.compile` is false."""
     measures: bool = True
     """The similarity measures of each plan at the same steps."""
     generate: Generation = Generation()

@@ -93,7 +93,8 @@ class Training(Section):
     global_batch: PositiveInt = 16
     """Instances in one optimizer step."""
     micro_batch_tokens: PositiveInt = 4096
-    """Padded tokens in one forward pass of one worker."""
+    """Tokens in one forward pass of one worker, where rows lie end to end; those of a model that
+    does not keep them apart are padded."""
     max_steps: PositiveInt | None = None
     """Optimizer steps; null: the whole plan."""
     learning_rate: PositiveFloat = 1e-5

@@ -72,7 +72,8 @@ TRAIN_LOG_SCHEMA = pa.schema(
         ("lr", pa.float64()),
         ("grad_norm", pa.float64()),
         ("tokens", pa.int64()),
-        ("padded_tokens", pa.int64()),
+        ("padded_tokens", pa.int64()),  # positions that were computed
+        ("useful_share", pa.float64()),  # of what all ranks could compute while the slowest did
         ("seconds", pa.float64()),
         # In float16: repetitions of the step, and what losses are multiplied by after it.
         ("overflows", pa.int32()),

@@ -20,6 +20,7 @@ STEP = {
     "lr": "learning_rate",
     "grad_norm": "grad_norm",
     "seconds": "step_seconds",
+    "useful_share": "useful_share",
     # Only in float16, and only at evaluated steps.
     "overflows": "overflows",
     "loss_scale": "loss_scale",
@@ -44,7 +45,6 @@ def _values(event: dict[str, Any]) -> Iterator[tuple[str, float]]:
     if kind == "step":
         yield from ((name, event[key]) for key, name in STEP.items() if key in event)
         yield "step_tokens_per_second", event["tokens"] / event["seconds"]
-        yield "padding_share", 1 - event["tokens"] / event["padded_tokens"]
     elif kind == SYSTEM:
         names = event.keys() - {"event", "time", "step"}
         yield from ((f"system/{name}", event[name]) for name in sorted(names))

@@ -1,18 +1,23 @@
 """How the rows of one global batch are regrouped, and how a group becomes tensors.
 
 The gradient of a step does not depend on either (design: the loss is normalised over the global
-batch), so both may serve speed alone.
+batch), so both may serve speed alone. Rows that go through the model together lie end to end in one
+sequence, with no token between them, where the model keeps them apart (`attention.py`); else they
+are padded to the longest.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from orchestrator.training.tokens import Tokens
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,14 +30,53 @@ class MicroBatch:
             not part of the realised order.
     """
 
-    rows: NDArray[np.int64]
+    rows: Rows
     filler: bool = False
 
 
-def split(
-    rows: NDArray[np.int64], lengths: NDArray[np.int64], token_budget: int, ranks: int
-) -> list[list[MicroBatch]]:
-    """Group rows of similar length into micro-batches, the same number on every rank.
+def pack(rows: Rows, lengths: Rows, token_budget: int, ranks: int) -> list[list[MicroBatch]]:
+    """Group rows into micro-batches of nearly equally many tokens, the same number on every rank.
+
+    Longest first, each to the micro-batch with the fewest tokens (Graham's longest processing time
+    first), into as few for each rank as keep to the budget.
+
+    Args:
+        rows: (n,) int64 rows to be covered, each once.
+        lengths: tokens of every row of the token table.
+        token_budget: tokens in one micro-batch; a longer row goes alone.
+        ranks: data-parallel ranks.
+
+    Returns:
+        For each rank its micro-batches, longest first.
+    """
+    ordered = rows[np.lexsort((rows, -lengths[rows]))]
+    passes = max(1, -(-int(lengths[rows].sum()) // (token_budget * ranks)))
+    while True:
+        groups = _dealt(ordered, lengths, passes * ranks)
+        if all(len(group) == 1 or lengths[group].sum() <= token_budget for group in groups):
+            break
+        passes += 1
+    batches = [MicroBatch(np.array(group)) for group in groups]
+    batches.sort(key=lambda batch: (-lengths[batch.rows].sum(), batch.rows[0]))
+    batches += [MicroBatch(ordered[-1:], filler=True)] * (passes * ranks - len(batches))
+    # Every other round in reverse, so that no rank has the longest of each.
+    rounds = [batches[i * ranks : (i + 1) * ranks][:: -1 if i % 2 else 1] for i in range(passes)]
+    return [list(share) for share in zip(*rounds, strict=True)]
+
+
+def _dealt(ordered: Rows, lengths: Rows, count: int) -> list[list[int]]:
+    """Rows, longest first, each to the group with the fewest tokens; without the empty groups."""
+    groups: list[list[int]] = [[] for _ in range(min(count, len(ordered)))]
+    loads = np.zeros(len(groups), np.int64)
+    for row in ordered.tolist():
+        least = int(loads.argmin())
+        groups[least].append(row)
+        loads[least] += lengths[row]
+    return groups
+
+
+def split(rows: Rows, lengths: Rows, token_budget: int, ranks: int) -> list[list[MicroBatch]]:
+    """Group rows of similar length, for padding, into micro-batches, as many on every rank.
 
     Args:
         rows: (n,) int64 rows to be covered, each once.
@@ -44,7 +88,7 @@ def split(
         For each rank its micro-batches, longest first.
     """
     ordered = rows[np.lexsort((rows, -lengths[rows]))]
-    groups: list[NDArray[np.int64]] = []
+    groups: list[Rows] = []
     start = 0
     while start < len(ordered):
         # The first row of a group is its longest, so it sets the padded length.
@@ -65,50 +109,98 @@ def split(
 
 @dataclass(frozen=True)
 class Batch:
-    """A micro-batch as tensors, padded on the left.
-
-    Left padding lines the answers up at the right end, so that logits are computed for the last
-    `keep` positions only: the vocabulary projection is a fifth of a small model's work.
+    """A micro-batch as tensors.
 
     Attributes:
-        inputs: keyword arguments of the model: input_ids, attention_mask and position_ids, all
-            (n, length) int64, and logits_to_keep.
-        targets: (n, keep) int64, the last tokens of each row.
-        answer: (n, keep) bool, those of them that carry loss.
+        inputs: keyword arguments of the model. Logits are computed where answers need them only:
+            the vocabulary projection is a fifth of a small model's work.
+        targets: (k,) int64 tokens that carry loss, row after row.
+        places: (k,) int64, where the logits that score them lie among those of the model,
+            flattened; None: they are those of the model, in this order.
+        owners: (k,) int64 numpy, the row of the micro-batch that each belongs to.
     """
 
-    inputs: dict[str, torch.Tensor | int]
+    inputs: dict[str, Any]
     targets: torch.Tensor
-    answer: torch.Tensor
+    places: torch.Tensor | None
+    owners: NDArray[np.int64]
 
-    @property
-    def padded_tokens(self) -> int:
-        return self.inputs["input_ids"].numel()  # type: ignore[union-attr]
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device; the host does not wait for it."""
+        return replace(
+            self,
+            inputs={name: moved(value, device) for name, value in self.inputs.items()},
+            targets=moved(self.targets, device),
+            places=moved(self.places, device),
+        )
 
 
-def collate(tokens: Tokens, rows: NDArray[np.int64], device: torch.device | str = "cpu") -> Batch:
-    """Makes one batch of the rows, padded on the left, on a device."""
+def moved(value: Any, device: torch.device) -> Any:
+    """A tensor on a device, copied while the host goes on; anything else as it is."""
+    if not isinstance(value, torch.Tensor) or device.type == "cpu":
+        return value
+    return value.pin_memory().to(device, non_blocking=True)
+
+
+def collate(tokens: Tokens, rows: Rows, *, packed: bool) -> Batch:
+    """Makes one batch of the rows, in the host's memory: end to end, or padded on the left."""
+    return _packed(tokens, rows) if packed else _padded(tokens, rows)
+
+
+def _packed(tokens: Tokens, rows: Rows) -> Batch:
+    """Inputs of one sequence, (1, tokens), with positions that restart."""
     lengths = tokens.lengths[rows]
-    width = int(lengths.max())
-    ids = np.zeros((len(rows), width), np.int64)
-    answer = np.zeros((len(rows), width), np.bool_)
-    mask = np.arange(width) >= (width - lengths)[:, None]
-    for i, row in enumerate(rows):
-        part = slice(tokens.starts[row], tokens.starts[row + 1])
-        ids[i, mask[i]] = tokens.ids[part]
-        answer[i, mask[i]] = tokens.answer[part]
-    marked = np.flatnonzero(answer.any(axis=0))
-    keep = max(1, width - int(marked[0])) if len(marked) else 1
-    positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
-    to = torch.as_tensor
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    ids, answer = (np.concatenate(column) for column in _columns(tokens, rows))
+    answer[ends[:-1]] = False  # nothing foretells the first token of a row
+    places = np.flatnonzero(answer)
+    positions = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
+    row_ends = torch.as_tensor(ends, dtype=torch.int32)
+    longest = int(lengths.max())
     return Batch(
         inputs={
-            "input_ids": to(ids, device=device),
-            "attention_mask": to(mask.astype(np.int64), device=device),
-            "position_ids": to(positions, device=device),
-            # The logit of a position scores the next token: one more position on the left.
-            "logits_to_keep": min(keep + 1, width),
+            "input_ids": torch.as_tensor(ids[None], dtype=torch.int64),
+            "position_ids": torch.as_tensor(positions[None]),
+            # Of four dimensions: transformers takes it for finished, and makes none.
+            "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool),
+            # The logit of a position scores the next token.
+            "logits_to_keep": torch.as_tensor(places - 1),
+            "cu_seq_lens_q": row_ends,
+            "cu_seq_lens_k": row_ends,
+            "max_length_q": longest,
+            "max_length_k": longest,
         },
-        targets=to(ids[:, -keep:], device=device),
-        answer=to(answer[:, -keep:], device=device),
+        targets=torch.as_tensor(ids[places], dtype=torch.int64),
+        places=None,
+        owners=np.repeat(np.arange(len(rows)), lengths)[places],
     )
+
+
+def _padded(tokens: Tokens, rows: Rows) -> Batch:
+    """Inputs (n, length), padded on the left, which lines the answers up at the right end."""
+    lengths = tokens.lengths[rows]
+    width = int(lengths.max())
+    mask = np.arange(width) >= (width - lengths)[:, None]
+    ids, answer = np.zeros(mask.shape, np.int64), np.zeros(mask.shape, np.bool_)
+    ids[mask], answer[mask] = (np.concatenate(column) for column in _columns(tokens, rows))
+    answer[np.arange(len(rows)), width - lengths] = False  # nothing foretells a row's first token
+    owners, columns = np.nonzero(answer)
+    first = max(0, int(columns.min()) - 1) if len(columns) else width - 1
+    return Batch(
+        inputs={
+            "input_ids": torch.as_tensor(ids),
+            "attention_mask": torch.as_tensor(mask.astype(np.int64)),
+            "position_ids": torch.as_tensor(np.maximum(np.cumsum(mask, axis=1) - 1, 0)),
+            "logits_to_keep": width - first,
+        },
+        targets=torch.as_tensor(ids[owners, columns]),
+        # The logit of a position scores the next token.
+        places=torch.as_tensor(owners * (width - first) + columns - 1 - first),
+        owners=owners,
+    )
+
+
+def _columns(tokens: Tokens, rows: Rows) -> tuple[list[NDArray[np.int32]], list[NDArray[np.bool_]]]:
+    """Token ids and answer marks of each row."""
+    parts = [slice(tokens.starts[row], tokens.starts[row + 1]) for row in rows]
+    return [tokens.ids[part] for part in parts], [tokens.answer[part] for part in parts]

@@ -136,6 +136,8 @@ def deepspeed_config(training: Training, device: Device) -> dict[str, Any]:
         # ZeRO-1 even on a single rank.
         "data_types": {"grad_accum_dtype": "fp32"},
         "communication_data_type": "fp32",
+        # Its timer makes the host wait for the device at each step.
+        "timers": {"throughput": {"enabled": False}},
         "steps_per_print": 10**9,
     }
     return _merged(ours, training.deepspeed)

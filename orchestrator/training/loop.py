@@ -89,13 +89,18 @@ class TrialRun:
         self._evaluated = set(evaluation_steps(spec.config, rows))
         self._generated = set(generation_steps(spec.config, rows))
         self.done = self._open_journal()
-        self.tokens, self.engine, self.fidelity, seconds = load(spec, self.device, self.started)
-        self._note("ready", self.done, **seconds)
+        loaded = load(spec, self.device, self.started)
+        self.tokens, self.engine, self.fidelity = loaded.tokens, loaded.engine, loaded.fidelity
+        self._note("ready", self.done, **loaded.seconds)
+        packed = loaded.why_padded is None
+        if not packed:
+            self._note("padded", self.done, reason=str(loaded.why_padded))
         self.feeder = Feeder(
-            self.engine, self.tokens, spec.config, self.device.torch_device, self.budget
-        )
+            self.engine, self.tokens, spec.config, self.device.torch_device, self.budget,
+            packed=packed,
+        )  # fmt: skip
         self.evaluator = Evaluator(
-            spec, self.inputs, self.tokens, self.engine, self.device, self.budget
+            spec, self.inputs, self.tokens, self.engine, self.device, self.budget, packed=packed
         )
         self.history = History()
         if self.done:
@@ -154,6 +159,7 @@ class TrialRun:
             "grad_norm": norm,
             "tokens": int(self.tokens.lengths[rows].sum()),
             "padded_tokens": fed.padded_tokens,
+            "useful_share": fed.useful_share,
             "seconds": time.monotonic() - began,
         }
         if self.device.dtype == torch.float16:

@@ -13,19 +13,15 @@ from torch.nn import functional
 from orchestrator.training.batches import Batch, MicroBatch
 
 
-def token_losses(model: Any, batch: Batch) -> torch.Tensor:
-    """Cross-entropy of each answer token; 0 at all other positions.
+def answer_logits(model: Any, batch: Batch) -> torch.Tensor:
+    """(k, vocabulary) float32 logits that score the answer tokens of a batch."""
+    logits = model(**batch.inputs, use_cache=False).logits.flatten(0, 1)
+    return (logits if batch.places is None else logits[batch.places]).float()
 
-    Returns:
-        (n, keep) float32, in nats.
-    """
-    logits = model(**batch.inputs, use_cache=False).logits[:, :-1].float()
-    # A row that fills its batch has no token before the first: it carries no loss there.
-    missing = batch.targets.shape[1] - logits.shape[1]
-    targets, answer = batch.targets[:, missing:], batch.answer[:, missing:]
-    loss = functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-    loss = loss.masked_fill(~answer, 0.0)
-    return functional.pad(loss, (missing, 0))
+
+def token_losses(model: Any, batch: Batch) -> torch.Tensor:
+    """(k,) float32 cross-entropy of each answer token of a batch, in nats."""
+    return functional.cross_entropy(answer_logits(model, batch), batch.targets, reduction="none")
 
 
 def row_weights(

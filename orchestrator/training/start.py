@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from orchestrator.models.node_copy import on_this_node
 from orchestrator.training import tokens as token_table
+from orchestrator.training.attention import why_padded
 from orchestrator.training.device import Device, pick_device, pick_precision
 from orchestrator.training.engine import build_engine, deepspeed_config
 from orchestrator.training.masters import UpdateFidelity
@@ -25,12 +26,14 @@ class LoadedRank(NamedTuple):
         tokens: of all instances of the study.
         engine: DeepSpeed's, with the pretrained weights.
         fidelity: compares the engine's weights with those of now.
+        why_padded: why rows of a micro-batch are padded; None: they lie end to end.
         seconds: what each part took, and the part before the first one.
     """
 
     tokens: Tokens
     engine: Any
     fidelity: UpdateFidelity
+    why_padded: str | None
     seconds: dict[str, float]
 
 
@@ -61,7 +64,8 @@ def load(spec: TrialSpec, device: Device, began: float) -> LoadedRank:
     times.append(time.monotonic())
     engine = build_engine(model, spec.config.training, device, spec.config.seed)
     fidelity = UpdateFidelity(engine)
+    padded = why_padded(engine.module, spec.config.model, device)
     times.append(time.monotonic())
     names = ("inputs", "imports", "tokens", "model", "engine")
     parts = dict(zip(names, np.diff(times).tolist(), strict=True))
-    return LoadedRank(tokens, engine, fidelity, {"seconds": times[-1] - times[0], **parts})
+    return LoadedRank(tokens, engine, fidelity, padded, {"seconds": times[-1] - times[0], **parts})

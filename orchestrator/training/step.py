@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.schema import TrialConfig
 from orchestrator.errors import OrderError, ResourceError, TrainingError
-from orchestrator.training.batches import Batch, MicroBatch, collate, split
+from orchestrator.training.batches import Batch, MicroBatch, collate, moved, pack, split
 from orchestrator.training.budget import MAX_HALVINGS, TokenBudget
 from orchestrator.training.losses import micro_batch_numbers, row_weights, token_losses
 from orchestrator.training.tokens import Tokens
@@ -30,13 +30,16 @@ class FedBatch:
 
     Attributes:
         loss: of the global batch, in nats.
-        padded_tokens: that went through the model on all ranks.
+        padded_tokens: positions that went through the model on all ranks, padding among them.
+        useful_share: tokens of the global batch, as a share of what all ranks could have put
+            through the model while the slowest did.
         rows: those that this rank put through the model.
         halvings: times that memory ran out, and the token budget was halved.
     """
 
     loss: float
     padded_tokens: int
+    useful_share: float
     rows: list[int]
     halvings: int
 
@@ -51,6 +54,8 @@ class Feeder:
         config: TrialConfig,
         device: torch.device,
         budget: TokenBudget,
+        *,
+        packed: bool,
     ) -> None:
         self._engine = engine
         self._tokens = tokens
@@ -58,6 +63,9 @@ class Feeder:
         self._device = device
         self._rank, self._ranks = dist.get_rank(), dist.get_world_size()
         self._budget = budget
+        self._packed = packed
+        # On the hosts, so that no device has to come to its end first.
+        self._hosts = dist.new_group(backend="gloo") if device.type == "cuda" else None
 
     def feed(self, step: int, rows: NDArray[np.int64]) -> FedBatch:
         """Accumulate the gradients of the whole global batch.
@@ -73,30 +81,39 @@ class Feeder:
         """
         shares = self._split(rows)
         weights = self._weights(step, rows, shares)
-        total = torch.zeros(2, dtype=torch.float64, device=self._device)
+        # What is computed on the device stays there until the step ends: the host runs ahead.
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        computed = np.zeros(self._ranks, np.int64)
         fed: list[int] = []
         done, halvings = 0, self._budget.halvings
         while done < len(shares[0]):
             micro_batch = shares[self._rank][done]
-            batch = collate(self._tokens, micro_batch.rows, self._device)
-            check_fed(batch, self._tokens, micro_batch.rows)
-            loss = self._forward(step, batch, micro_batch, weights)
+            loss = self._forward(step, micro_batch, weights)
             if self._any_rank(loss is None):
                 self._halve(step, rows)
                 left = [m.rows for share in shares for m in share[done:] if not m.filler]
                 shares, done = self._split(np.concatenate(left)), 0
                 continue
             assert loss is not None
+            computed += [self._positions(share[done]) for share in shares]
             done += 1
             self._backward(step, loss, last=done == len(shares[0]))
-            total += torch.tensor([loss.item(), batch.padded_tokens], dtype=total.dtype).to(total)
+            total += loss.detach()
             if not micro_batch.filler:
                 fed += micro_batch.rows.tolist()
         dist.all_reduce(total)
-        return FedBatch(float(total[0]), int(total[1]), fed, self._budget.halvings - halvings)
+        useful = self._tokens.lengths[rows].sum() / (self._ranks * computed.max())
+        return FedBatch(
+            float(total), int(computed.sum()), float(useful), fed, self._budget.halvings - halvings
+        )
 
     def _split(self, rows: NDArray[np.int64]) -> list[list[MicroBatch]]:
-        return split(rows, self._tokens.lengths, self._budget.tokens, self._ranks)
+        grouped = pack if self._packed else split
+        return grouped(rows, self._tokens.lengths, self._budget.tokens, self._ranks)
+
+    def _positions(self, micro_batch: MicroBatch) -> int:
+        lengths = self._tokens.lengths[micro_batch.rows]
+        return int(lengths.sum() if self._packed else lengths.max() * len(lengths))
 
     def _weights(
         self, step: int, rows: NDArray[np.int64], shares: list[list[MicroBatch]]
@@ -111,11 +128,15 @@ class Feeder:
         return dict(zip(rows.tolist(), row_weights(counts, kind, numbers).tolist(), strict=True))
 
     def _forward(
-        self, step: int, batch: Batch, micro_batch: MicroBatch, weights: dict[int, float]
+        self, step: int, micro_batch: MicroBatch, weights: dict[int, float]
     ) -> torch.Tensor | None:
         """The micro-batch's share of the loss, or None where memory ran out."""
+        batch = collate(self._tokens, micro_batch.rows, packed=self._packed)
+        check_fed(batch, self._tokens, micro_batch.rows)
+        weight = [0.0 if micro_batch.filler else weights[row] for row in micro_batch.rows.tolist()]
+        of_tokens = torch.as_tensor(np.array(weight, np.float32)[batch.owners])
         try:
-            losses = token_losses(self._engine, batch).sum(dim=1)
+            losses = token_losses(self._engine, batch.to(self._device))
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
@@ -123,8 +144,7 @@ class Feeder:
                 # Weights are gathered layer by layer: the other ranks wait inside the pass.
                 raise self._for_next_attempt(step, "in a forward pass under ZeRO 3") from error
             return None
-        weight = [0.0 if micro_batch.filler else weights[row] for row in micro_batch.rows.tolist()]
-        return (losses * torch.tensor(weight, device=self._device)).sum()
+        return (losses * moved(of_tokens, self._device)).sum()
 
     def _backward(self, step: int, loss: torch.Tensor, *, last: bool) -> None:
         self._engine.set_gradient_accumulation_boundary(last)
@@ -137,11 +157,11 @@ class Feeder:
             raise self._for_next_attempt(step, "in a backward pass") from error
 
     def _any_rank(self, here: bool) -> bool:
-        if self._ranks == 1:
+        if self._ranks == 1 or self._config.training.zero_stage == 3:
             return here
-        flag = torch.tensor(int(here), device=self._device)
-        dist.all_reduce(flag, dist.ReduceOp.MAX)
-        return bool(flag.item())
+        flag = torch.tensor(int(here))
+        dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._hosts)
+        return bool(flag)
 
     def _halve(self, step: int, rows: NDArray[np.int64]) -> None:
         if self._config.training.loss == "authors":
@@ -175,33 +195,53 @@ class Feeder:
 def check_fed(batch: Batch, tokens: Tokens, rows: NDArray[np.int64]) -> None:
     """Prove that the tensors are the rows, token for token and mark for mark.
 
-    The certificate rests on it: what is recorded as fed is what the model was really given,
+    The certificate rests on it: what is recorded as fed is what the model is really given,
     whoever made the tensors.
 
     Args:
+        batch: in the host's memory.
         rows: (n,) int64 rows of the token table, in the batch's order.
 
     Raises:
         OrderError: naming the first row that differs.
     """
-    ids, mask = (_array(batch.inputs[name]) for name in ("input_ids", "attention_mask"))
-    answer = np.zeros(ids.shape, np.bool_)
-    answer[:, ids.shape[1] - batch.answer.shape[1] :] = _array(batch.answer)
-    targets = _array(batch.targets)
-    if len(ids) != len(rows) or not np.array_equal(targets, ids[:, -targets.shape[1] :]):
+    ids, positions = (_flat(batch.inputs[name]) for name in ("input_ids", "position_ids"))
+    read, ends, scored = _layout(batch)
+    if len(ends) != len(rows) or not np.array_equal(ids[scored], _flat(batch.targets)):
         raise OrderError(f"the tensors made for rows {rows.tolist()} do not fit them")
     for i, row in enumerate(rows.tolist()):
-        part, real = slice(tokens.starts[row], tokens.starts[row + 1]), mask[i].astype(np.bool_)
+        part = slice(tokens.starts[row], tokens.starts[row + 1])
+        begin = max(0, ends[i] - (part.stop - part.start))
         if not (
-            np.array_equal(ids[i, real], tokens.ids[part])
-            and np.array_equal(answer[i, real], tokens.answer[part])
+            np.array_equal(ids[begin : ends[i]], tokens.ids[part])
+            and np.array_equal(positions[begin : ends[i]], np.arange(ends[i] - begin))
+            # A row's first token is foretold by none, whatever its mark.
+            and np.array_equal(scored[batch.owners == i] - begin - 1, _marks(tokens, part))
+            and read[begin : ends[i]].all()
+            and not read[ends[i - 1] if i else 0 : begin].any()
         ):
             raise OrderError(f"the tensors made for row {row} are not its tokens and marks")
 
 
-def _array(tensor: torch.Tensor | int) -> NDArray[Any]:
-    assert isinstance(tensor, torch.Tensor)
-    return tensor.cpu().numpy()
+def _layout(batch: Batch) -> tuple[NDArray[np.bool_], NDArray[Any], NDArray[Any]]:
+    """Of the positions of a batch, flattened, those that the model reads; where each row ends, and
+    the positions whose tokens are scored."""
+    inputs, width = batch.inputs, batch.inputs["input_ids"].shape[-1]
+    if batch.places is None:
+        ends = _flat(inputs["cu_seq_lens_q"])[1:]
+        return np.ones(width, np.bool_), ends, _flat(inputs["logits_to_keep"]) + 1
+    row, column = np.divmod(_flat(batch.places), inputs["logits_to_keep"])
+    scored = row * width + width - inputs["logits_to_keep"] + column + 1
+    read = _flat(inputs["attention_mask"]).astype(np.bool_)
+    return read, np.arange(1, len(read) // width + 1) * width, scored
+
+
+def _marks(tokens: Tokens, part: slice) -> NDArray[np.int64]:
+    return np.flatnonzero(tokens.answer[part][1:])
+
+
+def _flat(tensor: torch.Tensor) -> NDArray[Any]:
+    return tensor.numpy().reshape(-1)
 
 
 def _out_of_memory(error: BaseException) -> bool:

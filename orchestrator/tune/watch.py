@@ -16,6 +16,7 @@ from orchestrator.training.spec import TrialSpec, trial_steps
 LOUD = {
     "damaged": "the checkpoint of step {checkpoint} is not used: {fault}. Continuing after {step}",
     "out_of_memory": "step {step} ran out of memory: now {micro_batch_tokens} tokens at once",
+    "padded": "rows are padded to the longest beside them: {reason}",
     "overflow": "step {step} overflowed float16: repeated at the loss scale {loss_scale:g}",
 }
 

@@ -6,9 +6,10 @@
 
 The loop alone, without Ray: the project's own model loading, engine, batches and optimizer step,
 with random weights of LLaMA-2-7B's shape and rows of random tokens whose lengths are spread as
-those of instruction data. Prints real tokens (padding is not counted) a second, the share of
-padding, the peak of the GPU's memory beside what the plan said, and MFU: 6 N FLOP a real token
-where all N weights are trained, 4 N for LoRA, of the peak (989 TFLOP/s: H100, bf16, dense).
+those of instruction data. Prints real tokens (padding is not counted) a second, the useful share
+of what is computed, the peak of the GPU's memory beside what the plan said, and MFU: 6 N FLOP a
+real token where all N weights are trained, 4 N for LoRA, of the peak (989 TFLOP/s: H100, bf16,
+dense).
 
 All weights with 8-bit states do not fit 80 GB: 12 bytes a weight, 81 GB, before activations. Sums
 of gradients in bfloat16 would take more, not less: DeepSpeed copies them to float32 at the step.
@@ -32,6 +33,7 @@ from orchestrator.config.schema import TrialConfig
 from orchestrator.estimate.rank import memory_of_rank
 from orchestrator.estimate.shapes import ModelSizes, model_sizes
 from orchestrator.models.presets import byte_tokenizer, preset_config
+from orchestrator.training.attention import why_padded
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device, init_distributed, pick_device
 from orchestrator.training.engine import build_engine, deepspeed_config, update
@@ -123,8 +125,9 @@ def measure(config: TrialConfig, folder: Path, device: Device, steps: int) -> di
     engine = build_engine(model, training, device, seed=0)
     tokens = random_tokens(batch * (WARM_UP + steps), model.config.vocab_size)
     budget = TokenBudget(Path(), "benchmark", config.training.micro_batch_tokens, halvings=0)
-    feeder = Feeder(engine, tokens, config, device.torch_device, budget)
-    real, padded, passes, updates = 0, 0, [], []
+    packed = why_padded(engine.module, config.model, device) is None
+    feeder = Feeder(engine, tokens, config, device.torch_device, budget, packed=packed)
+    real, shares, passes, updates = 0, [], [], []
     for step in range(WARM_UP + steps):
         rows = np.arange(step * batch, (step + 1) * batch)
         began = clock(device)
@@ -135,11 +138,11 @@ def measure(config: TrialConfig, folder: Path, device: Device, steps: int) -> di
             passes.append(middle - began)
             updates.append(clock(device) - middle)
             real += int(tokens.lengths[rows].sum())
-            padded += fed.padded_tokens
+            shares.append(fed.useful_share)
     seconds = sum(passes) + sum(updates)
     return {
         "real tokens a second": real / seconds,
-        "share of padding": 1 - real / padded,
+        "useful share of computed tokens": float(np.mean(shares)),
         "seconds of forward and backward": float(np.median(passes)),
         "seconds of the optimizer": float(np.median(updates)),
     }

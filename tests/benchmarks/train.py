@@ -2,14 +2,15 @@
 
     python tests/benchmarks/train.py --texts train.jsonl
 
-Both train the same small Llama of random weights, in float32, on the same rows in the same order,
+All train the same small Llama of random weights, in float32, on the same rows in the same order,
 with the same loss and optimizer, and measure the same test rows. `authors` pads every row to the
 maximum length in training and evaluation, writes all weights to disk for each evaluation, and
-evaluates in a new process that loads the base weights and then these. `ours` is the loop of this
-project: micro-batches by token budget, rows of like length together, logits at answers only, the
-test losses measured where the model is.
+evaluates in a new process that loads the base weights and then these. `packed` is the loop of this
+project: micro-batches by token budget, rows end to end, logits at answers only, the test losses
+measured where the model is. `padded` is the same loop with rows of like length together and padded
+to the longest, as it goes where a model does not keep rows apart.
 
-The two alternate. A ratio is the median over the rounds, and holds only where the losses of every
+They alternate. A ratio is the median over the rounds, and holds only where the losses of every
 step and of every test row are equal; that is checked. The machine's rate is timed on a large
 square product beside each round. The texts' lengths decide the ratio: it says nothing of others.
 """
@@ -27,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from llama2_7b import random_tokens
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -34,6 +36,7 @@ from orchestrator.config.schema import TrialConfig
 from orchestrator.data import suite as builtin
 from orchestrator.models.presets import BOS, EOS, PAD, preset_config
 from orchestrator.training import tokens as token_table
+from orchestrator.training.attention import why_padded
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import init_distributed, pick_device
 from orchestrator.training.engine import build_engine, update
@@ -101,9 +104,10 @@ class Authors:
             self.model.parameters(), lr=training.learning_rate, betas=tuple(training.betas),
             eps=training.eps, weight_decay=0.0, fused=True,
         )  # fmt: skip
-        self.written = 0
+        self.computed = self.written = 0
 
     def step(self, rows) -> float:
+        self.computed += len(rows) * self.config.model.max_length
         count, total = int(self.tokens.answer_counts(rows).sum()), 0.0
         for start in range(0, len(rows), AUTHORS_ROWS):
             part = rows[start : start + AUTHORS_ROWS]
@@ -143,25 +147,29 @@ def evaluate_checkpoint(scratch: Path) -> None:
 class Ours:
     """The project's loop."""
 
-    def __init__(self, base: Path, tokens: Tokens, config: TrialConfig) -> None:
-        init_distributed(gpu=False)
-        self.tokens, self.config = tokens, config
+    def __init__(self, base: Path, tokens: Tokens, config: TrialConfig, *, packed: bool) -> None:
+        self.tokens, self.config, self.packed = tokens, config, packed
         self.device = pick_device("float32", gpu=False)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         self.engine = build_engine(model, config.training, self.device, config.seed)
+        assert not packed or why_padded(self.engine.module, config.model, self.device) is None
         budget = TokenBudget(base, "benchmark", config.training.micro_batch_tokens, halvings=0)
-        self.feeder = Feeder(self.engine, tokens, config, self.device.torch_device, budget)
-        self.padded = self.written = 0
+        self.feeder = Feeder(
+            self.engine, tokens, config, self.device.torch_device, budget, packed=packed
+        )
+        self.computed = self.written = 0
 
     def step(self, rows) -> float:
         fed = self.feeder.feed(0, rows)
-        self.padded += fed.padded_tokens
+        self.computed += fed.padded_tokens
         update(self.engine, self.config.training, self.device, self.config.training.learning_rate)
         return fed.loss
 
     def evaluate(self, rows) -> np.ndarray:
         budget = self.config.training.micro_batch_tokens
-        return instance_losses(self.engine, self.tokens, rows, budget, self.device.torch_device)
+        return instance_losses(
+            self.engine, self.tokens, rows, budget, self.device.torch_device, packed=self.packed
+        )
 
 
 def interval(arm, plan, tests) -> tuple[float, float, np.ndarray]:
@@ -184,11 +192,15 @@ def machine_rate() -> float:
 
 
 def prepare(chosen: argparse.Namespace, scratch: Path, rows: int) -> tuple[Tokens, TrialConfig]:
-    """Base weights, token table and settings that both arms read."""
+    """Base weights, token table and settings that all arms read."""
     messages = read_messages(chosen.texts, rows)
     tokenizer = make_tokenizer(messages)
     (scratch / "tokens").mkdir()
     token_table.write(messages, tokenizer, "user_assistant", chosen.max_length, scratch / "tokens")
+    if chosen.flan_lengths:
+        made = random_tokens(rows, len(tokenizer))
+        for name in ("ids", "answer", "starts"):
+            np.save(scratch / "tokens" / f"{name}.npy", getattr(made, name))
     config: AutoConfig = preset_config("tiny-llama")
     config.update({"vocab_size": len(tokenizer), "hidden_size": chosen.hidden,
                    "num_hidden_layers": chosen.layers, "head_dim": 32,
@@ -216,6 +228,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--without-authors", action="store_true", help="packed and padded alone")
+    parser.add_argument(
+        "--flan-lengths",
+        action="store_true",
+        help="random tokens whose lengths are spread as those of instruction data",
+    )
     parser.add_argument("--evaluate", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -225,20 +243,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         tokens, config = prepare(chosen, scratch, trained + chosen.tests)
-        arms = {
-            "authors": Authors(scratch / "base", tokens, config, scratch),
-            "ours": Ours(scratch / "base", tokens, config),
+        init_distributed(gpu=False)
+        arms: dict[str, Authors | Ours] = {
+            name: Ours(scratch / "base", tokens, config, packed=name == "packed")
+            for name in ("packed", "padded")
         }
+        if not chosen.without_authors:
+            arms["authors"] = Authors(scratch / "base", tokens, config, scratch)
         compare(chosen, arms, tokens, np.arange(trained, len(tokens.starts) - 1))
 
 
 def compare(chosen: argparse.Namespace, arms, tokens: Tokens, tests: np.ndarray) -> None:
-    """A short warm-up, then the rounds; prints what each took and what both computed."""
+    """A short warm-up, then the rounds; prints what each took and what all computed."""
     for arm in arms.values():
         arm.step(np.arange(BATCH))
-    ours = arms["ours"]
-    ours.padded = real = 0
-    times, rates = {name: [] for name in arms}, []
+        arm.computed = 0
+    real, times, rates = 0, {name: [] for name in arms}, []
     for number in range(chosen.rounds):
         first = (1 + number * chosen.steps) * BATCH
         plan = np.arange(first, first + chosen.steps * BATCH).reshape(-1, BATCH)
@@ -251,32 +271,31 @@ def compare(chosen: argparse.Namespace, arms, tokens: Tokens, tests: np.ndarray)
             print(
                 f"{name:<8} {steps:7.2f} s in steps, {evaluation:6.2f} s in evaluation", flush=True
             )
-        apart = float(np.abs(losses["ours"] - losses["authors"]).max())
+        apart = max(float(np.abs(losses["packed"] - losses[name]).max()) for name in arms)
         assert apart < 1e-5, f"the losses differ by {apart}: the times cannot be compared"
         print(f"round {number + 1}: losses equal within {apart:.1e}")
-    seconds = {name: np.array(taken) for name, taken in times.items()}
-    report(arms, seconds, real, ours.padded, np.array(rates))
+    report(arms, {name: np.array(taken) for name, taken in times.items()}, real, np.array(rates))
 
 
-def report(arms, seconds, real: int, padded: int, rates: np.ndarray) -> None:
-    ratios = seconds["authors"].sum(axis=1) / seconds["ours"].sum(axis=1)
-    print(f"authors / ours, steps and evaluation: {np.median(ratios):.1f} times "
-          f"({', '.join(f'{ratio:.1f}' for ratio in ratios)})")  # fmt: skip
-    for part, name in enumerate(("steps", "evaluation")):
-        part_ratio = np.median(seconds["authors"][:, part] / seconds["ours"][:, part])
-        print(f"  {name} alone: {part_ratio:.1f} times")
-    print(f"bytes written for an evaluation: {arms['authors'].written:,} against 0")
-    model = arms["authors"].model
+def report(arms, seconds, real: int, rates: np.ndarray) -> None:
+    for name in arms.keys() - {"packed"}:
+        ratios = seconds[name].sum(axis=1) / seconds["packed"].sum(axis=1)
+        print(f"{name} / packed, steps and evaluation: {np.median(ratios):.2f} times "
+              f"({', '.join(f'{ratio:.2f}' for ratio in ratios)})")  # fmt: skip
+        for part, what in enumerate(("steps", "evaluation")):
+            part_ratio = np.median(seconds[name][:, part] / seconds["packed"][:, part])
+            print(f"  {what} alone: {part_ratio:.2f} times")
+    module = arms["packed"].engine.module
     matrices = (
-        sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
+        sum(p.numel() for p in module.parameters()) - module.get_input_embeddings().weight.numel()
     )
-    for name in arms:
+    for name, arm in arms.items():
         speed = real / seconds[name][:, 0].sum()
         share = 6 * matrices * speed / np.median(rates)
+        useful = real / arm.computed
         print(f"{name:<8} {speed:8.0f} real tokens/s in steps, {share:.0%} of the machine's "
-              f"{np.median(rates) / 1e9:.0f} GFLOP/s")  # fmt: skip
-    rows = seconds["ours"].shape[0]
-    print(f"padding: ours {1 - real / padded:.0%} of the tokens fed in {rows} rounds")
+              f"{np.median(rates) / 1e9:.0f} GFLOP/s; {useful:.3f} of the computed tokens are "
+              f"real; {arm.written:,} bytes written for an evaluation")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class Fabricated:
         for step in range(first, last + 1):
             journal.write(
                 "step", step, loss=3 / step, lr=1e-3, grad_norm=1.0, tokens=30,
-                padded_tokens=40, seconds=0.5,
+                padded_tokens=40, useful_share=0.75, seconds=0.5,
             )  # fmt: skip
             journal.write("measure", step, seconds=0.1, query_loss=2 / step, made_up_loss=1.0)
         if last == STEPS:

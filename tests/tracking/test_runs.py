@@ -60,12 +60,12 @@ def test_the_runs_hold_what_the_contract_names(tmp_path):
         assert ("task_losses.png", None) in run["files"]
         assert {key for key, *_ in run["points"]} == {
             "train_loss", "learning_rate", "grad_norm", "step_seconds", "step_tokens_per_second",
-            "padding_share", "query_loss", "query_rougeL", "query_exact_match",
+            "useful_share", "query_loss", "query_rougeL", "query_exact_match",
             "final_query_loss",
         }  # fmt: skip
     values = {(key, step): value for key, step, _, value in run["points"]}
     assert values["step_tokens_per_second", 1] == 60
-    assert values["padding_share", 1] == 0.25
+    assert values["useful_share", 1] == 0.75
     same_seed = {trial.config.seed: runs[trial.key]["tags"] for trial in fabricated.trials}
     assert same_seed[0]["order_sha256"] != same_seed[1]["order_sha256"]
     assert same_seed[0]["set_sha256"] == same_seed[1]["set_sha256"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.training.batches import split
+from orchestrator.training.batches import pack
 from orchestrator.training.losses import micro_batch_numbers, row_weights
 
 
@@ -19,7 +19,7 @@ def test_the_authors_loss_is_the_mean_of_the_token_means_of_micro_batches(counts
     counts = np.array(counts)
     rows = np.random.default_rng(len(counts)).permutation(len(counts))
     sums = np.random.default_rng(0).uniform(1, 9, len(counts)) * (counts > 0)
-    shares = split(rows, counts + 3, budget, ranks)
+    shares = pack(rows, counts + 3, budget, ranks)
     real = [m.rows for share in shares for m in share if not m.filler]
     means = [sums[m].sum() / counts[m].sum() for m in real if counts[m].any()]
     numbers = micro_batch_numbers(rows, shares)

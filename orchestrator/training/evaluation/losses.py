@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import TrainingError
 from orchestrator.storage.artifacts import build, key_digest, sound
 from orchestrator.training.adapters import adapter_type
-from orchestrator.training.batches import collate, split
+from orchestrator.training.batches import collate, pack, split
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
 from orchestrator.training.evaluation.generate import generated_scores
@@ -24,7 +24,7 @@ from orchestrator.training.losses import token_losses
 from orchestrator.training.spec import Inputs, TrialSpec
 from orchestrator.training.tokens import Tokens
 
-BASELINE_VERSION = 1
+BASELINE_VERSION = 2
 Means = dict[str, float]
 
 
@@ -39,6 +39,8 @@ class Evaluator:
         engine: Any,
         device: Device,
         budget: TokenBudget,
+        *,
+        packed: bool,
     ) -> None:
         self._spec = spec
         self._inputs = inputs
@@ -46,6 +48,10 @@ class Evaluator:
         self._engine = engine
         self._device = device
         self._budget = budget
+        compiled = spec.config.evaluation.compile and not spec.config.model.compile
+        self._forward = torch.compile(engine.module, dynamic=True) if compiled else engine
+        # On the CPU what is compiled would be compiled for each length.
+        self._packed = packed and not (compiled and device.torch_device.type == "cpu")
 
     def losses(self, step: int) -> tuple[pa.Table, Means]:
         """Losses of every test set after a step.
@@ -92,8 +98,11 @@ class Evaluator:
         return pa.concat_tables(tables), means
 
     def _losses(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        device = self._device.torch_device
-        return instance_losses(self._engine, self._tokens, rows, self._budget.tokens, device)
+        tokens = self._spec.config.evaluation.micro_batch_tokens or self._budget.tokens
+        return instance_losses(
+            self._forward, self._tokens, rows, tokens, self._device.torch_device,
+            packed=self._packed,
+        )  # fmt: skip
 
     def _untouched(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Losses of a test set before the first step, kept in the store for all trials.
@@ -131,28 +140,34 @@ def instance_losses(
     rows: NDArray[np.int64],
     token_budget: int,
     device: torch.device,
+    *,
+    packed: bool,
 ) -> NDArray[np.float64]:
     """Mean cross-entropy of each instance's answer tokens, shared out over all ranks.
 
     Args:
-        model: the DeepSpeed engine; put back into training mode afterwards.
+        model: the DeepSpeed engine, or its compiled module; put back into training mode afterwards.
         rows: (n,) int64 rows of the token table.
-        token_budget: padded tokens in one forward pass.
+        token_budget: tokens in one forward pass, with the padding where rows are not packed.
+        packed: whether the model keeps rows apart that lie end to end.
 
     Returns:
         (n,) float64 on every rank, in nats; NaN where the answer was cut away.
     """
     rank, ranks = dist.get_rank(), dist.get_world_size()
-    sums = np.zeros(len(rows))
-    places = np.arange(len(rows))
+    group = pack if packed else split
+    losses, owners = [torch.empty(0, device=device)], [np.empty(0, np.int64)]
     model.eval()
-    for micro_batch in split(places, tokens.lengths[rows], token_budget, ranks)[rank]:
-        batch = collate(tokens, rows[micro_batch.rows], device)
-        losses = token_losses(model, batch).sum(dim=1, dtype=torch.float64)
+    for micro_batch in group(np.arange(len(rows)), tokens.lengths[rows], token_budget, ranks)[rank]:
+        batch = collate(tokens, rows[micro_batch.rows], packed=packed)
+        # Left on the device until the last: the host runs ahead.
+        found = token_losses(model, batch.to(device))
         if not micro_batch.filler:
-            sums[micro_batch.rows] = losses.cpu().numpy()
+            losses.append(found)
+            owners.append(micro_batch.rows[batch.owners])
     model.train()
-    shared = torch.as_tensor(sums, device=device)
-    dist.all_reduce(shared)
+    each = torch.cat(losses).cpu().numpy().astype(np.float64)
+    sums = torch.as_tensor(np.bincount(np.concatenate(owners), each, len(rows)), device=device)
+    dist.all_reduce(sums)
     counts = tokens.answer_counts(rows)
-    return np.where(counts > 0, shared.cpu().numpy() / np.maximum(counts, 1), np.nan)
+    return np.where(counts > 0, sums.cpu().numpy() / np.maximum(counts, 1), np.nan)
