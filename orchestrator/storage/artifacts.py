@@ -14,12 +14,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+Files = dict[str, dict[str, Any]]  # name in a folder -> its size in bytes and its SHA-256
 
 
 @dataclass(frozen=True)
@@ -94,15 +96,27 @@ def find(store: Path, kind: str, key: Any) -> Artifact | None:
     return Artifact(path, digest, manifest["info"], reused=True)
 
 
-def commit(temporary: Path, path: Path, manifest: Mapping[str, Any]) -> None:
-    """Turn a finished temporary folder into the artifact at `path`, all or nothing."""
-    files = sorted(file for file in temporary.rglob("*") if file.is_file())
+def sealed(folder: Path) -> Files:
+    """Bring the files of a folder to the disk, and list them for a manifest."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
     listed = {
-        str(file.relative_to(temporary)): {"size": file.stat().st_size, "sha256": file_digest(file)}
+        str(file.relative_to(folder)): {"size": file.stat().st_size, "sha256": file_digest(file)}
         for file in files
     }
     for file in files:
         _sync(file)
+    return listed
+
+
+def commit(
+    temporary: Path, path: Path, manifest: Mapping[str, Any], files: Files | None = None
+) -> None:
+    """Turn a finished temporary folder into the artifact at `path`, all or nothing.
+
+    Args:
+        files: as `sealed` listed them, by whoever wrote them; None: they are sealed here.
+    """
+    listed = sealed(temporary) if files is None else files
     write_json(temporary / MANIFEST, {**manifest, "files": listed})
     if path.exists():
         # Either damaged, or finished by another process in the meantime.
@@ -129,12 +143,17 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 def sound(path: Path) -> bool:
     """Does the folder hold exactly the bytes that its manifest lists?"""
     manifest = read_manifest(path)
-    return manifest is not None and all(
-        (path / name).is_file()
-        and (path / name).stat().st_size == entry["size"]
-        and file_digest(path / name) == entry["sha256"]
-        for name, entry in manifest["files"].items()
-    )
+
+    def same(listed: tuple[str, Mapping[str, Any]]) -> bool:
+        file, entry = path / listed[0], listed[1]
+        there = file.is_file() and file.stat().st_size == entry["size"]
+        return there and file_digest(file) == entry["sha256"]
+
+    if manifest is None:
+        return False
+    # Hashes are computed without Python's lock: several files at a time.
+    with ThreadPoolExecutor() as pool:
+        return all(pool.map(same, manifest["files"].items()))
 
 
 def write_json(path: Path, value: Any) -> None:

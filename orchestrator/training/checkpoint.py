@@ -1,8 +1,9 @@
 """Checkpoints: what a killed trial continues from, complete or absent.
 
-All ranks write into one temporary folder on storage that they share; the first rank commits it:
-every file synced and listed in a manifest with its SHA-256, then one rename. A checkpoint is read
-only after its bytes are compared with the manifest. The hashes find corruption; they do not
+All ranks write into one temporary folder on storage that they share, and each hashes and syncs what
+it wrote. The first rank commits the folder: it looks for the files of all, lists them in a manifest
+with their SHA-256, and renames it. A checkpoint is read only after its bytes are compared with the
+manifest. The hashes find corruption; they do not
 stop somebody who may write to the storage. Not for publishing a model: see `export.py`.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +22,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from orchestrator.storage.artifacts import commit, read_manifest, sound
+from orchestrator.errors import ResourceError
+from orchestrator.storage.artifacts import Files, commit, read_manifest, sealed, sound
 from orchestrator.storage.files import CHECKPOINTS_FOLDER
 from orchestrator.training.history import History, read_history, write_history
 
 ENGINE = "engine"  # DeepSpeed's files: weights and optimizer states, each rank its shard
+# What one node wrote, another may not see for a minute (NFS, acdirmax).
+SEEN_SECONDS, LOOK_SECONDS = 180.0, 0.5
 
 
 def save_checkpoint(
@@ -37,6 +42,9 @@ def save_checkpoint(
         history: of this rank.
         facts: `step`, `key` of the spec and `precision`: what must be the same to continue.
         keep: newest checkpoints that stay; older ones are removed after this one is committed.
+
+    Raises:
+        ResourceError: on the first rank, which does not see what another one wrote.
     """
     rank, ranks = dist.get_rank(), dist.get_world_size()
     path = _path(trial_folder, facts["step"])
@@ -46,17 +54,54 @@ def save_checkpoint(
             shutil.rmtree(leftover)
         temporary.mkdir(parents=True)
     dist.barrier()
-    # Frozen weights are those of the pretrained model: a resumed trial has loaded them already.
-    engine.save_checkpoint(
-        str(temporary), tag=ENGINE, save_latest=False, exclude_frozen_parameters=True
-    )
-    torch.save(_random_state(), temporary / f"random-{rank}.pt")
-    write_history(history, temporary, rank)
-    dist.barrier()
+    written: list[Files] = [{}] * ranks
+    dist.all_gather_object(written, _write_part(temporary, rank, engine, history))
     if rank == 0:
-        commit(temporary, path, {**facts, "ranks": ranks})
+        files = {name: entry for part in written for name, entry in part.items()}
+        _wait_for(temporary, files)
+        commit(temporary, path, {**facts, "ranks": ranks}, files)
         for old in _newest_first(trial_folder)[keep:]:
             shutil.rmtree(old)
+
+
+def _write_part(folder: Path, rank: int, engine: Any, history: History) -> Files:
+    """Write what one rank saves, and list it; every rank calls.
+
+    In a folder of its own at first: DeepSpeed does not say which files a rank has written, and what
+    another node sees of a shared one is not always the newest.
+    """
+    own = folder / f"rank-{rank}"
+    own.mkdir(parents=True)
+    # Frozen weights are those of the pretrained model: a resumed trial has loaded them already.
+    engine.save_checkpoint(str(own), tag=ENGINE, save_latest=False, exclude_frozen_parameters=True)
+    torch.save(_random_state(), own / f"random-{rank}.pt")
+    write_history(history, own, rank)
+    files = sealed(own)
+    for name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (own / name).rename(folder / name)
+    shutil.rmtree(own)
+    return files
+
+
+def _wait_for(folder: Path, files: Files) -> None:
+    """Wait until this node sees all files of a folder, in the sizes that they were written in."""
+    deadline = time.monotonic() + SEEN_SECONDS
+    while unseen := [name for name, entry in files.items() if not _seen(folder / name, entry)]:
+        if time.monotonic() > deadline:
+            raise ResourceError(
+                f"a worker wrote {unseen[0]} into {folder}, and {SEEN_SECONDS:g} s later the first "
+                "worker does not see it: give --output a folder that all nodes share"
+            )
+        time.sleep(LOOK_SECONDS)
+
+
+def _seen(file: Path, entry: dict[str, Any]) -> bool:
+    try:
+        os.listdir(file.parent)  # a network file system looks again
+        return file.stat().st_size == int(entry["size"])
+    except OSError:
+        return False
 
 
 def find_checkpoint(
