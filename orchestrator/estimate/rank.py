@@ -13,15 +13,17 @@ a heads, vocabulary V:
   4.1) without dropout, for a gated MLP of any width, plus the float32 input of each of the two
   normalisations. With gradient checkpointing e t h a layer, and one layer in full. The loss adds
   t V (2 e + 8), as if every position were an answer's;
-- buffers: DeepSpeed's gradient bucket, from ZeRO-2 on e min(T, 5e8), which where e is 2 is reduced
-  over the ranks in a float32 copy, 4 min(T, 5e8) more; under ZeRO-1 only that; and what ZeRO-3
-  gathers, e min(P, 1e9);
+- buffers: DeepSpeed's bucket of gradients, from ZeRO-2 on 5e8 e, and a second one where ranks sum
+  gradients during the backward pass; where e is 2 it is reduced over the ranks in a float32 copy,
+  4 min(T, 5e8) more. Under ZeRO-1 the float32 copy alone; under ZeRO-3 also what is gathered,
+  e min(P, 1e9). On a host a bucket takes what is written to it, of min(T, 5e8) numbers;
 - a reward model: e a weight of it, although it is there only while it scores.
 
 Offloaded to the host are masters, Adam's states, the gradient that these are updated by and, below
-ZeRO-3, a buffer for the new weights: (16 + e) T, shared out. In bfloat16 below ZeRO-3 gradients are
-summed on the device, 4 T shared out, and ZeRO-1 has them there unshared, too; otherwise they are
-summed on the host, in 4 T more, shared out. Offloaded weights are there in addition.
+ZeRO-3, a buffer for the new weights: (16 + e) T, shared out, page-locked or not. In bfloat16 below
+ZeRO-3 gradients are summed on the device, 4 T shared out, and ZeRO-1 has them there unshared, too;
+otherwise they are summed on the host, in 4 T more, shared out. Offloaded weights are there in
+addition.
 
 An estimate for a warning: the allocator's fragmentation and CUDA's own half gigabyte are not in
 it, and models without gated MLPs need less.
@@ -37,7 +39,7 @@ from orchestrator.config.training import Model, Training
 from orchestrator.errors import ResourceError
 from orchestrator.estimate.shapes import ModelSizes
 from orchestrator.training.adapters import adapter_type
-from orchestrator.training.engine import zero_stage
+from orchestrator.training.engine import overlaps, zero_stage
 
 LARGEST_TENSOR = 2**31 - 1
 SUB_GROUP = 10**9  # DeepSpeed's default: most weights that ZeRO-3 updates as one tensor
@@ -90,7 +92,7 @@ def memory_of_rank(
     trained = adapted or sizes.parameters
     weights = _weights(sizes, adapter_type(adapter).frozen_bits, number) + number * adapted
     weights = weights // training.workers if stage == 3 else weights
-    buffers = _bucket(training, number, stage) * min(trained, BUCKET) if stage else 0
+    buffers = _buckets(training, trained, number, stage) if stage else 0
     buffers += number * min(sizes.parameters + adapted, GATHERED) if stage == 3 else 0
     states = _states if training.offload == "none" else _offloaded_states
     gradients, optimizer, host = states(training, trained, number, stage)
@@ -130,11 +132,14 @@ def check_partition(config: TrialConfig, sizes: ModelSizes, precision: str) -> N
         )
 
 
-def _bucket(training: Training, number: int, stage: int) -> int:
-    """Bytes of a gradient in the bucket and in the copy that is reduced over the ranks."""
+def _buckets(training: Training, trained: int, number: int, stage: int) -> int:
+    """Bytes of the buckets of gradients, and of the copy that is reduced over the ranks."""
+    filled = min(trained, BUCKET)
     gradient = 4 if stage == 1 else number
     reduced = 4 if training.deepspeed.get("communication_data_type", "fp32") == "fp32" else 2
-    return gradient if reduced == gradient else gradient + reduced
+    buckets = 2 if stage < 3 and overlaps(training, stage) else 1
+    bucket = BUCKET if training.gpus_per_worker and stage > 1 else filled
+    return buckets * bucket * gradient + (0 if reduced == gradient else filled * reduced)
 
 
 def _states(training: Training, trained: int, number: int, stage: int) -> tuple[int, int, int]:

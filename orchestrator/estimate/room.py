@@ -17,6 +17,7 @@ from orchestrator.config.training import Lora, Training
 from orchestrator.errors import ResourceError
 from orchestrator.estimate.rank import RankMemory, changed, gigabytes
 from orchestrator.host.share import cores, memory
+from orchestrator.training.pinned import may_lock
 
 Planned = Callable[[TrialConfig], RankMemory]
 
@@ -29,11 +30,13 @@ class MachineMemory:
         device: of one GPU; None where trials use none, and the host holds all.
         host: of the host.
         ranks: that share the host, those of all trials that run at once.
+        locks: whether what they offload can be page-locked.
     """
 
     device: int | None
     host: int
     ranks: int
+    locks: bool = True
 
     def on_host(self, rank: RankMemory) -> int:
         """Bytes of the host that one rank needs."""
@@ -47,22 +50,31 @@ class MachineMemory:
     def __str__(self) -> str:
         device = "" if self.device is None else f"the device has {gigabytes(self.device)} GB, "
         shared = "" if self.ranks == 1 else f" for {self.ranks} ranks"
-        return f"{device}the host has {gigabytes(self.host)} GB{shared}"
+        slow = "" if self.locks else " and locks none of it (ulimit -l), so that offload is slower"
+        return f"{device}the host has {gigabytes(self.host)} GB{shared}{slow}"
 
 
-def machine_memory(training: Training, trials: int) -> MachineMemory | None:
-    """What this machine has for so many trials at once; None where it lacks the GPUs they use."""
-    host = memory()
-    ranks = training.workers * trials
+def machine_memory(
+    training: Training, trials: int, most: int | None = None
+) -> MachineMemory | None:
+    """What this machine has for so many trials at once; None where it lacks the GPUs they use.
+
+    Args:
+        training: of the trials.
+        most: ranks that have room here, the others are on other nodes; None: as many as there are
+            GPUs for, or reserved cores.
+    """
+    ranks, device, locks = training.workers * trials, None, True
     if training.gpus_per_worker:
         if not torch.cuda.is_available():
             return None
-        here = torch.cuda.device_count() // training.gpus_per_worker
+        most = most or torch.cuda.device_count() // training.gpus_per_worker
         device = torch.cuda.get_device_properties(0).total_memory
-        return MachineMemory(device, host, max(1, min(ranks, here)))
-    if training.cpus_per_worker:  # the other ranks are on other nodes
-        ranks = min(ranks, int(cores() // training.cpus_per_worker))
-    return MachineMemory(None, host, max(1, ranks))
+        locks = training.offload == "none" or may_lock()
+    elif training.cpus_per_worker:
+        most = most or int(cores() // training.cpus_per_worker)
+    ranks = ranks if most is None else min(ranks, most)
+    return MachineMemory(device, memory(), max(1, ranks), locks)
 
 
 def check_memory(config: TrialConfig, planned: Planned, room: MachineMemory | None) -> str:

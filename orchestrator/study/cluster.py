@@ -32,6 +32,9 @@ SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
+# Batches of all lengths would leave gaps in the memory of a GPU into which no other batch fits.
+# torch reads it while it is imported; PYTORCH_CUDA_ALLOC_CONF, its older name, goes before it.
+ALLOCATOR = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 
 
 def threads(study: Study, trials: list[Trial]) -> int:
@@ -59,7 +62,7 @@ def cluster(threads: int) -> Iterator[None]:
         ResourceError: no cluster answers where RAY_ADDRESS says, or not to this token; or Ray
             does not start here.
     """
-    settings = SETTINGS | {"OMP_NUM_THREADS": str(threads)}
+    settings = _settings(threads)
     if joins():
         # Of a job's environment Ray will not be told again, not even the same.
         job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
@@ -73,6 +76,12 @@ def cluster(threads: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _settings(threads: int) -> dict[str, str]:
+    """The environment of Ray's workers; what the user has told torch's allocator stays."""
+    allocator = {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
+    return SETTINGS | allocator | {"OMP_NUM_THREADS": str(threads)}
 
 
 def check_kept(folder: Path, advice: str) -> None:

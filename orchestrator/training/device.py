@@ -24,10 +24,15 @@ WAIT_SECONDS = 7200
 
 @dataclass(frozen=True)
 class Device:
-    """The device that a rank computes on, and its arithmetic."""
+    """The device that a rank computes on, and its arithmetic.
+
+    Attributes:
+        pinned: whether states that are offloaded from it lie in page-locked memory.
+    """
 
     torch_device: torch.device
     dtype: torch.dtype
+    pinned: bool = False
 
     @property
     def precision(self) -> str:

@@ -81,7 +81,7 @@ class TrialRun:
         self.started = time.monotonic()
         gpu = spec.config.training.gpus_per_worker > 0
         self.rank, self.ranks = init_distributed(gpu=gpu)
-        self.device = agreed_device(spec.config.model.precision, self.ranks, gpu=gpu)
+        self.device = agreed_device(spec.config, self.ranks)
         torch.manual_seed(spec.config.seed)
         self.inputs = read_inputs(spec)
         rows = len(self.inputs.plan)

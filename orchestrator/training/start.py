@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch.distributed as dist
 
+from orchestrator.config.schema import TrialConfig
 from orchestrator.models.node_copy import on_this_node
 from orchestrator.training import tokens as token_table
 from orchestrator.training.attention import why_padded
@@ -15,6 +17,7 @@ from orchestrator.training.device import Device, pick_device, pick_precision
 from orchestrator.training.engine import build_engine, deepspeed_config
 from orchestrator.training.masters import UpdateFidelity
 from orchestrator.training.model import load_model
+from orchestrator.training.pinned import lock_offloaded
 from orchestrator.training.spec import TrialSpec
 from orchestrator.training.tokens import Tokens
 
@@ -37,12 +40,15 @@ class LoadedRank(NamedTuple):
     seconds: dict[str, float]
 
 
-def agreed_device(precision: str, ranks: int, *, gpu: bool) -> Device:
+def agreed_device(config: TrialConfig, ranks: int) -> Device:
     """This rank's device, in an arithmetic that all ranks can multiply in; every rank calls."""
-    own = pick_precision(precision, gpu=gpu)
+    gpu = config.training.gpus_per_worker > 0
+    own = pick_precision(config.model.precision, gpu=gpu)
     everywhere: list[str] = [own] * ranks
     dist.all_gather_object(everywhere, own)
-    return pick_device("float32" if "float32" in everywhere else own, gpu=gpu)
+    device = pick_device("float32" if "float32" in everywhere else own, gpu=gpu)
+    offloads = gpu and config.training.offload != "none"
+    return replace(device, pinned=offloads and lock_offloaded())
 
 
 def load(spec: TrialSpec, device: Device, began: float) -> LoadedRank:

@@ -188,6 +188,26 @@ def test_a_bucket_is_planned_with_the_copy_that_is_reduced(tiny, stage, told, by
     assert memory_of_rank(config, tiny, "bfloat16").buffers == bytes_each * tiny.parameters
 
 
+@pytest.mark.parametrize(("workers", "overlap"), [(1, {}), (2, {}), (2, {"overlap_comm": False})])
+def test_a_gpu_holds_whole_buckets_and_two_where_sums_overlap(tiny, workers, overlap):
+    zero = {"zero_optimization": overlap}
+    config = trial(zero_stage=2, workers=workers, gpus_per_worker=1, deepspeed=zero)
+    buckets = 2 if workers == 2 and not overlap else 1
+    plan = memory_of_rank(config, tiny, "bfloat16")
+    assert plan.buffers == buckets * 2 * 500_000_000 + 4 * tiny.parameters
+
+
+def test_offload_that_cannot_be_locked_is_told(llama2_7b):
+    config = trial(
+        {"gradient_checkpointing": True}, gpus_per_worker=1, zero_stage=2, offload="optimizer"
+    )
+    lines = [
+        check_memory(config, planned(llama2_7b), MachineMemory(GPU, 2 * HOST, 1, locks))
+        for locks in (True, False)
+    ]
+    assert ["ulimit -l" in line for line in lines] == [False, True]
+
+
 @pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 3), (0, 2), (3, 1)])
 def test_8_bit_states_of_more_weights_than_it_counts_are_refused(llama2_7b, zero_stage, workers):
     large = {"zero_optimization": {"sub_group_size": 1e10}} if zero_stage == 3 else {}

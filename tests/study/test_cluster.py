@@ -7,7 +7,7 @@ import time
 import pytest
 
 from orchestrator.errors import ResourceError
-from orchestrator.study.cluster import cluster
+from orchestrator.study.cluster import _settings, cluster
 from tests.ports import free_ports
 
 
@@ -20,6 +20,15 @@ def test_an_address_where_no_cluster_is_joined_is_told_soon(address, monkeypatch
     with pytest.raises(ResourceError, match=told), cluster(1):
         pytest.fail("it was joined")
     assert time.monotonic() - began < 30  # Ray's own attempts take minutes
+
+
+@pytest.mark.parametrize("own", [None, "max_split_size_mb:128"])
+def test_ranks_take_growing_segments_of_a_gpus_memory_unless_the_user_says_how(own, monkeypatch):
+    if own is None:
+        monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    else:
+        monkeypatch.setenv("PYTORCH_ALLOC_CONF", own)
+    assert _settings(1)["PYTORCH_ALLOC_CONF"] == (own or "expandable_segments:True")
 
 
 def test_storage_that_a_node_may_only_read_is_not_shared(tmp_path):

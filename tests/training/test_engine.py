@@ -145,6 +145,7 @@ def test_deepspeeds_own_keys_are_merged_at_every_depth():
     config = deepspeed_config(training, FLOAT32)
     assert config["zero_optimization"] == {
         "stage": 2,
+        "overlap_comm": False,
         "reduce_bucket_size": 1000,
         "offload_optimizer": {"device": "cpu", "pin_memory": False, "ratio": 0.5},
     }
@@ -152,8 +153,25 @@ def test_deepspeeds_own_keys_are_merged_at_every_depth():
     assert config["zero_force_ds_cpu_optimizer"] is False
 
 
-def test_offloaded_states_are_not_pinned_on_a_gpu_either():
-    gpu = Device(torch.device("cuda"), torch.bfloat16)
+@pytest.mark.parametrize("pinned", [False, True])
+def test_offloaded_states_are_pinned_where_their_exact_size_can_be_locked(pinned):
+    gpu = Device(torch.device("cuda"), torch.bfloat16, pinned)
     zero = deepspeed_config(Training(zero_stage=3, offload="parameters"), gpu)["zero_optimization"]
-    assert zero["offload_optimizer"] == {"device": "cpu", "pin_memory": False}
+    assert zero["offload_optimizer"] == {"device": "cpu", "pin_memory": pinned}
     assert zero["offload_param"] == {"device": "cpu", "pin_memory": True}
+
+
+@pytest.mark.parametrize(
+    ("training", "overlap"),
+    [
+        ({"zero_stage": 2, "workers": 2}, True),
+        ({"zero_stage": 2}, False),
+        ({"zero_stage": 1, "workers": 2}, False),
+        ({"zero_stage": 2, "workers": 2, "offload": "optimizer"}, False),
+        ({"zero_stage": 2, "workers": 2,
+          "deepspeed": {"zero_optimization": {"overlap_comm": False}}}, False),
+    ],
+)  # fmt: skip
+def test_several_ranks_sum_gradients_during_the_backward_pass(training, overlap):
+    zero = deepspeed_config(Training(**training), BFLOAT16)["zero_optimization"]
+    assert zero["overlap_comm"] == overlap

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from orchestrator.training import start
 from orchestrator.training.budget import TokenBudget
-from orchestrator.training.device import init_distributed
+from orchestrator.training.device import init_distributed, pick_device
 from orchestrator.training.evaluation.losses import instance_losses
 from orchestrator.training.step import Feeder
 from tests.training.launch import start as start_ranks
@@ -52,7 +52,7 @@ def waits(of, gpu):
 
 def count_waits(_rank, spec, gpu):
     init_distributed(gpu=gpu)
-    device = start.agreed_device("bfloat16", 1, gpu=gpu)
+    device = pick_device("bfloat16", gpu=gpu)
     loaded = start.load(spec, device, 0.0)
     assert loaded.why_padded is None
     passes, steps, evaluations = [], [], []
