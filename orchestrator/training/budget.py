@@ -41,13 +41,18 @@ class TokenBudget:
             halvings = int(kept["halvings"]) if kept["key"] == spec.key else 0
         except (OSError, ValueError, KeyError):
             halvings = 0
-        tokens = max(1, spec.config.training.micro_batch_tokens >> halvings)
-        return cls(spec.folder, spec.key, tokens, halvings)
+        budget = cls(spec.folder, spec.key, 0, halvings)
+        budget.tokens = budget.halved(spec.config.training.micro_batch_tokens)
+        return budget
 
     @property
     def exhausted(self) -> bool:
         """Says whether the budget was halved as often as is allowed."""
         return self.halvings >= MAX_HALVINGS
+
+    def halved(self, tokens: int) -> int:
+        """So many tokens, halved as often as this budget was."""
+        return max(1, tokens >> self.halvings)
 
     def halve(self, *, write: bool) -> None:
         """Halve the budget; one rank writes it down for later attempts."""

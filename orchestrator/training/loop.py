@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -34,6 +34,7 @@ from orchestrator.training.evaluation.losses import Evaluator
 from orchestrator.training.export import save_trained
 from orchestrator.training.history import History, order_certificate, realised_table
 from orchestrator.training.journal import Journal
+from orchestrator.training.memory import for_next_attempt, measured, out_of_memory
 from orchestrator.training.outcome import mark_finished
 from orchestrator.training.schedule import learning_rate
 from orchestrator.training.spec import TrialSpec, evaluation_steps, planned_steps, read_inputs
@@ -41,6 +42,7 @@ from orchestrator.training.start import agreed_device, load
 from orchestrator.training.step import FedBatch, Feeder
 
 Report = Callable[[dict[str, float]], None]
+Measured = TypeVar("Measured")
 
 
 def run_trial(spec: TrialSpec, report: Report | None = None) -> None:
@@ -184,25 +186,40 @@ class TrialRun:
             raise TrainingError(
                 f"step {step}: the training loss is {fed.loss}. Nothing was updated. {advice}"
             )
+        training = self.spec.config.training
         try:
-            return fed, update(self.engine, self.spec.config.training, self.device, learning_rate)
+            return fed, update(self.engine, training, self.device, learning_rate)
         except FloatingPointError as error:
             raise TrainingError(f"step {step}: {error}. {advice}") from None
+        except (MemoryError, RuntimeError) as error:  # with some weights updated
+            if not out_of_memory(error):
+                raise
+            where = "in the optimizer's step, whose states training.offload: optimizer moves away"
+            raise for_next_attempt(step, training, self.budget, where) from error
 
     def evaluate(self, step: int, report: Report | None) -> None:
         """Do what the study asks for after this step: test losses, answers, both or neither."""
         began = time.monotonic()
         if step in self._generated:
-            answers, means = self.evaluator.answers(step)
+            answers, means = self._measured(step, "while it generated", self.evaluator.answers)
             self.history.generations.append(answers)
             self._note("generate", step, seconds=time.monotonic() - began, **means)
         if step in self._evaluated:
             began = time.monotonic()
-            losses, means = self.evaluator.losses(step)
+            own = self.spec.config.evaluation.micro_batch_tokens
+            where = f"in an evaluation, for which evaluation.micro_batch_tokens is {own or 'null'}"
+            losses, means = self._measured(step, where, self.evaluator.losses)
             self.history.losses.append(losses)
             self._note("measure", step, seconds=time.monotonic() - began, **means)
             if report:
                 report({"step": step, **means})
+
+    def _measured(self, step: int, where: str, measure: Callable[[int], Measured]) -> Measured:
+        halvings = self.budget.halvings
+        result = measured(measure, step, self.spec.config.training, self.budget, where)
+        if self.budget.halvings > halvings:
+            self._note("out_of_memory", step, micro_batch_tokens=self.budget.tokens)
+        return result
 
     def save(self, step: int) -> None:
         """Save a checkpoint of the state after a step."""

@@ -7,7 +7,6 @@ In a backward pass it has: see `budget.py`.
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +16,11 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from orchestrator.config.schema import TrialConfig
-from orchestrator.errors import OrderError, ResourceError, TrainingError
+from orchestrator.errors import OrderError, TrainingError
 from orchestrator.training.batches import Batch, MicroBatch, collate, moved, pack, split
 from orchestrator.training.budget import MAX_HALVINGS, TokenBudget
 from orchestrator.training.losses import micro_batch_numbers, row_weights, token_losses
+from orchestrator.training.memory import exhausted, for_next_attempt, free, out_of_memory
 from orchestrator.training.tokens import Tokens
 
 
@@ -138,11 +138,12 @@ class Feeder:
         try:
             losses = token_losses(self._engine, batch.to(self._device))
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if self._config.training.zero_stage == 3:
                 # Weights are gathered layer by layer: the other ranks wait inside the pass.
-                raise self._for_next_attempt(step, "in a forward pass under ZeRO 3") from error
+                where, training = "in a forward pass under ZeRO 3", self._config.training
+                raise for_next_attempt(step, training, self._budget, where) from error
             return None
         return (losses * moved(of_tokens, self._device)).sum()
 
@@ -152,9 +153,10 @@ class Feeder:
             # DeepSpeed averages gradients over ranks; the loss is a sum over ranks.
             self._engine.backward(loss * self._ranks, scale_wrt_gas=False)
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
-            raise self._for_next_attempt(step, "in a backward pass") from error
+            where, training = "in a backward pass", self._config.training
+            raise for_next_attempt(step, training, self._budget, where) from error
 
     def _any_rank(self, here: bool) -> bool:
         if self._ranks == 1 or self._config.training.zero_stage == 3:
@@ -165,31 +167,14 @@ class Feeder:
 
     def _halve(self, step: int, rows: NDArray[np.int64]) -> None:
         if self._config.training.loss == "authors":
-            raise self._exhausted(step, "and training.loss: authors depends on the split")
+            where = "and training.loss: authors depends on the split"
+            raise exhausted(step, self._budget, where)
         if self._budget.exhausted:
             longest = int(self._tokens.lengths[rows].max())
-            raise self._exhausted(
-                step, f"after {MAX_HALVINGS} halvings; the longest row has {longest} tokens"
-            )
+            where = f"after {MAX_HALVINGS} halvings; the longest row has {longest} tokens"
+            raise exhausted(step, self._budget, where)
         self._budget.halve(write=self._rank == 0)
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _for_next_attempt(self, step: int, where: str) -> ResourceError:
-        """Halve the budget for an attempt after this one, which ends."""
-        if self._budget.exhausted or self._config.training.loss == "authors":
-            return self._exhausted(step, where)
-        failed = self._exhausted(step, f"{where}; the next attempt takes half")
-        self._budget.halve(write=True)
-        return failed
-
-    def _exhausted(self, step: int, where: str) -> ResourceError:
-        return ResourceError(
-            f"step {step}: out of memory with micro-batches of {self._budget.tokens} tokens, "
-            f"{where}. Set training.micro_batch_tokens to {max(1, self._budget.tokens // 2)} or "
-            "fewer, lower model.max_length, or set model.gradient_checkpointing: true"
-        )
+        free()
 
 
 def check_fed(batch: Batch, tokens: Tokens, rows: NDArray[np.int64]) -> None:
@@ -242,11 +227,3 @@ def _marks(tokens: Tokens, part: slice) -> NDArray[np.int64]:
 
 def _flat(tensor: torch.Tensor) -> NDArray[Any]:
     return tensor.numpy().reshape(-1)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: some have a type for it, the CPU's a sentence."""
-    refusals = ("not enough memory", "can't allocate memory")
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        sentence in str(error) for sentence in refusals
-    )

@@ -61,22 +61,21 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
     then continues from the trial's newest checkpoint, as it does when a study is run again.
     """
     (spec.folder / ERROR_FILE).unlink(missing_ok=True)
-    halvings = TokenBudget.read(spec).halvings
-    try:
-        if placement.alone:
-            _train_here(spec)
-        else:
-            _train_gang(spec, placement)
-    except Exception as error:
-        if TokenBudget.read(spec).halvings > halvings:
-            # Memory ran out in a backward pass: on with smaller micro-batches, from a checkpoint.
-            return tune_trial(spec, placement)
-        refusal = _refusal(error)
-        text = refusal or str(error).strip().rpartition("\n")[2]
-        write_text(spec.folder / ERROR_FILE, text[:400])
-        if refusal is None:
-            raise
-        # What the loop itself refuses, it would refuse again: Ray Tune is not told of a failure.
+    while True:
+        halvings = TokenBudget.read(spec).halvings
+        try:
+            return _train_here(spec) if placement.alone else _train_gang(spec, placement)
+        except Exception as error:
+            # Where memory ran out: on with smaller micro-batches, from a checkpoint.
+            if TokenBudget.read(spec).halvings == halvings:
+                refusal = _refusal(error)
+                text = refusal or str(error).strip().rpartition("\n")[2]
+                write_text(spec.folder / ERROR_FILE, text[:400])
+                if refusal is None:
+                    raise
+                # What the loop refuses, it would refuse again: Ray Tune is told of no failure.
+                return
+        gc.collect()  # the error is gone, and with it goes the engine that its frames held
 
 
 def _refusal(error: Exception) -> str | None:

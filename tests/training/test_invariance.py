@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from orchestrator.training import batches, start, step
+from orchestrator.training import batches, loop, start, step
 from orchestrator.training import tokens as token_table
 from orchestrator.training.batches import pack
 from orchestrator.training.journal import read_journal
@@ -203,6 +203,93 @@ def test_out_of_memory_in_backward_passes_gives_up_after_three_halvings(make_spe
     with pytest.raises(Exception, match=r"in a backward pass. Set training.micro_batch_tokens to"):
         launch(spec, prepare=partial(break_backward, 5))
     assert not read_outcome(spec.folder, spec.key).result
+
+
+def break_evaluation(kind, limit, _rank):
+    """Evaluations, or generations, over more padded tokens than `limit` run out of memory."""
+
+    def hook(module, args, kwargs):
+        generates = bool(kwargs.get("use_cache"))
+        broken = not module.training and generates == (kind == "generate")
+        if broken and kwargs["input_ids"].numel() > limit:
+            raise MemoryError
+
+    def build_engine(*args):
+        engine = real(*args)
+        engine.module.register_forward_pre_hook(hook, with_kwargs=True)
+        return engine
+
+    real = start.build_engine
+    mock.patch.object(start, "build_engine", build_engine).start()
+
+
+def tables(spec):
+    """Losses and answers of a trial, and what it told of its memory."""
+    losses = pq.read_table(spec.folder / "losses.parquet")["loss"].to_numpy()
+    answers = pq.read_table(spec.folder / "generations.parquet")["prediction"].to_pylist()
+    events = [event for event in read_journal(spec.folder) if event["event"] == "out_of_memory"]
+    return losses, answers, [event["micro_batch_tokens"] for event in events]
+
+
+def make_generating(make_spec, name):
+    return make_spec(
+        ROWS[:6],
+        name,
+        model={"precision": "float32"},
+        training=TRAINING | {"micro_batch_tokens": 800},
+        evaluation={
+            "every": 100,
+            "micro_batch_tokens": 800,
+            "generate": {"every": 100, "max_new_tokens": 4},
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def answered(make_module_spec):
+    spec = make_generating(make_module_spec, "answered")
+    launch(spec)
+    return spec
+
+
+@pytest.mark.parametrize(("kind", "ranks"), [("losses", 1), ("generate", 1), ("losses", 2)])
+def test_out_of_memory_in_an_evaluation_halves_the_budget_and_changes_no_result(
+    make_spec, answered, kind, ranks
+):
+    spec = make_generating(make_spec, "tight")
+    prepare = partial(break_evaluation, kind, 450)
+    if ranks > 1:  # where other ranks wait, the attempt ends
+        with pytest.raises(Exception, match="the next attempt takes half"):
+            launch(spec, ranks=ranks, prepare=prepare)
+    launch(spec, ranks=ranks, prepare=prepare)
+    (losses, answers, told), (expected, same, _) = tables(spec), tables(answered)
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-5)
+    assert answers == same
+    assert told == [400]
+
+
+def break_update(_rank):
+    """The second optimizer step runs out of memory."""
+
+    def update(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+        return real(*args)
+
+    real, calls = loop.update, []
+    mock.patch.object(loop, "update", update).start()
+
+
+def test_out_of_memory_in_an_optimizer_step_is_mended_by_the_next_attempt(make_spec, reference):
+    spec = make(make_spec, "tight", micro_batch_tokens=800)
+    with pytest.raises(Exception, match=r"optimizer's step.*; the next attempt takes half"):
+        launch(spec, prepare=break_update)
+    launch(spec)
+    np.testing.assert_allclose(series(spec), series(reference), rtol=0, atol=1e-5)
+    assert order(spec) == order(reference)
+    told = [event for event in read_journal(spec.folder) if event["event"] == "out_of_memory"]
+    assert [event["micro_batch_tokens"] for event in told] == [400]
 
 
 def test_a_trial_that_diverges_is_stopped_by_its_test_losses(make_spec):

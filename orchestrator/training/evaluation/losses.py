@@ -98,7 +98,8 @@ class Evaluator:
         return pa.concat_tables(tables), means
 
     def _losses(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        tokens = self._spec.config.evaluation.micro_batch_tokens or self._budget.tokens
+        own = self._spec.config.evaluation.micro_batch_tokens
+        tokens = self._budget.halved(own) if own else self._budget.tokens
         return instance_losses(
             self._forward, self._tokens, rows, tokens, self._device.torch_device,
             packed=self._packed,

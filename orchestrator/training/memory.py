@@ -1,0 +1,91 @@
+"""Memory that ran out: how it is told from other faults, and with what words a trial ends.
+
+Whatever part of a trial it happens in, the token budget is halved. Where nothing is half done and
+no other rank waits, the same rank does the part again; otherwise the attempt ends, and the next one
+goes on from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from orchestrator.config.training import Training
+from orchestrator.errors import ResourceError
+from orchestrator.training.budget import TokenBudget
+
+Result = TypeVar("Result")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: some have a type for it, the CPU's a sentence."""
+    refusals = ("not enough memory", "can't allocate memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        sentence in str(error) for sentence in refusals
+    )
+
+
+def exhausted(step: int, budget: TokenBudget, where: str) -> ResourceError:
+    """What to tell of a step that does not fit, and what to set instead."""
+    return ResourceError(
+        f"step {step}: out of memory with micro-batches of {budget.tokens} tokens, "
+        f"{where}. Set training.micro_batch_tokens to {max(1, budget.tokens // 2)} or "
+        "fewer, lower model.max_length, or set model.gradient_checkpointing: true"
+    )
+
+
+def may_halve(training: Training, budget: TokenBudget) -> bool:
+    """Whether smaller micro-batches are left to try; the authors' loss depends on the split."""
+    return not budget.exhausted and training.loss != "authors"
+
+
+def for_next_attempt(
+    step: int, training: Training, budget: TokenBudget, where: str
+) -> ResourceError:
+    """What ends this attempt; the budget is halved for another one, if there may be another."""
+    if not may_halve(training, budget):
+        return exhausted(step, budget, where)
+    failed = exhausted(step, budget, f"{where}; the next attempt takes half")
+    budget.halve(write=True)
+    return failed
+
+
+def measured(
+    measure: Callable[[int], Result],
+    step: int,
+    training: Training,
+    budget: TokenBudget,
+    where: str,
+) -> Result:
+    """What a measurement returns, with as small a budget as it needs.
+
+    Args:
+        measure: called with the step, again after it ran out of memory; reads the budget.
+        where: for the error, as in `in an evaluation`.
+
+    Raises:
+        ResourceError: memory ran out, and other ranks wait or weights are gathered; or the budget
+            was halved as often as is allowed.
+    """
+    alone = dist.get_world_size() == 1 and training.zero_stage < 3
+    while True:
+        try:
+            return measure(step)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if not (alone and may_halve(training, budget)):
+                raise for_next_attempt(step, training, budget, where) from error
+        budget.halve(write=True)
+        free()  # not before the error is gone, which holds what the pass had made
+
+
+def free() -> None:
+    """Give back what nothing refers to."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
