@@ -1,5 +1,6 @@
 """Pool rows near a test item are counted under its set and shown with both texts."""
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import ray
 
 from orchestrator.config.schema import Neighbours
 from orchestrator.data import dataset
+from orchestrator.stages import search
 from orchestrator.stages.near_duplicates import SHOWN_CHARS, near_duplicates_spec
 from orchestrator.storage.artifacts import MANIFEST
 from orchestrator.storage.remote import ArtifactStore
@@ -69,6 +71,14 @@ def find(store):
         return made(spec, store)
 
     return run
+
+
+def test_a_search_under_ray_takes_no_gpu_that_it_did_not_reserve(monkeypatch):
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)  # one that another's rank computes on
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    search._gpu.cache_clear()
+    assert search._gpu() is None
+    search._gpu.cache_clear()
 
 
 def test_an_equal_and_a_nearly_equal_row_are_counted_under_their_sets_nearest_first(find):
