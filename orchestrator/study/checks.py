@@ -78,17 +78,25 @@ def check_before_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
     check_settings(trials)
 
 
-def check_with_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
+def check_with_ray(study: Study, trials: list[Trial], layout: Layout, screen: Screen) -> None:
     """Refuse what the machines of the cluster do not have, or do not see.
+
+    Args:
+        study: with the trials that run at once.
+        trials: of the study.
+        layout: its folders.
+        screen: where trials are told that will wait for the network.
 
     Raises:
         ResourceError: naming what no machine has, or the folder that one of them does not see.
     """
     from orchestrator.study.cluster import check_storage
-    from orchestrator.study.machines import check_resources, fleet
+    from orchestrator.study.machines import check_resources, fleet, gangs_across_nodes
 
     if machines := fleet():
         check_resources(study, trials, machines)
+        for sentence in gangs_across_nodes(trials, machines):
+            screen.tell(sentence)
     check_storage([layout.output, layout.store], model_folders(trials))
 
 

@@ -8,19 +8,25 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import requests
 import yaml
+from ray.exceptions import RayError
 
 from orchestrator.config import Study
+from orchestrator.config.training import Training
 from orchestrator.errors import ResourceError
 from orchestrator.trials import Trial
 from orchestrator.tune.trainable import reserved_cpus
 
+if TYPE_CHECKING:
+    from orchestrator.estimate.room import MachineMemory
+
 # Where `ray up` leaves the cluster's description on the head.
 LAUNCHED = Path("~/ray_bootstrap_config.yaml")
+LOOK_SECONDS = 60.0  # for a node to tell its memory; others' trials may keep it busy
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # "spot", "!spot", "in(H100, A100)", "!in(H100)": Ray's label selectors.
 SELECTOR = re.compile(r"(?P<unless>!?)(?:(?:in)?\((?P<several>.*)\)|(?P<one>.*))")
@@ -96,9 +102,12 @@ def fleet() -> Fleet | None:
     Returns:
         None where there is an autoscaler, and this account may not read its limits.
     """
-    there = [Machines(node["Resources"], node["Labels"]) for node in ray.nodes() if node["Alive"]]
     autoscaling = _autoscaling()
-    return None if autoscaling is None else grown(there, autoscaling)
+    return None if autoscaling is None else grown(_there(), autoscaling)
+
+
+def _there() -> list[Machines]:
+    return [Machines(node["Resources"], node["Labels"]) for node in ray.nodes() if node["Alive"]]
 
 
 def grown(there: list[Machines], autoscaling: Mapping[str, Any]) -> Fleet:
@@ -160,10 +169,7 @@ def check_resources(study: Study, trials: list[Trial], machines: Fleet) -> None:
                 f"no node has the labels {training.node_labels} that trial {trial.name} asks for: "
                 "`ray list nodes --detail` shows them; change training.node_labels"
             )
-        one = {
-            "CPU": reserved_cpus(training.cpus_per_worker),
-            "GPU": float(training.gpus_per_worker),
-        }
+        one = _rank(training)
         at_once = min(study.sweep.max_concurrent, len(trials))
         if training.workers * at_once > (room := fitting.room(one)):
             several = f", {at_once} trials at once" if at_once > 1 else ""
@@ -172,6 +178,71 @@ def check_resources(study: Study, trials: list[Trial], machines: Fleet) -> None:
                 f"the cluster has room for {room:g} of them. Lower training.workers, "
                 "training.gpus_per_worker, training.cpus_per_worker or sweep.max_concurrent"
             )
+
+
+def gangs_across_nodes(trials: list[Trial], machines: Fleet) -> list[str]:
+    """Sentences on gangs that no node holds, and whose weights cross the network in each step.
+
+    Args:
+        machines: of the cluster.
+    """
+    told = {}
+    for trial in trials:
+        training = trial.config.training
+        fitting = machines.with_labels(training.node_labels)
+        most = max(kind.holds(_rank(training)) for kind in [*fitting.nodes, *fitting.groups])
+        in_full = training.gpus_per_worker > 0 and trial.config.model.adapter == "none"
+        if training.workers <= most or not (training.zero_stage == 3 or in_full):
+            continue
+        what = (
+            "under ZeRO 3 all weights cross the network in each forward and each backward pass"
+            if training.zero_stage == 3
+            else "all gradients and all new weights cross the network in each step"
+        )
+        told[
+            f"has {training.workers} workers, a node has room for {most}, and {what}: over TCP "
+            f"most of the time goes there. Take nodes with room for {training.workers} "
+            "(training.node_labels chooses), or model.adapter: {type: lora} with fewer workers"
+        ] = trial.name
+    return [f"trial {name} {sentence}" for sentence, name in told.items()]
+
+
+def memory_of_node(training: Training, trials: int) -> MachineMemory | None:
+    """The memory of a node that may hold a rank, as a task finds it there.
+
+    Returns:
+        None where no node is there yet that could, or none answers.
+    """
+    one = _rank(training)
+    there = Fleet(_there()).with_labels(training.node_labels).nodes
+    if not any(kind.holds(one) for kind in there):
+        return None
+    task = _look.options(
+        num_cpus=one["CPU"], num_gpus=one["GPU"], label_selector=training.node_labels or None
+    ).remote(training, trials)
+    try:
+        return ray.get(task, timeout=LOOK_SECONDS)
+    except RayError:
+        ray.cancel(task)
+        return None
+
+
+@ray.remote
+def _look(training: Training, trials: int) -> MachineMemory | None:
+    from orchestrator.estimate.room import machine_memory
+
+    here = ray.get_runtime_context().get_node_id()
+    (node,) = [node for node in ray.nodes() if node["NodeID"] == here]
+    most = Machines(node["Resources"], node["Labels"]).holds(_rank(training))
+    return machine_memory(training, trials, most)
+
+
+def _rank(training: Training) -> dict[str, float]:
+    """What Ray reserves for a rank."""
+    return {
+        "CPU": reserved_cpus(training.cpus_per_worker),
+        "GPU": float(training.gpus_per_worker),
+    }
 
 
 def _named(worker: Mapping[str, float]) -> str:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator import models
 from orchestrator.config import TrialConfig
+from orchestrator.config.training import Training
 from orchestrator.errors import ConfigError, ModelError, ResourceError
 from orchestrator.screen import Screen
 from orchestrator.trials import Trial
 
 if TYPE_CHECKING:
+    from orchestrator.estimate.room import MachineMemory
     from orchestrator.estimate.shapes import ModelSizes
 
 
@@ -162,12 +164,17 @@ def check_trainable(
     scored = {name: parameter_count(folder) for name, folder in folders.items()}
     trained = dict.fromkeys(config.model.name for config in configs)
     sizes = {name: model_sizes(folder_of(name)) for name in trained}
-    lines, faults = set(), []
+    lines, faults, rooms = set(), [], {}
     for config in configs:
         name, scorer = config.model.name, config.evaluation.generate.reward_model
         reward = scored[scorer] if scorer else 0
+        training = config.training
+        of = (training.workers, training.cpus_per_worker, training.gpus_per_worker,
+              training.offload, *training.node_labels.items())  # fmt: skip
+        if of not in rooms:
+            rooms[of] = _room(training, min(max_concurrent, len(configs)))
         try:
-            needed = _memory(config, sizes[name], reward, min(max_concurrent, len(configs)))
+            needed = _memory(config, sizes[name], reward, rooms[of])
         except ResourceError as error:
             faults.append(str(error))
             continue
@@ -198,9 +205,24 @@ def check_templates(
             screen.tell(f"model {name}: {odd}", "note")
 
 
-def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: int) -> str:
+def _room(training: Training, trials: int) -> MachineMemory | None:
+    """The memory of a machine that will hold ranks: this one, or a node of the cluster."""
+    from orchestrator.study.cluster import joins
+
+    if joins():
+        from orchestrator.study.machines import memory_of_node
+
+        return memory_of_node(training, trials)
+    from orchestrator.estimate.room import machine_memory
+
+    return machine_memory(training, trials)
+
+
+def _memory(
+    config: TrialConfig, sizes: ModelSizes | None, reward: int, room: MachineMemory | None
+) -> str:
     from orchestrator.estimate.rank import check_partition, memory_of_rank
-    from orchestrator.estimate.room import check_memory, machine_memory
+    from orchestrator.estimate.room import check_memory
     from orchestrator.training.device import precision_here
 
     if sizes is None:
@@ -208,5 +230,4 @@ def _memory(config: TrialConfig, sizes: ModelSizes | None, reward: int, trials: 
     precision = precision_here(config.model, config.training)
     check_partition(config, sizes, precision)
     planned = partial(memory_of_rank, sizes=sizes, precision=precision, reward_parameters=reward)
-    there = machine_memory(config.training, trials)
-    return check_memory(config, planned, there)
+    return check_memory(config, planned, room)

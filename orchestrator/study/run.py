@@ -108,7 +108,7 @@ class Run:
             pipeline.read_data(self.trials)  # what is wrong with it is told before Ray starts
         line = screen.line("ray")
         with cluster(threads(study, self.trials)):
-            check_with_ray(study, self.trials, layout)
+            check_with_ray(study, self.trials, layout, screen)
             line.done(describe_cluster())
             pipeline.read_data(self.trials)
             write_text(layout.folder / STUDY_FILE, dump_yaml(study))

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.errors import ResourceError
-from orchestrator.study.machines import Fleet, Machines, check_resources, grown
+from orchestrator.study.machines import Fleet, Machines, check_resources, gangs_across_nodes, grown
 from orchestrator.trials import expand
 from tests.trials.studies import demo
 
@@ -78,6 +78,28 @@ def test_only_nodes_with_the_labels_that_are_asked_for_count(found, selector, fi
     else:
         with pytest.raises(ResourceError, match=r"no node has the labels|room for 0"):
             check(found, workers=8, gpus_per_worker=1, node_labels=wanted)
+
+
+@pytest.mark.parametrize(
+    ("workers", "training", "adapter", "told"),
+    [
+        (8, {"zero_stage": 3}, "none", None),
+        (9, {"zero_stage": 3}, "none", "in each forward and each backward pass"),
+        (9, {"zero_stage": 3}, {"type": "lora"}, "in each forward and each backward pass"),
+        (9, {"zero_stage": 2}, "none", "all gradients and all new weights"),
+        (9, {"zero_stage": 1}, {"type": "lora"}, None),
+    ],
+)
+@pytest.mark.parametrize("found", [Fleet([HEAD, GPU_NODE, GPU_NODE]), Fleet([HEAD], [SCALED])])
+def test_a_gang_that_no_node_holds_is_told_that_its_weights_cross_the_network(
+    found, workers, training, adapter, told
+):
+    settings = {"workers": workers, "gpus_per_worker": 1, "cpus_per_worker": 1} | training
+    trials = expand(demo({"parameters": {"seed": {"grid": [0, 1]}}}, training=settings,
+                         model={"adapter": adapter}))  # fmt: skip
+    sentences = gangs_across_nodes(trials, found)
+    assert len(sentences) == (told is not None)
+    assert all(told in sentence and "room for 8" in sentence for sentence in sentences)
 
 
 def test_an_autoscalers_configuration_tells_how_large_the_cluster_may_become():
