@@ -5,13 +5,15 @@
 #
 # The arguments are those of `orchestrator run`; DIR must be on storage that all machines share.
 # What the time limit cuts off is finished by typing the same again. `ray symmetric-run` would start
-# the nodes as well, but it does not pass on the signal that comes before the time limit.
+# the nodes as well, but it does not pass on the signal that comes before the time limit. The limits
+# of the login node stay there: that of locked memory is small, and slows offload down.
 #
 #SBATCH --job-name=orchestrator
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
 #SBATCH --mem=0
+#SBATCH --propagate=NONE
 #SBATCH --signal=B:USR1@120
 #SBATCH --output=orchestrator-%j.log
 set -euo pipefail

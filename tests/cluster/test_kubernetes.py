@@ -73,10 +73,11 @@ def test_no_task_is_placed_on_the_head_which_has_no_gpu(cluster):
     assert "nvidia.com/gpu" not in container["resources"]["limits"]
 
 
-def test_every_worker_has_a_gpu_and_time_to_write_a_checkpoint(cluster):
+def test_every_worker_has_the_gpus_of_its_label_and_time_to_write_a_checkpoint(cluster):
     for group in cluster["spec"]["workerGroupSpecs"]:
         spec = group["template"]["spec"]
-        assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        gpus = spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+        assert group["labels"]["gpus"] == gpus
         assert spec["terminationGracePeriodSeconds"] >= 120
 
 
@@ -147,13 +148,16 @@ def test_the_autoscaler_starts_pods_with_the_labels_that_the_readme_chooses_by(g
 
 def test_the_autoscaler_knows_how_many_gpus_it_may_add(groups):
     assert {name: group["resources"]["GPU"] for name, group in groups.items()} == {
-        "gpu": 1, "gpu-spot": 1,
+        "gpu": 1, "gpu-spot": 1, "gpu-8": 8,
     }  # fmt: skip
-    assert groups["gpu"]["max_workers"] > groups["gpu-spot"]["max_workers"] == 0
+    most = {name: group["max_workers"] for name, group in groups.items()}
+    assert most["gpu"] > most["gpu-spot"] == most["gpu-8"] == 0
 
 
 def test_pods_are_on_the_kind_of_node_that_their_label_says(cluster):
-    gpu, spot = cluster["spec"]["workerGroupSpecs"]
+    gpu, spot, eight = cluster["spec"]["workerGroupSpecs"]
+    assert eight["labels"] == gpu["labels"] | {"gpus": "8"}
+    assert eight["template"]["spec"]["affinity"] == gpu["template"]["spec"]["affinity"]
     assert gpu["labels"]["ray.io/market-type"] == "on-demand"
     assert spot["labels"]["ray.io/market-type"] == "spot"
     (key,) = spot["template"]["spec"]["nodeSelector"]
@@ -173,9 +177,10 @@ def test_the_head_may_ask_for_the_limits_of_the_autoscaler_and_workers_may_not(c
 def test_the_autoscaler_is_the_second_and_spot_pods_are_not_started_unasked(cluster):
     assert cluster["spec"]["enableInTreeAutoscaling"]
     assert cluster["spec"]["autoscalerOptions"]["version"] == "v2"
-    gpu, spot = cluster["spec"]["workerGroupSpecs"]
+    gpu, spot, eight = cluster["spec"]["workerGroupSpecs"]
     assert gpu["minReplicas"] >= 1
-    assert (spot["minReplicas"], spot["maxReplicas"]) == (0, 0)
+    for unasked in (spot, eight):
+        assert (unasked["minReplicas"], unasked["maxReplicas"]) == (0, 0)
     assert spot["template"]["spec"]["nodeSelector"]
 
 

@@ -97,7 +97,9 @@ def test_a_type_that_may_be_started_has_each_label_that_the_readme_chooses_by():
 def test_labels_are_true_and_ray_can_read_them(config):
     types = config["available_node_types"]
     gpu, spot = types["gpu"]["labels"], types["gpu_spot"]["labels"]
-    validate_node_label_syntax(gpu)
+    eight = types["gpu_8"]["labels"]
+    assert eight == gpu | {"gpus": "8"}
+    validate_node_label_syntax(eight)
     assert gpu["ray.io/market-type"] == "on-demand"
     assert spot == gpu | {"ray.io/market-type": "spot"}
 
@@ -127,6 +129,20 @@ def test_spot_machines_are_the_same_machines_and_are_not_started_unasked(config)
     assert differing in ({"InstanceMarketOptions"}, {"scheduling"})
 
 
+def test_a_machine_of_eight_gpus_is_the_same_but_larger_and_is_not_started_unasked(config):
+    types = config["available_node_types"]
+    gpu, eight = types["gpu"], types["gpu_8"]
+    assert eight["max_workers"] == 0
+    (kind,) = {
+        key for key, value in gpu["node_config"].items() if eight["node_config"][key] != value
+    }
+    assert kind in ("InstanceType", "machineType")
+
+
+def test_containers_may_lock_the_memory_that_offload_takes(config):
+    assert "--ulimit memlock=-1:-1" in config["docker"]["run_options"]
+
+
 def test_on_aws_no_node_is_left_to_rays_security_group_which_lets_everybody_try_ssh():
     (config,) = documents(FOLDER / "aws" / "cluster.yaml")
     for node in config["available_node_types"].values():
@@ -143,7 +159,7 @@ def test_on_aws_workers_cannot_start_machines_and_every_role_is_made_by_the_read
         name: node["node_config"]["IamInstanceProfile"]["Name"] for name, node in types.items()
     }
     assert set(roles.values()) == set(made.split())
-    assert roles["gpu"] == roles["gpu_spot"] != roles["head"]
+    assert roles["gpu"] == roles["gpu_spot"] == roles["gpu_8"] != roles["head"]
     (allowed,) = re.findall(r"--role-name (\S+) +--policy-arn \S+/AmazonEC2FullAccess", readme)
     assert allowed == roles["head"]
     policy = json.loads((FOLDER / "aws" / "start_workers.json").read_text())
