@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device, init_distributed, pick_device
 from orchestrator.training.engine import build_engine, deepspeed_config, update
 from orchestrator.training.model import load_model
+from orchestrator.training.pinned import lock_offloaded
 from orchestrator.training.step import Feeder
 from orchestrator.training.tokens import Tokens
 
@@ -178,6 +180,8 @@ def main() -> None:
         )
     init_distributed(gpu=gpu)
     device = pick_device("bfloat16" if gpu else "float32", gpu=gpu)
+    offloads = gpu and chosen.offload != "none"
+    device = replace(device, pinned=offloads and lock_offloaded())
     config = trial_config(chosen, gpu=gpu)
     with tempfile.TemporaryDirectory() as folder:
         save_random(chosen, device, Path(folder))
