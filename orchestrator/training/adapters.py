@@ -69,19 +69,11 @@ def _with_lora(module: Any, adapter: Lora, device: Device) -> torch.nn.Module:
         ModelError: a target that no linear layer has.
     """
     import torch
-    from peft import LoraConfig, TaskType, get_peft_model
     from peft.tuners.lora import LoraLayer
 
     if isinstance(adapter.targets, list):
         _check_targets(module, adapter.targets)
-    config = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
-        r=adapter.r,
-        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # only ever divided by r
-        lora_dropout=adapter.dropout,
-        target_modules=adapter.targets,
-    )
-    adapted: Any = get_peft_model(module, config, autocast_adapter_dtype=False)
+    adapted = wrapped(module, adapter)
     torch.manual_seed(torch.initial_seed())  # loading may have drawn numbers, or not
     for layer in adapted.modules():
         if isinstance(layer, LoraLayer):
@@ -92,6 +84,20 @@ def _with_lora(module: Any, adapter: Lora, device: Device) -> torch.nn.Module:
             for part in (layer.lora_A, layer.lora_B):
                 part.to(device.torch_device)
     return adapted
+
+
+def wrapped(module: Any, adapter: Lora) -> Any:
+    """The model with peft's adapter beside its layers, whose numbers have the layers' dtype."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=adapter.r,
+        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # only ever divided by r
+        lora_dropout=adapter.dropout,
+        target_modules=adapter.targets,
+    )
+    return get_peft_model(module, config, autocast_adapter_dtype=False)
 
 
 def _lora_parameters(adapter: Lora, linears: Iterable[Linear]) -> int:

@@ -37,9 +37,6 @@ def why_padded(model: Any, settings: Model, device: Device) -> str | None:
         model: a causal language model of transformers, or peft's wrapper around one; every rank
             calls.
     """
-    from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-
     gpu = device.torch_device.type == "cuda"
     if settings.attention != "sdpa":
         return f"model.attention is {settings.attention}"
@@ -50,11 +47,9 @@ def why_padded(model: Any, settings: Model, device: Device) -> str | None:
     if settings.max_length > (getattr(model.config, "attention_chunk_size", None) or math.inf):
         return "this model attends in chunks shorter than model.max_length"
     training = model.training
-    AttentionInterface.register(PACKED, packed_attention)
-    AttentionMaskInterface.register(PACKED, sdpa_mask)
     model.eval()
     try:
-        model.set_attn_implementation(PACKED)
+        attend_packed(model)
         if keeps_rows_apart(model):
             return None
     except (TypeError, ValueError, RuntimeError, IndexError):  # it takes no such input
@@ -63,6 +58,16 @@ def why_padded(model: Any, settings: Model, device: Device) -> str | None:
         model.train(training)
     model.set_attn_implementation(settings.attention)
     return "this model does not keep apart what lies end to end"
+
+
+def attend_packed(model: Any) -> None:
+    """Tells a model of transformers to attend as this module does."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    AttentionInterface.register(PACKED, packed_attention)
+    AttentionMaskInterface.register(PACKED, sdpa_mask)
+    model.set_attn_implementation(PACKED)
 
 
 def packed_attention(

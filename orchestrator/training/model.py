@@ -65,7 +65,7 @@ def load_model(
         raise ModelError(f"the model {path} cannot be loaded: {first_line(error)}") from error
     del partitioning
     check_loaded(loading, f"the model {path}")
-    _accelerate(module, model)
+    accelerate(module, model)
     module = adapter.attach(module, model.adapter, device)
     if model.compile:
         # In place: the names of the parameters, and with them saved files, stay as they are.
@@ -93,7 +93,7 @@ def check_loaded(loading: dict[str, Any], what: str) -> None:
         )
 
 
-def _accelerate(module: Any, model: Model) -> None:
+def accelerate(module: Any, model: Model) -> None:
     """Memory and speed that change no result."""
     if model.gradient_checkpointing:
         # The reentrant kind gives no gradients where the inputs need none, as beside an adapter.

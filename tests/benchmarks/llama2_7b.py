@@ -4,11 +4,11 @@
     python tests/benchmarks/llama2_7b.py --zero-stage 2 --offload optimizer
     python tests/benchmarks/llama2_7b.py --adapter lora --optimizer adamw_8bit
 
-The loop alone, without Ray: the project's own model loading, engine, batches and optimizer step,
+The loop alone, without Ray, on one GPU or on those of `torchrun`: the project's own model loading, engine, batches and optimizer step,
 with random weights of LLaMA-2-7B's shape and rows of random tokens whose lengths are spread as
 those of instruction data. Prints real tokens (padding is not counted) a second, the useful share
 of what is computed, the peak of the GPU's memory beside what the plan said, and MFU: 6 N FLOP a
-real token where all N weights are trained, 4 N for LoRA, of the peak (989 TFLOP/s: H100, bf16,
+real token where all N weights are trained, 4 N for LoRA, of the peak of all GPUs (989 TFLOP/s: H100, bf16,
 dense).
 
 All weights with 8-bit states do not fit 80 GB: 12 bytes a weight, 81 GB, before activations. Sums
@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from orchestrator.config.schema import TrialConfig
 from orchestrator.estimate.rank import memory_of_rank
@@ -38,6 +39,7 @@ from orchestrator.training.attention import why_padded
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device, init_distributed, pick_device
 from orchestrator.training.engine import build_engine, deepspeed_config, update
+from orchestrator.training.evaluation.losses import instance_losses
 from orchestrator.training.model import load_model
 from orchestrator.training.pinned import lock_offloaded
 from orchestrator.training.step import Feeder
@@ -45,6 +47,7 @@ from orchestrator.training.tokens import Tokens
 
 DATA = {"reader": "builtin", "split": "pool"}
 WARM_UP = 2  # steps: allocator, kernels
+TESTS = 64  # rows of an evaluation
 
 
 def options() -> argparse.Namespace:
@@ -86,6 +89,7 @@ def trial_config(chosen: argparse.Namespace, *, gpu: bool) -> TrialConfig:
                 "offload": chosen.offload,
                 "optimizer": chosen.optimizer,
                 "gpus_per_worker": int(gpu),
+                "workers": dist.get_world_size(),
             },
         }
     )
@@ -125,7 +129,7 @@ def measure(config: TrialConfig, folder: Path, device: Device, steps: int) -> di
     batch, training = config.training.global_batch, config.training
     model = load_model(folder, config.model, device, deepspeed_config(training, device))
     engine = build_engine(model, training, device, seed=0)
-    tokens = random_tokens(batch * (WARM_UP + steps), model.config.vocab_size)
+    tokens = random_tokens(batch * (WARM_UP + steps) + TESTS, model.config.vocab_size)
     budget = TokenBudget(Path(), "benchmark", config.training.micro_batch_tokens, halvings=0)
     packed = why_padded(engine.module, config.model, device) is None
     feeder = Feeder(engine, tokens, config, device.torch_device, budget, packed=packed)
@@ -142,11 +146,18 @@ def measure(config: TrialConfig, folder: Path, device: Device, steps: int) -> di
             real += int(tokens.lengths[rows].sum())
             shares.append(fed.useful_share)
     seconds = sum(passes) + sum(updates)
+    tests = np.arange(TESTS) + batch * (WARM_UP + steps)
+    evaluations = []
+    for _ in range(2):  # the first one warms up
+        began = clock(device)
+        instance_losses(engine, tokens, tests, budget.tokens, device.torch_device, packed=packed)
+        evaluations.append(clock(device) - began)
     return {
         "real tokens a second": real / seconds,
         "useful share of computed tokens": float(np.mean(shares)),
         "seconds of forward and backward": float(np.median(passes)),
         "seconds of the optimizer": float(np.median(updates)),
+        f"seconds of evaluating {TESTS} rows": evaluations[-1],
     }
 
 
@@ -159,13 +170,15 @@ def clock(device: Device) -> float:
 def report(
     config: TrialConfig, sizes: ModelSizes, device: Device, found: dict[str, float], peak: float
 ) -> None:
+    if dist.get_rank():
+        return
     for name, value in found.items():
         print(f"{name:<34} {value:12.3f}")
     if device.torch_device.type == "cuda":
         gigabytes = torch.cuda.max_memory_allocated() / 1e9
         print(f"{'peak memory of the GPU, GB':<34} {gigabytes:12.3f}")
         flop = (6 if config.model.adapter == "none" else 4) * sizes.parameters
-        share = flop * found["real tokens a second"] / (peak * 1e12)
+        share = flop * found["real tokens a second"] / (peak * 1e12 * dist.get_world_size())
         print(f"{'MFU over real tokens':<34} {share:12.3f}")
     print(f"planned: {memory_of_rank(config, sizes, device.precision)}")
 
@@ -190,7 +203,8 @@ def main() -> None:
             torch.cuda.reset_peak_memory_stats()
         sizes = model_sizes(Path(folder))
         where = torch.cuda.get_device_name() if gpu else "CPU"
-        print(f"{sizes.parameters:,} parameters, {device.precision}, {where}; {vars(chosen)}")
+        if dist.get_rank() == 0:
+            print(f"{sizes.parameters:,} parameters, {device.precision}, {where}; {vars(chosen)}")
         found = measure(config, Path(folder), device, chosen.steps)
     report(config, sizes, device, found, chosen.peak)
 
