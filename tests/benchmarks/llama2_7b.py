@@ -4,12 +4,12 @@
     python tests/benchmarks/llama2_7b.py --zero-stage 2 --offload optimizer
     python tests/benchmarks/llama2_7b.py --adapter lora --optimizer adamw_8bit
 
-The loop alone, without Ray, on one GPU or on those of `torchrun`: the project's own model loading, engine, batches and optimizer step,
-with random weights of LLaMA-2-7B's shape and rows of random tokens whose lengths are spread as
-those of instruction data. Prints real tokens (padding is not counted) a second, the useful share
-of what is computed, the peak of the GPU's memory beside what the plan said, and MFU: 6 N FLOP a
-real token where all N weights are trained, 4 N for LoRA, of the peak of all GPUs (989 TFLOP/s: H100, bf16,
-dense).
+The loop alone, without Ray, on one GPU or on those of `torchrun`: the project's own model loading,
+engine, batches and optimizer step, with random weights of LLaMA-2-7B's shape and rows of random
+tokens whose lengths are spread as those of instruction data. Prints real tokens (padding is not
+counted) a second, the useful share of what is computed, the peak of the GPU's memory beside what
+the plan said, and MFU: 6 N FLOP a real token where all N weights are trained, 4 N for LoRA, of the
+peak of all GPUs (989 TFLOP/s: H100, bf16, dense).
 
 All weights with 8-bit states do not fit 80 GB: 12 bytes a weight, 81 GB, before activations. Sums
 of gradients in bfloat16 would take more, not less: DeepSpeed copies them to float32 at the step.
