@@ -38,7 +38,7 @@ READERS = (
 # A package of your own adds one under this entry-point group: the entry's name is the reader's,
 # its object a module that defines what `orchestrator.data.readers.Reader` lists.
 ENTRY_POINTS = "orchestrator.readers"
-FUNCTIONS = ("records", "instance", "content")  # of a reader's module, beside its SECTION
+FUNCTIONS = ("blocks", "instance", "content")  # of a reader's module, beside its SECTION
 
 
 class Tasks(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.config.sources import Data
-from orchestrator.data.instance import Instance, Message
-from orchestrator.data.leakage import TestItems
-from orchestrator.data.readers import Counts, describe, read
+from orchestrator.data.checking import CHECKED
+from orchestrator.data.instance import Message
+from orchestrator.data.leakage import TestItems, without_leaks
+from orchestrator.data.readers import Counts, InOrder, describe, read
+from orchestrator.data.table import COLUMNS
 from orchestrator.errors import DataError
 from orchestrator.storage.files import INSTANCES_FILE
 
@@ -25,23 +28,25 @@ SCHEMA = pa.schema(
         ("row", pa.int64()),
         ("id", pa.string()),
         ("task", pa.string()),
-        (
-            "messages",
-            pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
-        ),
+        ("messages", COLUMNS["messages"]),
         ("split", pa.string()),
-        ("unlearned", pa.list_(pa.int32())),  # positions in messages of answers without loss
+        ("unlearned", COLUMNS["unlearned"]),
     ]
 )
-WRITE_ROWS = 10_000  # at once, or fewer once their text has so many characters
-WRITE_CHARACTERS = 2**25
+WRITE_ROWS = 10_000  # at once, or fewer once they hold so many bytes
+WRITE_BYTES = 2**25
 
 
-def write(data: Data, folder: Path) -> dict[str, Any]:
+def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
     """Read every source into `instances.parquet`.
 
     Rows are numbered through all splits, the pool first, so that a row number names one
     instance of the study.
+
+    Args:
+        data: the sources.
+        folder: of the file, which is the same however the checks of its blocks are called.
+        in_order: calls them.
 
     Returns:
         {"splits": {split: {"instances", "tasks", "dropped", "notes", "unread", "metadata"}},
@@ -55,32 +60,35 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
     sources = {split: source for split in SPLITS if (source := getattr(data, split)) is not None}
     counts = {split: Counts() for split in sources}
     tests = {
-        split: list(read(sources[split], counts[split])) for split in TEST_SETS if split in sources
+        split: pa.concat_tables(
+            [CHECKED.empty_table(), *read(sources[split], counts[split], in_order=in_order)]
+        )
+        for split in TEST_SETS
+        if split in sources
     }
-    test_items = TestItems(tests)
-    pool = test_items.filter(read(data.pool, counts["pool"]), data.leakage, counts["pool"].dropped)
+    leaks: Counter[str] = Counter()
+    pool = without_leaks(
+        read(data.pool, counts["pool"], TestItems(tests), in_order),
+        data.leakage,
+        counts["pool"].dropped,
+        leaks,
+    )
     info = {}
     first = 0
     with pq.ParquetWriter(folder / INSTANCES_FILE, SCHEMA) as writer:
-        for split, instances in {"pool": pool, **tests}.items():
-            written, tasks = _write_split(writer, split, iter(instances), first)
+        for split, source in sources.items():
+            tables = pool if split == "pool" else iter([tests[split]])
+            written, tasks = _write_split(writer, split, tables, first)
             if not written:
                 reasons = ", ".join(f"{n:,} {why}" for why, n in counts[split].dropped.items())
                 raise DataError(
-                    f"data.{split} ({describe(sources[split])}) gives no instances"
+                    f"data.{split} ({describe(source)}) gives no instances"
                     + (f" (dropped: {reasons})" if reasons else "")
                     + ": name a source that holds some, or loosen its limits"
                 )
-            info[split] = {
-                "instances": written,
-                "tasks": tasks,
-                "dropped": dict(counts[split].dropped),
-                "notes": dict(counts[split].notes),
-                "unread": dict(counts[split].unread),
-                "metadata": dict(counts[split].metadata),
-            }
+            info[split] = {"instances": written, "tasks": tasks, **counts[split].told()}
             first += written
-    return {"splits": info, "leakage": dict(test_items.leaks)}
+    return {"splits": info, "leakage": dict(leaks)}
 
 
 def load_messages(folder: Path) -> Iterator[list[Message]]:
@@ -147,38 +155,34 @@ def embedding_text(messages: list[Message], part: str = "both") -> str:
 
 
 def _write_split(
-    writer: pq.ParquetWriter, split: str, instances: Iterator[Instance], first: int
+    writer: pq.ParquetWriter, split: str, tables: Iterator[pa.Table], first: int
 ) -> tuple[int, int]:
     """Append a split; returns its instances and tasks."""
     row = first
     tasks: set[str] = set()
-    for batch in _batches(instances):
-        rows = [
-            {
-                "row": number,
-                "id": instance.id,
-                "task": instance.task,
-                "messages": list(instance.messages),
-                "split": split,
-                "unlearned": list(instance.unlearned),
-            }
-            for number, instance in enumerate(batch, start=row)
-        ]
-        writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-        row += len(batch)
-        tasks.update(instance.task for instance in batch)
+    for table in _batches(tables):
+        columns = {
+            "row": pa.array(range(row, row + len(table)), pa.int64()),
+            **{name: table[name] for name in ("id", "task", "messages")},
+            "split": pa.repeat(split, len(table)),
+            "unlearned": table["unlearned"],
+        }
+        writer.write_table(pa.table(columns, schema=SCHEMA))
+        row += len(table)
+        tasks.update(table["task"].unique().to_pylist())
     return row - first, len(tasks)
 
 
-def _batches(instances: Iterator[Instance]) -> Iterator[list[Instance]]:
-    """Yields instances in lists that memory holds, however long one conversation is."""
-    batch: list[Instance] = []
-    characters = 0
-    for instance in instances:
-        batch.append(instance)
-        characters += sum(len(message["content"]) for message in instance.messages)
-        if len(batch) == WRITE_ROWS or characters >= WRITE_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+def _batches(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yields tables of WRITE_ROWS rows, or of fewer once they hold so many bytes."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        rows = sum(map(len, held))
+        if rows >= WRITE_ROWS or sum(each.nbytes for each in held) >= WRITE_BYTES:
+            whole = pa.concat_tables(held)
+            full = rows // WRITE_ROWS * WRITE_ROWS or rows
+            yield from (whole.slice(at, WRITE_ROWS) for at in range(0, full, WRITE_ROWS))
+            held = [whole.slice(full)]
+    if sum(map(len, held)):
+        yield pa.concat_tables(held)

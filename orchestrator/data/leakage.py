@@ -7,84 +7,92 @@ Memory is the test side. Rows that are nearly, but not literally, test items are
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.data.instance import UNLABELLED, Instance
+from orchestrator.data.table import first_prompts, word_counts
 from orchestrator.errors import DataError
 
 # Only what parts sentences: brackets and operators make another task of a sum or of a line of code.
-_SEPARATORS = re.compile(r"[\s.,;:!?¡¿'\"`´‘’‚“”„«»،؛؟。、।]+")
+_SEPARATORS = str.maketrans(dict.fromkeys(".,;:!?¡¿'\"`´‘’‚“”„«»،؛؟。、।", " "))
 
 
 class TestItems:
-    """The items of all test sets, which the pool must not hold.
-
-    Attributes:
-        leaks: rows of the pool by kind of leakage and test set, filled while `filter` is
-            consumed. A row may be of several kinds.
-    """
+    """The items of all test sets, which the pool must not hold."""
 
     __test__ = False  # not a test case for pytest
 
-    def __init__(self, tests: dict[str, list[Instance]]) -> None:
+    def __init__(self, tests: Mapping[str, pa.Table]) -> None:
         self._tasks = {
-            name: {i.task for i in items} - {UNLABELLED} for name, items in tests.items()
+            name: set(table["task"].unique().to_pylist()) - {UNLABELLED}
+            for name, table in tests.items()
         }
-        self._exact = {name: {_digest(_prompt(i)) for i in items} for name, items in tests.items()}
+        prompts = {name: first_prompts(table) for name, table in tests.items()}
+        self._exact = {name: set(map(_digest, texts)) for name, texts in prompts.items()}
         self._normalised = {
-            name: {_digest(normalised(_prompt(i))) for i in items} for name, items in tests.items()
+            name: {_digest(normalised(text)) for text in texts} for name, texts in prompts.items()
         }
-        self.leaks: Counter[str] = Counter()
 
-    def filter(
-        self, pool: Iterator[Instance], policy: str, dropped: Counter[str]
-    ) -> Iterator[Instance]:
-        """Yields the pool: `error` raises at the end, `drop` leaves leaks out, `allow` counts them.
+    def leaks(self, instance: Instance) -> list[str]:
+        """Returns the kinds of leakage of a row of the pool, each with its test set."""
+        prompt = instance.messages[0]["content"]
+        alike = _digest(normalised(prompt))
+        kinds = []
+        for name, tasks in self._tasks.items():
+            if instance.task in tasks:
+                kinds.append(f"task shared with {name}")
+            if alike in self._normalised[name]:  # as what is the same exactly is, too
+                kind = "exact" if _digest(prompt) in self._exact[name] else "normalised"
+                kinds.append(f"{kind} duplicate of {name}")
+        return kinds
 
-        Raises:
-            DataError: under `error`, after the last row, with the counts of all kinds.
-        """
-        example = ""
-        for instance in pool:
-            kinds = list(self._kinds(instance))
-            self.leaks.update(kinds)
-            if kinds:
-                example = example or f"{instance.id!r} of task {instance.task!r}"
-                if policy == "drop":
-                    dropped[kinds[0]] += 1
-                    continue
-            yield instance
-        if self.leaks and policy == "error":
-            counts = ", ".join(f"{count:,} {kind}" for kind, count in self.leaks.items())
-            raise DataError(
-                f"the pool holds test items: {counts}; the first is {example}. "
-                "Set data.leakage: drop to leave them out, or allow to keep them"
-            )
 
-    def _kinds(self, instance: Instance) -> Iterator[str]:
-        prompt = _prompt(instance)
-        exact, alike = _digest(prompt), _digest(normalised(prompt))
-        for name in self._tasks:
-            if instance.task in self._tasks[name]:
-                yield f"task shared with {name}"
-            if exact in self._exact[name]:
-                yield f"exact duplicate of {name}"
-            elif alike in self._normalised[name]:
-                yield f"normalised duplicate of {name}"
+def without_leaks(
+    pool: Iterator[pa.Table], policy: str, dropped: Counter[str], leaks: Counter[str]
+) -> Iterator[pa.Table]:
+    """Yields the pool: `error` raises at the end, `drop` leaves leaks out, `allow` counts them.
+
+    Args:
+        pool: with a column `leaks`, of `TestItems.leaks`.
+        dropped: counts what is left out, by its first kind.
+        leaks: counts rows by kind of leakage and test set. A row may be of several kinds.
+
+    Raises:
+        DataError: under `error`, after the last row, with the counts of all kinds.
+    """
+    example = ""
+    for table in pool:
+        leaking = pc.greater(pc.list_value_length(table["leaks"]), 0)
+        found = table.filter(leaking)
+        if not len(found):
+            yield table
+            continue
+        leaks.update(word_counts(found["leaks"]))
+        first = found.slice(0, 1).to_pylist()[0]
+        example = example or f"{first['id']!r} of task {first['task']!r}"
+        if policy == "drop":
+            dropped.update(word_counts(pc.list_element(found["leaks"], 0)))
+            yield table.filter(pc.invert(leaking))
+        else:
+            yield table
+    if leaks and policy == "error":
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in leaks.items())
+        raise DataError(
+            f"the pool holds test items: {counts}; the first is {example}. "
+            "Set data.leakage: drop to leave them out, or allow to keep them"
+        )
 
 
 def normalised(text: str) -> str:
     """Puts a text into Unicode's NFKC form, without case, and with one space for each run of white
     space and sentence punctuation."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return _SEPARATORS.sub(" ", folded).strip()
-
-
-def _prompt(instance: Instance) -> str:
-    return instance.messages[0]["content"]
+    return " ".join(folded.translate(_SEPARATORS).split())
 
 
 def _digest(text: str) -> bytes:

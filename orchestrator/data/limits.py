@@ -11,6 +11,9 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
 
 from orchestrator.config.sources import SourceOptions, Tasks
 from orchestrator.data.instance import Instance, Message
@@ -18,45 +21,39 @@ from orchestrator.data.instance import Instance, Message
 BEYOND = "beyond max_per_task"
 
 
+def fitted(options: SourceOptions, instance: Instance) -> Instance | str:
+    """Returns the instance within the limits that hold for it alone, or why it is left out."""
+    if not _wanted(options.tasks, instance.task):
+        return "task excluded"
+    if options.max_chars is None or _characters(instance.messages) <= options.max_chars:
+        return instance
+    if options.too_long == "drop":
+        return "longer than max_chars"
+    messages = cut(instance.messages, options.max_chars)
+    if not messages:
+        return "no answer within max_chars"
+    unlearned = tuple(place for place in instance.unlearned if place < len(messages))
+    if 2 * len(unlearned) == len(messages):
+        return "no answer to learn within max_chars"
+    notes = (*instance.notes, "cut at max_chars")
+    return replace(instance, messages=messages, notes=notes, unlearned=unlearned)
+
+
 def within(
-    options: SourceOptions, instances: Iterator[Instance], dropped: Counter[str]
-) -> Iterator[Instance]:
-    """Yields the instances that the options keep, in their order.
+    options: SourceOptions, tables: Iterator[pa.Table], dropped: Counter[str]
+) -> Iterator[pa.Table]:
+    """Yields at most `max_per_task` instances of each task, in their order.
 
     Args:
         options: of the source.
-        instances: with ids that are unique.
-        dropped: counts by reason what is left out; filled while the iterator is consumed.
+        tables: of instances with ids that are unique.
+        dropped: counts what is left out; filled while the iterator is consumed.
     """
-    fitting = (
-        one for instance in instances if (one := _fitted(options, instance, dropped)) is not None
-    )
     if options.max_per_task is None:
-        return fitting
+        return tables
     if options.seed is None:
-        return _first(fitting, options.max_per_task, dropped)
-    return _sampled(fitting, options.max_per_task, options.seed, dropped)
-
-
-def _fitted(options: SourceOptions, instance: Instance, dropped: Counter[str]) -> Instance | None:
-    if not _wanted(options.tasks, instance.task):
-        dropped["task excluded"] += 1
-        return None
-    messages, notes = instance.messages, list(instance.notes)
-    if options.max_chars is not None and _characters(messages) > options.max_chars:
-        if options.too_long == "drop":
-            dropped["longer than max_chars"] += 1
-            return None
-        messages = cut(messages, options.max_chars)
-        notes.append("cut at max_chars")
-    if not messages:
-        dropped["no answer within max_chars"] += 1
-        return None
-    unlearned = tuple(place for place in instance.unlearned if place < len(messages))
-    if 2 * len(unlearned) == len(messages):
-        dropped["no answer to learn within max_chars"] += 1
-        return None
-    return replace(instance, messages=messages, notes=tuple(notes), unlearned=unlearned)
+        return _first(tables, options.max_per_task, dropped)
+    return _sampled(tables, options.max_per_task, options.seed, dropped)
 
 
 def cut(messages: tuple[Message, ...], characters: int) -> tuple[Message, ...]:
@@ -77,44 +74,53 @@ def cut(messages: tuple[Message, ...], characters: int) -> tuple[Message, ...]:
 
 
 def _wanted(tasks: Tasks, task: str) -> bool:
-    def matches(patterns: list[str]) -> bool:
-        return any(fnmatch.fnmatchcase(task, pattern) for pattern in patterns)
+    return _matches(tasks.include, task) and not _matches(tasks.exclude, task)
 
-    return matches(tasks.include) and not matches(tasks.exclude)
+
+def _matches(patterns: list[str], task: str) -> bool:
+    return "*" in patterns or any(fnmatch.fnmatchcase(task, pattern) for pattern in patterns)
 
 
 def _characters(messages: tuple[Message, ...]) -> int:
     return sum(len(message["content"]) for message in messages)
 
 
-def _first(instances: Iterator[Instance], size: int, dropped: Counter[str]) -> Iterator[Instance]:
+def _first(tables: Iterator[pa.Table], size: int, dropped: Counter[str]) -> Iterator[pa.Table]:
     taken: Counter[str] = Counter()
-    for instance in instances:
-        if taken[instance.task] < size:
-            taken[instance.task] += 1
-            yield instance
-        else:
-            dropped[BEYOND] += 1
+    for table in tables:
+        kept = []
+        for row, task in enumerate(table["task"].to_pylist()):
+            if taken[task] < size:
+                taken[task] += 1
+                kept.append(row)
+        dropped[BEYOND] += len(table) - len(kept)
+        yield table.take(pa.array(kept, pa.int64()))
 
 
 def _sampled(
-    instances: Iterator[Instance], size: int, seed: int, dropped: Counter[str]
-) -> Iterator[Instance]:
+    tables: Iterator[pa.Table], size: int, seed: int, dropped: Counter[str]
+) -> Iterator[pa.Table]:
     """Yields `size` instances of each task, drawn by the hash of seed and id.
 
     The draw depends on no other instance, nor on their order; memory is the sample.
     """
-    heaps: defaultdict[str, list[tuple[int, int, Instance]]] = defaultdict(list)
-    for position, instance in enumerate(instances):
-        heap = heaps[instance.task]
-        entry = (-_drawn(seed, instance.id), position, instance)  # the top is the largest hash
-        if len(heap) < size:
-            heapq.heappush(heap, entry)
-        else:
-            heapq.heappushpop(heap, entry)
-            dropped[BEYOND] += 1
-    chosen = [(position, instance) for heap in heaps.values() for _, position, instance in heap]
-    yield from (instance for _, instance in sorted(chosen, key=lambda pair: pair[0]))
+    heaps: defaultdict[str, list[tuple[int, int, dict[str, Any]]]] = defaultdict(list)
+    position, schema = 0, None
+    for table in tables:
+        schema = table.schema
+        ids, tasks = (table[name].to_pylist() for name in ("id", "task"))
+        for row, (id, task) in enumerate(zip(ids, tasks, strict=True)):
+            heap, drawn = heaps[task], -_drawn(seed, id)  # the top is the largest hash
+            position += 1
+            full = len(heap) == size
+            dropped[BEYOND] += full
+            if not full or drawn > heap[0][0]:
+                (values,) = table.slice(row, 1).to_pylist()
+                put = heapq.heapreplace if full else heapq.heappush
+                put(heap, (drawn, position, values))
+    chosen = sorted((position, row) for heap in heaps.values() for _, position, row in heap)
+    if chosen:
+        yield pa.Table.from_pylist([row for _, row in chosen], schema=schema)
 
 
 def _drawn(seed: int, id: str) -> int:

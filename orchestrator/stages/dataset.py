@@ -15,6 +15,7 @@ from orchestrator.data import dataset, readers
 from orchestrator.data.records.tracked import DOUBTS, LISTED
 from orchestrator.errors import DataError
 from orchestrator.screen import Line
+from orchestrator.stages.in_order import in_order
 from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.training import tokens
@@ -44,7 +45,7 @@ def dataset_spec(data: Data) -> Spec:
     return Spec(
         kind="dataset",
         key={"version": DATASET_VERSION, "sources": sources, "leakage": data.leakage},
-        make=lambda folder, line: dataset.write(data, folder),
+        make=lambda folder, line: dataset.write(data, folder, in_order),
         name="dataset",
         describe=describe_dataset,
         remarks=lambda info: unread_remarks(info, data),

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.config.sources import Source
 from orchestrator.data.readers import Counts, read
+from orchestrator.data.table import instances_of
 
 
 def source(reader, **options):
@@ -19,7 +20,7 @@ def source(reader, **options):
 def read_all(of):
     """The instances of a source, and what was counted."""
     counts = Counts()
-    return list(read(of, counts)), counts
+    return [instance for table in read(of, counts) for instance in instances_of(table)], counts
 
 
 def row(number, task="t", prompt=None, completion="yes"):

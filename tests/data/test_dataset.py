@@ -8,7 +8,7 @@ from orchestrator.data import dataset
 from tests.data.conftest import row
 
 
-@pytest.mark.parametrize(("limit", "groups"), [("WRITE_ROWS", 3), ("WRITE_CHARACTERS", 5)])
+@pytest.mark.parametrize(("limit", "groups"), [("WRITE_ROWS", 3), ("WRITE_BYTES", 2)])
 def test_rows_are_numbered_through_splits_and_batches(jsonl, tmp_path, monkeypatch, limit, groups):
     monkeypatch.setattr(dataset, limit, 3)
     pool = jsonl([row(i, "a") for i in range(4)], "pool.jsonl")

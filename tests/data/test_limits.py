@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from orchestrator.config.sources import SourceOptions, Tasks
 from orchestrator.data.instance import Instance, single_turn
-from orchestrator.data.limits import cut, within
+from orchestrator.data.limits import cut, fitted, within
+from orchestrator.data.table import instances_of, table_of
 
 texts = st.text(min_size=1, max_size=12).filter(str.strip)
 conversations = st.lists(st.tuples(texts, texts), min_size=1, max_size=4).map(
@@ -24,8 +25,14 @@ sources = st.dictionaries(st.integers(0, 999), st.sampled_from("abc"), max_size=
 
 
 def kept(instances, **options):
-    dropped = Counter()
-    return list(within(SourceOptions(**options), iter(instances), dropped)), dropped
+    """What the options keep of instances that come in two tables, and what they leave out."""
+    source, dropped = SourceOptions(**options), Counter()
+    fitting = [fitted(source, instance) for instance in instances]
+    dropped.update(reason for reason in fitting if isinstance(reason, str))
+    fitting = [instance for instance in fitting if isinstance(instance, Instance)]
+    tables = (table_of(part) for part in (fitting[:7], fitting[7:]))
+    found = [one for table in within(source, tables, dropped) for one in instances_of(table)]
+    return found, +dropped
 
 
 def joined(messages):

@@ -1,35 +1,45 @@
 """What a reader is, and what holds for all of them.
 
-A reader is a module: its section of the study file, `records(source)` that streams places and raw
-records, `instance(record, source, place)` that makes one of them an Instance or raises a
-RecordError, and `content(source)` that says what lies behind the options. The table of readers is
-`orchestrator.config.sources.READERS`. What becomes of a bad record, which instances the options
-keep, and that ids are unique is decided here, for all readers alike.
+A reader is a module: its section of the study file, `blocks(source)` that cuts the source into
+stretches of raw records with their places, `instance(record, source, place)` that makes one of
+them an Instance or raises a RecordError, and `content(source)` that says what lies behind the
+options. The table of readers is `orchestrator.config.sources.READERS`. What becomes of a bad
+record, which instances the options keep, and that ids are unique is decided for all readers alike:
+in `data.checking` what a block shows alone, in whatever process, and here what hangs on the others.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.config.sources import Source, SourceOptions, find_reader, reader_version
 from orchestrator.data import limits
+from orchestrator.data.checking import Check, Checked, refusal
+from orchestrator.data.ids import SeenIds
 from orchestrator.data.instance import Instance
-from orchestrator.data.records.fields import joined_columns, named_columns
-from orchestrator.data.records.record import (
-    RECORD_BYTES,
-    ExcludedRecord,
-    Place,
-    Record,
-    RecordError,
-    exclude_marked,
-    too_long,
-    with_unread,
-)
-from orchestrator.data.records.tracked import TrackedRecord
+from orchestrator.data.leakage import TestItems
+from orchestrator.data.records.fields import joined_columns
+from orchestrator.data.records.record import Block, Fault, Place, RecordError
+from orchestrator.data.table import word_counts
 from orchestrator.errors import DataError
+
+TWICE = "id comes twice"
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class InOrder(Protocol):
+    """Calls a function with each item, here or elsewhere, several at once or not: `map`."""
+
+    def __call__(
+        self, function: Callable[[Item], Result], items: Iterable[Item], /
+    ) -> Iterator[Result]: ...
 
 
 class Reader(Protocol):
@@ -37,8 +47,8 @@ class Reader(Protocol):
 
     SECTION: type[SourceOptions]
 
-    def records(self, source: Any) -> Iterator[Record]:
-        """Streams the records, damaged ones as RecordError in place of the record."""
+    def blocks(self, source: Any) -> Iterator[Block]:
+        """Cuts the source into blocks of records, damaged ones as RecordError in their place."""
 
     def instance(self, record: Any, source: Any, place: Place) -> Instance:
         """Raises RecordError for a record that holds none."""
@@ -62,11 +72,14 @@ class Counts:
     unread: Counter[str] = field(default_factory=Counter)
     metadata: Counter[str] = field(default_factory=Counter)
 
-    def add(self, instance: Instance) -> None:
-        """Count what an instance says of itself, each key once."""
-        self.notes.update(instance.notes)
-        self.unread.update(set(instance.unread))
-        self.metadata.update(set(instance.metadata))
+    def add(self, table: pa.Table) -> None:
+        """Count what instances say of themselves."""
+        for name in ("notes", "unread", "metadata"):
+            getattr(self, name).update(word_counts(table[name]))
+
+    def told(self) -> dict[str, dict[str, int]]:
+        """Returns what a dataset remembers of them."""
+        return {name: dict(counter) for name, counter in vars(self).items()}
 
     def settle(self) -> None:
         """Count a column that carries meaning in one record as such in all of them."""
@@ -74,21 +87,27 @@ class Counts:
             self.unread[name] += self.metadata.pop(name)
 
 
-def read(source: Source, counts: Counts) -> Iterator[Instance]:
-    """Yields the instances of a source within its options, in the source's order.
+def read(
+    source: Source, counts: Counts, tests: TestItems | None = None, in_order: InOrder = map
+) -> Iterator[pa.Table]:
+    """Yields the instances of a source within its options, in the source's order, as tables.
 
-    Memory is one record, the ids, and with a `seed` the sample.
+    Memory is some blocks, 16 bytes an id, and with a `seed` the sample.
 
     Args:
         source: a section of the study file.
         counts: filled while the iterator is consumed.
+        tests: of which leaks are looked for, in a column `leaks`; None: of none.
+        in_order: calls the checks of blocks.
 
     Raises:
-        DataError: the source cannot be read, or holds a bad record under `bad_records: error`.
+        DataError: the source cannot be read, or holds a bad record under `bad_records: error`;
+            the first fault of the source.
     """
-    for instance in limits.within(source, _instances(source, counts.dropped), counts.dropped):
-        counts.add(instance)
-        yield instance
+    checked = in_order(Check(source, tests), _told(source))
+    for table in limits.within(source, _sound(source, checked, counts.dropped), counts.dropped):
+        counts.add(table)
+        yield table
     counts.settle()
 
 
@@ -113,49 +132,40 @@ def describe(source: Source) -> str:
     return source.reader
 
 
-def _instances(source: Source, dropped: Counter[str]) -> Iterator[Instance]:
-    """Yields all instances of a source; what is wrong with one goes by `bad_records`."""
+def _told(source: Source) -> Iterator[Block]:
+    """Yields the blocks of a source; where it cannot be read on, a block that says so, in its turn:
+    what is wrong with those before it is told first."""
     reader: Reader = find_reader(source.reader)
-    seen: set[str] = set()
+    try:
+        yield from reader.blocks(source)
+    except DataError as error:
+        yield Fault(str(error))
+
+
+def _sound(source: Source, checked: Iterator[Checked], dropped: Counter[str]) -> Iterator[pa.Table]:
+    """Yields the sound instances of checked blocks; what was wrong goes by `bad_records`."""
+    seen = SeenIds()
     unseen = joined_columns(source)
-    for place, raw in reader.records(source):
-        try:
-            if isinstance(raw, RecordError | ExcludedRecord):
-                raise raw
-            record = TrackedRecord(raw) if isinstance(raw, dict) else raw
-            unseen -= raw.keys() if isinstance(raw, dict) else set()
-            instance = _instance(reader, record, source, place)
-            if sum(len(message["content"]) for message in instance.messages) > RECORD_BYTES:
-                raise too_long()  # of a container that does not tell before decoding
-            if instance.id in seen:
-                raise RecordError("id comes twice", ascii(instance.id)[:80])
-        except ExcludedRecord as left_out:
-            dropped[left_out.reason] += 1
-        except RecordError as error:
+    for block in checked:
+        table, again = block.table, seen.add(block.digests)
+        if again.any():
+            twice = table.filter(pa.array(again))
             if source.bad_records == "error":
-                raise DataError(
-                    f"{place}: {error}. Mend the record, or set bad_records: skip to leave such "
-                    "records out and count them"
-                ) from None
-            dropped[error.reason] += 1
-        else:
-            seen.add(instance.id)
-            yield instance
-    if unseen and seen:
+                first = twice.slice(0, 1).to_pylist()[0]
+                error = RecordError(TWICE, ascii(first["id"])[:80])
+                raise refusal(first["place"], error)
+            dropped[TWICE] += len(twice)
+            table = table.filter(pa.array(~again))
+        dropped.update(block.dropped)
+        if block.fault:
+            raise DataError(block.fault)
+        unseen -= block.columns
+        if table["dropped"].null_count < len(table):
+            dropped.update(word_counts(table["dropped"].drop_null()))
+            table = table.filter(pc.is_null(table["dropped"]))
+        yield table
+    if unseen and len(seen):
         raise DataError(
             f"{describe(source)}: no record has the column {', '.join(sorted(unseen))}, which is "
             "to be joined: name the columns as they are under fields"
         )
-
-
-def _instance(reader: Reader, record: Any, source: Source, place: Place) -> Instance:
-    """Makes the instance of a record, with the names of what the reader did not look at.
-
-    Raises:
-        RecordError: as the reader's `instance`.
-        ExcludedRecord: the record is marked not to be trained on.
-    """
-    if not isinstance(record, TrackedRecord):
-        return reader.instance(record, source, place)
-    exclude_marked(record, named_columns(source))
-    return with_unread(record, reader.instance(record, source, place))

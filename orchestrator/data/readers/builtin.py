@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal
 
 from orchestrator.config.sources import SourceOptions
 from orchestrator.data import suite as builtin
 from orchestrator.data.instance import Instance
-from orchestrator.data.records.record import Place, Record
+from orchestrator.data.records.record import Block, Place, Record
 from orchestrator.storage.artifacts import key_digest
 
 
@@ -23,9 +24,8 @@ class BuiltinSource(SourceOptions):
 SECTION = BuiltinSource
 
 
-def records(source: BuiltinSource) -> Iterator[Record]:
-    for number, one in enumerate(builtin.read(source.split), start=1):
-        yield Place(f"builtin {source.split} {number}", source.split, number), one
+def blocks(source: BuiltinSource) -> Iterator[Block]:
+    yield partial(_records, source.split)
 
 
 def instance(record: Instance, source: BuiltinSource, place: Place) -> Instance:
@@ -35,3 +35,8 @@ def instance(record: Instance, source: BuiltinSource, place: Place) -> Instance:
 def content(source: BuiltinSource) -> str:
     # The suite is code: what it generates is its content.
     return key_digest([(i.id, i.messages) for i in builtin.read(source.split)])
+
+
+def _records(split: str) -> Iterator[Record]:
+    for number, one in enumerate(builtin.read(split), start=1):
+        yield Place(f"builtin {split} {number}", split, number), one

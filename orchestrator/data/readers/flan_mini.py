@@ -7,6 +7,7 @@ The paper's split (arXiv 2406.11721) is a file of task names: {"train_key_list":
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -17,7 +18,7 @@ from orchestrator.data.instance import Instance
 from orchestrator.data.records import containers
 from orchestrator.data.records.conversation import conversation_of
 from orchestrator.data.records.files import File, digests, files, read_text
-from orchestrator.data.records.record import ExcludedRecord, Place, Record, own_id, text
+from orchestrator.data.records.record import Block, ExcludedRecord, Place, Record, own_id, text
 from orchestrator.data.records.tracked import TrackedRecord
 from orchestrator.errors import DataError
 
@@ -43,17 +44,15 @@ class FlanMiniSource(FileSource):
 SECTION = FlanMiniSource
 
 
-def records(source: FlanMiniSource) -> Iterator[Record]:
-    """Yields the records of the split, those of other tasks as ExcludedRecord.
+def blocks(source: FlanMiniSource) -> Iterator[Block]:
+    """Yields the blocks of the files; of a split, with ExcludedRecord for those of other tasks.
 
     Raises:
         DataError: no file of keys, or not in this form.
     """
     tasks = _tasks(source)
-    for place, record in containers.records(source):
-        task = record.get("source") if isinstance(record, dict) else None
-        other = tasks is not None and isinstance(task, str) and task not in tasks
-        yield place, ExcludedRecord("task of the other split") if other else record
+    for block in containers.blocks(source):
+        yield block if tasks is None else partial(_of_split, tasks, block)
 
 
 def instance(record: TrackedRecord, source: FlanMiniSource, place: Place) -> Instance:
@@ -66,6 +65,13 @@ def instance(record: TrackedRecord, source: FlanMiniSource, place: Place) -> Ins
 def content(source: FlanMiniSource) -> list[list[str]]:
     keys = [File(Path(source.keys).expanduser(), "keys")] if source.keys else []
     return digests(files(source.path) + keys)
+
+
+def _of_split(tasks: frozenset[str], block: Block) -> Iterator[Record]:
+    for place, record in block():
+        task = record.get("source") if isinstance(record, dict) else None
+        other = isinstance(task, str) and task not in tasks
+        yield place, ExcludedRecord("task of the other split") if other else record
 
 
 def _tasks(source: FlanMiniSource) -> frozenset[str] | None:

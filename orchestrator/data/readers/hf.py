@@ -11,12 +11,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from orchestrator.config.sources import SourceOptions
 from orchestrator.data.records.brackets import CHUNK_BYTES
-from orchestrator.data.records.containers import layout
+from orchestrator.data.records.containers import gathered, layout
 from orchestrator.data.records.fields import Fields, instance
 from orchestrator.data.records.files import PACKINGS, File, digests, saved_tables
 from orchestrator.data.records.opened import (
@@ -27,11 +28,12 @@ from orchestrator.data.records.opened import (
     form,
     opened,
 )
-from orchestrator.data.records.record import Place, Record
+from orchestrator.data.records.record import Block, Place, Record
+from orchestrator.data.records.tables import BATCH_ROWS
 from orchestrator.errors import DataError
 from orchestrator.storage import lfs
 
-__all__ = ["SECTION", "content", "instance", "records"]
+__all__ = ["SECTION", "blocks", "content", "instance"]
 
 JSON = {".json", ".jsonl", ".ndjson"}
 # What a name says -> what the content may be.
@@ -64,12 +66,16 @@ class HubSource(SourceOptions):
 SECTION = HubSource
 
 
-def records(source: HubSource) -> Iterator[Record]:
-    """Streams the rows of the split.
+def blocks(source: HubSource) -> Iterator[Block]:
+    """Streams the rows of the split, some hundred a block.
 
     Raises:
         DataError: no hub, no such data set, subset or split, or a file that cannot be read.
     """
+    return gathered(_records(source), partial(partial, iter), BATCH_ROWS)
+
+
+def _records(source: HubSource) -> Iterator[Record]:
     rows = _asked(source.name, lambda: _stream(source))
     number = 0
     while (row := _asked(source.name, lambda: next(rows, None))) is not None:

@@ -9,9 +9,9 @@ from orchestrator.config.sources import FileSource
 from orchestrator.data.records import containers
 from orchestrator.data.records.fields import Fields, instance
 from orchestrator.data.records.files import JSON_SUFFIXES, File, digests, files
-from orchestrator.data.records.record import Record
+from orchestrator.data.records.record import Block
 
-__all__ = ["SECTION", "content", "instance", "records"]
+__all__ = ["SECTION", "blocks", "content", "instance"]
 
 
 class JsonlSource(FileSource):
@@ -25,9 +25,9 @@ class JsonlSource(FileSource):
 SECTION = JsonlSource
 
 
-def records(source: JsonlSource) -> Iterator[Record]:
+def blocks(source: JsonlSource) -> Iterator[Block]:
     for file in _files(source):
-        yield from containers.read(file)
+        yield from containers.cut(file)
 
 
 def content(source: JsonlSource) -> list[list[str]]:

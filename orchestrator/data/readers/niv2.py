@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ from orchestrator.data.records.containers import BOM, parse
 from orchestrator.data.records.files import PACKINGS, File, digests, files, read_text
 from orchestrator.data.records.opened import TEXT, form, opened
 from orchestrator.data.records.record import (
+    Block,
     Place,
     Record,
     RecordError,
@@ -57,32 +59,36 @@ class NIV2Source(FileSource):
 SECTION = NIV2Source
 
 
-def records(source: NIV2Source) -> Iterator[Record]:
-    """Yields each instance as the pair of its task's introduction and itself."""
+def blocks(source: NIV2Source) -> Iterator[Block]:
+    """Yields a block for each task file."""
     for file in _task_files(source):
-        whole = Place(str(file.path), file.stem, 0)
         if (kind := form(file.path)) != TEXT:
             raise _other_form(
                 file.path, f"is a table ({kind})", ", or read it with {reader: parquet}"
             )
-        try:
-            with opened(file.path) as stream:
-                raw = stream.read(TASK_BYTES + 1)
-            if len(raw) > TASK_BYTES:
-                raise RecordError("task file longer than 256 MiB")
-            if not raw.strip():
-                raise DataError(f"{file.path} is empty: fetch it again, or leave it out")
-            if not raw.removeprefix(BOM).lstrip().startswith((b"{", b"[")):
-                begin = raw[:40].decode(errors="replace")
-                raise _other_form(file.path, f"holds no JSON, it begins with {begin!a}")
-            # A byte that is not UTF-8 must not cost the whole file: `text` finds it later.
-            introduction, instances = _task(parse(raw, "surrogateescape"), source.examples)
-        except RecordError as error:
-            yield whole, error
-            continue
-        for number, one in enumerate(instances, start=1):
-            place = Place(f"{file.path} instance {number}", Path(file.stem).name, number)
-            yield place, (introduction, one)
+        with opened(file.path) as stream:
+            raw = stream.read(TASK_BYTES + 1)
+        yield partial(_records, file, source.examples, raw)
+
+
+def _records(file: File, examples: int, raw: bytes) -> Iterator[Record]:
+    """Yields each instance as the pair of its task's introduction and itself."""
+    try:
+        if len(raw) > TASK_BYTES:
+            raise RecordError("task file longer than 256 MiB")
+        if not raw.strip():
+            raise DataError(f"{file.path} is empty: fetch it again, or leave it out")
+        if not raw.removeprefix(BOM).lstrip().startswith((b"{", b"[")):
+            begin = raw[:40].decode(errors="replace")
+            raise _other_form(file.path, f"holds no JSON, it begins with {begin!a}")
+        # A byte that is not UTF-8 must not cost the whole file: `text` finds it later.
+        introduction, instances = _task(parse(raw, "surrogateescape"), examples)
+    except RecordError as error:
+        yield Place(str(file.path), file.stem, 0), error
+        return
+    for number, one in enumerate(instances, start=1):
+        place = Place(f"{file.path} instance {number}", Path(file.stem).name, number)
+        yield place, (introduction, one)
 
 
 def _other_form(path: Path, what: str, more: str = "") -> DataError:

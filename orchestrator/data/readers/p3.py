@@ -15,7 +15,7 @@ from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import Instance, single_turn
 from orchestrator.data.records import containers
 from orchestrator.data.records.files import File, digests, files
-from orchestrator.data.records.record import Place, Record, label, own_id, text
+from orchestrator.data.records.record import Block, Place, label, own_id, text
 from orchestrator.data.records.tracked import TrackedRecord
 from orchestrator.errors import DataError
 
@@ -31,9 +31,9 @@ class P3Source(FileSource):
 SECTION = P3Source
 
 
-def records(source: P3Source) -> Iterator[Record]:
+def blocks(source: P3Source) -> Iterator[Block]:
     for file in _files(source):
-        yield from containers.read(file)
+        yield from containers.cut(file)
 
 
 def instance(record: TrackedRecord, source: P3Source, place: Place) -> Instance:

@@ -6,13 +6,13 @@ from typing import Literal
 
 from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import UNLABELLED, Instance
-from orchestrator.data.records.containers import records
+from orchestrator.data.records.containers import blocks
 from orchestrator.data.records.conversation import conversation_of
 from orchestrator.data.records.files import content
 from orchestrator.data.records.record import Place, own_id
 from orchestrator.data.records.tracked import TrackedRecord
 
-__all__ = ["SECTION", "content", "instance", "records"]
+__all__ = ["SECTION", "blocks", "content", "instance"]
 
 
 class UltraChatSource(FileSource):

@@ -1,46 +1,70 @@
-"""JSON Lines, arrays and objects, Parquet and Arrow, record by record, in memory a record bounds.
+"""Files cut into blocks of records: JSON Lines, arrays and objects here, Parquet and Arrow in
+`tables`. Memory is a block and a record.
 
-A damaged record is yielded as the RecordError it is, so that the next one can still be read.
-What hides the records behind it (a broken archive, an array that never ends) is a DataError.
+Who cuts only finds where records begin and end; they are parsed where a block is called. A damaged
+record is the RecordError it is, so that the next one can still be read. What hides the records
+behind it (a broken archive, an array that never ends) is a DataError.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import IO, Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar
 
 from orchestrator.config.sources import FileSource
-from orchestrator.data.records import brackets
+from orchestrator.data.records import brackets, tables
 from orchestrator.data.records.files import File, files
-from orchestrator.data.records.opened import ARROW_FILE, PARQUET, TEXT, form, opened
-from orchestrator.data.records.record import RECORD_BYTES, Place, Record, RecordError, too_long
+from orchestrator.data.records.opened import TEXT, form, opened
+from orchestrator.data.records.record import (
+    RECORD_BYTES,
+    Block,
+    Fault,
+    Place,
+    Record,
+    RecordError,
+    too_long,
+)
 from orchestrator.errors import DataError
 
-BATCH_ROWS = 256
+BLOCK_BYTES = 2**20  # of text: a process takes some tens of milliseconds for it
 TURN_KEYS = {"role", "from", "content", "value"}  # of a message
 BOM = b"\xef\xbb\xbf"
 
-Items = Callable[[IO[bytes], Any], Iterator[tuple[int, bytes | None]]]
+T = TypeVar("T")
+Split = Callable[[IO[bytes], Any], Iterator[tuple[int, bytes | None]]]
 
 
-def records(source: FileSource) -> Iterator[Record]:
-    """Yields the records of all files of a source."""
+class Item(NamedTuple):
+    """A record of a text, unparsed.
+
+    Attributes:
+        number: of its line, or of the record in its file, from 1.
+        start: the byte at which it begins; None of a line.
+        text: None where it is too long.
+    """
+
+    number: int
+    start: int | None
+    text: bytes | None
+
+
+def blocks(source: FileSource) -> Iterator[Block]:
+    """Yields the blocks of all files of a source."""
     for file in files(source.path):
-        yield from read(file)
+        yield from cut(file)
 
 
-def read(file: File) -> Iterator[Record]:
-    """Yields the records of a file, which is what its first bytes say, whatever its name.
+def cut(file: File) -> Iterator[Block]:
+    """Yields the blocks of a file, which is what its first bytes say, whatever its name.
 
     Raises:
         DataError: a file that holds no records, or that cannot be read on.
     """
     if form(file.path) != TEXT:
-        return rows(file)
+        return tables.blocks(file)
     with opened(file.path) as stream:
         start = stream.read(brackets.CHUNK_BYTES)
     split = layout(start)
@@ -76,24 +100,31 @@ def _has_commas(start: bytes) -> bool:
     return commas and rest.lstrip().startswith(b"{")
 
 
-def _unwrapped(file: File, raw: Iterator[Record]) -> Iterator[Record]:
-    """Yields the records of a file, unless its only one is an object around all the others.
-
-    Raises:
-        DataError: naming what is around them.
-    """
-    first = next(raw, None)
+def _unwrapped(file: File, cut: Iterator[Block]) -> Iterator[Block]:
+    """Yields the blocks of a file, unless its only record is an object around all the others."""
+    first, second = next(cut, None), next(cut, None)
     if first is None:
         return
-    second = next(raw, None)
-    if second is None and isinstance(first[1], dict) and (what := _wrapping(first[1])):
-        raise DataError(
-            f"{file.path} holds one object, {what}: write the records themselves, an object a line"
-        )
-    yield first
-    if second is not None:
+    yield first if second else partial(_not_wrapping, file.path, first)
+    if second:
         yield second
-        yield from raw
+        yield from cut
+
+
+def _not_wrapping(path: Path, block: Block) -> Iterator[Record]:
+    """Yields the records of the only block of a file.
+
+    Raises:
+        DataError: it holds one, which is an object around all the others; naming what it is.
+    """
+    raw = block()
+    first, second = next(raw, None), next(raw, None)
+    if first and not second and isinstance(first[1], dict) and (what := _wrapping(first[1])):
+        raise DataError(
+            f"{path} holds one object, {what}: write the records themselves, an object a line"
+        )
+    yield from filter(None, (first, second))
+    yield from raw
 
 
 def _wrapping(one: dict[str, Any]) -> str | None:
@@ -150,71 +181,85 @@ def _cut(text: bytes) -> Iterator[bytes]:
     return (text[: end + 1] for end in ends)
 
 
-def lines(file: File) -> Iterator[Record]:
-    """Yields the records of JSON Lines, an object a line."""
-    number = 0
-    with opened(file.path) as stream:
-        while line := stream.readline(RECORD_BYTES + 1):
-            number += 1
-            place = Place(f"{file.path}:{number}", file.stem, number)
-            if len(line) > RECORD_BYTES:
-                while line and not line.endswith(b"\n"):
-                    line = stream.readline(brackets.CHUNK_BYTES)
-                yield place, too_long()
-            elif not line.isspace():
-                yield place, _object(line)
+def lines(file: File) -> Iterator[Block]:
+    """Yields the blocks of JSON Lines, an object a line."""
+    return _cut_text(file, _lines(file))
 
 
-def array(file: File) -> Iterator[Record]:
-    """Yields the records of a JSON array of objects."""
-    return _items(file, brackets.items)
+def array(file: File) -> Iterator[Block]:
+    """Yields the blocks of a JSON array of objects."""
+    return _cut_text(file, _items(file, brackets.items))
 
 
-def objects(file: File) -> Iterator[Record]:
-    """Yields objects that stand one after another, each on one line or on several."""
-    return _items(file, brackets.objects)
+def objects(file: File) -> Iterator[Block]:
+    """Yields the blocks of objects that stand one after another, each on one line or several."""
+    return _cut_text(file, _items(file, brackets.objects))
 
 
 SPLIT = {"lines": lines, "objects": objects}
 
 
-def _items(file: File, split: Items) -> Iterator[Record]:
+def _lines(file: File) -> Iterator[Item]:
+    number = 0
     with opened(file.path) as stream:
-        for number, (start, item) in enumerate(split(stream, file.path), start=1):
-            text = f"{file.path} record {number} at byte {start:,}"
-            yield Place(text, file.stem, number), too_long() if item is None else _object(item)
+        while line := stream.readline(RECORD_BYTES + 1):
+            number += 1
+            if len(line) > RECORD_BYTES:
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(brackets.CHUNK_BYTES)
+                yield Item(number, None, None)
+            elif not line.isspace():
+                yield Item(number, None, line)
 
 
-def rows(file: File) -> Iterator[Record]:
-    """Yields the rows of a table of Parquet or Arrow as objects."""
-    number, kind = 0, form(file.path)
+def _items(file: File, split: Split) -> Iterator[Item]:
+    with opened(file.path) as stream:
+        for number, (start, text) in enumerate(split(stream, file.path), start=1):
+            yield Item(number, start, text)
+
+
+def _cut_text(file: File, items: Iterator[Item]) -> Iterator[Block]:
+    block = partial(partial, _parsed, str(file.path), file.stem)
+    return gathered(items, block, BLOCK_BYTES, lambda item: len(item.text or b""))
+
+
+def gathered(
+    items: Iterator[T],
+    block: Callable[[list[T]], Block],
+    size: int,
+    size_of: Callable[[T], int] = lambda _: 1,
+) -> Iterator[Block]:
+    """Yields blocks of items; where they cannot be read on, what was read, and then the fault.
+
+    Args:
+        items: whose iterator may raise DataError.
+        block: makes one of items.
+        size: from which a block is full.
+        size_of: of an item.
+    """
+    held: list[T] = []
+    filled = 0
     try:
-        for batch in _batches(file, kind):
-            for row in _rows(batch):
-                number += 1
-                yield Place(f"{file.path} row {number}", file.stem, number), row
-    except (OSError, pa.ArrowException) as error:
-        what = f"{kind} file" if kind == PARQUET else kind
-        raise DataError(f"{file.path}: no sound {what} after row {number:,} ({error})") from None
+        for item in items:
+            held.append(item)
+            filled += size_of(item)
+            if filled >= size:
+                yield block(held)
+                held, filled = [], 0
+    except DataError as error:
+        yield block(held)
+        yield Fault(str(error))
+    else:
+        if held:
+            yield block(held)
 
 
-def _batches(file: File, kind: str) -> Iterator[pa.RecordBatch]:
-    """Yields at most `BATCH_ROWS` rows of a table at a time."""
-    if kind == PARQUET:
-        # Unbuffered, Arrow would hold whole column chunks.
-        with pq.ParquetFile(file.path, buffer_size=2**20, pre_buffer=False) as parquet:
-            yield from parquet.iter_batches(batch_size=BATCH_ROWS)
-        return
-    with pa.memory_map(str(file.path)) as stream:
-        if kind == ARROW_FILE:
-            table = pa.ipc.open_file(stream)
-            batches = (table.get_batch(number) for number in range(table.num_record_batches))
-        else:
-            batches = iter(pa.ipc.open_stream(stream))
-        for batch in batches:
-            batch.validate()
-            for start in range(0, batch.num_rows, BATCH_ROWS):
-                yield batch.slice(start, BATCH_ROWS)
+def _parsed(path: str, stem: str, items: Iterable[Item]) -> Iterator[Record]:
+    for number, start, text in items:
+        where = f"{path}:{number}"
+        if start is not None:
+            where = f"{path} record {number} at byte {start:,}"
+        yield Place(where, stem, number), too_long() if text is None else _object(text)
 
 
 def parse(raw: bytes, errors: str = "strict") -> Any:
@@ -240,18 +285,3 @@ def _object(raw: bytes) -> Any:
     if isinstance(value, dict | RecordError):
         return value
     return RecordError("not an object", f"a {type(value).__name__} instead of {{...}}")
-
-
-def _rows(batch: pa.RecordBatch) -> Iterator[Any]:
-    """Yields the rows of a batch, those that are too long or not UTF-8 as RecordError."""
-    if batch.nbytes <= RECORD_BYTES:
-        try:
-            yield from batch.to_pylist()
-            return
-        except UnicodeDecodeError:
-            pass  # one by one, to find the row
-    for row in (batch.slice(i, 1) for i in range(batch.num_rows)):
-        try:
-            yield too_long() if row.nbytes > RECORD_BYTES else row.to_pylist()[0]
-        except UnicodeDecodeError:
-            yield RecordError("invalid UTF-8")

@@ -6,9 +6,9 @@ is for the message of an error.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.data.instance import Instance
 from orchestrator.data.records.tracked import (
@@ -17,6 +17,7 @@ from orchestrator.data.records.tracked import (
     repeats,
     untrained_mark,
 )
+from orchestrator.errors import DataError
 
 RECORD_BYTES = 16 * 2**20  # a longer record is a bad one, and is never decoded
 
@@ -37,8 +38,7 @@ class ExcludedRecord(Exception):
         super().__init__(reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """The place of a record in its source.
 
     Attributes:
@@ -60,8 +60,21 @@ class Place:
         return f"{self.name}-{self.number}"
 
 
-# What a source yields: a RecordError or ExcludedRecord in place of a record that is none.
+# What a source holds: a RecordError or ExcludedRecord in place of a record that is none.
 Record = tuple[Place, Any]
+# A stretch of a source, to be called where it is read; it goes to other processes and nodes, so
+# that it names no file.
+Block = Callable[[], Iterator[Record]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A block in place of what cannot be read: what is wrong with those before it is told first."""
+
+    text: str
+
+    def __call__(self) -> Iterator[Record]:
+        raise DataError(self.text)
 
 
 def too_long() -> RecordError:
@@ -87,6 +100,8 @@ def text(value: Any, what: str) -> str:
         raise RecordError(f"{what} is empty")
     if "\0" in value:
         raise RecordError(f"{what} holds a NUL", f"character {value.index(chr(0)) + 1}")
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -135,9 +150,13 @@ def with_unread(record: TrackedRecord, instance: Instance) -> Instance:
         return instance
     return replace(
         instance,
-        unread=(*instance.unread, *(name for name, means in left.items() if means)),
-        metadata=(*instance.metadata, *(name for name, means in left.items() if not means)),
+        unread=_with(instance.unread, (name for name, means in left.items() if means)),
+        metadata=_with(instance.metadata, (name for name, means in left.items() if not means)),
     )
+
+
+def _with(names: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*names, *more)))  # each once
 
 
 def shown(value: Any) -> str:

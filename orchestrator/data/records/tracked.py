@@ -39,6 +39,7 @@ METADATA = re.compile(
 # A mark of these names with such a value says that the answer is not to be learned.
 SWITCHES = ("is_correct", "train", "trainable", "training", "loss", "learn")
 WEIGHTS = ("weight", "loss_weight", "loss_mask")
+MARKS = frozenset((*SWITCHES, *WEIGHTS))
 WORDS = {"false": False, "no": False, "true": True, "yes": True, "0": 0, "0.0": 0, "1": 1, "1.0": 1}
 # Lists of marks, one of each message or answer, and the mark of each.
 LISTED = {name + end: name for name in (*SWITCHES, *WEIGHTS) for end in ("", "s")}
@@ -86,6 +87,8 @@ def untrained_mark(record: TrackedRecord, other: Collection[str] = ()) -> str:
         record: with its marks.
         other: columns that are something else, because the study file names them.
     """
+    if MARKS.isdisjoint(record):
+        return ""
     first = ""
     for name in (*SWITCHES, *WEIGHTS):
         # Not through `record[name]` at first: a value that is no mark was not read.
