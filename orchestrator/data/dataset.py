@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,21 @@ SCHEMA = pa.schema(
 )
 WRITE_ROWS = 10_000  # at once, or fewer once they hold so many bytes
 WRITE_BYTES = 2**25
+
+
+class Part(NamedTuple):
+    """Instances that follow one another in one row group of the table.
+
+    Attributes:
+        group: number of the row group.
+        start: of the part in it; `stop` is behind its last row.
+        first: row number of the first instance.
+    """
+
+    group: int
+    start: int
+    stop: int
+    first: int
 
 
 def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
@@ -98,11 +113,25 @@ def load_messages(folder: Path) -> Iterator[list[Message]]:
         yield from batch.column(0).to_pylist()
 
 
-def load_unlearned(folder: Path) -> Iterator[list[int]]:
-    """Yields of every instance, in row order, the positions of answers that carry no loss."""
-    file = pq.ParquetFile(folder / INSTANCES_FILE)
-    for batch in file.iter_batches(columns=["unlearned"]):
-        yield from batch.column(0).to_pylist()
+def parts(folder: Path, rows: int) -> list[Part]:
+    """All instances in parts of at most so many rows, in row order."""
+    metadata = pq.ParquetFile(folder / INSTANCES_FILE).metadata
+    found = []
+    first = 0
+    for group in range(metadata.num_row_groups):
+        size = metadata.row_group(group).num_rows
+        starts = range(0, size, rows)
+        found += [Part(group, at, min(at + rows, size), first + at) for at in starts]
+        first += size
+    return found
+
+
+def load_part(folder: Path, part: Part) -> tuple[list[list[Message]], list[list[int]]]:
+    """The messages of a part's instances, and the positions of answers that carry no loss."""
+    columns = ["messages", "unlearned"]
+    group = pq.ParquetFile(folder / INSTANCES_FILE).read_row_group(part.group, columns)
+    rows = group.slice(part.start, part.stop - part.start)
+    return rows["messages"].to_pylist(), rows["unlearned"].to_pylist()
 
 
 def load_unlearned_of(folder: Path, rows: NDArray[np.int64]) -> list[list[int]]:

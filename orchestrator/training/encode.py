@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.data.instance import Message
 from orchestrator.errors import DataError
-from orchestrator.training.proof import Encoded, Prover
+from orchestrator.training.proof import Encoded, Prover, tokens_within
 from orchestrator.training.templates import Piece, Template
 
 # Conversations handed to the tokenizer at once: it runs in parallel over a batch.
@@ -46,12 +46,21 @@ class Encoder:
     examples: dict[str, str] = field(default_factory=dict)
 
     def rows(
-        self, conversations: Iterable[Sequence[Message]], unlearned: Iterable[Sequence[int]]
+        self,
+        conversations: Iterable[Sequence[Message]],
+        unlearned: Iterable[Sequence[int]],
+        first: int = 0,
     ) -> Iterator[tuple[list[int], list[bool]]]:
-        """Token ids and answer marks of each conversation, uncut; of a refused one, none."""
+        """Token ids and answer marks of each conversation, uncut; of a refused one, none.
+
+        Args:
+            conversations: messages of rows that follow one another.
+            unlearned: of each the positions of answers that carry no loss.
+            first: the number of the first row.
+        """
         self.refused.clear()
         remaining = zip(conversations, unlearned, strict=False)
-        drawn, row = random.Random(0), 0
+        drawn, row = random.Random(first), first
         while batch := list(islice(remaining, TOKENIZER_BATCH)):
             pieces = [self._pieces(row + place, batch[place][0]) for place in range(len(batch))]
             tokens = self._tokenised(pieces)
@@ -134,11 +143,7 @@ def _answer_marks(
 ) -> list[bool]:
     """Does each token hold a character of an answer? (begin, end) of both, in rising order."""
     marks = [False] * len(offsets)
-    token = 0
     for begin, end in answers:
-        while token < len(offsets) and offsets[token][1] <= begin:
-            token += 1
-        while token < len(offsets) and offsets[token][0] < end:
-            marks[token] = True
-            token += 1
+        held = tokens_within(offsets, begin, end)
+        marks[held] = [True] * (held.stop - held.start)
     return marks

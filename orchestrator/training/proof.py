@@ -10,8 +10,10 @@ them: a row is fed then, and what was changed is told.
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import compress, pairwise
+from operator import itemgetter
 from typing import Any
 
 from orchestrator.errors import DataError
@@ -79,23 +81,16 @@ class Prover:
         ids, offsets = encoded
         fed = self._compare(piece.text, ids, "")
         for begin, end in piece.answers:
-            held = [
-                place
-                for place, (first, last) in enumerate(offsets)
-                if marks[place] and last > begin and first < end
-            ]
-            self._compare(piece.text[begin:end], [ids[place] for place in held], " as the answer")
+            held = tokens_within(offsets, begin, end)
+            marked = list(compress(ids[held], marks[held]))
+            self._compare(piece.text[begin:end], marked, " as the answer")
         return {} if _composed(fed) == _composed(piece.text) else self._changes(piece, encoded)
 
     def _changes(self, piece: Piece, encoded: Encoded) -> dict[str, str]:
         """What is changed inside of messages; their ends belong to the template."""
         changes: dict[str, str] = {}
         for begin, end in piece.messages:
-            ids = [
-                id
-                for id, (first, last) in zip(*encoded, strict=True)
-                if last > begin and first < end
-            ]
+            ids = encoded[0][tokens_within(encoded[1], begin, end)]
             wanted, fed = _composed(piece.text[begin:end]), _composed(self._decode(ids))
             if wanted in fed:
                 continue
@@ -106,9 +101,8 @@ class Prover:
         return changes
 
     def _decode(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(
-            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        # Not through the tokenizer's own `decode`, which looks at the type of each id.
+        text: str = self._tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
     def check_end(self, piece: Piece) -> None:
@@ -200,15 +194,21 @@ class Prover:
         return [ids[i] for i in kept], [(offsets[i][0] - size, offsets[i][1] - size) for i in kept]
 
 
+def tokens_within(offsets: Sequence[tuple[int, int]], begin: int, end: int) -> slice:
+    """The tokens that hold a character from `begin` to before `end`; (begin, end) of each, in
+    rising order."""
+    first = bisect_right(offsets, begin, key=itemgetter(1))
+    return slice(first, max(first, bisect_left(offsets, end, key=itemgetter(0))))
+
+
 def _straddling(piece: Piece, encoded: Encoded) -> set[int]:
     """The places where answers begin inside a token that holds text of the template, too."""
-    begins = [begin for begin, _ in piece.answers]
+    offsets = encoded[1]
     return {
         at
-        for first, last in encoded[1]
-        if last - first > 1
-        for at in begins
-        if first < at < last and piece.text[first:at].strip()
+        for at, _ in piece.answers
+        for first, last in offsets[tokens_within(offsets, at, at + 1)]
+        if first < at < last and last - first > 1 and piece.text[first:at].strip()
     }
 
 

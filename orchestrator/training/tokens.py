@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.data.dataset import Part, load_part
 from orchestrator.data.instance import Message
 from orchestrator.errors import DataError
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
-from orchestrator.training.templates import make_template
+from orchestrator.training.templates import Template, load_tokenizer, make_template
 
 NAMED = 5  # refused rows that a message names
 
@@ -46,26 +49,108 @@ class Tokens:
         return np.array([self.answer[self.starts[r] : self.starts[r + 1]].sum() for r in rows])
 
 
-def write(
-    conversations: Iterable[Sequence[Message]],
-    tokenizer: Any,
-    template: str,
-    max_length: int,
-    folder: Path,
-    *,
-    unlearned: Iterable[Sequence[int]] | None = None,
-    name_of: Callable[[int], str] = "row {}".format,
-) -> dict[str, Any]:
-    """Tokenise conversations into `ids.npy`, `answer.npy` and `starts.npy`.
+@dataclass(frozen=True)
+class Tokenised:
+    """Instances that follow one another as tokens, and what was found on the way.
 
-    The files grow as rows come: memory is one batch of conversations, whatever their number.
+    Attributes:
+        ids: (tokens,) int32.
+        answer: (tokens,) bool.
+        lengths: (rows,) int64.
+        counts: `cut` at max_length, `unanswered`, `proved` and `reshaped`, as `write` returns them.
+        changed: as in `Encoder`; so are `examples` and `refused`.
+    """
 
-    Args:
-        conversations: the messages of each instance, in row order.
-        tokenizer: a fast Hugging Face tokenizer.
+    ids: NDArray[np.int32]
+    answer: NDArray[np.bool_]
+    lengths: NDArray[np.int64]
+    counts: dict[str, int]
+    changed: dict[str, int]
+    examples: dict[str, str]
+    refused: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Tokeniser:
+    """Makes tokens of the parts of a dataset, in whatever process.
+
+    Attributes:
+        instances: folder of the dataset.
+        model: folder of the tokenizer.
         template: `user_assistant`, `chat`, or a text with {prompt} and {answer}.
         max_length: tokens kept of each instance.
+    """
+
+    instances: Path
+    model: Path
+    template: str
+    max_length: int
+
+    def __call__(self, part: Part) -> Tokenised:
+        encoder = Encoder(*_tools(self.model, self.template))
+        conversations, unlearned = load_part(self.instances, part)
+        return tokenised(encoder, conversations, self.max_length, unlearned, part.first)
+
+
+@lru_cache(maxsize=1)  # of a process that tokenises one part after another
+def _tools(model: Path, template: str) -> tuple[Any, Template, Prover]:
+    tokenizer = load_tokenizer(model)
+    return tokenizer, make_template(template, tokenizer), Prover(tokenizer)
+
+
+def tokenised(
+    encoder: Encoder,
+    conversations: Iterable[Sequence[Message]],
+    max_length: int,
+    unlearned: Iterable[Sequence[int]] | None = None,
+    first: int = 0,
+) -> Tokenised:
+    """Tokenise conversations.
+
+    Args:
+        encoder: that has made no tokens yet.
+        conversations: the messages of each instance, in row order.
+        max_length: tokens kept of each instance.
         unlearned: of each instance the positions of answers that carry no loss; None: of none.
+        first: row number of the first instance.
+    """
+    ids, answer = array("i"), bytearray()
+    lengths = []
+    cut = unanswered = 0
+    for row_ids, row_answer in encoder.rows(conversations, unlearned or repeat(()), first):
+        kept = row_ids[:max_length]
+        ids.extend(kept)
+        marks = bytes(row_answer[:max_length])
+        answer += marks
+        lengths.append(len(kept))
+        cut += len(kept) < len(row_ids)
+        unanswered += not any(marks)
+    return Tokenised(
+        np.array(ids, np.int32),
+        np.frombuffer(answer, np.bool_),
+        np.array(lengths, np.int64),
+        {
+            "cut": cut,
+            "unanswered": unanswered,
+            "proved": encoder.proved,
+            "reshaped": encoder.reshaped,
+        },
+        dict(encoder.changed),
+        encoder.examples,
+        dict(encoder.refused),
+    )
+
+
+def write(
+    parts: Iterable[Tokenised], folder: Path, name_of: Callable[[int], str] = "row {}".format
+) -> dict[str, Any]:
+    """Write the parts of a dataset one after another into `ids.npy`, `answer.npy` and `starts.npy`.
+
+    The files grow as parts come: memory is one of them, whatever their number.
+
+    Args:
+        parts: of all instances, in row order.
+        folder: of the files.
         name_of: row -> how a message calls it.
 
     Returns:
@@ -74,39 +159,31 @@ def write(
         and what the tokenizer `changed` inside of messages, with `examples`, as in `Encoder`.
 
     Raises:
-        ModelError: the tokenizer has not what the template needs.
         DataError: a row would not be fed what its messages say, with both texts; all rows are
             looked at first.
     """
-    rows = total = cut = unanswered = 0
-    encoder = Encoder(tokenizer, make_template(template, tokenizer), Prover(tokenizer))
+    counts = dict.fromkeys(("instances", "tokens", "cut", "unanswered", "proved", "reshaped"), 0)
+    changed: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    refused: dict[int, str] = {}
     with ExitStack() as stack:
         ids, answer, starts = (
             stack.enter_context(_Column(folder / f"{name}.npy", dtype))
             for name, dtype in (("ids", np.int32), ("answer", np.bool_), ("starts", np.int64))
         )
-        starts.append([0])
-        for row_ids, row_answer in encoder.rows(conversations, unlearned or repeat(())):
-            kept, marks = row_ids[:max_length], row_answer[:max_length]
-            ids.append(kept)
-            answer.append(marks)
-            rows += 1
-            total += len(kept)
-            starts.append([total])
-            cut += len(kept) < len(row_ids)
-            unanswered += not any(marks)
-    if encoder.refused:
-        raise _refusal(encoder.refused, name_of)
-    return {
-        "instances": rows,
-        "tokens": total,
-        "cut": cut,
-        "unanswered": unanswered,
-        "proved": encoder.proved,
-        "reshaped": encoder.reshaped,
-        "changed": dict(encoder.changed),
-        "examples": encoder.examples,
-    }
+        starts.append(np.zeros(1, np.int64))
+        for part in parts:
+            ids.append(part.ids)
+            answer.append(part.answer)
+            starts.append(counts["tokens"] + np.cumsum(part.lengths))
+            found = {"instances": len(part.lengths), "tokens": len(part.ids), **part.counts}
+            counts = {name: count + found[name] for name, count in counts.items()}
+            changed.update(part.changed)
+            examples = part.examples | examples
+            refused |= part.refused
+    if refused:
+        raise _refusal(refused, name_of)
+    return {**counts, "changed": dict(changed), "examples": examples}
 
 
 def load(folder: Path) -> Tokens:
@@ -127,8 +204,8 @@ class _Column:
         self._length = 0
         self._write_header()
 
-    def append(self, values: Sequence[Any]) -> None:
-        self._file.write(np.asarray(values, self._dtype).tobytes())
+    def append(self, values: NDArray[Any]) -> None:
+        self._file.write(values.astype(self._dtype, copy=False).tobytes())
         self._length += len(values)
 
     def __enter__(self) -> _Column:

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from orchestrator.config.sources import Data
@@ -95,7 +96,7 @@ def test_what_is_not_learned_is_kept_with_the_data_set(jsonl, tmp_path):
     cut = jsonl([chat | {"id": "d"}], "cut.jsonl", max_turns=2, max_chars=2, too_long="cut", **CHAT)
     assert read_all(cut)[1].dropped == {"no answer to learn within max_chars": 1}
     info = dataset.write(Data(pool=pool, query=jsonl([row(0)], "query.jsonl")), tmp_path)
-    assert list(dataset.load_unlearned(tmp_path)) == [[1], []]
+    assert dataset.load_unlearned_of(tmp_path, np.arange(2)) == [[1], []]
     assert info["splits"]["pool"]["notes"] == {"answer marked weight: 0 not learned": 1}
 
 

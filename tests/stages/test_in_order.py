@@ -3,16 +3,19 @@
 import gzip
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import ray
 
+from orchestrator import models
 from orchestrator.config.sources import Data
 from orchestrator.data import dataset
 from orchestrator.data.records import containers
 from orchestrator.errors import DataError
 from orchestrator.host.share import cores
 from orchestrator.stages.in_order import AHEAD, in_order
+from orchestrator.training import tokens
 
 ROWS = 2_000
 
@@ -98,6 +101,23 @@ def test_an_id_that_comes_again_in_another_block_is_refused_where_it_comes_again
     data = data_of(tmp_path, lines)
     with pytest.raises(DataError, match=r"pool\.jsonl:1701: id comes twice \('5'\)"):
         dataset.write(data, tmp_path, spread)
+
+
+def test_tokens_of_parts_made_by_several_processes_are_those_made_here(tmp_path, spread, store):
+    data = data_of(tmp_path, map(line, range(ROWS)), bad_records="skip")
+    dataset.write(data, tmp_path)
+    model = models.resolve("random:tiny-llama", Path(store))
+    tokeniser = tokens.Tokeniser(tmp_path, model, "user_assistant", 40)
+
+    def written(name, in_order, rows):
+        folder = tmp_path / name
+        folder.mkdir()
+        info = tokens.write(in_order(tokeniser, dataset.parts(tmp_path, rows)), folder)
+        return info, [path.read_bytes() for path in sorted(folder.iterdir())]
+
+    whole = written("whole", map, 9_000)
+    assert whole[0]["proved"] == whole[0]["instances"] > whole[0]["cut"] > 0
+    assert written("parts", spread, 150) == whole
 
 
 def test_no_more_items_are_taken_than_are_under_way(spread):

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from transformers import AutoTokenizer
 
 from orchestrator import models
 from orchestrator.config.schema import TrialConfig
@@ -41,8 +40,8 @@ def shared(tmp_path_factory):
     for folder in folders:
         folder.mkdir()
     dataset.write(config.data, folders[0])
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    tokens.write(dataset.load_messages(folders[0]), tokenizer, "user_assistant", 1024, folders[1])
+    tokeniser = tokens.Tokeniser(folders[0], model, "user_assistant", 1024)
+    tokens.write(map(tokeniser, dataset.parts(folders[0], 1_000)), folders[1])
     return Inputs(model, *folders, store)
 
 

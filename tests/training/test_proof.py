@@ -18,12 +18,12 @@ from transformers import PreTrainedTokenizerFast
 
 from orchestrator.errors import ModelError
 from orchestrator.stages.dataset import changed_remarks
-from orchestrator.training import tokens
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
 from orchestrator.training.templates import check_template, make_template
 from tests.training.byte_pairs import byte_pairs
 from tests.training.chat_templates import TEMPLATES
+from tests.training.tables import token_table
 
 SPECIAL = sorted({token for shipped in TEMPLATES.values() for token in shipped.special})
 ROLES = ["user", "assistant", "<|user|>", "<|assistant|>", "User:", "ASSISTANT:", "[INST]",
@@ -290,7 +290,7 @@ def test_text_whose_blanks_or_forms_the_tokenizer_changes_is_fed_and_told_with_b
 ):
     tokenizer = words_tokenizer(plain_tokenizer, normalizer)
     rows = [turns([("q", "a")]), turns([("q", answer)]), turns([(" q\n", answer + "\n\n")])]
-    info = tokens.write(rows, tokenizer, "user_assistant", 99, tmp_path)
+    info, _ = token_table([rows], tokenizer, tmp_path, 99)
     assert info["changed"] == {kind: 2}
     ((mark, told),) = changed_remarks(info)
     assert mark == "warning"
@@ -302,7 +302,7 @@ def test_text_whose_blanks_or_forms_the_tokenizer_changes_is_fed_and_told_with_b
 def test_text_in_another_form_of_the_same_characters_is_not_changed(plain_tokenizer, tmp_path):
     tokenizer = words_tokenizer(plain_tokenizer, normalizers.NFC())
     row = turns([("e\u0301  é", "a\n\tb")])
-    info = tokens.write([row], tokenizer, "user_assistant", 99, tmp_path)
+    info, _ = token_table([[row]], tokenizer, tmp_path, 99)
     assert info["changed"] == info["examples"] == {}
 
 

@@ -9,7 +9,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from orchestrator.data.instance import single_turn
 from orchestrator.training import encode as encode_module
 from orchestrator.training import tokens
+from orchestrator.training.encode import Encoder
+from orchestrator.training.proof import Prover
+from orchestrator.training.templates import make_template
 from tests.training.byte_pairs import byte_pairs
+from tests.training.tables import token_table
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -31,8 +35,7 @@ def words():
 
 
 def encode(tokenizer, conversations, tmp_path, max_length=1000, template="user_assistant"):
-    counts = tokens.write(conversations, tokenizer, template, max_length, tmp_path)
-    return counts, tokens.load(tmp_path)
+    return token_table([conversations], tokenizer, tmp_path, max_length, template)
 
 
 def test_a_row_decodes_to_the_template_and_its_marks_to_the_answer_and_end(tokenizer, tmp_path):
@@ -67,13 +70,14 @@ def test_a_cut_answer_is_counted_and_never_marked_beyond_the_cut(tokenizer, tmp_
     assert table.answer_counts(np.array([0, 1, 2])).tolist()[1:] == [0, 0]
 
 
-def test_many_batches_give_the_same_table_as_one(tokenizer, tmp_path, monkeypatch):
+def test_many_parts_and_batches_give_the_same_table_as_one(tokenizer, tmp_path, monkeypatch):
     rows = [single_turn(str(i), "t", f"number {i}", str(i)).messages for i in range(25)]
     for name in ("one", "many"):
         (tmp_path / name).mkdir()
-    _, whole = encode(tokenizer, rows, tmp_path / "one")
+    counts, whole = encode(tokenizer, rows, tmp_path / "one")
     monkeypatch.setattr(encode_module, "TOKENIZER_BATCH", 4)
-    _, parts = encode(tokenizer, rows, tmp_path / "many")
+    again, parts = token_table([rows[:9], rows[9:10], rows[10:]], tokenizer, tmp_path / "many")
+    assert counts == again
     assert np.array_equal(whole.ids, parts.ids)
     assert np.array_equal(whole.answer, parts.answer)
     assert np.array_equal(whole.starts, parts.starts)
@@ -107,18 +111,18 @@ def test_a_chat_template_adds_no_mark_of_its_own_and_learns_every_answer(words, 
     assert words.decode(table.ids[second][table.answer[second]]) == "four<|im_end|>"
 
 
-def test_memory_does_not_grow_with_the_number_of_conversations(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(encode_module, "TOKENIZER_BATCH", 20)
+def test_memory_does_not_grow_with_the_number_of_parts(tokenizer, tmp_path):
+    encoder = Encoder(tokenizer, make_template("user_assistant", tokenizer), Prover(tokenizer))
     row = single_turn("a", "t", "x" * 200, "y" * 200).messages
 
-    def peak(rows):
+    def peak(parts):
         tracemalloc.start()
-        encode(tokenizer, (row for _ in range(rows)), tmp_path)
+        tokens.write((tokens.tokenised(encoder, [row] * 20, 1000) for _ in range(parts)), tmp_path)
         highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return highest
 
-    assert peak(1000) < 1.5 * peak(100)
+    assert peak(50) < 1.5 * peak(5)
 
 
 def test_no_conversation_gives_an_empty_table(tokenizer, tmp_path):
