@@ -29,6 +29,7 @@ INPUT = re.compile(
 DATASET_VERSION = 4
 TOKENS_VERSION = 3
 TOKENISED_ROWS = 1_000  # at once: some tenths of a second for a core
+TOKENISED_HERE = 16  # parts: a process takes seconds until it has loaded a tokenizer
 
 
 def dataset_spec(data: Data) -> Spec:
@@ -61,8 +62,9 @@ def tokens_spec(instances: Artifact, model: Model, model_path: Path, model_diges
     tokeniser = tokens.Tokeniser(instances.path, model_path, model.template, model.max_length)
 
     def make(folder: Path, line: Line) -> dict[str, Any]:
-        # The first part here: what is wrong with a template reaches the user as a sentence.
-        parts = in_order(tokeniser, dataset.parts(instances.path, TOKENISED_ROWS), here=1)
+        # The first parts here: others would take as long to start as this process for them, and
+        # what is wrong with a template reaches the user as a sentence.
+        parts = in_order(tokeniser, dataset.parts(instances.path, TOKENISED_ROWS), TOKENISED_HERE)
         return tokens.write(parts, folder, lambda row: dataset.name_of(instances.path, row))
 
     return Spec(
