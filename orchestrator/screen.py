@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,11 +30,18 @@ from orchestrator.errors import UserError
 QUIET_SECONDS = 20.0
 
 
-class Line:
-    """One line of progress: a name, a count, a note."""
+def _go_on() -> None:
+    """Says of no work that it shall stop."""
 
-    def __init__(self, screen: Screen, name: str, total: int | None) -> None:
+
+class Line:
+    """One line of progress: a name, a count, a note; `check` raises where its work shall stop."""
+
+    def __init__(
+        self, screen: Screen, name: str, total: int | None, check: Callable[[], None]
+    ) -> None:
         self._screen = screen
+        self._check = check
         self._name = name
         self._total = total
         self._started = self._printed = time.monotonic()
@@ -42,7 +49,8 @@ class Line:
         self._task = progress.add_task(name, total=total, note="") if progress else None
 
     def update(self, done: int, note: str = "") -> None:
-        """Show how many of the total are done, and a few words."""
+        """Show how many of the total are done, and a few words; raises what `check` raises."""
+        self._check()
         if self._screen.progress and self._task is not None:
             self._screen.progress.update(self._task, completed=done, note=note)
         elif time.monotonic() - self._printed > QUIET_SECONDS:
@@ -90,9 +98,9 @@ class Screen:
         if self.progress:
             self.progress.stop()
 
-    def line(self, name: str, total: int | None = None) -> Line:
+    def line(self, name: str, total: int | None = None, check: Callable[[], None] = _go_on) -> Line:
         """Begin a line of progress."""
-        return Line(self, name, total)
+        return Line(self, name, total, check)
 
     def tell(self, text: str, mark: str = "warning") -> None:
         """A sentence that stays: a `warning`, or a `note` that asks for nothing."""

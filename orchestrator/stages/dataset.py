@@ -53,6 +53,11 @@ def dataset_spec(data: Data) -> Spec:
     )
 
 
+def tokenised_by_others(instances: Artifact) -> bool:
+    """Whether a dataset has so many rows that this process does not tokenise them alone."""
+    return _rows(instances) > TOKENISED_HERE * TOKENISED_ROWS
+
+
 def tokens_spec(instances: Artifact, model: Model, model_path: Path, model_digest: str) -> Spec:
     """The token table of all instances under the model's tokenizer and template.
 
@@ -64,7 +69,8 @@ def tokens_spec(instances: Artifact, model: Model, model_path: Path, model_diges
     def make(folder: Path, line: Line) -> dict[str, Any]:
         # The first parts here: others would take as long to start as this process for them, and
         # what is wrong with a template reaches the user as a sentence.
-        parts = in_order(tokeniser, dataset.parts(instances.path, TOKENISED_ROWS), TOKENISED_HERE)
+        items = dataset.parts(instances.path, TOKENISED_ROWS)
+        parts = _followed(in_order(tokeniser, items, TOKENISED_HERE), line)
         return tokens.write(parts, folder, lambda row: dataset.name_of(instances.path, row))
 
     return Spec(
@@ -78,9 +84,22 @@ def tokens_spec(instances: Artifact, model: Model, model_path: Path, model_diges
         },
         make=make,
         name="tokens",
+        total=_rows(instances),
         describe=describe_tokens,
         remarks=changed_remarks,
     )
+
+
+def _rows(instances: Artifact) -> int:
+    return sum(split["instances"] for split in instances.info["splits"].values())
+
+
+def _followed(parts: Iterator[tokens.Tokenised], line: Line) -> Iterator[tokens.Tokenised]:
+    done = 0
+    for part in parts:
+        done += len(part.lengths)
+        line.update(done)
+        yield part
 
 
 def check_sizes(config: TrialConfig, split: Mapping[str, Any]) -> None:

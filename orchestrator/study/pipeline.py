@@ -30,7 +30,12 @@ from orchestrator.stages.arrange import (
     needs_of,
     write_plan,
 )
-from orchestrator.stages.dataset import check_sizes, dataset_spec, tokens_spec
+from orchestrator.stages.dataset import (
+    check_sizes,
+    dataset_spec,
+    tokenised_by_others,
+    tokens_spec,
+)
 from orchestrator.stages.embed import embeddings_spec
 from orchestrator.stages.measures import load_bigrams, write_measures
 from orchestrator.stages.near_duplicates import near_duplicates_spec
@@ -48,7 +53,7 @@ from orchestrator.storage.files import (
     STOPPED_FILE,
 )
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
-from orchestrator.study.shared import SharedResources
+from orchestrator.study.shared import Check, SharedResources
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.outcome import ended
 from orchestrator.training.spec import TRAIN_VERSION, TrialSpec
@@ -118,18 +123,31 @@ class Pipeline:
             self._dataset_specs[sources] = dataset_spec(config.data)
         return self.shared.get(self._dataset_specs[sources])
 
-    def tokens(self, config: TrialConfig) -> Artifact:
+    def tokens(self, config: TrialConfig, check: Check = lambda: None) -> Artifact:
         """What the model that is trained is fed, row by row."""
         model, digest = self.shared.model(config.model.name)
-        return self.shared.get(tokens_spec(self.dataset(config), config.model, model, digest))
+        spec = tokens_spec(self.dataset(config), config.model, model, digest)
+        return self.shared.get(spec, check)
 
-    def embeddings(self, config: TrialConfig) -> Artifact | None:
+    def embeddings(self, config: TrialConfig, check: Check = lambda: None) -> Artifact | None:
         """Vectors of pool and test items; None where nothing of the trial looks at them."""
         if not looks_at_vectors(config):
             return None
         dataset, store = self.dataset(config), self.shared.store.path
         model, digest = self.shared.model(config.embedding.model)
-        return self.shared.get(embeddings_spec(dataset, config.embedding, model, digest, store))
+        spec = embeddings_spec(dataset, config.embedding, model, digest, store)
+        return self.shared.get(spec, check)
+
+    def _fed_and_embedded(self, config: TrialConfig) -> tuple[Artifact, Artifact | None]:
+        """Tokens and vectors; of many rows at once, as vectors may need GPUs and tokens do not.
+
+        A row that cannot be fed as it is is told before anything is embedded, or ends that.
+        """
+        if not tokenised_by_others(self.dataset(config)):
+            return self.tokens(config), self.embeddings(config)
+        return self.shared.both(
+            lambda check: self.tokens(config, check), lambda check: self.embeddings(config, check)
+        )
 
     def near_duplicates(self, config: TrialConfig) -> Artifact | None:
         """Pairs of pool and test items that nearly equal; None where nothing is embedded."""
@@ -192,9 +210,7 @@ class Pipeline:
         model, model_digest = self.shared.model(config.model.name)
         scoring = config.evaluation.generate.reward_model
         reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
-        tokens = self.tokens(config)
-        # Behind the tokens: a row that cannot be fed as it is is told before anything is embedded.
-        embeddings = self.embeddings(config)
+        tokens, embeddings = self._fed_and_embedded(config)
         self.near_duplicates(config)
         return TrialSpec(
             trial=trial.name,

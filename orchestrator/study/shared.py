@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
 from orchestrator import models
 from orchestrator.errors import ModelError
@@ -17,6 +18,10 @@ from orchestrator.screen import Screen
 from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.remote import ArtifactStore
+
+Check = Callable[[], None]  # raises where work shall stop
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 class SharedResources:
@@ -90,11 +95,40 @@ class SharedResources:
         """Folder of a model that is being fetched."""
         return self.model(name)[0]
 
-    def get(self, spec: Spec) -> Artifact:
-        """The artifact of a spec, with its line on the screen, unless this run has it already."""
+    def both(self, beside: Callable[[Check], T], here: Callable[[Check], S]) -> tuple[T, S]:
+        """Make two things at once that do not need each other.
+
+        Where one of them cannot be made, the other one stops at its next step: what is wrong with
+        one is told without waiting for the other.
+
+        Args:
+            beside: called in a thread, with what `get` takes to find out whether to stop.
+            here: the same, called in this thread.
+        """
+        failed = Event()
+
+        def check_here() -> None:
+            if failed.is_set():
+                raise _StoppedError
+
+        with ThreadPoolExecutor(1) as thread:
+            other = thread.submit(beside, check_here)
+            try:
+                mine = here(lambda: _raise_of(other))
+                return other.result(), mine
+            except BaseException:
+                failed.set()
+                raise
+
+    def get(self, spec: Spec, check: Check = lambda: None) -> Artifact:
+        """The artifact of a spec, with its line on the screen, unless this run has it already.
+
+        Args:
+            check: raises where the work shall stop; asked whenever the line moves.
+        """
         identity = (spec.kind, spec.digest)
         if identity not in self._artifacts:
-            line = self._screen.line(spec.name, spec.total)
+            line = self._screen.line(spec.name, spec.total, check)
             started = time.monotonic()
             artifact = self.store.build(spec.kind, spec.key, lambda folder: spec.make(folder, line))
             seconds = time.monotonic() - started
@@ -105,6 +139,16 @@ class SharedResources:
                 self._screen.tell(sentence, mark)
             self._artifacts[identity] = artifact
         return self._artifacts[identity]
+
+
+class _StoppedError(Exception):
+    """Ends work beside which something else failed; nobody is told."""
+
+
+def _raise_of(work: Future[Any]) -> None:
+    """Raise what ended some work, if it has failed."""
+    if work.done():
+        work.result()
 
 
 def _resolve(name: str, store: Path) -> tuple[Path, str]:
