@@ -24,6 +24,11 @@ from orchestrator.host.share import cores
 
 HERE = 8  # first items, done in this process: no others are started for a small file
 AHEAD = 3  # items under way for each process
+DIED = (
+    "a process that reads or tokenises the data died, most likely killed because its machine ran "
+    "out of memory: end other programs, or take a machine with more memory, and run the same "
+    "command again"
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,7 +81,10 @@ def in_order(
 
 def _workers(function: Callable[[Any], Any]) -> AbstractContextManager[_Workers]:
     ray = sys.modules.get("ray")  # an estimate, which imports the stages for their keys, needs none
-    return _of_ray(function) if ray and ray.is_initialized() else _of_this_machine(function)
+    # No node is started for this: a head whose nodes are yet to come works alone.
+    if ray and ray.is_initialized() and ray.cluster_resources().get("CPU"):
+        return _of_ray(function)
+    return _of_this_machine(function)
 
 
 @contextmanager
@@ -89,11 +97,7 @@ def _of_this_machine(function: Callable[[Any], Any]) -> Iterator[_Workers]:
             cores(), lambda item: pool.submit(_call, item), lambda future: future.result()
         )
     except BrokenProcessPool as error:
-        raise ResourceError(
-            "a process that reads the data died, most likely killed because this machine ran out "
-            "of memory: end other programs, or take a machine with more memory, and run the same "
-            "command again"
-        ) from error
+        raise ResourceError(DIED) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -112,11 +116,15 @@ def _call(item: Any) -> Any:
 @contextmanager
 def _of_ray(function: Callable[[Any], Any]) -> Iterator[_Workers]:
     import ray
+    from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
     boxed = [ray.put(function)]  # in a list Ray hands it over as it is
     task = ray.remote(num_cpus=1)(_call_boxed)
-    count = int(ray.cluster_resources().get("CPU", 1))
-    yield _Workers(max(1, count), lambda item: task.remote(boxed, item), ray.get)
+    number = max(1, int(ray.cluster_resources()["CPU"]))
+    try:
+        yield _Workers(number, lambda item: task.remote(boxed, item), ray.get)
+    except (OutOfMemoryError, WorkerCrashedError) as error:  # again and again: Ray had retried
+        raise ResourceError(DIED) from error
 
 
 def _call_boxed(boxed: list[Any], item: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from orchestrator import models
 from orchestrator.config.sources import Data
 from orchestrator.data import dataset
 from orchestrator.data.records import containers
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, ResourceError
 from orchestrator.host.share import cores
 from orchestrator.stages.in_order import AHEAD, in_order
 from orchestrator.training import tokens
@@ -118,6 +119,12 @@ def test_tokens_of_parts_made_by_several_processes_are_those_made_here(tmp_path,
     whole = written("whole", map, 9_000)
     assert whole[0]["proved"] == whole[0]["instances"] > whole[0]["cut"] > 0
     assert written("parts", spread, 150) == whole
+
+
+@pytest.mark.usefixtures("spread")  # Ray runs, or does not
+def test_a_process_that_dies_is_told_in_a_sentence():
+    with pytest.raises(ResourceError, match=r"a process .* died, most likely .* out of memory"):
+        list(in_order(os._exit, [1], here=0))
 
 
 def test_no_more_items_are_taken_than_are_under_way(spread):
