@@ -131,9 +131,8 @@ def measure_alone(folder: Path, only: str | None, other: int | None) -> None:
         if joins() or only != "dataset":
             started = time.monotonic()
             with cluster(threads(study, trials)):
-                pipeline.shared.stages.append(
-                    {"name": "Ray", "seconds": time.monotonic() - started}
-                )
+                seconds = time.monotonic() - started
+                pipeline.shared.stages.append({"name": "Ray starts", "seconds": seconds})
                 pipeline.read_data(trials)
                 if only != "dataset":
                     configs = [trial.config for trial in trials]
@@ -143,9 +142,8 @@ def measure_alone(folder: Path, only: str | None, other: int | None) -> None:
     for stage in pipeline.shared.stages:
         print(f"  {stage['name']:30} {stage['seconds']:8.1f} s")
     print(f"  {'all':30} {whole:8.1f} s")
-    print(
-        "  memory:", ", ".join(f"{kind} {size:,.0f} MiB" for kind, size in memory.highest.items())
-    )
+    for kind, size in memory.highest.items():
+        print(f"  {kind:30} {size:8,.0f} MiB")
 
 
 def serve(session: str, nodes: int) -> None:
@@ -154,7 +152,12 @@ def serve(session: str, nodes: int) -> None:
 
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 0, "temp_dir": session, "object_store_memory": STORE},
+        head_node_args={
+            "num_cpus": 0,
+            "temp_dir": session,
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+        },
     )
     for _ in range(nodes):
         cluster.add_node(num_cpus=1, object_store_memory=STORE)

@@ -39,9 +39,12 @@ from orchestrator.training import tokens as token_table
 from orchestrator.training.attention import why_padded
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import init_distributed, pick_device
+from orchestrator.training.encode import Encoder
 from orchestrator.training.engine import build_engine, update
 from orchestrator.training.evaluation.losses import instance_losses
+from orchestrator.training.proof import Prover
 from orchestrator.training.step import Feeder
+from orchestrator.training.templates import make_template
 from orchestrator.training.tokens import Tokens
 
 BATCH, AUTHORS_ROWS = 16, 4  # instances in a step, and in one forward pass of the authors' scripts
@@ -196,7 +199,9 @@ def prepare(chosen: argparse.Namespace, scratch: Path, rows: int) -> tuple[Token
     messages = read_messages(chosen.texts, rows)
     tokenizer = make_tokenizer(messages)
     (scratch / "tokens").mkdir()
-    token_table.write(messages, tokenizer, "user_assistant", chosen.max_length, scratch / "tokens")
+    encoder = Encoder(tokenizer, make_template("user_assistant", tokenizer), Prover(tokenizer))
+    part = token_table.tokenised(encoder, messages, chosen.max_length)
+    token_table.write([part], scratch / "tokens")
     if chosen.flan_lengths:
         made = random_tokens(rows, len(tokenizer))
         for name in ("ids", "answer", "starts"):

@@ -62,9 +62,8 @@ def reward_model(shared, tmp_path_factory):
 def short_tokens(shared, tmp_path_factory):
     """The token table with instances cut at LONGEST."""
     folder = tmp_path_factory.mktemp("tokens")
-    tokenizer = AutoTokenizer.from_pretrained(shared.model)
-    conversations = dataset.load_messages(shared.dataset)
-    token_table.write(conversations, tokenizer, "user_assistant", LONGEST, folder)
+    tokeniser = token_table.Tokeniser(shared.dataset, shared.model, "user_assistant", LONGEST)
+    token_table.write(map(tokeniser, dataset.parts(shared.dataset, 1_000)), folder)
     return folder
 
 
