@@ -22,6 +22,11 @@ LINES = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in ROWS)
 POINTER = SIGNATURE + b"v1\noid sha256:" + b"a" * 64 + b"\nsize 12345\n"
 
 
+def gzipped(data):
+    """Without the time, which would stand in the names of tests, another one in each process."""
+    return gzip.compress(data, mtime=0)
+
+
 def zstd(data):
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as stream:
@@ -52,8 +57,8 @@ FORMS = {
     "objects over lines": "\n".join(json.dumps(each, indent=2) for each in ROWS).encode(),
     "objects on one line": " ".join(json.dumps(each) for each in ROWS).encode(),
     "lines": LINES.encode(),
-    "gzip": gzip.compress(LINES.encode()),
-    "gzip in two members": gzip.compress(LINES[:50].encode()) + gzip.compress(LINES[50:].encode()),
+    "gzip": gzipped(LINES.encode()),
+    "gzip in two members": gzipped(LINES[:50].encode()) + gzipped(LINES[50:].encode()),
     "bzip2": bz2.compress(LINES.encode()),
     "xz": lzma.compress(LINES.encode()),
     "zstd": zstd(LINES.encode()),
@@ -65,7 +70,7 @@ FORMS = {
     "UTF-16, big end first": b"\xfe\xff" + LINES.encode("utf-16-be"),
     "UTF-16 without a mark": LINES.encode("utf-16-le"),
     "an array in UTF-16": json.dumps(ROWS, indent=1).encode("utf-16"),
-    "UTF-16 in gzip": gzip.compress(LINES.encode("utf-16")),
+    "UTF-16 in gzip": gzipped(LINES.encode("utf-16")),
     "UTF-32": LINES.encode("utf-32"),
     "Parquet": parquet(),
     "an Arrow file": arrow("file"),
@@ -103,7 +108,7 @@ def test_a_task_file_may_be_packed_or_have_a_mark(tmp_path):
     text = json.dumps(task)
     (tmp_path / "task1.json").write_text(text, encoding="utf-16")
     (tmp_path / "task2.json.gz").write_bytes(
-        gzip.compress(text.replace('"x"', '"y"').encode("utf-8-sig"))
+        gzipped(text.replace('"x"', '"y"').encode("utf-8-sig"))
     )
     found, _ = read_all(source("niv2", path=str(tmp_path)))
     assert [(i.id, i.task) for i in found] == [("x", "task1"), ("y", "task2")]
@@ -114,9 +119,9 @@ def test_a_task_file_may_be_packed_or_have_a_mark(tmp_path):
     [
         (POINTER, "is a Git LFS pointer.*git lfs pull"),
         (b"PK\x03\x04....", "is a ZIP archive: unpack it"),
-        (gzip.compress(tarred()), "is a tar archive: unpack it"),
-        (gzip.compress(parquet()), "holds Parquet, packed with gzip: unpack it"),
-        (gzip.compress(lzma.compress(b"{}")), "something packed with xz, packed with gzip"),
+        (gzipped(tarred()), "is a tar archive: unpack it"),
+        (gzipped(parquet()), "holds Parquet, packed with gzip: unpack it"),
+        (gzipped(lzma.compress(b"{}")), "something packed with xz, packed with gzip"),
         (b"\x80\x04\x95", "is a pickle, which can run code"),
         (b"<!DOCTYPE html><html>", "is a web page or XML"),
         (
