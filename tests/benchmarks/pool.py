@@ -34,6 +34,7 @@ import yaml
 
 SIZES = [300_000, 1_000_000, 3_000_000]
 TASKS, QUERIES = 1_600, 1_000
+READ = 32  # tokens of a text that the encoder reads: its arithmetic is not what is looked at
 STORE = 10**8  # bytes of each node's object store
 SAMPLED_SECONDS = 0.25
 KINDS = {"spawn_main": "pool process", "resource_tracker": "tracker", "ray::": "Ray worker"}
@@ -64,7 +65,7 @@ def study_file(folder: Path) -> Path:
         "study": "pool",
         "output": str(folder / "outputs"),
         "data": {"pool": source("pool"), "query": source("query")},
-        "embedding": {"model": "random:tiny-bert"},
+        "embedding": {"model": "random:tiny-bert", "max_length": READ},
         "arrangement": {"method": "tma", "selection": "nearest", "rows": 10_000},
         "model": {"name": "random:tiny-llama"},
         "evaluation": {"measures": False},
