@@ -16,6 +16,8 @@ Every = (
     | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     | Literal["dense_start"]
 )
+# So many items, or this share of them.
+Sample = PositiveInt | Annotated[float, Field(gt=0, lt=1)]
 if TYPE_CHECKING:
     Metric = str
 else:  # mypy takes no names out of a table
@@ -31,6 +33,9 @@ class Generation(Section):
     """What an answer is scored by."""
     max_new_tokens: PositiveInt = 64
     """Tokens of an answer, at most."""
+    max_items: PositiveInt | None = None
+    """Items of each test set that are answered, at most: drawn once by the seed, from all of its
+    tasks in proportion; null: all."""
     reward_model: str | None = None
     """A model name as in `model.name`, for the metric reward."""
 
@@ -52,6 +57,13 @@ class Evaluation(Section):
     every: Every = 10
     """So many optimizer steps apart, a list of steps, or dense_start: 1, 2, 5, 10, 20, 50, ...;
     step 0 and the last are always measured."""
+    sample: Sample | None = None
+    """Items of each test set, or the share of them, whose losses are measured at most steps: drawn
+    once by the seed, from all of its tasks in proportion and of each task one or more. All items
+    are measured at step 0, at the last, and at those of `whole`; null: at every step. The report
+    estimates the losses of the whole set from the sample, and marks where."""
+    whole: list[Annotated[int, Field(ge=0)]] = []
+    """Further steps at which all items are measured; those of a claim's figures are added."""
     micro_batch_tokens: PositiveInt | None = None
     """Tokens in one forward pass of the test losses; null: as in `training.micro_batch_tokens`.
     Without gradients several times as many fit."""
@@ -61,6 +73,10 @@ class Evaluation(Section):
     """The similarity measures of each plan at the same steps."""
     generate: Generation = Generation()
     """Answers to the test prompts."""
+
+    def measures_whole(self, step: int, last: int) -> bool:
+        """Whether the losses of all items are measured after a step; `last` is the trial's last."""
+        return self.sample is None or step in (0, last, *self.whole)
 
 
 def scheduled_steps(every: Every, steps: int) -> list[int]:

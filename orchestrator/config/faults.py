@@ -166,6 +166,8 @@ def describe(schema: Schema, root: Schema) -> str:
 def _bounds(schema: Schema) -> str:
     if "minimum" in schema and "maximum" in schema:
         return f" from {schema['minimum']} to {schema['maximum']}"
+    if "exclusiveMinimum" in schema and "exclusiveMaximum" in schema:
+        return f" above {schema['exclusiveMinimum']} and below {schema['exclusiveMaximum']}"
     if "exclusiveMinimum" in schema:
         return f" above {schema['exclusiveMinimum']}"
     return f" of {schema['minimum']} or more" if "minimum" in schema else ""

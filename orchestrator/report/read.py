@@ -28,6 +28,7 @@ from orchestrator.storage.files import (
     SUMMARY_FILE,
     TRIALS_FOLDER,
 )
+from orchestrator.training.evaluation.sampled import completed
 from orchestrator.training.journal import read_journal
 from orchestrator.training.outcome import STOPPED
 
@@ -95,7 +96,8 @@ def _read_trial(summary: dict[str, str], folder: Path) -> Trial:
         if not path.is_file():
             continue
         try:
-            tables[name] = pq.read_table(path)
+            table = pq.read_table(path)
+            tables[name] = completed(table) if name == "losses" else table
         except (pa.ArrowInvalid, OSError) as error:
             faults.append(f"{summary['trial']}: {path.name} cannot be read: {error}")
     trial = Trial(summary, _read_yaml(folder / CONFIG_FILE), tables, faults)

@@ -17,6 +17,7 @@ from orchestrator.data.dataset import TEST_SETS
 from orchestrator.report.read import journal_curves
 from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import LOSSES_FILE, TRAIN_LOG_FILE
+from orchestrator.training.evaluation.sampled import completed
 from orchestrator.training.journal import read_journal
 from orchestrator.training.outcome import FINISHED
 
@@ -25,7 +26,7 @@ LARGEST_ERROR = 0.05  # of an update fidelity that says anything
 
 def trial_metrics(folder: Path) -> dict[str, float]:
     """The columns of a finished trial that are computed from its tables."""
-    table = pq.read_table(folder / LOSSES_FILE)
+    table = completed(pq.read_table(folder / LOSSES_FILE))
     metrics: dict[str, float] = {}
     for name in TEST_SETS:
         part = table.filter(pc.equal(table["set"], name))

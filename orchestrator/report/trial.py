@@ -111,6 +111,17 @@ class Trial:
             table["loss"].to_numpy().astype(np.float64),
         )
 
+    def sampled_steps(self, test_set: str) -> set[int]:
+        """The steps at which only a part of a set was measured, and the rest is estimated."""
+        return set(self._estimated(test_set)["step"].to_pylist())
+
+    def _estimated(self, test_set: str) -> pa.Table:
+        """The lines of a set whose losses are estimated, as by `completed`."""
+        table = self.tables.get("losses", pa.table({"step": [], "id": []}))
+        if "estimated" not in table.column_names:
+            return table.slice(0, 0)
+        return table.filter(pc.and_(table["estimated"], pc.equal(table["set"], test_set)))
+
     def mean_losses(self, test_set: str) -> tuple[Steps, Floats]:
         """Mean loss of a set at each step that has one; all that is known of a stopped trial."""
         if test_set in self.means:
@@ -119,9 +130,14 @@ class Trial:
         return set_curve(step, loss)
 
     def task_losses(self, test_set: str) -> TaskCurves | None:
-        """Loss of each task that has one at every step; None when there is no such task."""
+        """Loss of each task that has one at every step; None when there is no such task.
+
+        In a set without task labels only of instances that were measured at every step.
+        """
         curves = task_curves(*self.losses(test_set))
         known = ~np.isnan(curves.losses.sum(axis=0))
+        if self.unlabelled(test_set):
+            known &= ~np.isin(curves.tasks, self._estimated(test_set)["id"].to_pylist())
         if not known.any():
             return None
         tasks = [task for task, keep in zip(curves.tasks, known, strict=True) if keep]

@@ -62,7 +62,7 @@ REALISED_SCHEMA = pa.schema(
 )
 # Which test item was evaluated, and after which step.
 _ITEM = [("step", pa.int32()), ("set", pa.string()), ("id", pa.string()), ("task", pa.string())]
-LOSSES_FILE = "losses.parquet"  # the loss of every test item at every evaluated step
+LOSSES_FILE = "losses.parquet"  # the loss of every test item at each step that measured it
 LOSSES_SCHEMA = pa.schema([*_ITEM, ("loss", pa.float64()), ("tokens", pa.int32())])
 TRAIN_LOG_FILE = "train_log.parquet"  # a line a step
 TRAIN_LOG_SCHEMA = pa.schema(

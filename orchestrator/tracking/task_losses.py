@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from orchestrator.data.dataset import TEST_SETS
+from orchestrator.training.evaluation.sampled import completed
 
 NAMED_TASKS = 60  # beyond, names would lie on each other
 ROW_INCHES, GAP_INCHES = 0.2, 0.9
@@ -18,9 +19,10 @@ def draw_task_losses(losses: pa.Table) -> Figure:
     """A heat map for each test set: tasks by their last loss, lowest first, against the step.
 
     Args:
-        losses: losses.parquet of a trial; cells of instances without a loss are left empty.
+        losses: losses.parquet of a trial; cells of instances without a loss are left empty,
+            losses of those that were left out at a step are estimated.
     """
-    means = losses.group_by(["set", "task", "step"]).aggregate([("loss", "mean")])
+    means = completed(losses).group_by(["set", "task", "step"]).aggregate([("loss", "mean")])
     sets = [name for name in TEST_SETS if pc.any(pc.equal(means["set"], name)).as_py()]
     grids = [_grid(means.filter(pc.equal(means["set"], name))) for name in sets]
     heights = [max(4, min(len(tasks), NAMED_TASKS)) for tasks, _, _ in grids]

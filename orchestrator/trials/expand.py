@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.config.claim import Claim
 from orchestrator.config.faults import explain, show
 from orchestrator.config.load import replaced
 from orchestrator.config.schema import Study, TrialConfig
@@ -132,6 +133,7 @@ class TrialCollection:
     def __init__(self, study: Study) -> None:
         # Only what the user wrote: a default is not a choice that may clash with another one.
         self._base = study.model_dump(exclude_unset=True, include=set(TrialConfig.model_fields))
+        self._claim = study.claim
         self._constraints = study.sweep.constraints
         self._trials: dict[str, tuple[Choice, TrialConfig]] = {}  # by the trial's key
         self._merged: Counter[str] = Counter()
@@ -148,6 +150,7 @@ class TrialCollection:
             for sentence in sentences:
                 self.broken.setdefault(sentence, []).append(_written(choice))
         else:
+            config = _with_claimed_steps(config, self._claim)
             key = _key(config)
             self._merged[key] += key in self._trials
             self._trials.setdefault(key, (choice, config))
@@ -212,6 +215,16 @@ def _set(tree: dict[str, Any], settings: Setting) -> tuple[dict[str, Any], list[
         except ValueError as error:
             faults.append(f"{key} cannot be set: {error}")
     return tree, faults
+
+
+def _with_claimed_steps(config: TrialConfig, claim: Claim | None) -> TrialConfig:
+    """The configuration with all items measured at the steps of the claim's figures, too."""
+    if config.evaluation.sample is None or claim is None:
+        return config
+    claimed = {figure.step for figure in claim.figures if figure.step is not None}
+    whole = sorted(claimed.union(config.evaluation.whole))
+    evaluation = config.evaluation.model_copy(update={"whole": whole})
+    return config.model_copy(update={"evaluation": evaluation})
 
 
 def _key(config: TrialConfig) -> str:

@@ -54,6 +54,19 @@ def test_what_names_no_steps_is_refused_with_its_key(faults, every):
     )
 
 
+@pytest.mark.parametrize("sample", ["1", "300", "0.25", "null"])
+def test_a_sample_is_a_count_or_a_share(study, sample):
+    assert str(study(f"evaluation: {{sample: {sample}}}\n").evaluation.sample) == sample.replace(
+        "null", "None"
+    )
+
+
+@pytest.mark.parametrize("sample", ["0", "0.0", "1.0", "1.5", "-2", "half", "true"])
+def test_a_sample_that_is_neither_is_refused_with_what_to_type(faults, sample):
+    (fault,) = faults(f"evaluation: {{sample: {sample}}}\n")
+    assert fault.endswith("give a whole number above 0, a number above 0 and below 1 or null")
+
+
 def test_the_metric_reward_and_its_model_are_given_together(faults):
     (fault,) = faults("evaluation: {generate: {every: 5, metrics: [reward]}}\n")
     assert "evaluation.generate: the metric reward needs reward_model" in fault

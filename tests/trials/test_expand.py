@@ -84,11 +84,25 @@ def test_the_key_tells_configurations_apart_and_nothing_else():
         key(),
         key(seed=1),
         key(evaluation={"every": 11}),
+        key(evaluation={"sample": 20}),
+        key(evaluation={"sample": 0.2}),
+        key(evaluation={"generate": {"max_items": 20}}),
         key(model={"name": "x"}),
         key(data={**DATA, "leakage": "drop"}),
         key(training={"betas": [0.9, 0.96]}),
     ]
     assert len(set(changed)) == len(changed)
+
+
+def test_a_sample_is_of_no_step_that_a_figure_of_the_claim_names():
+    figures = [{"name": "early", "step": 90}, {"name": "late", "step": 9}, {"name": "end"}]
+    claim = {"question": "?", "kind": "order", "arms": ["tma", "random"], "figures": figures}
+    sweep = grid(evaluation__sample=[None, 20], arrangement__method=["tma", "random"])
+    trials = expand(demo(sweep, evaluation={"whole": [30]}, claim=claim))
+    assert [t.config.evaluation.whole for t in trials] == [[30], [30], [9, 30, 90], [9, 30, 90]]
+    assert trials[0].config.evaluation.measures_whole(40, 99)
+    assert [step for step in (0, 9, 10, 30, 90, 99)
+            if not trials[2].config.evaluation.measures_whole(step, 99)] == [10]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ the method of Howe 1974 ("Approximate Confidence Limits on the Mean of X + Y", J
 holds its 95% with two seeds, where one t for both parts, by degrees of freedom estimated from the
 same two seeds (Satterthwaite 1946), covers 87 to 93%. The price is width: t is 12.7 with two seeds,
 4.3 with three, 2.8 with five. Two seeds seldom make a small gap clear; take three or more. With one
-seed the interval covers the choice of tasks only, and says nothing of another seed.
+seed the interval covers the choice of tasks only, and says nothing of another seed. Losses of tasks
+that were estimated from a part of their items (`sampled`) need no other interval: what the part
+misses sets tasks apart, too.
 
 Not for trials that differ in tasks, nor for picking the best of many arms: the winner of many
 comparisons is flattered by its interval.

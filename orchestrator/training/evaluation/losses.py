@@ -19,6 +19,7 @@ from orchestrator.training.batches import collate, pack, split
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
 from orchestrator.training.evaluation.generate import generated_scores
+from orchestrator.training.evaluation.sampled import SetParts
 from orchestrator.training.history import generation_table, loss_table
 from orchestrator.training.losses import token_losses
 from orchestrator.training.spec import Inputs, TrialSpec
@@ -48,20 +49,21 @@ class Evaluator:
         self._engine = engine
         self._device = device
         self._budget = budget
+        self._parts = SetParts(spec.config, inputs, tokens)
         compiled = spec.config.evaluation.compile and not spec.config.model.compile
         self._forward = torch.compile(engine.module, dynamic=True) if compiled else engine
         # On the CPU what is compiled would be compiled for each length.
         self._packed = packed and not (compiled and device.torch_device.type == "cpu")
 
     def losses(self, step: int) -> tuple[pa.Table, Means]:
-        """Losses of every test set after a step.
+        """Losses of every test set after a step, or of the part that is measured there.
 
         Returns:
             (a table of `LOSSES_SCHEMA`, the mean in nats of each set that has any loss, as
-            `<set>_loss`).
+            `<set>_loss`; of a part it is that of the set, as far as the part tells).
         """
         tables, means = [], {}
-        for name, rows in self._inputs.sets.items():
+        for name, (rows, weights) in self._parts.measured(step).items():
             losses = self._untouched(name, rows) if step == 0 else self._losses(rows)
             counts = self._tokens.answer_counts(rows)
             wrong = np.flatnonzero((counts > 0) & ~np.isfinite(losses))
@@ -71,17 +73,19 @@ class Evaluator:
                     "the model has diverged. Lower training.learning_rate"
                 )
             tables.append(loss_table(step, name, rows, losses, counts, self._inputs))
-            if np.isfinite(losses).any():
-                means[f"{name}_loss"] = float(np.nanmean(losses))
+            known = np.isfinite(losses)
+            if known.any():
+                mean = np.average(losses[known], weights=weights[known])
+                means[f"{name}_loss"] = float(mean)
         return pa.concat_tables(tables), means
 
     def answers(self, step: int) -> tuple[pa.Table, Means]:
-        """Generated answers to every test set after a step.
+        """Generated answers to every test set, or its part that is answered, after a step.
 
         Returns:
             (a table of `GENERATIONS_SCHEMA`, the mean of each metric and set, as `<set>_<metric>`).
         """
-        sets, spec = self._inputs.sets, self._spec
+        sets, spec = self._parts.answered, self._spec
         every = np.concatenate(list(sets.values()))
         scores = generated_scores(
             self._engine, self._tokens, every, spec, self._device, self._budget.tokens
