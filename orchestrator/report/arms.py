@@ -57,6 +57,10 @@ class Arm:
         differ = [len(set(values)) > 1 for values in zip(*self.seeds, strict=True)]
         return [f"seed {', '.join(compress(seed, differ))}" for seed in self.seeds]
 
+    def sampled_steps(self, test_set: str) -> set[int]:
+        """The steps at which only a part of a set was measured in any of its trials."""
+        return set().union(*(trial.sampled_steps(test_set) for trial in self.trials))
+
 
 def group_arms(trials: list[Trial]) -> list[Arm]:
     """The arms in the order of summary.csv.

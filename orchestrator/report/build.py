@@ -36,6 +36,7 @@ from orchestrator.report.picker import save_task_png, task_picker
 from orchestrator.report.prediction import Prediction, forecast_table, prediction
 from orchestrator.report.read import StudyRecord, read_study
 from orchestrator.report.reproduce import check_table, claim_checks
+from orchestrator.report.sampled import answered_note, sampled_note
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial
@@ -152,6 +153,8 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "unlabelled": [title for key, title in SETS.items() if unit_of(trials, key) == "instance"],
         "without_loss": _missing_loss_notes(trials),
         "arithmetic": arithmetic_notes(trials),
+        "sampled": sampled_note(trials),
+        "answered": answered_note(trials),
         "correlations": correlation_table(correlations(arms)),
         "fewest_tasks": FEWEST_TASKS,
         "notes": _plan_notes(trials),

@@ -9,7 +9,15 @@ from orchestrator.core.statistics.analysis import area_under_curve
 from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison
 from orchestrator.report.arms import Arm, common_basis, query_curves
 from orchestrator.report.contrast import Contrast
-from orchestrator.report.tables import MISSING, Cell, Table, gap_cell, interval_cell, loss_cell
+from orchestrator.report.tables import (
+    MISSING,
+    SAMPLED,
+    Cell,
+    Table,
+    gap_cell,
+    interval_cell,
+    loss_cell,
+)
 
 SHOWN_STRETCHES = 4  # of clear steps in a cell
 
@@ -22,11 +30,13 @@ class StepLosses:
         label: which step, in words.
         losses: of each arm that has one, the mean over tasks and seeds.
         comparison: of the two arms compared; None where they are not, there.
+        sampled: whether only a part of the query set was measured there.
     """
 
     label: str
     losses: dict[Arm, float]
     comparison: Comparison | None
+    sampled: bool = False
 
 
 def step_losses(arms: list[Arm], contrast: Contrast | None) -> list[StepLosses]:
@@ -44,11 +54,13 @@ def step_losses(arms: list[Arm], contrast: Contrast | None) -> list[StepLosses]:
         for arm, curve in curves.items()
     }
     by_step = contrast.by_step if contrast else {}
+    sampled = set().union(*(arm.sampled_steps("query") for arm in arms))
     rows = [
         StepLosses(
             str(step),
             {arm: by_arm[step] for arm, by_arm in losses.items() if step in by_arm},
             by_step.get(step),
+            step in sampled,
         )
         for step in sorted(set().union(*losses.values()))
     ]
@@ -77,7 +89,8 @@ def step_table(arms: list[Arm], contrast: Contrast | None) -> Table | None:
     table = Table(["step", *compared, *(arm.label for arm in shown)])
     for row in rows:
         cells = _comparison_cells(contrast, row.comparison) if contrast else []
-        table.rows.append([Cell(row.label), *cells, *_loss_cells(shown, row.losses)])
+        label = f"{row.label} {SAMPLED}" if row.sampled else row.label
+        table.rows.append([Cell(label), *cells, *_loss_cells(shown, row.losses)])
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,9 +92,15 @@ def set_layout(figure: go.Figure) -> None:
     figure.update_yaxes(zeroline=False, automargin=True)
 
 
-def line_trace(arm: Arm, x: Any, y: Any) -> dict[str, Any]:
-    """A plotly line in the style of an arm."""
+def line_trace(arm: Arm, x: Any, y: Any, sampled: Collection[int] = ()) -> dict[str, Any]:
+    """A plotly line in the style of an arm.
+
+    Args:
+        sampled: those of x whose markers are hollow.
+    """
     drawn = arm_style(arm)
+    symbol = drawn.marker[0]
+    symbols = [f"{symbol}-open" if step in sampled else symbol for step in x]
     marker: dict[str, Any] = {"size": 7, "maxdisplayed": 12}
     if arm.stopped:
         # Sizes that differ make plotly draw bubbles: pale, with a rim.
@@ -106,14 +113,14 @@ def line_trace(arm: Arm, x: Any, y: Any) -> dict[str, Any]:
         "mode": "lines+markers",
         "cliponaxis": False,
         "line": {"color": drawn.colour, "dash": drawn.dash[0]},
-        "marker": {"symbol": drawn.marker[0], **marker},
+        "marker": {"symbol": symbols if sampled else symbol, **marker},
         "hovertemplate": "%{y:.4g}",
     }
 
 
 def _mean_trace(line: Line) -> dict[str, Any]:
     """The line itself. A foretold one has its arm's colour, dots and no markers."""
-    drawn = line_trace(line.arm, line.x, line.y)
+    drawn = line_trace(line.arm, line.x, line.y, line.sampled)
     if line.predicted:
         drawn["name"] += ", predicted"
         drawn |= {"mode": "lines", "line": {**drawn["line"], "dash": "dot"}}
@@ -233,14 +240,22 @@ def _draw(axes: Axes, panel: Panel) -> dict[int, Line2D]:
             axes.fill_between(
                 line.x, *line.band, color=drawn.colour, alpha=BAND_OPACITY, linewidth=0
             )
+        apart = max(1, len(line.x) // 12)
+        marker: dict[str, Any] = {
+            "marker": drawn.marker[1],
+            "markersize": 6 if line.arm.stopped else 4,
+        }
         (handles[line.arm.index],) = axes.plot(
             line.x,
             line.y,
             label=line.arm.label,
             color=drawn.colour,
             linestyle=drawn.dash[1],
-            marker=drawn.marker[1],
-            markevery=[-1] if line.arm.stopped else max(1, len(line.x) // 12),
-            markersize=6 if line.arm.stopped else 4,
+            markevery=[-1] if line.arm.stopped else apart,
+            **marker,
         )
+        hollow = [at for at in range(0, len(line.x), apart) if line.x[at] in line.sampled]
+        if hollow:
+            marker |= {"color": drawn.colour, "markerfacecolor": "white", "linestyle": ""}
+            axes.plot(line.x[hollow], line.y[hollow], **marker)
     return handles

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
@@ -28,6 +28,7 @@ class Line:
         x, y: of equal length, NaN-free.
         band: lowest and highest of the seeds at each x; None with one seed.
         predicted: whether it was foretold, not measured.
+        sampled: those of x at which only a part of the test set was measured.
         trials: x and y of those trials, of several, that can be seen one by one, by their place in
             the arm.
     """
@@ -37,6 +38,7 @@ class Line:
     y: Floats
     band: tuple[Floats, Floats] | None = None
     predicted: bool = False
+    sampled: Collection[int] = ()
     trials: Mapping[int, tuple[Steps, Floats]] = field(default_factory=dict)
 
 
@@ -67,7 +69,7 @@ def loss_panels(arms: list[Arm]) -> list[Panel]:
 
 def _loss_line(arm: Arm, test_set: str) -> Line | None:
     curves = [trial.mean_losses(test_set) for trial in arm.trials]
-    line = mean_line(arm, curves)
+    line = mean_line(arm, curves, sampled=arm.sampled_steps(test_set))
     if line is None or len(curves) == 1:
         return line
     return replace(line, trials={at: curve for at, curve in enumerate(curves) if len(curve[0])})
@@ -119,13 +121,18 @@ def panel_of(
 
 
 def mean_line(
-    arm: Arm, curves: Iterable[tuple[Floats | Steps, Floats]], *, points: int | None = None
+    arm: Arm,
+    curves: Iterable[tuple[Floats | Steps, Floats]],
+    *,
+    points: int | None = None,
+    sampled: Collection[int] = (),
 ) -> Line | None:
     """An arm's line: the mean of its trials' curves where all of them have a value.
 
     Args:
         curves: x, ascending, and y of each trial; empty ones are left out.
         points: of the line at most; longer ones become the means of equal stretches.
+        sampled: as of `Line`.
     """
     known = [(x[~np.isnan(y)], y[~np.isnan(y)]) for x, y in curves]
     known = [(x, y) for x, y in known if len(x)]
@@ -141,7 +148,7 @@ def mean_line(
         sizes = np.diff(starts, append=len(x))
         rows = [np.add.reduceat(row, starts) / sizes for row in rows]
     x, mean, low, high = rows
-    return Line(arm, x, mean, (low, high) if len(known) > 1 else None)
+    return Line(arm, x, mean, (low, high) if len(known) > 1 else None, sampled=sampled)
 
 
 def _table_line(arm: Arm, table: str, x_name: str, y_name: str, points: int) -> Line | None:

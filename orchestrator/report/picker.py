@@ -62,9 +62,9 @@ def task_picker(arms: list[Arm]) -> TaskPicker | None:
     for row, arm, curves in lines:
         kept = _shown_places(curves.steps)
         series.append({task: _rounded_values(curves, task, kept) for task in tasks})
-        figure.add_scatter(
-            **line_trace(arm, curves.steps[kept], series[-1][tasks[0]]), row=row, col=1
-        )
+        hollow = arm.sampled_steps("query") if row == 1 else ()
+        drawn = line_trace(arm, curves.steps[kept], series[-1][tasks[0]], hollow)
+        figure.add_scatter(**drawn, row=row, col=1)
     set_layout(figure)
     figure.update_xaxes(rangemode="tozero", hoverformat=".0f")
     figure.update_xaxes(title=STEP, row=rows)
@@ -135,6 +135,7 @@ def _task_panel(
                 for of_trial in of_arm
                 if task in of_trial.tasks
             ],
+            sampled=arm.sampled_steps("query"),
         )
         for arm, of_arm in curves.items()
     ]

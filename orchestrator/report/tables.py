@@ -10,6 +10,7 @@ from orchestrator.report.trial import Trial
 
 MISSING = "–"
 MINUS = "\N{MINUS SIGN}"
+SAMPLED = "○"  # as a hollow marker: a step at which only a part of a set was measured
 # Sections of run.json that have a place of their own on the page.
 PLACED = {"command", "stages", "data", "near_duplicates", "embeddings", "tokens"}
 DECIMAL_COLUMNS = {
