@@ -12,6 +12,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.core.order import step_count
+from orchestrator.estimate.evaluating import evaluation_share, measured_items, set_sizes
 from orchestrator.estimate.stored import StoreLookup
 from orchestrator.storage.artifacts import Artifact
 
@@ -40,7 +41,8 @@ class TrialAmounts:
         steps: optimizer steps.
         evaluations: of all test sets, step 0 and the last among them.
         tokens: of the trained rows, prompts and answers.
-        test_items: of all test sets together.
+        measured: items of all test sets whose losses are measured, over all evaluations.
+        evaluating: share of the computing that is evaluation, in [0, 1].
     """
 
     rows: Amount | None
@@ -48,33 +50,32 @@ class TrialAmounts:
     steps: Amount | None
     evaluations: Amount | None
     tokens: Amount | None
-    test_items: int | None
+    measured: Amount | None
+    evaluating: float | None
 
 
 def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
     """Count what a trial trains on."""
-    dataset = store.dataset(config.data)
-    counts = {name: split["instances"] for name, split in dataset.info["splits"].items()} if (
-        dataset) else {}  # fmt: skip
+    dataset, table = store.dataset(config.data), store.tokens(config)
+    pool = dataset.info["splits"]["pool"]["instances"] if dataset else None
+    sets = set_sizes(dataset, table, config.model.max_length) if dataset else []
     batch, limit = config.training.global_batch, config.training.max_steps
-    rows = planned_rows(config.arrangement, counts.get("pool"))
-    steps = trained = evaluations = None
+    rows = planned_rows(config.arrangement, pool)
+    steps = trained = evaluations = measured = share = None
     if rows is not None:
         steps = Amount(step_count(rows.count, batch, limit), rows.mark)
         trained = Amount(min(rows.count, steps.count * batch), rows.mark)
     elif limit is not None:
         steps, trained = Amount(limit, "<="), Amount(limit * batch, "<=")
+    tokens = trained and _tokens(trained, config, table, pool)
     if steps is not None:
-        measured = scheduled_steps(config.evaluation.every, steps.count)
-        evaluations = Amount(len(measured), steps.mark)
-    return TrialAmounts(
-        rows=rows,
-        trained=trained,
-        steps=steps,
-        evaluations=evaluations,
-        tokens=trained and _tokens(trained, config, store.tokens(config), counts.get("pool")),
-        test_items=sum(counts.values()) - counts["pool"] if counts else None,
-    )
+        at = scheduled_steps(config.evaluation.every, steps.count)
+        evaluations = Amount(len(at), steps.mark)
+        items = [measured_items(config.evaluation, sets, step, steps.count) for step in at]
+        measured = Amount(sum(items), steps.mark) if sets else None
+    if steps and tokens and sets:
+        share = evaluation_share(config, sets, steps.count, tokens.count)
+    return TrialAmounts(rows, trained, steps, evaluations, tokens, measured, share)
 
 
 def planned_rows(arrangement: Arrangement, pool: int | None) -> Amount | None:

@@ -29,10 +29,9 @@ def trial_disk(
     Args:
         registers: MLflow takes a copy of the trained model too.
     """
-    items = amounts.test_items
     files = {
         "plans": _times(amounts.rows, PLAN_ROW),
-        "losses": None if items is None else _times(amounts.evaluations, LOSS * items),
+        "losses": _times(amounts.measured, LOSS),
         "logs": added([_times(amounts.steps, STEP), _times(amounts.trained, REALISED_ROW)])[0],
     }
     model = _trained_model(config, store)

@@ -19,6 +19,8 @@ from orchestrator.stages.pool import granularity_name
 from orchestrator.training.templates import check_template, load_tokenizer
 from orchestrator.trials import Expansion, Trial, expansion
 
+NUMBERS = {"rows", "steps", "evaluations", "evaluating", "tokens", "workers"}
+LARGE_SHARE = 0.25  # of a trial's computing that is evaluation
 UNITS = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
 
 
@@ -36,6 +38,7 @@ def print_estimate(study: Study, console: Console) -> None:
         raise ResourceError("\n".join(faults))
     remarks = _templates(expanded.trials, store)
     amounts = [trial_amounts(trial.config, store) for trial in expanded.trials]
+    remarks += _evaluating(amounts)
     console.print(_trials(expanded.trials, amounts))
     console.print()
     console.print(_shared(expanded.trials, store))
@@ -64,11 +67,22 @@ def _templates(trials: list[Trial], store: StoreLookup) -> list[str]:
     return lines
 
 
+def _evaluating(amounts: list[TrialAmounts]) -> list[str]:
+    """What makes evaluation shorter, where it takes much."""
+    share = max(amount.evaluating or 0.0 for amount in amounts)
+    if share < LARGE_SHARE:
+        return []
+    return [
+        f"note    evaluation is up to {share:.0%} of a trial's computing: evaluation.sample, "
+        "evaluation.every and evaluation.generate.max_items make it less"
+    ]
+
+
 def _table(*names: str) -> Table:
     """Columns of numbers keep to one line and to the right, the last one wraps."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        number = name in ("rows", "steps", "evaluations", "tokens", "workers")
+        number = name in NUMBERS
         table.add_column(
             name, justify="right" if number else "left", no_wrap=number, overflow="fold"
         )
@@ -76,13 +90,16 @@ def _table(*names: str) -> Table:
 
 
 def _trials(trials: list[Trial], amounts: list[TrialAmounts]) -> Table:
-    table = _table("trial", "rows", "steps", "evaluations", "tokens", "workers", "settings")
+    table = _table(
+        "trial", "rows", "steps", "evaluations", "evaluating", "tokens", "workers", "settings"
+    )
     for trial, amount in zip(trials, amounts, strict=True):
         settings = ", ".join(
             f"{key}={value if isinstance(value, str) else show(value)}"
             for key, value in trial.settings.items()
         )
-        numbers = (amount.rows, amount.steps, amount.evaluations, amount.tokens)
+        share = None if amount.evaluating is None else f"~{amount.evaluating:.0%}"
+        numbers = (amount.rows, amount.steps, amount.evaluations, share, amount.tokens)
         table.add_row(
             trial.name,
             *("?" if number is None else str(number) for number in numbers),

@@ -5,6 +5,7 @@ import pytest
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.estimate.amounts import Amount, planned_rows, trial_amounts
+from orchestrator.estimate.evaluating import SetSize, evaluation_share
 from orchestrator.estimate.stored import StoreLookup
 from tests.estimate.base import POOL, QUERIES, config
 
@@ -33,11 +34,52 @@ def test_tokens_are_exact_for_the_whole_pool_about_for_a_part_and_at_most_before
     lengths = np.diff(np.load(next((store / "tokens").glob("*/starts.npy"))))[:POOL]
     whole = trial_amounts(config(), found)
     assert whole.tokens == Amount(int(lengths.sum()))
-    assert whole.test_items == QUERIES
     part = config(arrangement={"selection": "nearest", "rows": 50})
     assert trial_amounts(part, found).tokens == Amount(round(50 * lengths.mean()), "~")
     assert trial_amounts(part, empty).tokens == Amount(50 * 1024, "<=")
     assert trial_amounts(config(), empty).tokens is None
+
+
+def test_measured_items_are_all_at_the_ends_and_a_part_between_them(store):
+    found = StoreLookup(store)
+    every = {"every": 5}
+    assert trial_amounts(config(evaluation=every), found).measured == Amount(6 * QUERIES)
+    sampled = {**every, "sample": 3, "whole": [10]}
+    # Each of the ten query tasks has one item, and is measured.
+    assert trial_amounts(config(evaluation=sampled), found).measured == Amount(6 * QUERIES)
+    assert trial_amounts(config(), StoreLookup(store / "none")).measured is None
+
+
+def test_the_share_of_evaluation_is_that_of_its_operations(store):
+    found = StoreLookup(store)
+    starts = np.load(next((store / "tokens").glob("*/starts.npy")))
+    trained, tests = starts[POOL], starts[-1] - starts[POOL]
+
+    def share(**sections):
+        return trial_amounts(config(**sections), found).evaluating
+
+    measured = 2 * 5 * tests  # after steps 5, 10, 15, 20 and 25
+    every = {"evaluation": {"every": 5}}
+    assert share(**every) == pytest.approx(measured / (measured + 6 * trained))
+    lora = {"adapter": {"type": "lora"}}
+    assert share(**every, model=lora) == pytest.approx(measured / (measured + 4 * trained))
+    again = {"gradient_checkpointing": True}
+    assert share(**every, model=again) == pytest.approx(measured / (measured + 8 * trained))
+    generate = {"every": [25], "max_new_tokens": 7, "max_items": 4}  # at step 0, too
+    answers = 2 * 2 * 4 * (tests / QUERIES + 7)
+    assert share(evaluation={"every": 5, "generate": generate}) == pytest.approx(
+        (measured + answers) / (measured + answers + 6 * trained)
+    )
+    assert trial_amounts(config(), StoreLookup(store / "none")).evaluating is None
+
+
+def test_a_sample_lowers_the_share_between_the_ends_alone():
+    sets = [SetSize(items=50, tasks=10, tokens=5000), SetSize(items=4, tasks=4, tokens=400)]
+    sampled = config(evaluation={"every": 1, "sample": 0.4})
+    measured = 3 * (2000 + 400) + 5400  # after steps 1 to 3, and the last
+    assert evaluation_share(sampled, sets, 4, 10_000) == pytest.approx(
+        2 * measured / (2 * measured + 60_000)
+    )
 
 
 def test_steps_evaluations_and_trained_rows_stop_at_max_steps(store):

@@ -44,9 +44,21 @@ def test_a_plan_tells_what_is_shared_what_is_there_and_what_was_left_out(store):
 
 def test_a_reward_model_that_has_to_be_fetched_is_named_as_more_memory(store):
     generate = {"every": 5, "metrics": ["reward"], "reward_model": "owner/reward"}
-    line = shown(store, evaluation={"generate": generate}).splitlines()[-1]
+    lines = shown(store, evaluation={"generate": generate}).splitlines()
+    [line] = [line for line in lines if line.startswith("memory")]
     assert line.startswith("memory  random:tiny-llama: 0.")
     assert line.endswith(", and more for owner/reward, unknown until it is fetched")
+
+
+def test_the_share_of_evaluation_is_shown_and_a_sample_named_where_it_is_large(store):
+    lines = shown(store, evaluation={"every": 1}).splitlines()
+    header, row = (line.split() for line in lines[:2])
+    share = int(row[header.index("evaluating")].strip("~%"))
+    assert share > 25
+    [note] = [line for line in lines if line.startswith("note")]
+    assert f"up to {share}% of a trial's computing: evaluation.sample" in note
+    assert "evaluation.sample" not in shown(store, evaluation={"every": 25})
+    assert "?" in shown(store / "none").splitlines()[1].split()
 
 
 @pytest.mark.parametrize(
