@@ -34,6 +34,10 @@ class ResourceError(UserError):
     """The study asks for more than the cluster, the disk or the memory has."""
 
 
+class SmallerBatchError(ResourceError):
+    """Memory ran out in an attempt at a trial; the next one takes smaller micro-batches."""
+
+
 class OrderError(UserError):
     """The rows that a model was fed are not the rows of its plan."""
 

@@ -81,8 +81,8 @@ def in_order(
 
 def _workers(function: Callable[[Any], Any]) -> AbstractContextManager[_Workers]:
     ray = sys.modules.get("ray")  # an estimate, which imports the stages for their keys, needs none
-    # No node is started for this: a head whose nodes are yet to come works alone.
-    if ray and ray.is_initialized() and ray.cluster_resources().get("CPU"):
+    # No node is started for this, and no trial has to end first: then this machine works alone.
+    if ray and ray.is_initialized() and ray.available_resources().get("CPU", 0) >= 1:
         return _of_ray(function)
     return _of_this_machine(function)
 
@@ -116,14 +116,20 @@ def _call(item: Any) -> Any:
 @contextmanager
 def _of_ray(function: Callable[[Any], Any]) -> Iterator[_Workers]:
     import ray
-    from ray.exceptions import OutOfMemoryError, WorkerCrashedError
+    from ray.exceptions import (
+        NodeDiedError,
+        ObjectLostError,
+        OutOfMemoryError,
+        WorkerCrashedError,
+    )
 
     boxed = [ray.put(function)]  # in a list Ray hands it over as it is
     task = ray.remote(num_cpus=1)(_call_boxed)
     number = max(1, int(ray.cluster_resources()["CPU"]))
     try:
         yield _Workers(number, lambda item: task.remote(boxed, item), ray.get)
-    except (OutOfMemoryError, WorkerCrashedError) as error:  # again and again: Ray had retried
+    # Again and again: Ray had retried.
+    except (NodeDiedError, ObjectLostError, OutOfMemoryError, WorkerCrashedError) as error:
         raise ResourceError(DIED) from error
 
 

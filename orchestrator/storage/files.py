@@ -52,7 +52,8 @@ MEASURES_SCHEMA = pa.schema(
 
 # While it runs
 JOURNAL_FILE = "journal.jsonl"  # an event a line; the study has one of its machine's metrics
-BUDGET_FILE = "micro_batch_tokens.json"  # only where memory ran out: how often it was halved
+# Only where memory ran out: how often a budget was halved.
+BUDGET_FILES = {"training": "micro_batch_tokens.json", "evaluation": "evaluation_tokens.json"}
 CHECKPOINTS_FOLDER = "checkpoints"  # a folder a checkpoint; removed once the trial finished
 
 # At its end

@@ -49,6 +49,8 @@ def pack(rows: Rows, lengths: Rows, token_budget: int, ranks: int) -> list[list[
     Returns:
         For each rank its micro-batches, longest first.
     """
+    if not len(rows):
+        return [[] for _ in range(ranks)]
     ordered = rows[np.lexsort((rows, -lengths[rows]))]
     passes = max(1, -(-int(lengths[rows].sum()) // (token_budget * ranks)))
     while True:

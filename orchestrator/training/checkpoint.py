@@ -78,7 +78,7 @@ def _write_part(folder: Path, rank: int, engine: Any, history: History) -> Files
     write_history(history, own, rank)
     files = sealed(own)
     for name in files:
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (own / name).rename(folder / name)
     shutil.rmtree(own)
     return files

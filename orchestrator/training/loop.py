@@ -102,7 +102,13 @@ class TrialRun:
             packed=packed,
         )  # fmt: skip
         self.evaluator = Evaluator(
-            spec, self.inputs, self.tokens, self.engine, self.device, self.budget, packed=packed
+            spec,
+            self.inputs,
+            self.tokens,
+            self.engine,
+            self.device,
+            self.evaluation_budget,
+            packed=packed,
         )
         self.history = History()
         if self.done:
@@ -118,7 +124,8 @@ class TrialRun:
         """
         self.journal = None
         self.budget = TokenBudget.read(self.spec)
-        agreed: list[Any] = [None, self.budget]
+        self.evaluation_budget = TokenBudget.read(self.spec, "evaluation")
+        agreed: list[Any] = [None, self.budget, self.evaluation_budget]
         if self.rank == 0:
             agreed[0], removed = find_checkpoint(
                 self.spec.folder, self.spec.key, self.ranks, self.device.precision
@@ -133,10 +140,11 @@ class TrialRun:
                 self._note("damaged", done, checkpoint=step, fault=fault)
             attempt = "resume" if done else "start"
             self._note(attempt, done, steps=self.steps, precision=self.device.precision)
-            if self.budget.halvings:
-                self._note("out_of_memory", done, micro_batch_tokens=self.budget.tokens)
+            for budget in (self.budget, self.evaluation_budget):
+                if budget.halvings:
+                    self._note("out_of_memory", done, micro_batch_tokens=budget.tokens)
         dist.broadcast_object_list(agreed)
-        self.budget = agreed[1]
+        self.budget, self.evaluation_budget = agreed[1:]
         return agreed[0] or 0
 
     def train_step(self, step: int) -> None:
@@ -206,19 +214,18 @@ class TrialRun:
             self._note("generate", step, seconds=time.monotonic() - began, **means)
         if step in self._evaluated:
             began = time.monotonic()
-            own = self.spec.config.evaluation.micro_batch_tokens
-            where = f"in an evaluation, for which evaluation.micro_batch_tokens is {own or 'null'}"
-            losses, means = self._measured(step, where, self.evaluator.losses)
+            losses, means = self._measured(step, "in an evaluation", self.evaluator.losses)
             self.history.losses.append(losses)
             self._note("measure", step, seconds=time.monotonic() - began, **means)
             if report:
                 report({"step": step, **means})
 
     def _measured(self, step: int, where: str, measure: Callable[[int], Measured]) -> Measured:
-        halvings = self.budget.halvings
-        result = measured(measure, step, self.spec.config.training, self.budget, where)
-        if self.budget.halvings > halvings:
-            self._note("out_of_memory", step, micro_batch_tokens=self.budget.tokens)
+        budget = self.evaluation_budget
+        halvings = budget.halvings
+        result = measured(measure, step, self.spec.config.training, budget, where)
+        if budget.halvings > halvings:
+            self._note("out_of_memory", step, micro_batch_tokens=budget.tokens)
         return result
 
     def save(self, step: int) -> None:

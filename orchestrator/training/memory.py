@@ -15,43 +15,47 @@ import torch
 import torch.distributed as dist
 
 from orchestrator.config.training import Training
-from orchestrator.errors import ResourceError
+from orchestrator.errors import ResourceError, SmallerBatchError, UserError
 from orchestrator.training.budget import TokenBudget
 
 Result = TypeVar("Result")
 
 
+REFUSALS = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: some have a type for it, the CPU's a sentence."""
-    refusals = ("not enough memory", "can't allocate memory")
+    """Whether an error says that memory ran out: some have a type for it, libraries a sentence."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        sentence in str(error) for sentence in refusals
+        sentence in str(error) for sentence in REFUSALS
     )
 
 
 def exhausted(step: int, budget: TokenBudget, where: str) -> ResourceError:
     """What to tell of a step that does not fit, and what to set instead."""
-    return ResourceError(
-        f"step {step}: out of memory with micro-batches of {budget.tokens} tokens, "
-        f"{where}. Set training.micro_batch_tokens to {max(1, budget.tokens // 2)} or "
-        "fewer, lower model.max_length, or set model.gradient_checkpointing: true"
-    )
+    return ResourceError(_sentence(step, budget, where))
 
 
-def may_halve(training: Training, budget: TokenBudget) -> bool:
-    """Whether smaller micro-batches are left to try; the authors' loss depends on the split."""
-    return not budget.exhausted and training.loss != "authors"
+def for_next_attempt(step: int, training: Training, budget: TokenBudget, where: str) -> UserError:
+    """What ends this attempt; the budget is halved for another one, if there may be another.
 
-
-def for_next_attempt(
-    step: int, training: Training, budget: TokenBudget, where: str
-) -> ResourceError:
-    """What ends this attempt; the budget is halved for another one, if there may be another."""
-    if not may_halve(training, budget):
+    The authors' loss depends on how a batch is split: it has no other.
+    """
+    fixed = budget.section == "training" and training.loss == "authors"
+    if fixed or budget.exhausted:
         return exhausted(step, budget, where)
-    failed = exhausted(step, budget, f"{where}; the next attempt takes half")
+    sentence = _sentence(step, budget, f"{where}; the next attempt takes half")
     budget.halve(write=True)
-    return failed
+    return SmallerBatchError(sentence)
+
+
+def _sentence(step: int, budget: TokenBudget, where: str) -> str:
+    fewer = f"Set {budget.section}.micro_batch_tokens to {max(1, budget.tokens // 2)} or fewer"
+    kept = ", or set model.gradient_checkpointing: true" if budget.section == "training" else ""
+    return (
+        f"step {step}: out of memory with micro-batches of {budget.tokens} tokens, {where}. "
+        f"{fewer}, lower model.max_length{kept}"
+    )
 
 
 def measured(
@@ -78,7 +82,7 @@ def measured(
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            if not (alone and may_halve(training, budget)):
+            if not alone or budget.exhausted:
                 raise for_next_attempt(step, training, budget, where) from error
         budget.halve(write=True)
         free()  # not before the error is gone, which holds what the pass had made

@@ -70,7 +70,9 @@ def load(spec: TrialSpec, device: Device, began: float) -> LoadedRank:
     times.append(time.monotonic())
     engine = build_engine(model, spec.config.training, device, spec.config.seed)
     fidelity = UpdateFidelity(engine)
-    padded = why_padded(engine.module, spec.config.model, device)
+    reasons: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(reasons, why_padded(engine.module, spec.config.model, device))
+    padded = next(filter(None, reasons), None)  # ranks that differed would wait for one another
     times.append(time.monotonic())
     names = ("inputs", "imports", "tokens", "model", "engine")
     parts = dict(zip(names, np.diff(times).tolist(), strict=True))

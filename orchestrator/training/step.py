@@ -8,6 +8,7 @@ In a backward pass it has: see `budget.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from orchestrator.config.schema import TrialConfig
 from orchestrator.errors import OrderError, TrainingError
 from orchestrator.training.batches import Batch, MicroBatch, collate, moved, pack, split
 from orchestrator.training.budget import MAX_HALVINGS, TokenBudget
+from orchestrator.training.device import WAIT_SECONDS
 from orchestrator.training.losses import micro_batch_numbers, row_weights, token_losses
 from orchestrator.training.memory import exhausted, for_next_attempt, free, out_of_memory
 from orchestrator.training.tokens import Tokens
@@ -64,8 +66,9 @@ class Feeder:
         self._rank, self._ranks = dist.get_rank(), dist.get_world_size()
         self._budget = budget
         self._packed = packed
-        # On the hosts, so that no device has to come to its end first.
-        self._hosts = dist.new_group(backend="gloo") if device.type == "cuda" else None
+        # Of the hosts, so that no device has to come to its end first.
+        several, wait = self._ranks > 1 and device.type == "cuda", timedelta(seconds=WAIT_SECONDS)
+        self._host_group = dist.new_group(backend="gloo", timeout=wait) if several else None
 
     def feed(self, step: int, rows: NDArray[np.int64]) -> FedBatch:
         """Accumulate the gradients of the whole global batch.
@@ -131,12 +134,13 @@ class Feeder:
         self, step: int, micro_batch: MicroBatch, weights: dict[int, float]
     ) -> torch.Tensor | None:
         """The micro-batch's share of the loss, or None where memory ran out."""
-        batch = collate(self._tokens, micro_batch.rows, packed=self._packed)
-        check_fed(batch, self._tokens, micro_batch.rows)
         weight = [0.0 if micro_batch.filler else weights[row] for row in micro_batch.rows.tolist()]
-        of_tokens = torch.as_tensor(np.array(weight, np.float32)[batch.owners])
         try:
+            batch = collate(self._tokens, micro_batch.rows, packed=self._packed)
+            check_fed(batch, self._tokens, micro_batch.rows)
+            of_tokens = torch.as_tensor(np.array(weight, np.float32)[batch.owners])
             losses = token_losses(self._engine, batch.to(self._device))
+            return (losses * moved(of_tokens, self._device)).sum()
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -145,7 +149,6 @@ class Feeder:
                 where, training = "in a forward pass under ZeRO 3", self._config.training
                 raise for_next_attempt(step, training, self._budget, where) from error
             return None
-        return (losses * moved(of_tokens, self._device)).sum()
 
     def _backward(self, step: int, loss: torch.Tensor, *, last: bool) -> None:
         self._engine.set_gradient_accumulation_boundary(last)
@@ -162,7 +165,7 @@ class Feeder:
         if self._ranks == 1 or self._config.training.zero_stage == 3:
             return here
         flag = torch.tensor(int(here))
-        dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._hosts)
+        dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._host_group)
         return bool(flag)
 
     def _halve(self, step: int, rows: NDArray[np.int64]) -> None:

@@ -16,10 +16,9 @@ import ray.train
 from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from orchestrator.errors import UserError
+from orchestrator.errors import SmallerBatchError, UserError
 from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import ERROR_FILE
-from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import WAIT_SECONDS
 from orchestrator.training.journal import JournalTail
 from orchestrator.training.spec import TrialSpec
@@ -62,12 +61,11 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
     """
     (spec.folder / ERROR_FILE).unlink(missing_ok=True)
     while True:
-        halvings = TokenBudget.read(spec).halvings
         try:
             return _train_here(spec) if placement.alone else _train_gang(spec, placement)
         except Exception as error:
             # Where memory ran out: on with smaller micro-batches, from a checkpoint.
-            if TokenBudget.read(spec).halvings == halvings:
+            if not _takes_less(error):
                 refusal = _refusal(error)
                 text = refusal or str(error).strip().rpartition("\n")[2]
                 write_text(spec.folder / ERROR_FILE, text[:400])
@@ -76,6 +74,13 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
                 # What the loop refuses, it would refuse again: Ray Tune is told of no failure.
                 return
         gc.collect()  # the error is gone, and with it goes the engine that its frames held
+
+
+def _takes_less(error: Exception) -> bool:
+    """Whether the next attempt takes smaller micro-batches; of a gang Ray has wrapped the error."""
+    return isinstance(error, SmallerBatchError) or any(
+        line.startswith("orchestrator.errors.SmallerBatchError") for line in str(error).splitlines()
+    )
 
 
 def _refusal(error: Exception) -> str | None:

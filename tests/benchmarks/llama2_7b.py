@@ -130,7 +130,7 @@ def measure(config: TrialConfig, folder: Path, device: Device, steps: int) -> di
     model = load_model(folder, config.model, device, deepspeed_config(training, device))
     engine = build_engine(model, training, device, seed=0)
     tokens = random_tokens(batch * (WARM_UP + steps) + TESTS, model.config.vocab_size)
-    budget = TokenBudget(Path(), "benchmark", config.training.micro_batch_tokens, halvings=0)
+    budget = TokenBudget(Path(), "benchmark", "training", training.micro_batch_tokens)
     packed = why_padded(engine.module, config.model, device) is None
     feeder = Feeder(engine, tokens, config, device.torch_device, budget, packed=packed)
     real, shares, passes, updates = 0, [], [], []

@@ -156,7 +156,7 @@ class Ours:
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         self.engine = build_engine(model, config.training, self.device, config.seed)
         assert not packed or why_padded(self.engine.module, config.model, self.device) is None
-        budget = TokenBudget(base, "benchmark", config.training.micro_batch_tokens, halvings=0)
+        budget = TokenBudget(base, "benchmark", "training", config.training.micro_batch_tokens)
         self.feeder = Feeder(
             self.engine, tokens, config, self.device.torch_device, budget, packed=packed
         )

@@ -66,7 +66,7 @@ def test_a_model_that_does_not_keep_rows_apart_is_found_out_and_left_as_it_was(k
     model = made(kind, NOT_PACKING[kind])
     before = model.config._attn_implementation
     why = why_padded(model, Model(), CPU)
-    assert why == "this model does not keep apart what lies end to end"
+    assert why == "what this model says of a row depends on the row before it"
     assert model.config._attn_implementation == before
 
 
@@ -79,6 +79,15 @@ def test_attention_that_forgets_where_rows_end_is_found_out(monkeypatch):
     model = made("llama", SMALL)
     monkeypatch.setattr(attention, "packed_attention", forgetful)
     assert why_padded(model, Model(), CPU) is not None
+
+
+def test_a_window_that_only_the_mask_knows_is_found_out_where_rows_may_be_longer():
+    settings = SMALL | {"sliding_window": 12, "use_sliding_window": True, "max_window_layers": 0,
+                        "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}  # fmt: skip
+    model = made("qwen2_moe", settings)
+    assert why_padded(model, Model(max_length=12), CPU) is None
+    why = why_padded(model, Model(max_length=13), CPU)
+    assert why == "this model keeps its window in a mask alone"
 
 
 def test_what_cannot_pack_says_why():

@@ -57,7 +57,7 @@ def count_waits(_rank, spec, gpu):
     assert loaded.why_padded is None
     passes, steps, evaluations = [], [], []
     for tokens in (10**6, 300):
-        budget = TokenBudget(spec.folder, spec.key, tokens, halvings=0)
+        budget = TokenBudget(spec.folder, spec.key, "training", tokens)
         feeder = Feeder(
             loaded.engine, loaded.tokens, spec.config, device.torch_device, budget, packed=True
         )

@@ -2,8 +2,7 @@
 
 import weakref
 
-from orchestrator.errors import ResourceError
-from orchestrator.training.budget import TokenBudget
+from orchestrator.errors import SmallerBatchError
 from orchestrator.training.device import WAIT_SECONDS
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expand
@@ -37,8 +36,7 @@ def test_an_attempt_after_one_without_memory_begins_when_its_engine_is_gone(tmp_
         engine = Engine()
         engines.append(weakref.ref(engine))
         if len(engines) < 3:
-            TokenBudget.read(spec).halve(write=True)
-            raise ResourceError("out of memory; the next attempt takes half")
+            raise SmallerBatchError("out of memory; the next attempt takes half")
 
     monkeypatch.setattr(trainable, "_train_here", attempt)
     tune_trial(make_spec(tmp_path), Placement(tmp_path, cpus=1.0, alone=True))

@@ -91,10 +91,12 @@ def complete(losses: Floats, tasks: NDArray[Any]) -> Completed:
     completed, margins = losses.copy(), np.zeros(len(losses))
     for step in np.setdiff1d(np.arange(len(losses)), whole):
         before, after = whole[whole < step], whole[whole > step]
-        if not len(before) or not len(after):
+        if not len(before):
             margins[step] = np.nan
             continue
-        first, last, now = losses[before[-1]], losses[after[0]], known[step]
+        # Of a trial that was stopped no later step is whole: the one before foretells alone.
+        first, now = losses[before[-1]], known[step]
+        last = losses[after[0]] if len(after) else first
         fall = first - last
         weight = fall[now] @ (first - losses[step])[now] / (fall[now] @ fall[now] or 1.0)
         foretold = first - weight * fall

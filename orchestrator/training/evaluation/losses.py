@@ -102,10 +102,8 @@ class Evaluator:
         return pa.concat_tables(tables), means
 
     def _losses(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        own = self._spec.config.evaluation.micro_batch_tokens
-        tokens = self._budget.halved(own) if own else self._budget.tokens
         return instance_losses(
-            self._forward, self._tokens, rows, tokens, self._device.torch_device,
+            self._forward, self._tokens, rows, self._budget.tokens, self._device.torch_device,
             packed=self._packed,
         )  # fmt: skip
 
@@ -123,6 +121,7 @@ class Evaluator:
             "set": name,
             "precision": self._device.precision,
             "device": self._device.torch_device.type,
+            "packed": self._packed,
             "four_bits": {None: False, 4: True}.get(bits, bits),
         }
         path = self._spec.store / "baseline" / key_digest(key)[:16]

@@ -84,13 +84,15 @@ def test_measured_losses_stay_and_those_foretold_without_error_are_exact():
     assert np.array_equal(found.losses[known], losses[known])
 
 
-def test_items_that_are_never_measured_and_steps_without_an_end_are_not_estimated():
+def test_items_that_are_never_measured_and_steps_before_a_whole_one_are_not_estimated():
     losses = np.array([[5.0, 6.0, np.nan], [3.0, np.nan, np.nan], [2.0, 3.0, np.nan]])
     tasks = np.array(["a", "a", "b"])
     found = complete(losses, tasks)
     assert found.losses[1, 1] == pytest.approx(4.0)
     assert np.isnan(found.losses[:, 2]).all()
-    assert np.isnan(complete(losses[:2], tasks).losses[1, 1])
+    assert np.isnan(complete(losses[1:], tasks).losses[0, 1])
+    # A trial that was stopped: by as much as the other item of the task fell.
+    assert complete(losses[:2], tasks).losses[1, 1] == pytest.approx(4.0)
 
 
 def test_a_step_in_between_with_all_items_brings_the_estimates_nearer():
