@@ -10,6 +10,7 @@ set -uo pipefail
 out=$(mkdir -p "${1:?a folder for logs and table}" && cd "$1" && pwd)
 cd "$(dirname "$0")/../.." || exit 2
 ends=$((SECONDS + 870))
+export PYTORCH_ALLOC_CONF=${PYTORCH_ALLOC_CONF:-expandable_segments:True} # as trials have it
 gpus=$(python -c 'import torch; print(torch.cuda.device_count())') || exit 2
 [ "$gpus" -gt 0 ] || { echo "torch sees no GPU: run this on a machine with one" >&2; exit 2; }
 
@@ -64,10 +65,15 @@ gang() { # a study of one gang on all GPUs, one rank of which is killed; told in
   until compgen -G "$study/trials/*/checkpoints/step-*" > /dev/null || ! kill -0 "$run" 2> /dev/null
   do sleep 0.2; done
   # The process of one GPU is the trial's own, of several Ray Train's workers.
-  rank=$(pgrep -f '^ray::(RayTrainWorker|ImplicitFunc)' | tail -n 1)
-  [ -n "$rank" ] && kill -9 "$rank"
-  if wait "$run" && orchestrator verify "$study" > "$out/verify.log" 2>&1; then
-    echo "gang of $gpus under Ray: lost a rank, $(grep -c '"resume"' "$study"/trials/*/journal.jsonl) resumed, order proved"
+  python - "$run" << 'END'
+import sys, psutil
+below = psutil.Process(int(sys.argv[1])).children(recursive=True)
+ranks = [p for p in below if p.name().startswith(("ray::RayTrain", "ray::Implicit"))]
+max(ranks, key=lambda p: (p.name(), p.create_time())).kill()
+END
+  if wait "$run" && orchestrator verify "$study" > "$out/verify.log" 2>&1 \
+      && grep -q '"resume"' "$study"/trials/*/journal.jsonl; then
+    echo "gang of $gpus under Ray: lost a rank, went on from a checkpoint, order proved"
   else
     echo "gang of $gpus under Ray: failed, see gang.log: $(tail -n 1 "$out/gang.log")"
   fi

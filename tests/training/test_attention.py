@@ -82,8 +82,8 @@ def test_attention_that_forgets_where_rows_end_is_found_out(monkeypatch):
 
 
 def test_a_window_that_only_the_mask_knows_is_found_out_where_rows_may_be_longer():
-    settings = SMALL | {"sliding_window": 12, "use_sliding_window": True, "max_window_layers": 0,
-                        "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}  # fmt: skip
+    settings = SMALL | {"sliding_window": 12, "use_sliding_window": True, "max_window_layers": 0}
+    settings |= {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
     model = made("qwen2_moe", settings)
     assert why_padded(model, Model(max_length=12), CPU) is None
     why = why_padded(model, Model(max_length=13), CPU)
