@@ -51,7 +51,7 @@ part() { # NAME GPUS OPTIONS: a row of the table
 }
 
 gang() { # a study of one gang on all GPUs, one rank of which is killed; told in a sentence
-  local study=$out/gang/quickstart left=$((ends - SECONDS)) run rank
+  local study=$out/gang/quickstart left=$((ends - SECONDS)) run
   if [ "$left" -lt 90 ]; then
     echo "gang under Ray: no time left"
     return
