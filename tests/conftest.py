@@ -1,6 +1,5 @@
 """Storage: one that studies share, and servers that speak S3 and Google's protocol."""
 
-import atexit
 import gc
 import json
 import os
@@ -14,13 +13,13 @@ from types import SimpleNamespace
 import pytest
 from pyarrow import fs
 
+from orchestrator.host.garbage import collect_seldom
 from tests.ports import free_ports
 
 # Several studies share the cores: threads that wait for work must not take them from the others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # As `orchestrator.cli` does: half of the time of collecting the tests is spent on garbage.
-gc.set_threshold(100_000, 50, 100)
-atexit.register(gc.freeze)
+collect_seldom()
 
 
 def pytest_collection_finish():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 from pathlib import Path
 
 from orchestrator.errors import UserError
+from orchestrator.host.garbage import collect_seldom
 from orchestrator.host.shadows import check_modules
 
 
@@ -18,10 +17,7 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    # The libraries of a study are a million objects that stay. To look for garbage among them takes
-    # a second while they are imported and two when the process ends.
-    gc.set_threshold(100_000, 50, 100)
-    atexit.register(gc.freeze)
+    collect_seldom()
     from orchestrator.cli.commands import app
     from orchestrator.cli.endings import run_command
 

@@ -17,6 +17,7 @@ from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from orchestrator.errors import SmallerBatchError, UserError
+from orchestrator.host.garbage import collect_seldom
 from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import ERROR_FILE
 from orchestrator.training.device import WAIT_SECONDS
@@ -59,6 +60,7 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
     Ray Tune calls it again after a failure, as often as `sweep.failure_retries` allows; the loop
     then continues from the trial's newest checkpoint, as it does when a study is run again.
     """
+    collect_seldom()
     (spec.folder / ERROR_FILE).unlink(missing_ok=True)
     while True:
         try:
@@ -141,6 +143,9 @@ def _gang_trainer(spec: TrialSpec, placement: Placement) -> TorchTrainer:
 
     # Pickled by value, so that a rank imports the loop and nothing of Ray Tune.
     def run_rank() -> None:
+        from orchestrator.host.garbage import collect_seldom
+
+        collect_seldom()
         from orchestrator.training.loop import run_trial
 
         run_trial(spec)

@@ -113,7 +113,7 @@ def test_a_stopped_gang_keeps_its_checkpoint_and_the_same_submission_finishes_it
         },
         "evaluation": {"every": 1, "measures": False},
         # It must not end before the command that stops it has started.
-        "arrangement": {"method": "random", "rows": 120},
+        "arrangement": {"method": "random", "rows": 80},
     }  # fmt: skip
     begun = submit("--no-wait", **changes)
     assert begun.returncode == 0, begun.stdout + begun.stderr

@@ -25,9 +25,9 @@ def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_
     tmp_path, store
 ):
     settings = {
-        "arrangement": {"method": "random", "rows": 50},
+        "arrangement": {"method": "random", "rows": 40},
         "training": {"global_batch": 1, "learning_rate": 1e-3, "checkpoint": {"every": 10}},
-        "evaluation": {"every": 25, "measures": False},
+        "evaluation": {"every": 20, "measures": False},
         "sweep": {"parameters": {"training.workers": {"grid": [1, 2]}}, "failure_retries": 1},
     }
     path = write_study(tmp_path, store=store, **settings)
