@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -87,8 +86,7 @@ def test_what_was_trained_comes_back_with_equal_logits(
 
 
 def saved(module, folder, model_path):
-    if not dist.is_initialized():
-        dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)
+    init_distributed(gpu=False)
     save_trained(SimpleNamespace(module=module), folder, model_path, model_name="owner/model")
 
 
