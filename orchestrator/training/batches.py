@@ -8,7 +8,9 @@ are padded to the longest.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
+from heapq import heapreplace
 from typing import Any
 
 import numpy as np
@@ -52,12 +54,15 @@ def pack(rows: Rows, lengths: Rows, token_budget: int, ranks: int) -> list[list[
     if not len(rows):
         return [[] for _ in range(ranks)]
     ordered = rows[np.lexsort((rows, -lengths[rows]))]
-    passes = max(1, -(-int(lengths[rows].sum()) // (token_budget * ranks)))
-    while True:
+
+    def fits(passes: int) -> bool:
         groups = _dealt(ordered, lengths, passes * ranks)
-        if all(len(group) == 1 or lengths[group].sum() <= token_budget for group in groups):
-            break
-        passes += 1
+        return all(len(group) == 1 or lengths[group].sum() <= token_budget for group in groups)
+
+    most = -(-len(rows) // ranks)  # each row alone
+    least = min(most, -(-int(lengths[rows].sum()) // (token_budget * ranks)))
+    passes = least + bisect_left(range(least, most), True, key=fits)
+    groups = _dealt(ordered, lengths, passes * ranks)
     batches = [MicroBatch(np.array(group)) for group in groups]
     batches.sort(key=lambda batch: (-lengths[batch.rows].sum(), batch.rows[0]))
     batches += [MicroBatch(ordered[-1:], filler=True)] * (passes * ranks - len(batches))
@@ -69,12 +74,24 @@ def pack(rows: Rows, lengths: Rows, token_budget: int, ranks: int) -> list[list[
 def _dealt(ordered: Rows, lengths: Rows, count: int) -> list[list[int]]:
     """Rows, longest first, each to the group with the fewest tokens; without the empty groups."""
     groups: list[list[int]] = [[] for _ in range(min(count, len(ordered)))]
-    loads = np.zeros(len(groups), np.int64)
-    for row in ordered.tolist():
-        least = int(loads.argmin())
+    loads = [(0, number) for number in range(len(groups))]  # a heap: the fewest tokens first
+    for row, length in zip(ordered.tolist(), lengths[ordered].tolist(), strict=True):
+        load, least = loads[0]
         groups[least].append(row)
-        loads[least] += lengths[row]
+        heapreplace(loads, (load + length, least))
     return groups
+
+
+def grouped(
+    rows: Rows, lengths: Rows, token_budget: int, ranks: int, *, packed: bool
+) -> list[list[MicroBatch]]:
+    """The micro-batches of every rank, of rows that lie end to end or are padded."""
+    return (pack if packed else split)(rows, lengths, token_budget, ranks)
+
+
+def positions(lengths: Rows, *, packed: bool) -> int:
+    """How many positions a micro-batch of rows of these lengths puts through the model."""
+    return int(lengths.sum() if packed else lengths.max() * len(lengths))
 
 
 def split(rows: Rows, lengths: Rows, token_budget: int, ranks: int) -> list[list[MicroBatch]]:

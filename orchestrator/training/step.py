@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from orchestrator.config.schema import TrialConfig
 from orchestrator.errors import OrderError, TrainingError
-from orchestrator.training.batches import Batch, MicroBatch, collate, moved, pack, split
+from orchestrator.training.batches import (
+    Batch,
+    MicroBatch,
+    collate,
+    grouped,
+    moved,
+    positions,
+)
 from orchestrator.training.budget import MAX_HALVINGS, TokenBudget
 from orchestrator.training.device import WAIT_SECONDS
 from orchestrator.training.losses import micro_batch_numbers, row_weights, token_losses
@@ -98,7 +105,10 @@ class Feeder:
                 shares, done = self._split(np.concatenate(left)), 0
                 continue
             assert loss is not None
-            computed += [self._positions(share[done]) for share in shares]
+            computed += [
+                positions(self._tokens.lengths[share[done].rows], packed=self._packed)
+                for share in shares
+            ]
             done += 1
             self._backward(step, loss, last=done == len(shares[0]))
             total += loss.detach()
@@ -111,12 +121,8 @@ class Feeder:
         )
 
     def _split(self, rows: NDArray[np.int64]) -> list[list[MicroBatch]]:
-        grouped = pack if self._packed else split
-        return grouped(rows, self._tokens.lengths, self._budget.tokens, self._ranks)
-
-    def _positions(self, micro_batch: MicroBatch) -> int:
-        lengths = self._tokens.lengths[micro_batch.rows]
-        return int(lengths.sum() if self._packed else lengths.max() * len(lengths))
+        lengths, tokens = self._tokens.lengths, self._budget.tokens
+        return grouped(rows, lengths, tokens, self._ranks, packed=self._packed)
 
     def _weights(
         self, step: int, rows: NDArray[np.int64], shares: list[list[MicroBatch]]

@@ -33,7 +33,7 @@ from orchestrator.estimate.shapes import ModelSizes, llama_sizes
 from orchestrator.models.presets import preset_config
 from orchestrator.training.adapters import wrapped
 from orchestrator.training.attention import attend_packed
-from orchestrator.training.batches import Batch, collate, pack, split
+from orchestrator.training.batches import Batch, collate, grouped, positions
 from orchestrator.training.device import Device
 from orchestrator.training.losses import token_losses
 from orchestrator.training.model import accelerate
@@ -163,14 +163,8 @@ def useful_share(config: TrialConfig, *, packed: bool) -> float:
     shares = []
     for step in range(STEPS):
         rows = np.arange(step * batch, (step + 1) * batch)
-        groups = (pack if packed else split)(rows, lengths, budget, ranks)
-        work = [
-            sum(
-                lengths[m.rows].sum() if packed else lengths[m.rows].max() * len(m.rows)
-                for m in share
-            )
-            for share in groups
-        ]
+        groups = grouped(rows, lengths, budget, ranks, packed=packed)
+        work = [sum(positions(lengths[m.rows], packed=packed) for m in share) for share in groups]
         shares.append(lengths[rows].sum() / (ranks * max(work)))
     return float(np.mean(shares))
 

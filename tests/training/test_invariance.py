@@ -111,12 +111,8 @@ def test_in_bfloat16_the_order_is_the_same_and_losses_differ_by_rounding(
     assert_alike(specs, reference, atol=5e-3)
 
 
-def break_memory(limit, broken_rank, rank):
-    """Training passes over more tokens than `limit` run out of memory on one rank."""
-
-    def hook(module, args, kwargs):
-        if module.training and kwargs["input_ids"].numel() > limit:
-            raise MemoryError
+def look_at_passes(hook):
+    """The hook is called before each forward pass of the engine that is built next."""
 
     def build_engine(*args):
         engine = real(*args)
@@ -124,8 +120,18 @@ def break_memory(limit, broken_rank, rank):
         return engine
 
     real = start.build_engine
+    mock.patch.object(start, "build_engine", build_engine).start()
+
+
+def break_memory(limit, broken_rank, rank):
+    """Training passes over more tokens than `limit` run out of memory on one rank."""
+
+    def hook(module, args, kwargs):
+        if module.training and kwargs["input_ids"].numel() > limit:
+            raise MemoryError
+
     if rank == broken_rank:
-        mock.patch.object(start, "build_engine", build_engine).start()
+        look_at_passes(hook)
 
 
 @pytest.mark.parametrize(("ranks", "zero_stage"), [(1, 0), (1, 2), (2, 0), (2, 1), (2, 2)])
@@ -214,13 +220,7 @@ def break_evaluation(kind, limit, _rank):
         if broken and kwargs["input_ids"].numel() > limit:
             raise MemoryError
 
-    def build_engine(*args):
-        engine = real(*args)
-        engine.module.register_forward_pre_hook(hook, with_kwargs=True)
-        return engine
-
-    real = start.build_engine
-    mock.patch.object(start, "build_engine", build_engine).start()
+    look_at_passes(hook)
 
 
 def tables(spec):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import TrainingError
 from orchestrator.storage.artifacts import build, key_digest, sound
 from orchestrator.training.adapters import adapter_type
-from orchestrator.training.batches import collate, pack, split
+from orchestrator.training.batches import collate, grouped
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
 from orchestrator.training.evaluation.generate import generated_scores
@@ -159,10 +159,10 @@ def instance_losses(
         (n,) float64 on every rank, in nats; NaN where the answer was cut away.
     """
     rank, ranks = dist.get_rank(), dist.get_world_size()
-    group = pack if packed else split
+    shares = grouped(np.arange(len(rows)), tokens.lengths[rows], token_budget, ranks, packed=packed)
     losses, owners = [torch.empty(0, device=device)], [np.empty(0, np.int64)]
     model.eval()
-    for micro_batch in group(np.arange(len(rows)), tokens.lengths[rows], token_budget, ranks)[rank]:
+    for micro_batch in shares[rank]:
         batch = collate(tokens, rows[micro_batch.rows], packed=packed)
         # Left on the device until the last: the host runs ahead.
         found = token_losses(model, batch.to(device))
