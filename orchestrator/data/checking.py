@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from orchestrator.config.sources import Source, find_reader
 from orchestrator.data import limits
-from orchestrator.data.ids import Digests, id_digests
+from orchestrator.data.digests import Digests, text_digests
 from orchestrator.data.instance import Instance
 from orchestrator.data.leakage import TestItems
 from orchestrator.data.records.fields import joined_columns, named_columns
@@ -132,4 +132,4 @@ def _checked(rows: list[_Row], dropped: Counter[str], columns: set[str], fault: 
         dropped=pa.array([row.dropped for row in rows], pa.string()),
         leaks=pa.array([row.leaks for row in rows], WORDS),
     )
-    return Checked(table, id_digests(row.instance.id for row in rows), dropped, columns, fault)
+    return Checked(table, text_digests(row.instance.id for row in rows), dropped, columns, fault)

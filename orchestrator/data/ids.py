@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
-DIGEST_BYTES = 16  # a collision among 100 million ids: odds of 1 to 10^22
-
-Digests = NDArray[np.bytes_]  # (n,) of 16 bytes
-
-
-def id_digests(ids: Iterable[str]) -> Digests:
-    """BLAKE2b of each id: equal where the ids are equal."""
-    joined = b"".join(hashlib.blake2b(id.encode(), digest_size=DIGEST_BYTES).digest() for id in ids)
-    return np.frombuffer(joined, dtype=f"S{DIGEST_BYTES}")
+from orchestrator.data.digests import Digests
 
 
 class SeenIds:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from orchestrator.config.schema import Embedding
 from orchestrator.data.dataset import embedding_text, load_messages
+from orchestrator.data.digests import Digests, text_digests
 from orchestrator.screen import Line
 from orchestrator.stages.encoder import Encoder, Texts
 from orchestrator.stages.spec import Spec
-from orchestrator.stages.vector_cache import Digests, Readings, Vectors, text_digests, vectors_key
+from orchestrator.stages.vector_cache import Readings, Vectors, vectors_key
 from orchestrator.storage.artifacts import Artifact
 
 EMBED_VERSION = 3

@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.config.schema import Embedding
+from orchestrator.data.digests import Digests
 from orchestrator.errors import ModelError
 from orchestrator.host.share import cores
-from orchestrator.stages.vector_cache import Digests, VectorCache, vectors_key
+from orchestrator.stages.vector_cache import VectorCache, vectors_key
 from orchestrator.storage.artifacts import key_digest
 
 # Tokens of a forward pass. On a CPU the activations of a small batch stay in its cache; a GPU

@@ -12,7 +12,6 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.config.schema import Embedding
+from orchestrator.data.digests import DIGEST_BYTES, Digests
 from orchestrator.storage.artifacts import commit, sound
 
 VECTORS_VERSION = 1
-DIGEST_BYTES = 16  # a collision among 100 million texts: odds of 1 to 10^22
 # A part is committed when it holds this much, or after this long: what a kill can cost.
 PART_BYTES = 64 * 2**20
 PART_SECONDS = 30.0
 
-Digests = NDArray[np.bytes_]  # (n,) of 16 bytes
 Vectors = NDArray[np.float32]  # (n, d)
 # Whether a text is longer than what was read of it, and the digest of that.
 READING = np.dtype([("cut", np.bool_), ("read", np.int64, (2,))])
@@ -41,14 +39,6 @@ def vectors_key(model_digest: str, embedding: Embedding) -> dict[str, Any]:
     if embedding.keep != "start":  # vectors from before it could be chosen are of starts
         settings["keep"] = embedding.keep
     return {"version": VECTORS_VERSION, "model": model_digest, **settings}
-
-
-def text_digests(texts: Iterable[str]) -> Digests:
-    """BLAKE2b of each text's UTF-8 bytes: equal where the texts are equal."""
-    joined = bytearray()
-    for text in texts:
-        joined += hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
-    return np.frombuffer(bytes(joined), dtype=f"S{DIGEST_BYTES}")
 
 
 class VectorCache:

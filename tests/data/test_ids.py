@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.data.ids import SeenIds, id_digests
+from orchestrator.data.digests import text_digests
+from orchestrator.data.ids import SeenIds
 
 
 @given(st.lists(st.lists(st.integers(0, 40).map(str), max_size=12), max_size=12))
@@ -14,5 +15,5 @@ def test_an_id_is_told_to_come_again_where_a_set_would_hold_it(tables):
         for one in ids:
             expected.append(one in held)
             held.add(one)
-        assert seen.add(id_digests(ids)).tolist() == expected
+        assert seen.add(text_digests(ids)).tolist() == expected
         assert len(seen) == len(held)

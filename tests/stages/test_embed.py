@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from orchestrator import models
 from orchestrator.config.schema import Embedding
 from orchestrator.data import dataset
+from orchestrator.data.digests import text_digests
 from orchestrator.errors import ModelError
 from orchestrator.stages import vector_cache
 from orchestrator.stages.embed import (
@@ -21,7 +22,7 @@ from orchestrator.stages.embed import (
     resolution_remarks,
 )
 from orchestrator.stages.encoder import Encoder
-from orchestrator.stages.vector_cache import READING, text_digests
+from orchestrator.stages.vector_cache import READING
 from orchestrator.storage.remote import ArtifactStore
 from tests.stages.making import made
 

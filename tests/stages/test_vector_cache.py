@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.data.digests import text_digests
 from orchestrator.stages import vector_cache
-from orchestrator.stages.vector_cache import VectorCache, text_digests
+from orchestrator.stages.vector_cache import VectorCache
 
 
 def vectors_of(texts):
