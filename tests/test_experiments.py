@@ -5,10 +5,17 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config import load_study
+from orchestrator.estimate.evaluating import SetSize, evaluation_share
 from orchestrator.trials import expand
 
 FOLDER = Path("experiments")
-OVERLAYS = {"laptop", "llama2_7b_full_1gpu", "llama2_7b_full_8gpu", "llama2_7b_lora_1gpu"}
+OVERLAYS = {
+    "laptop",
+    "llama2_7b_full_1gpu",
+    "llama2_7b_full_8gpu",
+    "llama2_7b_lora_1gpu",
+    "sampled_evaluation",
+}
 STUDIES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in OVERLAYS)
 PAPER = [name for name in STUDIES if name != "quickstart"]
 
@@ -47,3 +54,15 @@ def test_the_table_of_experiments_names_each_study_with_its_command(name):
     table = (FOLDER / "README.md").read_text()
     assert f"[{name}.yaml]({name}.yaml)" in table
     assert f"experiments/{name}.yaml" in (FOLDER / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize("overlay", [None, "llama2_7b_lora_1gpu", "llama2_7b_full_8gpu"])
+def test_sampled_evaluation_takes_less_than_15_percent_of_the_computing_on_flan_mini(overlay):
+    # As the paper's: 30,000 rows, 5 items of each of 225 test tasks, as long as the rows.
+    rows, items, tasks, tokens = 30_000, 1_125, 225, 267
+    overlays = [FOLDER / f"{name}.yaml" for name in (overlay, "sampled_evaluation") if name]
+    study = load_study(FOLDER / "tma_flan_mini.yaml", overlays=overlays)
+    for trial in expand(study):
+        steps = rows // trial.config.training.global_batch
+        sets = [SetSize(items, tasks, items * tokens)]
+        assert evaluation_share(trial.config, sets, steps, rows * tokens) < 0.15
