@@ -121,16 +121,21 @@ def arrange(  # noqa: PLR0913, PLR0917  (typer reads the options from the signat
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="ids|jsonl", help="Also write the order in this form."),
+        typer.Option(
+            "--format",
+            metavar="FORM",
+            help="Also write the order as others read it: ids, jsonl, llama-factory, axolotl, trl, "
+            "nemo, hf.",
+        ),
     ] = None,
     overlays: Overlays = None,
     settings: Settings = None,
 ) -> None:
     """Write plans without training, for this or another trainer."""
-    from orchestrator.stages.arrange import FORMATS
+    from orchestrator.stages.exports import check_format
 
-    if form is not None and form not in FORMATS:
-        raise UserError(f"--format {form}: give {' or '.join(FORMATS)}")
+    if form is not None:
+        check_format(form, texts=study is not None)
     if study is not None and embeddings is None and queries is None and tasks is None:
         from orchestrator.study.arrange import arrange_study
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +15,12 @@ from orchestrator.core.arrangements import Needs, Request, Settings, arrange, fi
 from orchestrator.core.bigrams import Bigrams
 from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Candidates, End
-from orchestrator.data.dataset import load_messages_of, load_unlearned_of
 from orchestrator.errors import DataError
 from orchestrator.stages.pool import Pool
-from orchestrator.storage.artifacts import Artifact, replacing, write_text
+from orchestrator.storage.artifacts import Artifact, replacing
 from orchestrator.storage.files import INSTANCES_FILE, PLAN_SCHEMA
 
 ARRANGE_VERSION = 2
-FORMATS = ("ids", "jsonl")  # in which another trainer can read an order
 
 
 def settings_of(arrangement: Arrangement, seed: int) -> Settings:
@@ -120,35 +116,3 @@ def plan_table(plan: Plan, ids: pa.ChunkedArray, tasks: pa.ChunkedArray) -> pa.T
     return pa.table(
         columns, schema=PLAN_SCHEMA.with_metadata({"note": plan.note} if plan.note else {})
     )
-
-
-def write_order(plan: Path, form: str | None, dataset: Path | None) -> None:
-    """A plan as a file that another trainer reads, beside it.
-
-    Args:
-        form: `ids`: an id a line, in order; `jsonl`: an object a line, with the messages where
-            the data set is known; None: nothing.
-    """
-    if form is None:
-        return
-    table = pq.read_table(plan)
-    if form == "ids":
-        write_text(plan.with_suffix(".ids.txt"), "\n".join(table["id"].to_pylist()) + "\n")
-        return
-    rows = table["row"].to_numpy()
-    messages: dict[int, Any] = {}
-    if dataset is not None:
-        messages = dict(zip(rows.tolist(), load_messages_of(dataset, rows), strict=True))
-        unlearned = load_unlearned_of(dataset, rows)
-        for row, places in zip(rows.tolist(), unlearned, strict=True):
-            for place in places:  # as OpenAI's and other trainers read it
-                messages[row][place] = messages[row][place] | {"weight": 0}
-    records = (
-        record | ({"messages": messages[record["row"]]} if messages else {})
-        for record in table.to_pylist()
-    )
-    with (
-        replacing(plan.with_suffix(".jsonl")) as temporary,
-        temporary.open("w", encoding="utf-8") as file,
-    ):
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

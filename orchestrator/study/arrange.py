@@ -12,21 +12,22 @@ from orchestrator.core.plan import Plan
 from orchestrator.errors import UserError
 from orchestrator.host.folders import check_written
 from orchestrator.screen import Screen, quiet_streams
-from orchestrator.stages.arrange import write_order
+from orchestrator.stages.exports import write_order
+from orchestrator.stages.exports.order import Order
 from orchestrator.storage.files import PLAN_FILE
 from orchestrator.storage.remote import check_remote_store
 from orchestrator.study.checks import check_here
 from orchestrator.study.cluster import cluster, joins, threads
 from orchestrator.study.model_checks import check_all_fetched
 from orchestrator.study.pipeline import Pipeline
-from orchestrator.trials import expand
+from orchestrator.trials import Trial, expand
 
 
 def arrange_study(study: Study, out: Path, form: str | None) -> None:
     """`<out>/<trial>/plan.parquet` for every trial, and the order in another form.
 
     Args:
-        form: as in `write_order`.
+        form: one of `stages.exports.FORMATS`; None: the plans alone.
 
     Raises:
         UserError: for what the user can mend.
@@ -48,8 +49,17 @@ def arrange_study(study: Study, out: Path, form: str | None) -> None:
             for trial in trials:
                 folder = out / trial.name
                 plan = pipeline.write_plan(trial.config, folder)
-                write_order(folder / PLAN_FILE, form, pipeline.dataset(trial.config).path)
                 screen.print(_described(folder, plan))
+                if form is not None:
+                    order = _order(pipeline, trial, folder / PLAN_FILE, near=form == "hf")
+                    screen.print(f"  [green]order[/] {escape(str(write_order(form, order)))}")
+
+
+def _order(pipeline: Pipeline, trial: Trial, plan: Path, *, near: bool) -> Order:
+    """The plan of a trial with what it was made from; with near duplicates where they are told."""
+    config = trial.config
+    pairs = pipeline.near_duplicates(config) if near else None
+    return Order(plan, config, pipeline.dataset(config), pairs)
 
 
 def _described(folder: Path, plan: Plan) -> str:

@@ -23,7 +23,8 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Floats
 from orchestrator.errors import DataError, UserError
 from orchestrator.host.folders import check_written
-from orchestrator.stages.arrange import make_plan, needs_of, plan_table, write_order
+from orchestrator.stages.arrange import make_plan, needs_of, plan_table
+from orchestrator.stages.exports import LINES
 from orchestrator.stages.pool import make_pool
 from orchestrator.stages.search import kmeans_labels, search
 from orchestrator.storage import lfs
@@ -51,6 +52,7 @@ def arrange_arrays(
         queries: .npy file, (queries, d) numbers.
         tasks: JSON file, a list with the task of each row; only some arrangements need it.
         out: the Parquet file to write; ids are row numbers.
+        form: one of `LINES`, beside it; None: the plan alone.
 
     Raises:
         UserError: naming the file, for arrays that do not fit and a place that cannot be written.
@@ -85,7 +87,8 @@ def arrange_arrays(
     chosen = pa.chunked_array([names.take(pa.array(plan.rows))])
     with replacing(out) as temporary:
         pq.write_table(plan_table(plan, ids, chosen), temporary)
-    write_order(out, form, None)
+    if form is not None:
+        LINES[form](out, None)
     return plan
 
 

@@ -9,7 +9,8 @@ from orchestrator.config.sources import Data
 from orchestrator.core.plan import Plan
 from orchestrator.data import dataset
 from orchestrator.data.readers.jsonl import JsonlSource
-from orchestrator.stages.arrange import plan_table, write_order
+from orchestrator.stages.arrange import plan_table
+from orchestrator.stages.exports import LINES
 
 
 def test_an_answer_that_is_not_learned_has_the_weight_nothing(tmp_path):
@@ -31,7 +32,7 @@ def test_an_answer_that_is_not_learned_has_the_weight_nothing(tmp_path):
     plan = Plan(rows=nothing, turn=nothing, unit=nothing, distance=np.array([-0.5]))
     table = pq.read_table(tmp_path / "instances.parquet").take([0])
     pq.write_table(plan_table(plan, table["id"], table["task"]), tmp_path / "plan.parquet")
-    write_order(tmp_path / "plan.parquet", "jsonl", tmp_path)
+    LINES["jsonl"](tmp_path / "plan.parquet", tmp_path)
     (line,) = map(json.loads, (tmp_path / "plan.jsonl").open())
     assert line["messages"] == [
         turns[0], turns[1], turns[2], {"role": "assistant", "content": "two"}

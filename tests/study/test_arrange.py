@@ -7,8 +7,10 @@ import pytest
 
 from orchestrator.config import Study
 from orchestrator.config.layout import Layout
+from orchestrator.core.plan import order_digest
 from orchestrator.errors import ConfigError, UserError
 from orchestrator.screen import Screen
+from orchestrator.stages.exports import LINES
 from orchestrator.study.arrange import arrange_study
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.trials import expand
@@ -42,7 +44,7 @@ def arranged(tmp_path_factory):
     """A study and the folder that its plans were written to."""
     folder = tmp_path_factory.mktemp("arranged")
     study = Study.model_validate(STUDY | {"output": str(folder / "out")})
-    arrange_study(study, folder / "plans", "jsonl")
+    arrange_study(study, folder / "plans", "hf")
     return study, folder / "plans"
 
 
@@ -73,9 +75,27 @@ def test_the_lines_of_a_plan_carry_the_messages_of_its_rows_in_order(arranged):
     messages = pq.read_table(dataset)["messages"].to_pylist()
     for trial in expand(study):
         plan = plans / trial.name / "plan.parquet"
-        lines = [json.loads(line) for line in plan.with_suffix(".jsonl").open(encoding="utf-8")]
+        written = LINES["jsonl"](plan, dataset.parent)
+        lines = [json.loads(line) for line in written.open(encoding="utf-8")]
         assert [line.pop("messages") for line in lines] == [messages[line["row"]] for line in lines]
         assert lines == pq.read_table(plan).to_pylist()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_card_certifies_the_order_and_tells_of_near_duplicates(arranged):
+    study, plans = arranged
+    (near,) = Layout.of(study).store.glob("near_duplicates/*/pairs.parquet")
+    pairs = set(pq.read_table(near)["row"].to_pylist())
+    for trial in expand(study):
+        folder = plans / trial.name / "hf"
+        table = pq.read_table(folder / "train.parquet")
+        assert table.drop(["messages"]).equals(pq.read_table(plans / trial.name / "plan.parquet"))
+        ids, rows = table["id"].to_pylist(), table["row"].to_pylist()
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        digest = order_digest(ids[at : at + 4] for at in range(0, 30, 4))
+        assert f"| order_sha256 | {digest} |" in card
+        assert f"a\ntest item: {len(pairs.intersection(rows))}. In the whole pool" in card
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused_and_kept(tmp_path):
