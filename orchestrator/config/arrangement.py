@@ -20,6 +20,7 @@ from pydantic import (
 from orchestrator.config.faults import describe, either, show, unknown_key
 from orchestrator.config.section import Section
 from orchestrator.core.arrangements import find_method, method_names
+from orchestrator.core.arrangements.per_task import SELECTIONS as PER_TASK
 from orchestrator.core.measures import MEASURES
 
 # The paper's arms. NFT, FFT and RT are one set of rows in three orders.
@@ -66,12 +67,18 @@ class Arrangement(Section):
     """What is moved as one: a single row, all rows of a task, or a k-means group."""
     arm: Literal["nft", "fft", "rt", "min", "max"] | None = None
     """Short for selection and order, see [methods](README.md#methods)."""
-    selection: Literal["nearest", "farthest", "both_ends", "random", "all"] = "all"
-    """Which rows; both_ends: half of the budget from each."""
+    selection: Literal["nearest", "farthest", "both_ends", "random", "all", "polar", "uniform"] = (
+        "all"
+    )
+    """Which rows; both_ends: half of the budget from each; polar and uniform: `per_task` of each
+    task, half from each end or evenly spread by distance."""
     order: Literal["nearest_first", "farthest_first", "random"] = "nearest_first"
     """When the selected rows come."""
     rows: PositiveInt | None = None
     """Budget in instances: whole turns until it is reached."""
+    per_task: PositiveInt | None = None
+    """Instances of each task, for selection: polar and uniform (the authors' 20); a task that has
+    no more comes whole."""
     turns: PositiveInt | None = None
     """Budget in whole turns; in a turn every query takes its nearest (farthest) free unit."""
     turn_window: (
@@ -79,7 +86,9 @@ class Arrangement(Section):
     ) = None
     """`[i, j]`: turns i to j - 1 only, counted from 0 at the end that is selected."""
     cut: bool = True
-    """Cut the last turn so that exactly `rows` instances remain."""
+    """Cut the last turn so that exactly `rows` instances remain, and uniform to exactly `per_task`;
+    false: whole turns, and of uniform every k-th row, up to nearly twice as many, as the
+    authors have it."""
     within_turn: Literal["row", "distance"] = "row"
     """What the units of one turn are sorted by: their row in the pool, or their distance."""
     measure: Annotated[str, AfterValidator(_known_measure)] = "cosine_min"
@@ -129,6 +138,14 @@ class Arrangement(Section):
 
     def _check_budget(self, reads: frozenset[str]) -> None:
         given = [key for key in BUDGETS if getattr(self, key) is not None]
+        if self.selection in PER_TASK:
+            self._check_per_task(reads, given)
+            return
+        if self.per_task is not None:
+            raise ValueError(
+                f"per_task is not for selection: {self.selection}: leave it out, or set selection: "
+                "polar or uniform"
+            )
         if self.selection == "all" and given:
             raise ValueError(
                 f"selection: all takes the whole pool: leave out {' and '.join(given)}, or choose "
@@ -141,6 +158,23 @@ class Arrangement(Section):
             fitting = [key for key in BUDGETS if key in reads - unfit]
             raise ValueError(f"selection: {self.selection} needs a budget: set {either(fitting)}")
 
+    def _check_per_task(self, reads: frozenset[str], given: list[str]) -> None:
+        if "per_task" not in reads:
+            able = [name for name in method_names() if "per_task" in find_method(name).reads]
+            raise ValueError(
+                f"selection: {self.selection} sorts the rows of each task by a score, and method: "
+                f"{self.method} has none: set method: {either(able)}"
+            )
+        if self.granularity != "instance":
+            raise ValueError(
+                f"selection: {self.selection} takes single rows of each task: leave out granularity"
+            )
+        if self.per_task is None or given:
+            raise ValueError(
+                f"selection: {self.selection} takes a number of rows of each task: set per_task"
+                + (f" in place of {' and '.join(given)}" if given else "")
+            )
+
     def least_rows(self) -> dict[str, int]:
         """Dotted key -> rows that the pool must have for its value."""
         wanted = {"arrangement.rows": self.rows}
@@ -152,6 +186,8 @@ class Arrangement(Section):
     def _without_unread_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A dump that names keys which the method does not read could not be loaded again."""
         kept = keys_read(self.method)
+        if self.per_task is None:  # trials from before there was such a key are the same trials
+            kept -= {"per_task"}
         return {key: value for key, value in handler(self).items() if key in kept}
 
 

@@ -57,10 +57,11 @@ class TrialAmounts:
 def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
     """Count what a trial trains on."""
     dataset, table = store.dataset(config.data), store.tokens(config)
-    pool = dataset.info["splits"]["pool"]["instances"] if dataset else None
+    split = dataset.info["splits"]["pool"] if dataset else None
+    pool = split["instances"] if split else None
     sets = set_sizes(dataset, table, config.model.max_length) if dataset else []
     batch, limit = config.training.global_batch, config.training.max_steps
-    rows = planned_rows(config.arrangement, pool)
+    rows = planned_rows(config.arrangement, pool, split["tasks"] if split else None)
     steps = trained = evaluations = measured = share = None
     if rows is not None:
         steps = Amount(step_count(rows.count, batch, limit), rows.mark)
@@ -78,12 +79,20 @@ def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
     return TrialAmounts(rows, trained, steps, evaluations, tokens, measured, share)
 
 
-def planned_rows(arrangement: Arrangement, pool: int | None) -> Amount | None:
+def planned_rows(
+    arrangement: Arrangement, pool: int | None, tasks: int | None = None
+) -> Amount | None:
     """Returns how many rows the plan of an arrangement will have; None where that is not known.
 
     Args:
         pool: instances; None where they are not known.
+        tasks: of the pool; None likewise.
     """
+    if arrangement.per_task is not None:
+        if pool is None or tasks is None:
+            return None
+        each = arrangement.per_task if arrangement.cut else 2 * arrangement.per_task - 1
+        return Amount(min(pool, each * tasks), "<=")
     by_turns = arrangement.turns is not None or arrangement.turn_window is not None
     most = [count for count in (arrangement.rows, pool) if count is not None]
     if not most or (arrangement.rows is None and by_turns and pool is None):

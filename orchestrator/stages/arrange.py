@@ -31,6 +31,7 @@ def settings_of(arrangement: Arrangement, seed: int) -> Settings:
         selection=arrangement.selection,
         order=arrangement.order,
         rows=arrangement.rows,
+        per_task=arrangement.per_task,
         turns=arrangement.turns,
         turn_window=None if window is None else (window[0], window[1]),
         cut=arrangement.cut,

@@ -68,8 +68,9 @@ def arrange_arrays(
         )
     if tasks is None and _needs_tasks(settings.arrangement):
         raise UserError(
-            "this arrangement moves or deals tasks: give --tasks FILE.json, a list with the task "
-            "of each row, or set arrangement.granularity to instance or {clusters: k}"
+            "this arrangement moves, deals or takes from tasks: give --tasks FILE.json, a list "
+            "with the task of each row, or set arrangement.granularity to instance or "
+            "{clusters: k}, and arrangement.selection to neither polar nor uniform"
         )
     names = pa.array(_read_tasks(tasks, len(pool)), pa.string())
     for key, count in settings.arrangement.least_rows().items():
@@ -111,7 +112,7 @@ def _make_plan(settings: ArraySettings, vectors: Floats, queries: Floats, tasks:
 
 def _needs_tasks(arrangement: Arrangement) -> bool:
     dealt = find_method(arrangement.method).deals and isinstance(arrangement.granularity, str)
-    return dealt or arrangement.granularity == "task"
+    return dealt or arrangement.granularity == "task" or arrangement.per_task is not None
 
 
 def _read_tasks(path: Path | None, rows: int) -> list[str | None]:

@@ -42,6 +42,11 @@ def sections(draw):
 def selections(draw, *, turns):
     if draw(st.booleans()):
         return {"arm": draw(st.sampled_from(list(ARMS))), "rows": draw(COUNTS)}
+    if not turns and draw(st.booleans()):
+        # Single rows are all that a task can give a part of.
+        selection = draw(st.sampled_from(["polar", "uniform"]))
+        return {"selection": selection, "order": draw(ORDERS), "per_task": draw(COUNTS),
+                "granularity": "instance"}  # fmt: skip
     selection = draw(st.sampled_from(["nearest", "farthest", "both_ends", "random", "all"]))
     budgets = [{} if selection == "all" else {"rows": COUNTS}]
     if turns and selection in ("nearest", "farthest", "both_ends"):
@@ -60,10 +65,17 @@ def test_every_dump_loads_back_as_an_equal_value_and_names_no_arm(section):
     assert not faults
     assert Arrangement.model_validate(dumped) == arrangement
     assert dumped.get("arm") is None
-    assert {"method", *METHODS[arrangement.method].reads} <= dumped.keys()
+    read = METHODS[arrangement.method].reads - ({"per_task"} - section.keys())
+    assert {"method", *read} <= dumped.keys()
     assert {key: dumped[key] for key in section.keys() - {"arm", "granularity"}} == {
         key: section[key] for key in section.keys() - {"arm", "granularity"}
     }
+
+
+def test_a_section_without_rows_of_each_task_is_written_as_before_there_were_any():
+    assert "per_task" not in Arrangement(method="wsd").model_dump()
+    dumped = Arrangement(method="wsd", selection="polar", per_task=20).model_dump()
+    assert dumped["per_task"] == 20
 
 
 @pytest.mark.parametrize(
@@ -157,6 +169,25 @@ def test_a_whole_number_is_a_number(monkeypatch):
             "{selection: random, rows: 2, turns: 3}",
             ": selection: random has a budget in rows alone",
         ),
+        ("{method: wsd, selection: polar}", ": selection: polar takes a number of rows of each"),
+        (
+            "{method: wsd, selection: uniform, rows: 9}",
+            "of each task: set per_task in place of rows",
+        ),
+        ("{method: wsd, selection: polar, per_task: 9, rows: 9}", "set per_task in place of rows"),
+        (
+            "{method: wsd, selection: polar, per_task: 9, granularity: task}",
+            ": selection: polar takes single rows of each task: leave out granularity",
+        ),
+        (
+            "{method: ot, arm: nft, per_task: 9}",
+            ": per_task is not for selection: both_ends: leave it out, or set selection: polar or",
+        ),
+        (
+            "{selection: polar, rows: 9}",
+            "method: tma has none: set method: wsd, ot, measure or folding",
+        ),
+        ("{selection: polar, per_task: 9}", ": method: tma does not read per_task: leave it out"),
         ("{method: tma, options: {folds: 3}}", "not an option of method: tma: no keys are read"),
         ("{method: folding, options: null}", ".options is null: give a mapping of the method's"),
     ],

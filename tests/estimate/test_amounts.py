@@ -10,6 +10,7 @@ from orchestrator.estimate.stored import StoreLookup
 from tests.estimate.base import POOL, QUERIES, config
 
 NEAREST = {"selection": "nearest"}
+POLAR = {"method": "wsd", "selection": "polar"}
 
 
 @pytest.mark.parametrize(
@@ -22,11 +23,14 @@ NEAREST = {"selection": "nearest"}
         ({**NEAREST, "turns": 3}, Amount(100, "<="), None),
         ({**NEAREST, "turn_window": [0, 2]}, Amount(100, "<="), None),
         ({"method": "random"}, Amount(100), None),
+        ({**POLAR, "per_task": 5}, Amount(35, "<="), None),
+        ({**POLAR, "per_task": 5, "cut": False}, Amount(63, "<="), None),
+        ({**POLAR, "per_task": 50}, Amount(100, "<="), None),
     ],
 )
 def test_rows_are_known_as_far_as_the_budget_and_the_pool_tell(arrangement, known, unread):
     loaded = Arrangement.model_validate(arrangement)
-    assert (planned_rows(loaded, 100), planned_rows(loaded, None)) == (known, unread)
+    assert (planned_rows(loaded, 100, 7), planned_rows(loaded, None)) == (known, unread)
 
 
 def test_tokens_are_exact_for_the_whole_pool_about_for_a_part_and_at_most_before_it_is_read(store):

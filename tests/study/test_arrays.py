@@ -100,7 +100,18 @@ def test_positions_count_ids_are_row_numbers_and_tasks_are_those_of_the_rows(wri
     assert table["task"].to_pylist() == [TASKS[row] for row in rows]
 
 
-@pytest.mark.parametrize("setting", [{"granularity": "task"}, {"method": "cluster"}])
+BY_TASK = {"method": "wsd", "selection": "uniform", "per_task": 3}
+
+
+def test_rows_of_each_task_are_those_that_arrange_takes_on_the_same_arrays(write):
+    _, table = write(**BY_TASK)
+    wanted = {key: BY_TASK[key] for key in ("selection", "per_task")}
+    expected = arrange("wsd", make_request(POOL, QUERIES, groups=groups(LABELS), seed=5, **wanted))
+    assert table["row"].to_pylist() == expected.rows.tolist()
+    assert table["task"].value_counts().field("counts").to_pylist() == [3] * 6
+
+
+@pytest.mark.parametrize("setting", [{"granularity": "task"}, {"method": "cluster"}, BY_TASK])
 def test_what_moves_or_deals_tasks_asks_for_them(write, setting):
     with pytest.raises(UserError, match="give --tasks"):
         write(tasks=None, **setting)

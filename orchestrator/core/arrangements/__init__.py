@@ -22,6 +22,7 @@ from orchestrator.core.arrangements import (
     tma,
     wsd,
 )
+from orchestrator.core.arrangements.per_task import SELECTIONS, arrange_per_task
 from orchestrator.core.arrangements.request import Method, Needs, Request, Settings
 from orchestrator.core.plan import Plan
 
@@ -86,7 +87,11 @@ def arrange(method: str, request: Request) -> Plan:
         ValueError: for a method that does not exist, for settings it cannot meet, or for a plan
             that is not a sequence of distinct rows of the pool.
     """
-    plan = find_method(method).arrange(request)
+    found = find_method(method)
+    if "per_task" in found.reads and request.selection in SELECTIONS:
+        plan = arrange_per_task(found.arrange, request)
+    else:
+        plan = found.arrange(request)
     pool = len(request.units.rows)
     if len(plan) and not 0 <= plan.rows.min() <= plan.rows.max() < pool:
         raise ValueError(f"method {method!r} planned rows that the pool of {pool} does not have")

@@ -19,7 +19,8 @@ class Settings:
 
     Attributes:
         seed: of every random choice.
-        selection, order, rows, turns, turn_window, cut, within_turn, measure: as in the study.
+        selection, order, rows, per_task, turns, turn_window, cut, within_turn, measure: as in the
+            study.
         options: the method's own settings, its defaults filled in.
     """
 
@@ -27,6 +28,7 @@ class Settings:
     selection: str = "all"
     order: str = "nearest_first"
     rows: int | None = None
+    per_task: int | None = None
     turns: int | None = None
     turn_window: tuple[int, int] | None = None
     cut: bool = True
@@ -41,8 +43,8 @@ class Request(Settings):
 
     Attributes:
         units: the partition of the pool that is moved.
-        groups: the partition that `round_robin` and `cluster` deal from: the tasks, or the
-            clusters where the granularity is clusters.
+        groups: the partition that `round_robin` and `cluster` deal from, and each part of which
+            gives `per_task` rows: the tasks, or the clusters where the granularity is clusters.
         vectors: (units, d) float32 unit vectors, perhaps memory-mapped; None for a method that
             does not embed.
         queries: (queries, d) float32 unit vectors; None likewise.
@@ -98,7 +100,9 @@ class Method:
     Attributes:
         arrange: makes the plan.
         reads: keys of the `arrangement` section that it looks at, beside `method` and `rows`.
-            Others are refused in a study, so that no setting is without effect unseen.
+            Others are refused in a study, so that no setting is without effect unseen. One that
+            reads `per_task` is called with `selection: all` for single tasks and for what was
+            taken of them: its plans hold in `distance` what it sorts by.
         embeds: whether it looks at vectors or distances.
         needs: what else has to be made for it under given settings.
         deals: whether it deals from `Request.groups`, so that it needs tasks or clusters.

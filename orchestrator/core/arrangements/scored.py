@@ -14,7 +14,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Floats
 from orchestrator.core.units import Units
 
-READS = frozenset({"granularity", "selection", "order", "cut", "arm"})
+READS = frozenset({"granularity", "selection", "order", "cut", "arm", "per_task"})
 
 
 def embedded(request: Request) -> tuple[Floats, Floats]:
@@ -45,11 +45,10 @@ def arrange_by(scores: NDArray[np.float64], request: Request, note: str = "") ->
         ValueError: for a selection or an order that does not exist.
     """
     units = request.units
-    rank = np.where(np.isnan(scores), np.inf, scores)
-    near, far = (np.argsort(key, kind="stable") for key in (rank, -rank))
+    near, far = from_either_end(scores)
     sequences = {"nearest_first": units.expand(near), "farthest_first": units.expand(far)}
     chosen = np.zeros(len(units.rows), bool)
-    chosen[_selected(request, near, far)] = True
+    chosen[selected(request, near, far)] = True
     if request.order == "random":
         # From the sorted rows, so that the shuffle depends on the set and the seed alone.
         rows = np.random.default_rng(request.seed).permutation(np.flatnonzero(chosen))
@@ -62,7 +61,13 @@ def arrange_by(scores: NDArray[np.float64], request: Request, note: str = "") ->
     return Plan(rows, np.zeros(len(rows), np.int64), unit, scores[unit], note)
 
 
-def _selected(
+def from_either_end(scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Units from the nearest on and from the farthest on, ties to the lowest, as `arrange_by`."""
+    rank = np.where(np.isnan(scores), np.inf, scores)
+    return np.argsort(rank, kind="stable"), np.argsort(-rank, kind="stable")
+
+
+def selected(
     request: Request, near: NDArray[np.int64], far: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """The selected rows, in any order; `near` and `far` are the units from either end."""
