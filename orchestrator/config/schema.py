@@ -6,10 +6,17 @@ configuration is a value, and its hash is its identity.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import (
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.claim import Claim
@@ -24,11 +31,19 @@ from orchestrator.storage.bucket import ADDRESS
 TRACKING_SCHEMES = {"http", "https", "databricks", "sqlite", "postgresql", "mysql", "mssql"}
 
 
+# Keys of vectors that were made elsewhere, and keys that say how a model makes some.
+OWN_VECTORS = frozenset(
+    {"vectors", "ids", "query_vectors", "query_ids", "held_out_vectors", "held_out_ids"}
+)
+READING = frozenset({"pooling", "dtype", "max_length", "text", "keep"})
+
+
 class Embedding(Section):
-    """How instances become the vectors whose distances an arrangement goes by."""
+    """How instances become the vectors whose distances an arrangement goes by: a model reads their
+    texts, or `vectors` brings those that you have already."""
 
     model: str = "all-MiniLM-L6-v2"
-    """A sentence-transformers model, or a causal LM."""
+    """A sentence-transformers model, or a causal LM; not read where `vectors` is given."""
     pooling: Literal["auto", "mean", "weighted_mean"] = "auto"
     """auto: what the model was made with; of a causal LM weighted_mean, over the last hidden states
     with weights that rise with the position (RDS+, arXiv 2503.01807)."""
@@ -47,6 +62,49 @@ class Embedding(Section):
     """Ray Data actors."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     """GPUs, or a share of one, for each of them."""
+    vectors: str | None = None
+    """Your own vectors of the pool in the place of a model: a .npy file of floating-point numbers,
+    (rows, dimensions), scaled to length one where they are not."""
+    ids: str | None = None
+    """The id of each row of vectors: a file of one id a line, of JSON, Parquet or Arrow records
+    with an `id`, or a .npy file of strings; other rows than the pool's are passed over. null: row i
+    is the i-th instance that is kept of the pool."""
+    query_vectors: str | None = None
+    """The same of the query set, from the same model."""
+    query_ids: str | None = None
+    """The ids of their rows."""
+    held_out_vectors: str | None = None
+    """The same of the held-out set; null: its near duplicates are not looked for."""
+    held_out_ids: str | None = None
+    """The ids of their rows."""
+
+    @model_validator(mode="after")
+    def _from_a_model_or_given(self) -> Embedding:
+        given = [key for key in sorted(OWN_VECTORS) if getattr(self, key) is not None]
+        lacking = [key for key in ("vectors", "query_vectors") if key not in given]
+        if given and lacking:
+            raise ValueError(
+                f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for vectors of your "
+                f"own, of the pool and of the query set: give {' and '.join(lacking)}, or leave "
+                f"{' and '.join(given)} out"
+            )
+        if not given:
+            return self
+        if self.held_out_ids is not None and self.held_out_vectors is None:
+            raise ValueError("held_out_ids names the rows of held_out_vectors: give it, too")
+        if unread := sorted(self.model_fields_set & READING):
+            raise ValueError(
+                f"vectors are given, so that no model reads texts as {' and '.join(unread)} "
+                f"{'says' if len(unread) == 1 else 'say'}: leave "
+                f"{'it' if len(unread) == 1 else 'them'} out"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unread_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What a trial's key is made of: with own vectors no model, without them none of them."""
+        own = self.vectors is not None
+        return {key: value for key, value in handler(self).items() if (key in OWN_VECTORS) == own}
 
 
 class Neighbours(Section):
@@ -114,6 +172,15 @@ class TrialConfig(Section):
     """How it is fine-tuned."""
     evaluation: Evaluation = Evaluation()
     """What is measured, and when."""
+
+    @model_validator(mode="after")
+    def _has_what_vectors_are_of(self) -> TrialConfig:
+        if self.embedding.held_out_vectors is not None and self.data.held_out is None:
+            raise ValueError(
+                "embedding.held_out_vectors are of data.held_out, which is not given: leave them "
+                "out, or give it"
+            )
+        return self
 
 
 class Study(TrialConfig):

@@ -11,6 +11,7 @@ from orchestrator.estimate.amounts import Amount, TrialAmounts, added
 from orchestrator.estimate.memory import model_config, rank_memory, trained_sizes
 from orchestrator.estimate.stored import StoreLookup
 from orchestrator.stages.arrange import looks_at_vectors
+from orchestrator.stages.own_vectors import own_vectors_bytes
 
 PLAN_ROW = 42  # plan.parquet
 REALISED_ROW = 19  # realised.parquet
@@ -48,7 +49,10 @@ def embeddings_disk(config: TrialConfig, store: StoreLookup) -> Amount | None:
     """Bytes of the vectors that a trial still has to make: in the artifact, and in the cache."""
     if not looks_at_vectors(config) or store.embeddings(config) is not None:
         return Amount(0)
-    dataset, model = store.dataset(config.data), model_config(config.embedding.model, store)
+    dataset = store.dataset(config.data)
+    if dataset is not None and config.embedding.vectors is not None:
+        return Amount(own_vectors_bytes(dataset, config.embedding))
+    model = model_config(config.embedding.model, store)
     if dataset is None or model is None:
         return None
     splits = dataset.info["splits"]

@@ -14,7 +14,7 @@ from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amo
 from orchestrator.estimate.disk import embeddings_disk, trial_disk
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
 from orchestrator.estimate.stored import StoreLookup
-from orchestrator.stages.arrange import arranges_vectors, looks_at_vectors
+from orchestrator.stages.arrange import arranges_vectors, embedding_model, looks_at_vectors
 from orchestrator.stages.pool import granularity_name
 from orchestrator.training.templates import check_template, load_tokenizer
 from orchestrator.trials import Expansion, Trial, expansion
@@ -126,14 +126,14 @@ def _shared(trials: list[Trial], store: StoreLookup) -> Table:
 
 def _needed(config: TrialConfig, dataset: str, store: StoreLookup) -> list[tuple[str, str, str]]:
     """What a trial shares with others: name, what it is of, and its state."""
-    embedder, model = config.embedding.model, config.model
+    embedder, model = embedding_model(config), config.model
     needed = [("instances", dataset, _dataset_state(config, store))]
     if looks_at_vectors(config):
-        there = store.embeddings(config) is not None
-        needed += [
-            ("model", embedder, _model_state(embedder, store)),
-            ("embeddings", f"{dataset} by {embedder}", _state(there)),
-        ]
+        there = _state(store.embeddings(config) is not None)
+        if embedder is not None:
+            needed.append(("model", embedder, _model_state(embedder, store)))
+        source = embedder or f"{config.embedding.vectors} and {config.embedding.query_vectors}"
+        needed.append(("embeddings", f"{dataset} by {source}", there))
     if arranges_vectors(config):
         unit, ends = granularity_name(config.arrangement.granularity), sorted(store.lists(config))
         state = f"{' and '.join(ends)} in the store" if ends else "made as far as they are needed"

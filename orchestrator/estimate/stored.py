@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator import models
 from orchestrator.config import TrialConfig
+from orchestrator.config.schema import Embedding
 from orchestrator.config.sources import Data
 from orchestrator.core.ranking import End
 from orchestrator.errors import DataError
@@ -17,6 +18,7 @@ from orchestrator.stages.arrange import needs_of
 from orchestrator.stages.dataset import dataset_spec, tokens_spec
 from orchestrator.stages.embed import embeddings_spec
 from orchestrator.stages.neighbours import neighbours_key
+from orchestrator.stages.own_vectors import own_vectors_spec
 from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import MANIFEST, Artifact, find, read_manifest
 
@@ -29,6 +31,7 @@ class StoreLookup:
         self._datasets: dict[str, Artifact | None] = {}
         self._models: dict[str, Path | None] = {}
         self._digests: dict[Path, str] = {}
+        self._own: dict[tuple[str, Embedding], Artifact | None] = {}
 
     def dataset(self, data: Data) -> Artifact | None:
         """Finds the instances of some data; None also where a source cannot be read from here."""
@@ -46,10 +49,27 @@ class StoreLookup:
 
     def embeddings(self, config: TrialConfig) -> Artifact | None:
         """Finds the vectors of a trial's pool and test sets."""
-        dataset, model = self.dataset(config.data), self._fingerprint(config.embedding.model)
-        if dataset is None or model is None:
+        dataset = self.dataset(config.data)
+        if dataset is None:
+            return None
+        if config.embedding.vectors is not None:
+            return self._own_vectors(dataset, config.embedding)
+        model = self._fingerprint(config.embedding.model)
+        if model is None:
             return None
         return self._find(embeddings_spec(dataset, config.embedding, *model, self._root))
+
+    def _own_vectors(self, dataset: Artifact, embedding: Embedding) -> Artifact | None:
+        """Finds the vectors that a study brings, whose files are hashed once and not for nothing.
+
+        Raises:
+            DataError: as `own_vectors_spec`.
+        """
+        key = (dataset.digest, embedding)
+        if key not in self._own:
+            some = any((self._root / "embeddings").glob(f"*/{MANIFEST}"))
+            self._own[key] = self._find(own_vectors_spec(dataset, embedding)) if some else None
+        return self._own[key]
 
     def lists(self, config: TrialConfig) -> list[End]:
         """The ends of the pool from which ranked lists over single instances are there.

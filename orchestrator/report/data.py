@@ -127,7 +127,12 @@ def near_duplicate_table(near: NamedEntries, data_sets: int) -> Table:
             name,
             [
                 Cell(f"{entry['threshold']:g}", "number"),
-                *(count_cell(entry["counts"].get(key, 0)) for key in sets),
+                *(
+                    count_cell(entry["counts"][key])
+                    if key in entry["counts"]
+                    else Cell("not looked for")
+                    for key in sets
+                ),
             ],
         )
         for name, entry in near

@@ -95,6 +95,12 @@ def looks_at_vectors(config: TrialConfig) -> bool:
     return arranges_vectors(config) or config.evaluation.measures
 
 
+def embedding_model(config: TrialConfig) -> str | None:
+    """The model that embeds; None where nothing needs vectors, or they are given."""
+    embeds = looks_at_vectors(config) and config.embedding.vectors is None
+    return config.embedding.model if embeds else None
+
+
 def write_plan(plan: Plan, dataset: Artifact, path: Path) -> None:
     """`plan.parquet`: position, row, id, task, turn, unit, distance (null where there is none)."""
     table = pq.read_table(dataset.path / INSTANCES_FILE, columns=["id", "task"])

@@ -38,7 +38,9 @@ def near_duplicates_spec(
     the nearest item of each test set; and, as the artifact's info, counts by test set and the
     nearest pairs.
     """
-    counts = embedded_rows(dataset)
+    # In row order; a test set whose vectors are not given has none to look at.
+    rows = embedded_rows(dataset)
+    counts = {name: count for name, count in rows.items() if name in embeddings.info["splits"]}
     ends = np.cumsum(list(counts.values())).tolist()
     # First row and the row behind the last of each test set.
     tests = dict(zip(list(counts)[1:], pairwise(ends), strict=True))

@@ -27,10 +27,8 @@ from orchestrator.stages.arrange import make_plan, needs_of, plan_table
 from orchestrator.stages.exports import LINES
 from orchestrator.stages.pool import make_pool
 from orchestrator.stages.search import kmeans_labels, search
-from orchestrator.storage import lfs
+from orchestrator.stages.vector_files import open_vectors, survey, write_unit
 from orchestrator.storage.artifacts import replacing
-
-BLOCK_ROWS = 65_536
 
 
 class ArraySettings(Section):
@@ -60,7 +58,7 @@ def arrange_arrays(
     if out.suffix != ".parquet" or out.is_dir():
         raise UserError(f"--out {out}: give a file that ends in .parquet, as in --out plan.parquet")
     check_written(out.absolute().parent, "give another place with --out")
-    pool, test = _open_vectors(embeddings), _open_vectors(queries)
+    pool, test = open_vectors(embeddings), open_vectors(queries)
     if pool.shape[1] != test.shape[1]:
         raise DataError(
             f"{embeddings} has {pool.shape[1]} dimensions, {queries} {test.shape[1]}: "
@@ -129,46 +127,20 @@ def _read_tasks(path: Path | None, rows: int) -> list[str | None]:
     return tasks
 
 
-def _open_vectors(path: Path) -> NDArray[Any]:
-    """A .npy file of shape (rows, dimensions), memory-mapped."""
-    try:
-        if lfs.is_pointer(path):
-            raise DataError(f"{path} {lfs.ADVICE}")
-        vectors: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read ({reason}): write it with numpy.save") from None
-    if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
-        raise DataError(
-            f"{path} holds {vectors.dtype} of shape {vectors.shape}: give floating-point numbers "
-            "of shape (rows, dimensions)"
-        )
-    return vectors
-
-
 @contextmanager
 def _unit_rows(vectors: NDArray[Any], path: Path, scratch: Path) -> Iterator[Floats]:
     """Vectors with length one as float32; copied to a file in `scratch` only if they must be."""
-    longest = 0.0
-    for start in range(0, len(vectors), BLOCK_ROWS):
-        norms = _norms(vectors[start : start + BLOCK_ROWS])
-        if not np.all(np.isfinite(norms) & (norms > 0)):
-            row = start + int(np.flatnonzero(~np.isfinite(norms) | (norms == 0))[0])
-            raise DataError(f"{path}: row {row} is zero, infinite or not a number: leave it out")
-        longest = max(longest, float(np.abs(norms - 1).max()))
-    if vectors.dtype == np.float32 and longest < 1e-6:
+    found = survey(vectors)
+    if len(found.bad):
+        raise DataError(
+            f"{path}: row {found.bad[0]} is zero, infinite or not a number: leave it out"
+        )
+    if found.unit:
         yield vectors
         return
     with tempfile.TemporaryDirectory(prefix=".unit-", dir=scratch) as folder:
         scaled = np.lib.format.open_memmap(
             Path(folder) / "vectors.npy", "w+", np.float32, vectors.shape
         )
-        for start in range(0, len(vectors), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
-            scaled[block] = vectors[block] / _norms(vectors[block])[:, None]
+        write_unit(vectors, scaled, unit=False)
         yield scaled
-
-
-def _norms(block: NDArray[Any]) -> NDArray[np.float64]:
-    norms: NDArray[np.float64] = np.linalg.norm(block.astype(np.float64), axis=1)
-    return norms

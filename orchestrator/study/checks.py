@@ -27,9 +27,9 @@ from orchestrator.config.layout import Layout
 from orchestrator.errors import ConfigError, ModelError, ResourceError
 from orchestrator.host.folders import ray_faults, written_faults
 from orchestrator.screen import Screen
+from orchestrator.stages.own_vectors import file_faults
 from orchestrator.storage.remote import check_remote_store
 from orchestrator.study.model_checks import (
-    check_models_here,
     check_templates,
     check_trainable,
     model_faults,
@@ -52,10 +52,12 @@ def check_here(
     Raises:
         ResourceError: folders that cannot be written.
         ConfigError: models that are named wrongly, or that are here and cannot do what they are
-            for.
+            for, and files of vectors that cannot be read: all of them at once.
     """
     check_folders(layout, starts_ray=starts_ray)
-    check_models_here(trials, training=training)
+    faults = [*model_faults(trials, training=training), *vector_faults(trials)]
+    if faults:
+        raise ConfigError(faults)
 
 
 def check_before_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
@@ -148,14 +150,14 @@ def check_folders(layout: Layout, *, starts_ray: bool) -> None:
 
 
 def check_names(trials: list[Trial], store: Path, remote_store: str | None) -> None:
-    """Refuse models and a remote store that cannot be had, all of them at once.
+    """Refuse models, vectors and a remote store that cannot be had, all of them at once.
 
     Raises:
-        ConfigError: every model name that is wrong or that must not be read, and a remote store
-            that cannot be listed.
+        ConfigError: every model name that is wrong or that must not be read, every file of vectors
+            that cannot be read, and a remote store that cannot be listed.
     """
     names = {pair for trial in trials for pair in named_models(trial.config).items()}
-    faults = model_faults(trials)
+    faults = [*model_faults(trials), *vector_faults(trials)]
     for key, name in sorted(names):
         try:
             models.check_access(name, store)
@@ -169,6 +171,12 @@ def check_names(trials: list[Trial], store: Path, remote_store: str | None) -> N
             faults += error.faults
     if faults:
         raise ConfigError(faults)
+
+
+def vector_faults(trials: list[Trial]) -> list[str]:
+    """What is wrong with the files of own vectors, before the data is read."""
+    sections = dict.fromkeys(trial.config.embedding for trial in trials)
+    return list(dict.fromkeys(fault for each in sections for fault in file_faults(each)))
 
 
 def check_settings(trials: list[Trial]) -> None:

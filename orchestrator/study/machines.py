@@ -157,7 +157,8 @@ def check_resources(study: Study, trials: list[Trial], machines: Fleet) -> None:
     for trial in trials:
         training, embedding = trial.config.training, trial.config.embedding
         one = {"GPU": float(embedding.gpus_per_worker)}
-        if embedding.gpus_per_worker and embedding.workers > (room := machines.room(one)):
+        on_gpus = embedding.gpus_per_worker and embedding.vectors is None
+        if on_gpus and embedding.workers > (room := machines.room(one)):
             raise ResourceError(
                 f"the embedding of trial {trial.name} needs {embedding.workers} workers of "
                 f"{_named(one)}, the cluster has room for {room:g}. Lower embedding.workers or "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator import models
 from orchestrator.config import TrialConfig
 from orchestrator.config.training import Training
-from orchestrator.errors import ConfigError, ModelError, ResourceError
+from orchestrator.errors import ModelError, ResourceError
 from orchestrator.screen import Screen
 from orchestrator.trials import Trial
 
@@ -19,21 +19,12 @@ if TYPE_CHECKING:
     from orchestrator.estimate.shapes import ModelSizes
 
 
-def check_models_here(trials: list[Trial], *, training: bool = True) -> None:
-    """Refuse models that are named wrongly, or that are here and cannot do what they are for.
+def model_faults(trials: list[Trial], *, training: bool = True) -> list[str]:
+    """Models that are named wrongly, or that are here and cannot do what they are for.
 
     Args:
         training: also those that are trained and that score, not only those that embed.
-
-    Raises:
-        ConfigError: all of them at once.
     """
-    if faults := model_faults(trials, training=training):
-        raise ConfigError(faults)
-
-
-def model_faults(trials: list[Trial], *, training: bool = True) -> list[str]:
-    """The faults that `check_models_here` tells."""
     faults: dict[str, None] = {}
     for config, key, name in _distinct((trial.config for trial in trials), training=training):
         try:
@@ -50,7 +41,8 @@ def model_faults(trials: list[Trial], *, training: bool = True) -> list[str]:
 
 def named_models(config: TrialConfig, *, training: bool = True) -> dict[str, str]:
     """The models that a trial names, by the key of the study file."""
-    named = {"embedding.model": config.embedding.model}
+    embedding = config.embedding
+    named = {"embedding.model": embedding.model if embedding.vectors is None else ""}
     if training:
         scorer = config.evaluation.generate.reward_model
         named |= {"model.name": config.model.name, "evaluation.generate.reward_model": scorer or ""}
@@ -83,12 +75,12 @@ def check_model_here(config: TrialConfig, key: str, name: str) -> None:
 def check_all_fetched(
     configs: list[TrialConfig], folder_of: Callable[[str], Path], *, training: bool = True
 ) -> None:
-    """What `check_models_here` could not ask before the models were fetched.
+    """What `model_faults` could not ask before the models were fetched.
 
     Args:
         configs: of all trials.
         folder_of: model name -> its folder in the store.
-        training: as in `check_models_here`.
+        training: as in `model_faults`.
 
     Raises:
         ModelError: what is wrong with the first that is wrong.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from orchestrator.config import TrialConfig, dump_yaml
 from orchestrator.config.arrangement import Clusters
 from orchestrator.config.layout import Layout
+from orchestrator.config.schema import Embedding
 from orchestrator.core.arrangements import method_version
 from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Candidates, End
@@ -25,6 +26,7 @@ from orchestrator.screen import Screen
 from orchestrator.stages.arrange import (
     ARRANGE_VERSION,
     arranges_vectors,
+    embedding_model,
     looks_at_vectors,
     make_plan,
     needs_of,
@@ -40,6 +42,7 @@ from orchestrator.stages.embed import embeddings_spec
 from orchestrator.stages.measures import load_bigrams, write_measures
 from orchestrator.stages.near_duplicates import near_duplicates_spec
 from orchestrator.stages.neighbours import load_neighbours, neighbours_spec
+from orchestrator.stages.own_vectors import own_vectors_spec
 from orchestrator.stages.pool import Pool, groups_spec, load_pool
 from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact, key_digest
@@ -74,18 +77,23 @@ class Pipeline:
         self.notes: list[str] = []
         self._layout = layout
         self._screen = screen
-        self._dataset_specs: dict[str, Spec] = {}  # files of gigabytes are hashed once
+        # Files of gigabytes are hashed once.
+        self._dataset_specs: dict[str, Spec] = {}
+        self._embeddings_specs: dict[tuple[str, Embedding], Spec] = {}
         self._pools: dict[tuple[str, ...], Pool] = {}
 
     def read_data(self, trials: list[Trial]) -> None:
         """Build the datasets and refuse what cannot be trained, before anything slow starts.
 
         Raises:
-            DataError: for data that cannot be read, or a pool smaller than a batch or a budget.
+            DataError: for data that cannot be read, a pool smaller than a batch or a budget, or
+                vectors that are not those of the data.
         """
         for trial in trials:
             dataset = self.dataset(trial.config)
             check_sizes(trial.config, dataset.info["splits"]["pool"])
+            if trial.config.embedding.vectors is not None:
+                self.embeddings(trial.config)  # needs no engine
 
     def fetching_models(
         self, configs: Iterable[TrialConfig], *, training: bool
@@ -95,10 +103,10 @@ class Pipeline:
         Args:
             training: also those that are trained, not only those that embed.
         """
-        embedders = [config.embedding.model for config in configs if looks_at_vectors(config)]
+        embedders = [embedding_model(config) for config in configs]
         trained = [config.model.name for config in configs if training]
         scoring = [config.evaluation.generate.reward_model for config in configs if training]
-        return self.shared.fetching([*embedders, *trained, *filter(None, scoring)])
+        return self.shared.fetching(filter(None, [*embedders, *trained, *scoring]))
 
     def prepare(self, trials: list[Trial]) -> list[TrialSpec]:
         """The shared artifacts and the plans of all trials, and what trains each."""
@@ -133,10 +141,17 @@ class Pipeline:
         """Vectors of pool and test items; None where nothing of the trial looks at them."""
         if not looks_at_vectors(config):
             return None
-        dataset, store = self.dataset(config), self.shared.store.path
+        dataset = self.dataset(config)
+        key = (dataset.digest, config.embedding)
+        if key not in self._embeddings_specs:
+            self._embeddings_specs[key] = self._embeddings_spec(config, dataset)
+        return self.shared.get(self._embeddings_specs[key], check)
+
+    def _embeddings_spec(self, config: TrialConfig, dataset: Artifact) -> Spec:
+        if config.embedding.vectors is not None:
+            return own_vectors_spec(dataset, config.embedding)
         model, digest = self.shared.model(config.embedding.model)
-        spec = embeddings_spec(dataset, config.embedding, model, digest, store)
-        return self.shared.get(spec, check)
+        return embeddings_spec(dataset, config.embedding, model, digest, self.shared.store.path)
 
     def _fed_and_embedded(self, config: TrialConfig) -> tuple[Artifact, Artifact | None]:
         """Tokens and vectors; of many rows at once, as vectors may need GPUs and tokens do not.

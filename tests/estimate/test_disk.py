@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.tracking import MlflowClient
 
+from orchestrator.config import TrialConfig
 from orchestrator.core.plan import Plan
 from orchestrator.estimate import disk
 from orchestrator.estimate.amounts import Amount, trial_amounts
@@ -15,9 +16,12 @@ from orchestrator.estimate.shapes import llama_sizes
 from orchestrator.estimate.stored import StoreLookup
 from orchestrator.models.presets import PRESETS
 from orchestrator.stages.arrange import plan_table
+from orchestrator.stages.own_vectors import own_vectors_spec
 from orchestrator.storage.files import LOSSES_SCHEMA, REALISED_SCHEMA
+from orchestrator.storage.remote import ArtifactStore
 from orchestrator.tracking.points import points
-from tests.estimate.base import config
+from tests.estimate.base import BASE, config
+from tests.stages.making import made
 
 
 def test_the_bytes_a_row_are_those_of_the_files_of_a_long_trial(tmp_path):
@@ -105,3 +109,21 @@ def test_what_is_not_known_yet_is_not_counted_as_nothing(tmp_path, store):
     assert disk.embeddings_disk(config(), StoreLookup(store)) == Amount(0)
     longer = config(embedding={"max_length": 9})
     assert disk.embeddings_disk(longer, StoreLookup(store)) == Amount(2 * 4 * 110 * 32, "~")
+
+
+def test_own_vectors_are_found_by_their_content_and_are_as_large_as_their_files(store, tmp_path):
+    rng, own = np.random.default_rng(0), {}
+    for key, rows in (("vectors", 110), ("query_vectors", 10)):
+        own[key] = str(tmp_path / f"{key}.npy")
+        np.save(own[key], rng.normal(size=(rows, 6)))
+    names = pq.read_table(next(store.glob("dataset/*/instances.parquet")))["id"].to_pylist()
+    own["ids"] = str(tmp_path / "ids.txt")
+    Path(own["ids"]).write_text("\n".join([*names[:100], *(f"more {n}" for n in range(10))]))
+    settings = TrialConfig.model_validate({**BASE, "embedding": own})
+    found = StoreLookup(store)
+    assert found.embeddings(settings) is None
+    assert disk.embeddings_disk(settings, found) == Amount(4 * 110 * 6)
+    assert disk.embeddings_disk(settings, StoreLookup(tmp_path)) is None
+    made(own_vectors_spec(found.dataset(settings.data), settings.embedding), ArtifactStore(store))
+    assert StoreLookup(store).embeddings(settings) is not None
+    assert disk.embeddings_disk(settings, StoreLookup(store)) == Amount(0)

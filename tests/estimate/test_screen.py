@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from rich.console import Console
@@ -17,7 +18,10 @@ from tests.waiting import PATIENCE
 
 
 def shown(store: Path, sweep: dict | None = None, **sections: dict) -> str:
-    base = config(**sections).model_dump(exclude_unset=True)
+    return shown_study(store, config(**sections).model_dump(exclude_unset=True), sweep)
+
+
+def shown_study(store: Path, base: dict, sweep: dict | None = None) -> str:
     output = {"output": str(store / "out"), "store": str(store)}
     study = Study.model_validate({"study": "demo", **base, **output, "sweep": sweep or {}})
     text = io.StringIO()
@@ -40,6 +44,16 @@ def test_a_plan_tells_what_is_shared_what_is_there_and_what_was_left_out(store):
     assert "steps 100" in lines
     assert "memory a/b: unknown until the model is fetched" in lines
     assert not (store / "out").exists()
+
+
+def test_own_vectors_are_named_in_the_place_of_a_model(store, tmp_path):
+    own = {"vectors": str(tmp_path / "p.npy"), "query_vectors": str(tmp_path / "q.npy")}
+    for path in own.values():
+        np.save(path, np.ones((3, 2)))
+    study = {**BASE, "embedding": own}
+    text = shown_study(store, study)
+    assert f"the dataset by {own['vectors']} and {own['query_vectors']}" in text
+    assert "all-MiniLM" not in text
 
 
 def test_a_reward_model_that_has_to_be_fetched_is_named_as_more_memory(store):

@@ -59,6 +59,7 @@ def make_dataset(folder):
 def write_vectors(folder):
     vectors = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32)
     np.save(folder / "vectors.npy", vectors)
+    return {"splits": {"pool": len(POOL)} | {name: len(texts) for name, texts in TESTS.items()}}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,18 @@ def test_the_threshold_decides_and_rows_below_it_are_not_counted(find):
     # Row 2 is 19 degrees away from a query, cosine 0.9455.
     assert find(0.94).info["counts"] == {"query": 2, "held_out": 1}
     assert find(0.94).reused
+
+
+def test_a_set_whose_vectors_are_not_given_is_left_out(store):
+    def without_held_out(folder):
+        write_vectors(folder)
+        np.save(folder / "vectors.npy", np.load(folder / "vectors.npy")[:7])
+        return {"splits": {"query": 2, "pool": 5}}
+
+    instances = store.build("dataset", 1, make_dataset)
+    vectors = store.build("embeddings", 2, without_held_out)
+    found = made(near_duplicates_spec(instances, vectors, 0.9, Neighbours()), store)
+    assert found.info["counts"] == {"query": 2}
 
 
 def test_the_shards_do_not_change_what_is_found(find, store):

@@ -1,17 +1,24 @@
 """Plans of a study without training: the same that a run would train on, in other forms too."""
 
+import io
 import json
+from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
+from rich.console import Console
 
 from orchestrator.config import Study
 from orchestrator.config.layout import Layout
+from orchestrator.config.schema import Embedding
 from orchestrator.core.plan import order_digest
-from orchestrator.errors import ConfigError, UserError
+from orchestrator.errors import ConfigError, DataError, UserError
 from orchestrator.screen import Screen
 from orchestrator.stages.exports import LINES
 from orchestrator.study.arrange import arrange_study
+from orchestrator.study.arrays import ArraySettings, arrange_arrays
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.trials import expand
 
@@ -33,6 +40,7 @@ STUDY = {
                 {"label": "text", "arrangement.method": "measure",
                  "arrangement.measure": "bigram_kl"},
                 {"label": "cluster", "arrangement.method": "cluster"},
+                {"label": "own", "embedding": {"vectors": "pool.npy", "query_vectors": "q.npy"}},
             ]
         ]
     },
@@ -43,9 +51,19 @@ STUDY = {
 def arranged(tmp_path_factory):
     """A study and the folder that its plans were written to."""
     folder = tmp_path_factory.mktemp("arranged")
-    study = Study.model_validate(STUDY | {"output": str(folder / "out")})
-    arrange_study(study, folder / "plans", "hf")
-    return study, folder / "plans"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_vectors()
+        study = Study.model_validate(STUDY | {"output": str(folder / "out")})
+        arrange_study(study, folder / "plans", "hf")
+        yield study, folder / "plans"
+
+
+def write_vectors():
+    """Vectors of the pool's 100 rows and of the ten queries, in the working folder."""
+    rng = np.random.default_rng(0)
+    for name, rows in (("pool", 100), ("q", 10)):
+        np.save(f"{name}.npy", rng.normal(size=(rows, 12)))
 
 
 @pytest.mark.ray
@@ -85,9 +103,11 @@ def test_the_lines_of_a_plan_carry_the_messages_of_its_rows_in_order(arranged):
 @pytest.mark.slow
 def test_a_card_certifies_the_order_and_tells_of_near_duplicates(arranged):
     study, plans = arranged
-    (near,) = Layout.of(study).store.glob("near_duplicates/*/pairs.parquet")
-    pairs = set(pq.read_table(near)["row"].to_pylist())
+    with Screen(Console(file=io.StringIO())) as screen:
+        pipeline = Pipeline(Layout.of(study), screen)
+        near = {trial.name: pipeline.near_duplicates(trial.config) for trial in expand(study)}
     for trial in expand(study):
+        pairs = set(pq.read_table(near[trial.name].path / "pairs.parquet")["row"].to_pylist())
         folder = plans / trial.name / "hf"
         table = pq.read_table(folder / "train.parquet")
         assert table.drop(["messages"]).equals(pq.read_table(plans / trial.name / "plan.parquet"))
@@ -96,6 +116,54 @@ def test_a_card_certifies_the_order_and_tells_of_near_duplicates(arranged):
         digest = order_digest(ids[at : at + 4] for at in range(0, 30, 4))
         assert f"| order_sha256 | {digest} |" in card
         assert f"a\ntest item: {len(pairs.intersection(rows))}. In the whole pool" in card
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_trial_on_own_vectors_has_the_plan_of_the_bare_arrays(arranged, tmp_path):
+    study, plans = arranged
+    settings = ArraySettings(arrangement=study.arrangement, seed=study.seed)
+    bare = tmp_path / "plan.parquet"
+    arrange_arrays(Path("pool.npy"), Path("q.npy"), None, settings, bare, None)
+    (own,) = (trial for trial in expand(study) if trial.arm == "own")
+    columns = ["position", "row", "turn", "unit", "distance"]
+    planned = pq.read_table(plans / own.name / "plan.parquet", columns=columns)
+    assert planned.equals(pq.read_table(bare, columns=columns))
+
+
+def test_own_vectors_need_no_engine_and_no_model_where_their_method_needs_no_search(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_vectors()
+    own = {"vectors": "pool.npy", "query_vectors": "q.npy", "model": "owner/none"}
+    arrangement = {"method": "wsd", "arm": "min", "rows": 30}
+    changes = {"embedding": own, "arrangement": arrangement, "sweep": {}, "output": "out"}
+    study = Study.model_validate(STUDY | changes)
+    trials = expand(study)
+    with Screen(Console(file=io.StringIO())) as screen:
+        pipeline = Pipeline(Layout.of(study), screen)
+        pipeline.read_data(trials)
+        plan = pipeline.write_plan(trials[0].config, tmp_path / "trial")
+    assert len(plan) == 30
+    assert pipeline.shared.models == {}
+    assert not ray.is_initialized()
+
+
+def test_vectors_that_are_not_those_of_the_data_end_a_study_before_anything_starts(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_vectors()
+    np.save("pool.npy", np.load("pool.npy")[:99])
+    own = {"vectors": "pool.npy", "query_vectors": "q.npy"}
+    study = Study.model_validate(STUDY | {"embedding": own, "sweep": {}, "output": "out"})
+    with pytest.raises(DataError, match=r"pool\.npy has 99 rows, data\.pool holds 100 instances"):
+        arrange_study(study, tmp_path / "plans", None)
+    missing = study.model_copy(update={"embedding": Embedding(vectors="a.npy", query_vectors="b")})
+    with pytest.raises(ConfigError, match=r"(?s)embedding\.vectors: a\.npy .*query_vectors: b "):
+        arrange_study(missing, tmp_path / "plans", None)
+    assert not ray.is_initialized()
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused_and_kept(tmp_path):

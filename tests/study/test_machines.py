@@ -60,6 +60,8 @@ def test_embedding_actors_share_a_gpu_by_fractions_but_none_spans_two():
     check(two_gpus, embedding={"workers": 6, "gpus_per_worker": 0.3})
     with pytest.raises(ResourceError, match=r"7 workers of 0\.3 GPU, the cluster has room for 6"):
         check(two_gpus, embedding={"workers": 7, "gpus_per_worker": 0.3})
+    own = {"vectors": "pool.npy", "query_vectors": "query.npy"}  # nothing embeds
+    check(two_gpus, embedding={"workers": 7, "gpus_per_worker": 0.3, **own})
 
 
 @pytest.mark.parametrize(
