@@ -48,6 +48,7 @@ def data_section(run: dict[str, Any], trials: list[Trial]) -> dict[str, Any]:
         "pairs": pair_table(near, len(named)) if near else None,
         "fed": _count_table(run, "tokens", named, FED),
         "vectors": _count_table(run, "embeddings", named, VECTORS),
+        "own": own_vectors_table(named_entries(run.get("embeddings", []), named), len(named)),
     }
 
 
@@ -117,6 +118,27 @@ def leakage_table(named: NamedEntries) -> Table:
         for kind, count in data_set["leakage"].items()
     ]
     return _merged_table(["leakage", "rows of the pool"], lines, len(named))
+
+
+def own_vectors_table(entries: NamedEntries, data_sets: int) -> Table | None:
+    """Vectors that no model of the study made; None where there are none."""
+    lines = [
+        (
+            name,
+            [
+                Cell(TITLES[split]),
+                count_cell(entry["splits"][split]),
+                count_cell(entry["own"][split]["rows"]),
+                Cell(entry["own"][split]["matched"]),
+                Cell(entry["own"][split]["sha256"][:12]),
+            ],
+        )
+        for name, entry in entries
+        for split in SPLITS
+        if split in entry.get("own", {})
+    ]
+    headers = ["split", "instances", "rows of the file", "matched by", "SHA-256"]
+    return _merged_table(headers, lines, data_sets) if lines else None
 
 
 def near_duplicate_table(near: NamedEntries, data_sets: int) -> Table:

@@ -68,8 +68,9 @@ def file_faults(embedding: Embedding) -> list[str]:
 def own_vectors_spec(instances: Artifact, embedding: Embedding) -> Spec:
     """`vectors.npy` as that of `embeddings_spec`: float32 unit vectors in row order.
 
-    The splits that the artifact remembers are those whose vectors are given. Of each file the
-    content counts, read here for its digest, and not its place.
+    The splits that the artifact remembers are those whose vectors are given; of each, as `own`, the
+    rows of its file, what they were matched by and the file's SHA-256. Of each file the content
+    counts, read here for its digest, and not its place.
 
     Raises:
         DataError: of files that cannot be read; while it is made, everything that is wrong with
@@ -79,23 +80,23 @@ def own_vectors_spec(instances: Artifact, embedding: Embedding) -> Spec:
         raise DataError("\n".join(faults))
     files = given_files(embedding)
     splits = {given.split: instances.info["splits"][given.split]["instances"] for given in files}
+    digests = {
+        given.split: [
+            file_digest(file_of(given.path)),
+            None if given.ids_path is None else file_digest(file_of(given.ids_path)),
+        ]
+        for given in files
+    }
 
     def make(folder: Path, line: Line) -> dict[str, Any]:
-        return _write_vectors(instances, files, splits, folder, line)
+        info = _write_vectors(instances, files, splits, folder, line)
+        for split, (vectors, _) in digests.items():
+            info["own"][split]["sha256"] = vectors
+        return info
 
     return Spec(
         kind="embeddings",
-        key={
-            "version": OWN_VECTORS_VERSION,
-            "dataset": instances.digest,
-            "own": {
-                given.split: [
-                    file_digest(file_of(given.path)),
-                    None if given.ids_path is None else file_digest(file_of(given.ids_path)),
-                ]
-                for given in files
-            },
-        },
+        key={"version": OWN_VECTORS_VERSION, "dataset": instances.digest, "own": digests},
         make=make,
         name="embeddings",
         describe=describe_own_vectors,

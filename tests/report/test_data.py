@@ -90,6 +90,28 @@ def test_a_data_set_without_vectors_is_not_among_those_with_near_duplicates(run)
     assert [row[:2] for row in texts(result["near"])] == [["0.95", "data.pool.seed 1"]]
 
 
+def test_a_test_set_without_vectors_is_not_said_to_have_no_near_duplicates(run):
+    del run["near_duplicates"][1]["counts"]["held_out"]
+    near = texts(data_section(run, TRIALS)["near"])
+    assert [row[3] for row in near] == ["0", "not looked for"]
+
+
+def test_vectors_that_were_given_are_named_by_their_file(run):
+    assert data_section(run, TRIALS)["own"] is None
+    trials = [name for entry in run["data"] for name in entry["trials"]]
+    own = {
+        "query": {"rows": 30, "matched": "row", "sha256": "b" * 64},
+        "pool": {"rows": 9000, "matched": "id", "sha256": "a" * 64},
+    }
+    given = {"trials": trials, "texts": 8230, "splits": {"pool": 8200, "query": 30}, "own": own}
+    result = data_section({"data": run["data"][:1], "embeddings": [given]}, TRIALS)
+    assert result["vectors"] is None
+    assert texts(result["own"]) == [
+        ["Training pool", "8,200", "9,000", "id", "a" * 12],
+        ["Query set", "30", "30", "row", "b" * 12],
+    ]
+
+
 def test_a_single_data_set_needs_no_name(run):
     result = data_section({"data": run["data"][:1]}, TRIALS)
     assert result["splits"].headers[:2] == ["split", "instances"]

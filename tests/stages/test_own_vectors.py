@@ -19,6 +19,7 @@ from orchestrator.stages.own_vectors import (
     own_vectors_bytes,
     own_vectors_spec,
 )
+from orchestrator.storage.artifacts import file_digest
 from orchestrator.storage.lfs import SIGNATURE
 from orchestrator.storage.remote import ArtifactStore
 from tests.core.pools import unit_rows
@@ -131,6 +132,8 @@ def test_without_ids_row_i_is_instance_i_as_float32_of_length_one(
     if dtype == np.float32 and scale == 1:
         assert np.array_equal(found, np.concatenate(plain))  # not a bit is changed
     own = own_vectors_spec(instances, section)
+    digest = file_digest(folder / "a.npy")
+    assert made(own, store).info["own"]["pool"] == {"rows": 7, "matched": "row", "sha256": digest}
     assert own_vectors_bytes(instances, section) == found.nbytes
     assert made(own, store).reused
 
