@@ -131,6 +131,29 @@ def test_a_trial_on_own_vectors_has_the_plan_of_the_bare_arrays(arranged, tmp_pa
     assert planned.equals(pq.read_table(bare, columns=columns))
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["nearest_first", "random"])
+def test_the_vectors_of_a_model_given_as_own_ones_make_the_plan_that_the_model_makes(
+    arranged, tmp_path, order
+):
+    study, _ = arranged
+    arrangement = {"method": "wsd", "selection": "polar", "per_task": 1, "order": order}
+    base = study.model_dump(exclude_unset=True) | {"arrangement": arrangement, "sweep": {}}
+    with Screen(Console(file=io.StringIO())) as screen:
+        pipeline = Pipeline(Layout.of(study), screen)
+        (made,) = expand(Study.model_validate(base))
+        vectors = np.load(pipeline.embeddings(made.config).path / "vectors.npy")
+        own = {"vectors": str(tmp_path / "p.npy"), "query_vectors": str(tmp_path / "q.npy")}
+        for path, part in zip(own.values(), (vectors[:100], vectors[100:]), strict=True):
+            np.save(path, part)
+        (given,) = expand(Study.model_validate(base | {"embedding": own}))
+        plans = [pipeline.write_plan(each.config, tmp_path / each.name) for each in (made, given)]
+    assert plans[0].rows.tolist() == plans[1].rows.tolist()
+    assert np.array_equal(plans[0].distance, plans[1].distance)
+    assert len(plans[0]) == 50  # of as many tasks
+
+
 def test_own_vectors_need_no_engine_and_no_model_where_their_method_needs_no_search(
     tmp_path, monkeypatch
 ):
