@@ -108,19 +108,33 @@ def _locate(root: Schema, loc: tuple[str | int, ...]) -> tuple[KeyPath, Schema, 
         if "discriminator" in node:
             node = _resolve({"$ref": node["discriminator"]["mapping"][part]}, root)
             continue
-        if "anyOf" in node:  # several kinds of value: the fault is in one, or that none fits
-            # A kind with validators is called function-after[_its_validator(), Kind].
-            called = str(part).rpartition(", ")[2].rstrip("]")
-            kinds = [kind for kind in node["anyOf"] if kind.get("$ref", "").endswith(f"/{called}")]
-            if not kinds or not left:
+        if several := _kinds(node):  # the fault is in one of them, or that none fits
+            kind = next((kind for kind in several if _is_called(kind, str(part))), None)
+            if kind is None or (not left and "discriminator" not in kind):
                 break
-            node = _resolve(kinds[0], root)
+            node = _resolve(kind, root)
             continue
         path, parent = (*path, part), node
         rest = node.get("items", node.get("additionalProperties"))
         child = node.get("properties", {}).get(part, rest)
         node = _resolve(child, root) if isinstance(child, dict) else {}
     return path, node, parent
+
+
+def _kinds(node: Schema) -> list[Schema]:
+    """The several kinds of value that a key takes; empty where it takes one."""
+    return [] if "discriminator" in node else [*node.get("anyOf", []), *node.get("oneOf", [])]
+
+
+def _is_called(kind: Schema, name: str) -> bool:
+    """Whether pydantic, or a tag of ours, calls a kind of value so."""
+    # One with validators is called function-after[_its_validator(), Kind].
+    called = name.rpartition(", ")[2].rstrip("]")
+    if "discriminator" in kind:
+        return called == str(kind["discriminator"]["propertyName"])
+    if "$ref" in kind:
+        return str(kind["$ref"]).endswith(f"/{called}")
+    return called == "list" and kind.get("type") == "array"
 
 
 def _resolve(node: Schema, root: Schema) -> Schema:
@@ -145,8 +159,8 @@ def describe(schema: Schema, root: Schema) -> str:
     """What a key accepts, in plain words."""
     schema = _resolve(schema, root)
     kind = schema.get("type")
-    if "anyOf" in schema:
-        kinds = [kind.get("enum", [describe(kind, root)]) for kind in schema["anyOf"]]
+    if several := _kinds(schema):
+        kinds = [kind.get("enum", [describe(kind, root)]) for kind in several]
         return either(itertools.chain(*kinds))
     if "discriminator" in schema:
         union = schema["discriminator"]
@@ -168,6 +182,8 @@ def _bounds(schema: Schema) -> str:
         return f" from {schema['minimum']} to {schema['maximum']}"
     if "exclusiveMinimum" in schema and "exclusiveMaximum" in schema:
         return f" above {schema['exclusiveMinimum']} and below {schema['exclusiveMaximum']}"
+    if "exclusiveMinimum" in schema and "maximum" in schema:
+        return f" above {schema['exclusiveMinimum']} and up to {schema['maximum']}"
     if "exclusiveMinimum" in schema:
         return f" above {schema['exclusiveMinimum']}"
     return f" of {schema['minimum']} or more" if "minimum" in schema else ""
@@ -175,7 +191,9 @@ def _bounds(schema: Schema) -> str:
 
 def _describe_list(schema: Schema, root: Schema) -> str:
     least, most = schema.get("minItems", 0), schema.get("maxItems")
-    items = describe(schema.get("items", {}), root)
+    each = _resolve(schema.get("items", {}), root)
+    # Of a list it is told beside one of its entries alone what that is.
+    items = "such a mapping" if "discriminator" in each else describe(each, root)
     if least == most:
         return f"a list of {least}, each {items}"
     return f"a list of {least} or more, each {items}" if least else f"a list, each {items}"

@@ -7,9 +7,9 @@ from typing import Any
 from orchestrator.config.strict_yaml import KeyPath
 
 Origins = dict[KeyPath, str]  # where each key was written
-# A mapping that names one of these says what the value is: a data set, an adapter, a scheduler.
-# Keys of another kind would mean nothing beside its own.
-WHOLE = ("reader", "type")
+# A mapping that names one of these says what the value is: a data set, a hold-out, an adapter, a
+# scheduler. Keys of another kind would mean nothing beside its own.
+WHOLE = ("reader", "from", "type")
 
 
 def laid_over(
@@ -17,8 +17,8 @@ def laid_over(
 ) -> tuple[dict[str, Any], Origins]:
     """The study with an overlay on it, and where its keys were written.
 
-    Mappings merge key by key. A list, a scalar, a mapping that names `reader` or `type`, and an
-    axis of the sweep take the place of the whole value.
+    Mappings merge key by key. A list, a scalar, a mapping that names `reader`, `from` or `type`,
+    and an axis of the sweep take the place of the whole value.
     """
     places = dict(origins)
     return _merged(base, over, (), places, over_origins), places

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -18,7 +19,7 @@ from typing import Any, get_args, get_origin
 from orchestrator.config.faults import Schema, describe
 from orchestrator.config.schema import Study
 from orchestrator.config.section import Section
-from orchestrator.config.sources import READERS, Data, find_reader
+from orchestrator.config.sources import READERS, Data, SourceOptions, find_reader
 
 TOP = """\
 # The study file
@@ -72,12 +73,12 @@ def _section(section: type[Section], path: str) -> Iterator[str]:
     if path:
         yield from (f"{'#' * (2 + path.count('.'))} {path}", *_explained(section))
     yield _table(section, section.model_fields, path)
-    if section is Data:
-        yield from _readers()
-        return
     for name, field in section.model_fields.items():
         for inner in sections_in(field.annotation):
-            yield from _section(inner, f"{path}.{name}".removeprefix("."))
+            if not issubclass(inner, SourceOptions):
+                yield from _section(inner, f"{path}.{name}".removeprefix("."))
+    if section is Data:
+        yield from _readers()
 
 
 def _readers() -> Iterator[str]:
@@ -109,10 +110,12 @@ def _table(section: type[Section], keys: Iterable[str], path: str) -> str:
     schema, texts = section.model_json_schema(), explanations(section)
     lines = [COLUMNS]
     for key in keys:
-        field, node = section.model_fields[key], schema["properties"][key]
+        field = section.model_fields[key]
+        written = field.alias or key
+        node = schema["properties"][written]
         default = "required" if field.is_required() else _written(node["default"])
         accepted = _accepted(field.annotation, node, schema, f"{path}.{key}")
-        cells = (f"`{key}`", accepted, default, texts.get(key, ""))
+        cells = (f"`{written}`", accepted, default, texts.get(key, ""))
         lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |")
     return "\n".join(lines)
 
@@ -121,7 +124,8 @@ def _accepted(annotation: Any, node: Schema, root: Schema, path: str) -> str:
     """What a key takes, with a link to the sections that it may hold."""
     accepted, place = describe(node, root), path.replace(".", "")
     if accepted.startswith("a mapping with reader: "):
-        accepted = "[a reader](#readers)"
+        accepted = re.sub(r"^a mapping with reader: .*? or \w+", "[a reader](#readers)", accepted)
+        accepted = re.sub(r"a mapping of .*", f"[a section](#{place})", accepted)
     elif sections_in(annotation):
         plain = accepted.startswith("a mapping of ") and get_origin(annotation) is not dict
         accepted = f"[a section](#{place})" if plain else f"{accepted}, [see below](#{place})"

@@ -12,14 +12,20 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    Discriminator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PositiveInt,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
+from orchestrator.config.hold_out import HoldOut
+from orchestrator.config.mixture import OF_LISTS, list_fault, mixture_fault, source_name
 from orchestrator.config.section import Fraction, Section
 
 # The readers of this project: each is the file orchestrator/data/readers/<name>.py.
@@ -59,7 +65,8 @@ class SourceOptions(Section):
     max_per_task: PositiveInt | None = None
     """Instances kept of each task; null: all."""
     seed: Annotated[int, Field(ge=0)] | None = None
-    """Which ones are kept: a sample drawn with this seed; null: the first."""
+    """Which ones are kept: a sample drawn with this seed; null: the first. Also decides what of a
+    source in a list is taken, null there: as 0."""
     max_turns: PositiveInt = 1
     """User/assistant pairs kept of a conversation (paper: 1)."""
     max_chars: PositiveInt | None = None
@@ -70,15 +77,47 @@ class SourceOptions(Section):
     """Which tasks are read."""
     bad_records: Literal["error", "skip"] = "error"
     """What becomes of a record that cannot be read; skipped ones are counted by reason."""
+    source: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+                description="letters, digits, _ or -, a letter or digit first",
+            ),
+        ]
+        | None
+    ) = None
+    """In a list under data.pool: its name in the reports and before each of its ids; null: that of
+    its file, folder or data set."""
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """In such a list: the part of the pool that is drawn from it."""
+    weight: Annotated[float, Field(gt=0)] | None = None
+    """In such a list: how much of what the shares leave is drawn from it, beside other weights."""
+    rows: PositiveInt | None = None
+    """In such a list: how many instances are drawn from it. Without share, weight and rows: all."""
 
     if TYPE_CHECKING:  # a field here would stand before the others in every study that is written
         reader: str
 
+    @property
+    def drawn(self) -> bool:
+        """Whether a part of the source is taken, in a list."""
+        return not (self.share is None and self.weight is None and self.rows is None)
+
     @model_validator(mode="after")
     def _sampled(self) -> SourceOptions:
-        if self.seed is not None and self.max_per_task is None:
+        if self.seed is not None and self.max_per_task is None and not self.drawn:
             raise ValueError("seed chooses max_per_task instances of each task: set max_per_task")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_keys_of_lists(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A source that stands alone is what it was before there were lists, and so is its digest.
+        return {
+            key: value
+            for key, value in handler(self).items()
+            if key not in OF_LISTS or value is not None
+        }
 
 
 class FileSource(SourceOptions):
@@ -187,17 +226,35 @@ def _known_section(reader: str) -> type[SourceOptions]:
 
 
 Source = Annotated[SourceOptions, _SectionOfReader]
+# The tag of what is no Source is where `faults` looks for its schema.
+Pool = Annotated[
+    Annotated[Source, Tag("reader")] | Annotated[list[Source], Field(min_length=1), Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list) else "reader"),
+]
+
+
+def _kind_of_held_out(value: Any) -> str:
+    if isinstance(value, dict):
+        keys = {"from", *HoldOut.model_fields}
+        return "HoldOut" if keys & value.keys() and "reader" not in value else "reader"
+    return "HoldOut" if isinstance(value, HoldOut) else "reader"
+
+
+HeldOut = Annotated[
+    Annotated[Source, Tag("reader")] | Annotated[HoldOut, Tag("HoldOut")],
+    Discriminator(_kind_of_held_out),
+]
 
 
 class Data(Section):
     """The pool and the test sets."""
 
-    pool: Source
-    """Training instances."""
+    pool: Pool
+    """Training instances, of one source or of several."""
     query: Source
     """Test instances that the arrangement may see."""
-    held_out: Source | None = None
-    """Test instances that it never sees."""
+    held_out: HeldOut | None = None
+    """Test instances that it never sees: a source, or a part of the pool or of the query set."""
     off_target: Source | None = None
     """Test instances of unrelated tasks, to show harm."""
     leakage: Literal["error", "drop", "allow"] = "error"
@@ -205,3 +262,31 @@ class Data(Section):
     differ only in case, white space and sentence punctuation."""
     near_duplicate: Fraction = 0.95
     """Cosine from which the report counts a pool row as nearly a test row."""
+
+    @property
+    def hold_out(self) -> HoldOut | None:
+        """How the held-out set is drawn; None where it has a source, or there is none."""
+        return self.held_out if isinstance(self.held_out, HoldOut) else None
+
+    @property
+    def pool_sources(self) -> dict[str, SourceOptions]:
+        """The sources of the pool by name; that of one that stands alone is ""."""
+        if isinstance(self.pool, list):
+            return {source_name(source): source for source in self.pool}
+        return {"": self.pool}
+
+    @property
+    def test_sets(self) -> dict[str, SourceOptions | HoldOut]:
+        """The test sets that there are, by name."""
+        sets = {"query": self.query, "held_out": self.held_out, "off_target": self.off_target}
+        return {name: given for name, given in sets.items() if given is not None}
+
+    @model_validator(mode="after")
+    def _can_be_mixed(self) -> Data:
+        alone = {name: value for name, value in self if isinstance(value, SourceOptions)}
+        faults = [list_fault(name, source) for name, source in alone.items()]
+        if isinstance(self.pool, list):
+            faults.append(mixture_fault(self.pool))
+        if found := [fault for fault in faults if fault]:
+            raise ValueError("; ".join(found))
+        return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.config.sources import Data
-from orchestrator.data.checking import CHECKED
+from orchestrator.config.sources import Data, SourceOptions
 from orchestrator.data.instance import Message
-from orchestrator.data.leakage import TestItems, without_leaks
-from orchestrator.data.readers import Counts, InOrder, describe, read
-from orchestrator.data.table import COLUMNS
-from orchestrator.errors import DataError
-from orchestrator.storage.files import INSTANCES_FILE
+from orchestrator.data.readers import Counts, InOrder, together
+from orchestrator.data.splits import Splits, check_any, read_splits
+from orchestrator.data.table import COLUMNS, word_counts
+from orchestrator.storage.files import INSTANCES_FILE, SOURCE
 
 TEST_SETS = ("query", "held_out", "off_target")
 SPLITS = ("pool", *TEST_SETS)
@@ -56,7 +55,8 @@ def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
     """Read every source into `instances.parquet`.
 
     Rows are numbered through all splits, the pool first, so that a row number names one
-    instance of the study.
+    instance of the study. Where the pool has a list of sources, they follow one another in its
+    order, and a column `source` names the one that a row comes from.
 
     Args:
         data: the sources.
@@ -66,44 +66,30 @@ def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
     Returns:
         {"splits": {split: {"instances", "tasks", "dropped", "notes", "unread", "metadata"}},
         "leakage"}: what was left out of each split and what was changed, by reason, what of its
-        records nothing read, by name, and the leakage between pool and test sets by kind.
+        records nothing read, by name, and the leakage between pool and test sets by kind. Splits
+        of a pool of several sources have "sources": the same of each but its tasks.
 
     Raises:
-        DataError: a source that cannot be read, an empty pool or test set, or leakage under
-            `leakage: error`.
+        DataError: a source that cannot be read, an empty pool or test set, what `read_splits`
+            refuses, or leakage under `leakage: error`.
     """
-    sources = {split: source for split in SPLITS if (source := getattr(data, split)) is not None}
-    counts = {split: Counts() for split in sources}
-    tests = {
-        split: pa.concat_tables(
-            [CHECKED.empty_table(), *read(sources[split], counts[split], in_order=in_order)]
-        )
-        for split in TEST_SETS
-        if split in sources
-    }
-    leaks: Counter[str] = Counter()
-    pool = without_leaks(
-        read(data.pool, counts["pool"], TestItems(tests), in_order),
-        data.leakage,
-        counts["pool"].dropped,
-        leaks,
-    )
-    info = {}
-    first = 0
-    with pq.ParquetWriter(folder / INSTANCES_FILE, SCHEMA) as writer:
-        for split, source in sources.items():
-            tables = pool if split == "pool" else iter([tests[split]])
-            written, tasks = _write_split(writer, split, tables, first)
-            if not written:
-                reasons = ", ".join(f"{n:,} {why}" for why, n in counts[split].dropped.items())
-                raise DataError(
-                    f"data.{split} ({describe(source)}) gives no instances"
-                    + (f" (dropped: {reasons})" if reasons else "")
-                    + ": name a source that holds some, or loosen its limits"
-                )
-            info[split] = {"instances": written, "tasks": tasks, **counts[split].told()}
-            first += written
-    return {"splits": info, "leakage": dict(leaks)}
+    with TemporaryDirectory(dir=folder) as scratch:
+        splits = read_splits(data, Path(scratch), in_order)
+        info, first = {}, 0
+        schema = SCHEMA.append(SOURCE) if isinstance(data.pool, list) else SCHEMA
+        with pq.ParquetWriter(folder / INSTANCES_FILE, schema) as writer:
+            for split in ("pool", *splits.tests):
+                tables = splits.pool if split == "pool" else iter([splits.tests[split]])
+                rows, tasks, sources = _write_split(writer, split, tables, first)
+                counts = _checked_counts(data, splits, split, sources)
+                info[split] = {"instances": rows, "tasks": tasks, **counts.told()}
+                if sources.keys() - {""}:
+                    info[split]["sources"] = {
+                        name: {"instances": count, **splits.sources[name].told()}
+                        for name, count in sources.items()
+                    }
+                first += rows
+    return {"splits": info, "leakage": dict(splits.leaks)}
 
 
 def load_messages(folder: Path) -> Iterator[list[Message]]:
@@ -183,23 +169,48 @@ def embedding_text(messages: list[Message], part: str = "both") -> str:
     return " ".join(said).strip()
 
 
+def _checked_counts(data: Data, splits: Splits, split: str, sources: Counter[str]) -> Counts:
+    """What was left out of a split and changed, once it is written.
+
+    Raises:
+        DataError: one of its sources gave nothing.
+    """
+    if split != "pool":
+        if isinstance(source := data.test_sets[split], SourceOptions):
+            check_any(f"data.{split}", source, sources[""], splits.counts[split])
+        return splits.counts[split]
+    for name, source in data.pool_sources.items():
+        key = f"data.pool, source {name}" if name else "data.pool"
+        check_any(key, source, sources[name], splits.sources[name])
+    return together(splits.sources.values())
+
+
 def _write_split(
     writer: pq.ParquetWriter, split: str, tables: Iterator[pa.Table], first: int
-) -> tuple[int, int]:
-    """Append a split; returns its instances and tasks."""
+) -> tuple[int, int, Counter[str]]:
+    """Append a split; returns its instances, its tasks, and its instances by source, "" of one
+    that stands alone."""
     row = first
     tasks: set[str] = set()
+    sources: Counter[str] = Counter()
     for table in _batches(tables):
+        names = (
+            table["source"] if "source" in table.column_names else pa.nulls(len(table), pa.string())
+        )
         columns = {
             "row": pa.array(range(row, row + len(table)), pa.int64()),
             **{name: table[name] for name in ("id", "task", "messages")},
             "split": pa.repeat(split, len(table)),
             "unlearned": table["unlearned"],
+            "source": names,
         }
-        writer.write_table(pa.table(columns, schema=SCHEMA))
+        writer.write_table(
+            pa.table({name: columns[name] for name in writer.schema.names}, writer.schema)
+        )
         row += len(table)
         tasks.update(table["task"].unique().to_pylist())
-    return row - first, len(tasks)
+        sources.update(word_counts(names.fill_null("")))
+    return row - first, len(tasks), sources
 
 
 def _batches(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

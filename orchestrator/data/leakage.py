@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data.instance import UNLABELLED, Instance
-from orchestrator.data.table import first_prompts, word_counts
+from orchestrator.data.table import WORDS, first_prompts, instances_of, word_counts
 from orchestrator.errors import DataError
 
 # Only what parts sentences: brackets and operators make another task of a sum or of a line of code.
@@ -27,9 +27,17 @@ class TestItems:
 
     __test__ = False  # not a test case for pytest
 
-    def __init__(self, tests: Mapping[str, pa.Table]) -> None:
+    def __init__(self, tests: Mapping[str, pa.Table], may_share: Collection[str] = ()) -> None:
+        """Take in the test sets.
+
+        Args:
+            tests: by name.
+            may_share: names of those whose tasks the pool may hold.
+        """
         self._tasks = {
-            name: set(table["task"].unique().to_pylist()) - {UNLABELLED}
+            name: set()
+            if name in may_share
+            else set(table["task"].unique().to_pylist()) - {UNLABELLED}
             for name, table in tests.items()
         }
         prompts = {name: first_prompts(table) for name, table in tests.items()}
@@ -50,6 +58,11 @@ class TestItems:
                 kind = "exact" if _digest(prompt) in self._exact[name] else "normalised"
                 kinds.append(f"{kind} duplicate of {name}")
         return kinds
+
+    def marked(self, table: pa.Table) -> pa.Table:
+        """Returns instances of the pool with their column `leaks` filled."""
+        leaks = pa.array([self.leaks(instance) for instance in instances_of(table)], WORDS)
+        return table.set_column(table.schema.get_field_index("leaks"), "leaks", leaks)
 
 
 def without_leaks(

@@ -18,7 +18,7 @@ from orchestrator.core.ranking import Candidates, End
 from orchestrator.errors import DataError
 from orchestrator.stages.pool import Pool
 from orchestrator.storage.artifacts import Artifact, replacing
-from orchestrator.storage.files import INSTANCES_FILE, PLAN_SCHEMA
+from orchestrator.storage.files import INSTANCES_FILE, PLAN_SCHEMA, SOURCE
 
 ARRANGE_VERSION = 2
 
@@ -102,11 +102,19 @@ def embedding_model(config: TrialConfig) -> str | None:
 
 
 def write_plan(plan: Plan, dataset: Artifact, path: Path) -> None:
-    """`plan.parquet`: position, row, id, task, turn, unit, distance (null where there is none)."""
-    table = pq.read_table(dataset.path / INSTANCES_FILE, columns=["id", "task"])
+    """`plan.parquet`: position, row, id, task, turn, unit, distance (null where there is none).
+
+    Where the pool has a list of sources, also the source of each row.
+    """
+    listed = "sources" in dataset.info["splits"]["pool"]
+    columns = ["id", "task", *([SOURCE.name] if listed else [])]
+    table = pq.read_table(dataset.path / INSTANCES_FILE, columns=columns)
     chosen = table.take(pa.array(plan.rows))
+    planned = plan_table(plan, chosen["id"], chosen["task"])
+    if listed:
+        planned = planned.append_column(SOURCE, chosen[SOURCE.name])
     with replacing(path) as temporary:
-        pq.write_table(plan_table(plan, chosen["id"], chosen["task"]), temporary)
+        pq.write_table(planned, temporary)
 
 
 def plan_table(plan: Plan, ids: pa.ChunkedArray, tasks: pa.ChunkedArray) -> pa.Table:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import TrialConfig
-from orchestrator.config.sources import Data, Source
+from orchestrator.config.hold_out import HoldOut
+from orchestrator.config.sources import Data, SourceOptions
 from orchestrator.config.training import Model
 from orchestrator.data import dataset, readers
 from orchestrator.data.records.tracked import DOUBTS, LISTED
@@ -38,11 +39,17 @@ def dataset_spec(data: Data) -> Spec:
     Raises:
         DataError: a source cannot be read.
     """
-    sources = {
-        split: readers.fingerprint(source)
-        for split in dataset.SPLITS
-        if (source := getattr(data, split)) is not None
+    pool = [
+        readers.fingerprint(source) | ({"source": name} if name else {})
+        for name, source in data.pool_sources.items()
+    ]
+    tests = {
+        split: given.model_dump(mode="json")
+        if isinstance(given, HoldOut)
+        else readers.fingerprint(given)
+        for split, given in data.test_sets.items()
     }
+    sources = {"pool": pool if isinstance(data.pool, list) else pool[0], **tests}
     return Spec(
         kind="dataset",
         key={"version": DATASET_VERSION, "sources": sources, "leakage": data.leakage},
@@ -152,20 +159,33 @@ def changed_remarks(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def unread_remarks(info: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]]:
     """What records hold and nothing reads: a warning, or a note where it only describes them."""
     metadata: Counter[str] = Counter()
-    for split, counts in info["splits"].items():
+    for key, source, counts in _sources_read(info["splits"], data):
         metadata.update(counts["metadata"])
         if counts["unread"]:
-            mend = _mend(getattr(data, split), list(counts["unread"]))
             yield (
                 "warning",
-                f"data.{split}: the model will not see what {_counted(counts['unread'])} of its "
-                f"records hold; {mend}",
+                f"{key}: the model will not see what {_counted(counts['unread'])} of its "
+                f"records hold; {_mend(source, list(counts['unread']))}",
             )
     if metadata:
         yield "note", f"not read: {_counted(metadata)}"
 
 
-def _mend(source: Source, unread: list[str]) -> str:
+def _sources_read(
+    splits: Mapping[str, Any], data: Data
+) -> Iterator[tuple[str, SourceOptions, Mapping[str, Any]]]:
+    """Every source with its key, and what a dataset remembers of it."""
+    for name, source in data.pool_sources.items():
+        if name:
+            yield f"data.pool, source {name}", source, splits["pool"]["sources"][name]
+        else:
+            yield "data.pool", source, splits["pool"]
+    for split, given in data.test_sets.items():
+        if isinstance(given, SourceOptions):
+            yield f"data.{split}", given, splits[split]
+
+
+def _mend(source: SourceOptions, unread: list[str]) -> str:
     """What to do about columns and keys of messages that nothing reads."""
     marks = [name for name in unread if _last(name) in LISTED]
     doubts = [name for name in unread if name not in marks and DOUBTS.fullmatch(_last(name))]
@@ -186,7 +206,7 @@ def _mend(source: Source, unread: list[str]) -> str:
     return "; ".join(parts)
 
 
-def _mend_text(source: Source, unread: list[str]) -> str:
+def _mend_text(source: SourceOptions, unread: list[str]) -> str:
     """What to type so that text is read; nothing that may hold the answer is put into a prompt."""
     fields = getattr(source, "fields", None)
     columns = [name for name in unread if not name.startswith("messages.")]
@@ -217,8 +237,10 @@ def describe_dataset(info: Mapping[str, Any]) -> str:
     """A dataset's instances, what was left out and what leaks, in a line."""
     parts = []
     for split, counts in info["splits"].items():
+        sources = [f"{of['instances']:,} {name}" for name, of in counts.get("sources", {}).items()]
         dropped = [f"{count:,} {why}" for why, count in counts["dropped"].items()]
-        note = f" ({', '.join(dropped)})" if dropped else ""
+        note = f" = {' + '.join(sources)}" if sources else ""
+        note += f" ({', '.join(dropped)})" if dropped else ""
         parts.append(f"{split.replace('_', '-')} {counts['instances']:,}{note}")
     leaks = [f"{count:,} {kind}" for kind, count in info["leakage"].items()]
     return ", ".join(parts) + (f"; LEAKAGE: {', '.join(leaks)}" if leaks else "")

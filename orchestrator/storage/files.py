@@ -40,6 +40,8 @@ PLAN_SCHEMA = pa.schema(
         ("distance", pa.float64()),  # null where the method knows none
     ]
 )
+# One more column of plans and instances, where the pool has a list of sources.
+SOURCE = pa.field("source", pa.string())
 MEASURES_FILE = "measures.parquet"  # how near the rows seen by a step are to each test task
 MEASURES_SCHEMA = pa.schema(
     [

@@ -59,6 +59,10 @@ def test_a_mapping_that_says_what_the_value_is_replaces_all_of_it(load):
     laid = load("data: {pool: {reader: builtin, split: pool}}\nmodel: {adapter: {type: qlora}}\n")
     assert laid.data.pool.split == "pool"
     assert laid.data.query == load().data.query
+    held = "data: {held_out: {reader: builtin, split: held_out}}\n"
+    part = "data: {held_out: {from: query, fraction: 0.5}}\n"
+    assert load(held, part).data.hold_out.origin == "query"
+    assert load(part, held).data.held_out.split == "held_out"
     assert (laid.model.adapter.type, laid.model.adapter.targets) == ("qlora", "all-linear")
     assert laid.model.name == "random:llama-2-7b"
     assert load("model: {adapter: {r: 2}}\n").model.adapter.targets == ["q_proj"]

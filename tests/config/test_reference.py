@@ -43,7 +43,8 @@ def test_every_section_and_reader_that_a_study_can_hold_is_on_the_page():
     (common,) = [found for found in keys if "max_per_task" in found]
     for section in every_section():
         is_reader = section in readers().values()
-        own = set(section.model_fields) - (common | {"reader"} if is_reader else set())
+        names = {field.alias or name for name, field in section.model_fields.items()}
+        own = names - (common | {"reader"} if is_reader else set())
         assert own in [*keys, set()], section
     assert set(readers()) == set(TypeAdapter(Source).json_schema()["discriminator"]["mapping"])
 

@@ -2,13 +2,16 @@
 
 import gzip
 import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
 
-from orchestrator.config.sources import Source
+from orchestrator.config.sources import Data, Source
+from orchestrator.data import dataset
 from orchestrator.data.readers import Counts, read
 from orchestrator.data.table import instances_of
 
@@ -26,6 +29,12 @@ def read_all(of):
 def row(number, task="t", prompt=None, completion="yes"):
     prompt = f"question {number}" if prompt is None else prompt
     return {"id": f"i{number}", "task": task, "prompt": prompt, "completion": completion}
+
+
+def elsewhere(function, items):
+    """Calls a function as other processes would: several at once, with what pickle makes of it."""
+    with ThreadPoolExecutor(4) as pool:
+        yield from pool.map(pickle.loads(pickle.dumps(function)), items)
 
 
 def contents(instance):
@@ -57,3 +66,18 @@ def jsonl(write):
         return source("jsonl", path=write(name, records), **options)
 
     return make
+
+
+@pytest.fixture
+def make(write, tmp_path):
+    """Writes the data set of a pool, beside a query set; returns its data, table and info."""
+    query = {"reader": "jsonl", "path": write("query.jsonl", [row(1, "q", "what is asked")])}
+
+    def made(pool, folder="made", mapped=map, **data):
+        given = Data.model_validate({"pool": pool, "query": query} | data)
+        (tmp_path / folder).mkdir()
+        info = dataset.write(given, tmp_path / folder, mapped)
+        assert [path.name for path in (tmp_path / folder).iterdir()] == ["instances.parquet"]
+        return given, pq.read_table(tmp_path / folder / "instances.parquet"), info
+
+    return made

@@ -87,6 +87,16 @@ class Counts:
             self.unread[name] += self.metadata.pop(name)
 
 
+def together(counts: Iterable[Counts]) -> Counts:
+    """Adds up what was counted of several sources."""
+    whole = Counts()
+    for each in counts:
+        for name, counter in vars(each).items():
+            getattr(whole, name).update(counter)
+    whole.settle()
+    return whole
+
+
 def read(
     source: Source, counts: Counts, tests: TestItems | None = None, in_order: InOrder = map
 ) -> Iterator[pa.Table]:
