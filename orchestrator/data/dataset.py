@@ -66,8 +66,9 @@ def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
     Returns:
         {"splits": {split: {"instances", "tasks", "dropped", "notes", "unread", "metadata"}},
         "leakage"}: what was left out of each split and what was changed, by reason, what of its
-        records nothing read, by name, and the leakage between pool and test sets by kind. Splits
-        of a pool of several sources have "sources": the same of each but its tasks.
+        records nothing read, by name, and the leakage between pool and test sets by kind. What
+        comes from a list of sources has "sources", too: of each the same but its tasks, of a
+        held-out set alone its instances.
 
     Raises:
         DataError: a source that cannot be read, an empty pool or test set, what `read_splits`
@@ -84,8 +85,10 @@ def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
                 counts = _checked_counts(data, splits, split, sources)
                 info[split] = {"instances": rows, "tasks": tasks, **counts.told()}
                 if sources.keys() - {""}:
+                    # What was left out of a source is told where the others of it are.
+                    told = splits.sources if split == "pool" else {}
                     info[split]["sources"] = {
-                        name: {"instances": count, **splits.sources[name].told()}
+                        name: {"instances": count, **(told[name].told() if told else {})}
                         for name, count in sources.items()
                     }
                 first += rows

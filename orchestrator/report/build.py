@@ -37,6 +37,7 @@ from orchestrator.report.prediction import Prediction, forecast_table, predictio
 from orchestrator.report.read import StudyRecord, read_study
 from orchestrator.report.reproduce import check_table, claim_checks
 from orchestrator.report.sampled import answered_note, sampled_note
+from orchestrator.report.sources import source_loss_table, source_table
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial
@@ -159,6 +160,8 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "fewest_tasks": FEWEST_TASKS,
         "notes": _plan_notes(trials),
         "data": data_section(record.run, trials),
+        "sources": source_table(arms),
+        "source_losses": source_loss_table(arms),
         "summary": summary_table(trials) if trials else None,
         "facts": run_facts(record.run),
         "command": record.run.get("command"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.data.dataset import SPLITS
 from orchestrator.report.figures import SETS
-from orchestrator.report.tables import Cell, Table, count_cell, short_text
+from orchestrator.report.tables import MISSING, Cell, Table, count_cell, short_text
 from orchestrator.report.trial import Trial
 
 TITLES = {"pool": "Training pool", **SETS}
@@ -89,25 +89,24 @@ def named_entries(entries: list[Entry], named: NamedEntries) -> NamedEntries:
 
 
 def split_table(named: NamedEntries) -> Table:
-    """What was kept, left out and changed of each split."""
-    lines = [
-        (
-            name,
-            [
-                Cell(TITLES[split]),
-                count_cell(data_set["splits"][split]["instances"]),
-                count_cell(data_set["splits"][split]["tasks"]),
-                _reason_cell(data_set["splits"][split]["dropped"]),
-                _reason_cell(data_set["splits"][split]["notes"]),
-                _reason_cell(data_set["splits"][split].get("unread", {})),
-            ],
-        )
-        for name, data_set in named
-        for split in SPLITS
-        if split in data_set["splits"]
-    ]
+    """What was kept, left out and changed of each split and, of several, of each source."""
+    lines = []
+    for name, data_set in named:
+        for split in SPLITS:
+            if split not in data_set["splits"]:
+                continue
+            counts = data_set["splits"][split]
+            lines.append((name, _split_line(TITLES[split], counts)))
+            for source, of_source in counts.get("sources", {}).items():
+                lines.append((name, _split_line(f"{TITLES[split]}: {source}", of_source)))
     headers = ["split", "instances", "tasks", "dropped", "notes", "not read"]
     return _merged_table(headers, lines, len(named))
+
+
+def _split_line(title: str, counts: Entry) -> list[Cell]:
+    tasks = count_cell(counts["tasks"]) if "tasks" in counts else Cell(MISSING, "number")
+    reasons = [_reason_cell(counts.get(key, {})) for key in ("dropped", "notes", "unread")]
+    return [Cell(title), count_cell(counts["instances"]), tasks, *reasons]
 
 
 def leakage_table(named: NamedEntries) -> Table:
