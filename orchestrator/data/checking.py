@@ -114,7 +114,9 @@ class Check:
         kept = limits.fitted(self.source, instance)
         if isinstance(kept, str):
             return _Row(replace(instance, messages=()), place.text, kept, [])
-        return _Row(kept, place.text, None, self.tests.leaks(kept) if self.tests else [])
+        prompt = kept.messages[0]["content"]
+        leaks = self.tests.leaks(kept.task, prompt) if self.tests else []
+        return _Row(kept, place.text, None, leaks)
 
 
 def refusal(place: Place | str, error: RecordError) -> DataError:

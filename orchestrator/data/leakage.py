@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterator, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.data.instance import UNLABELLED, Instance
-from orchestrator.data.table import WORDS, first_prompts, instances_of, word_counts
+from orchestrator.data.instance import UNLABELLED
+from orchestrator.data.table import WORDS, first_prompts, word_counts
 from orchestrator.errors import DataError
 
 # Only what parts sentences: brackets and operators make another task of a sum or of a line of code.
@@ -46,13 +46,17 @@ class TestItems:
             name: {_digest(normalised(text)) for text in texts} for name, texts in prompts.items()
         }
 
-    def leaks(self, instance: Instance) -> list[str]:
-        """Returns the kinds of leakage of a row of the pool, each with its test set."""
-        prompt = instance.messages[0]["content"]
+    def leaks(self, task: str, prompt: str) -> list[str]:
+        """Returns the kinds of leakage of a row of the pool, each with its test set.
+
+        Args:
+            task: of the row.
+            prompt: what the user says first in it.
+        """
         alike = _digest(normalised(prompt))
         kinds = []
         for name, tasks in self._tasks.items():
-            if instance.task in tasks:
+            if task in tasks:
                 kinds.append(f"task shared with {name}")
             if alike in self._normalised[name]:  # as what is the same exactly is, too
                 kind = "exact" if _digest(prompt) in self._exact[name] else "normalised"
@@ -61,7 +65,8 @@ class TestItems:
 
     def marked(self, table: pa.Table) -> pa.Table:
         """Returns instances of the pool with their column `leaks` filled."""
-        leaks = pa.array([self.leaks(instance) for instance in instances_of(table)], WORDS)
+        rows = zip(table["task"].to_pylist(), first_prompts(table), strict=True)
+        leaks = pa.array([self.leaks(task, prompt) for task, prompt in rows], WORDS)
         return table.set_column(table.schema.get_field_index("leaks"), "leaks", leaks)
 
 

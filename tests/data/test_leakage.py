@@ -20,7 +20,9 @@ from tests.data.conftest import row
 def leaks_of(pool, policy="allow", **tests):
     """The leaks of a pool by kind, and of which kinds rows were left out."""
     test_items = TestItems({name: table_of(items) for name, items in tests.items()})
-    found = pa.array([test_items.leaks(instance) for instance in pool], WORDS)
+    found = pa.array(
+        [test_items.leaks(one.task, one.messages[0]["content"]) for one in pool], WORDS
+    )
     leaks, dropped = Counter(), Counter()
     kept = without_leaks(iter([table_of(pool, leaks=found)]), policy, dropped, leaks)
     assert sum(map(len, kept)) == len(pool) - dropped.total()
