@@ -67,11 +67,13 @@ def _whole_tasks(hold_out: HoldOut, column: Callable[[str], Iterator[pa.ChunkedA
 def _count(hold_out: HoldOut, size: int, what: str) -> int:
     """How many of `size` instances or tasks are held out."""
     of = f"data.{hold_out.origin} has {size:,} {what}"
+    if size < 2:
+        raise DataError(f"data.held_out takes a part, and {of}: name a source with more of them")
     if hold_out.rows is not None:
         if hold_out.rows >= size:
             raise DataError(
                 f"data.held_out.rows is {hold_out.rows:,}, and {of}, of which none would be left: "
-                f"set it to {max(size - 1, 0):,} or fewer"
+                f"set it to {size - 1:,} or fewer"
             )
         return hold_out.rows
     assert hold_out.fraction is not None, "one of the two is given"
@@ -79,11 +81,7 @@ def _count(hold_out: HoldOut, size: int, what: str) -> int:
     if not 0 < count < size:
         raise DataError(
             f"data.held_out.fraction is {hold_out.fraction:g}, and {of}, of which that is "
-            f"{'all' if count else 'none'}: "
-            + (
-                f"set it to something from {1 / size:.3g} to {1 - 1 / size:.3g}"
-                if size > 1
-                else "name a set with more of them"
-            )
+            f"{'all' if count else 'none'}: set it to something from {1 / size:.3g} to "
+            f"{1 - 1 / size:.3g}"
         )
     return count

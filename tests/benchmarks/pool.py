@@ -3,6 +3,7 @@
     python tests/benchmarks/pool.py
     python tests/benchmarks/pool.py --rows 300000 --nodes 2
     python tests/benchmarks/pool.py --rows 300000 3000000 --only dataset
+    python tests/benchmarks/pool.py --rows 300000 1000000 --only dataset --mixture
 
 Rows of about 360 bytes are made up, 1,600 tasks of them, beside 1,000 query items; the models are
 `random:tiny-bert` and `random:tiny-llama`, which cost next to nothing, so that what is left is
@@ -57,14 +58,21 @@ def write_rows(path: Path, name: str, rows: int) -> None:
             file.write(json.dumps(record) + "\n")
 
 
-def study_file(folder: Path) -> Path:
-    def source(name: str) -> dict[str, str]:
-        return {"reader": "jsonl", "path": str(folder / f"{name}.jsonl")}
+def study_file(folder: Path, mixture: bool) -> Path:
+    def source(name: str, **more: object) -> dict[str, object]:
+        return {"reader": "jsonl", "path": str(folder / f"{name}.jsonl")} | more
 
+    data: dict[str, object] = {"pool": source("pool"), "query": source("query")}
+    if mixture:  # the same file twice, of which 9 rows in 10 are drawn and a thousandth held out
+        data["pool"] = [
+            source("pool", source="even", weight=1, tasks={"include": ["*[02468]"]}),
+            source("pool", source="odd", weight=0.8, tasks={"exclude": ["*[02468]"]}),
+        ]
+        data["held_out"] = {"from": "pool", "fraction": 0.001}
     study = {
         "study": "pool",
         "output": str(folder / "outputs"),
-        "data": {"pool": source("pool"), "query": source("query")},
+        "data": data,
         "embedding": {"model": "random:tiny-bert", "max_length": READ},
         "arrangement": {"method": "tma", "selection": "nearest", "rows": 10_000},
         "model": {"name": "random:tiny-llama"},
@@ -113,7 +121,7 @@ class Memory:
         self.highest[kind] = max([self.highest[kind], *(size / 1024 for size in held)])
 
 
-def measure_alone(folder: Path, only: str | None, other: int | None) -> None:
+def measure_alone(folder: Path, only: str | None, other: int | None, mixture: bool) -> None:
     """Seconds by stage and memory by process of one study in this fresh process."""
     from orchestrator.config import load_study
     from orchestrator.config.layout import Layout
@@ -122,7 +130,7 @@ def measure_alone(folder: Path, only: str | None, other: int | None) -> None:
     from orchestrator.study.pipeline import Pipeline
     from orchestrator.trials import expand
 
-    study = load_study(study_file(folder))
+    study = load_study(study_file(folder, mixture))
     trials = expand(study)
     began = time.monotonic()
     with quiet_streams(folder / "log") as console, Memory(other) as memory:
@@ -168,7 +176,7 @@ def serve(session: str, nodes: int) -> None:
     cluster.shutdown()
 
 
-def measure(rows: int, nodes: int, only: str | None) -> None:
+def measure(rows: int, nodes: int, only: str | None, mixture: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="pool-") as scratch:
         folder = Path(scratch)
         for name, count in {"pool": rows, "query": QUERIES}.items():
@@ -177,6 +185,7 @@ def measure(rows: int, nodes: int, only: str | None) -> None:
         where = f"{nodes} simulated nodes" if nodes else "this machine"
         print(f"{rows:,} rows, {size:,.0f} MB, {where}", flush=True)
         command = [sys.executable, __file__, "--alone", scratch, "--only", only or "plan"]
+        command += ["--mixture"] * mixture
         if not nodes:
             subprocess.run(command, check=True)
             return
@@ -198,6 +207,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--nodes", type=int, default=0, help="simulated ones; 0: this machine")
     parser.add_argument("--only", choices=["dataset", "plan"], help="dataset: stop behind it")
+    parser.add_argument("--mixture", action="store_true", help="two sources, and a hold-out")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--other", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
@@ -205,10 +215,10 @@ def main() -> None:
     if given.serve:
         serve(given.serve, given.nodes)
     elif given.alone:
-        measure_alone(given.alone, given.only, given.other)
+        measure_alone(given.alone, given.only, given.other, given.mixture)
     else:
         for rows in given.rows:
-            measure(rows, given.nodes, given.only)
+            measure(rows, given.nodes, given.only, given.mixture)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from collections import Counter
 
 import pyarrow.compute as pc
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from orchestrator.config import dump_yaml
 from orchestrator.config.faults import explain
 from orchestrator.config.schema import Study
 from orchestrator.errors import DataError
@@ -197,11 +199,18 @@ def test_a_sweep_of_its_seed_makes_a_data_set_a_seed_and_one_arm(pool):
     study = Study.model_validate(
         {
             "study": "held",
-            "data": {"pool": pool, "query": query, "held_out": hold_out},
+            "data": {"pool": [pool], "query": query, "held_out": hold_out},
             "sweep": {"parameters": {"data.held_out.seed": {"grid": [0, 1, 2]}}},
         }
     )
+    assert Study.model_validate(yaml.safe_load(dump_yaml(study))) == study
     trials = expand(study)
     assert [trial.config.data.hold_out.seed for trial in trials] == [0, 1, 2]
     assert len({trial.arm for trial in trials}) == 1
     assert len({dataset_spec(trial.config.data).digest for trial in trials}) == 3
+
+
+def test_of_a_single_instance_no_part_can_be_taken(make, pool):
+    for amount in ({"rows": 1}, {"fraction": 0.5}):
+        with pytest.raises(DataError, match=r"data.query has 1 instances: name a source with more"):
+            make(pool, str(amount), held_out={"from": "query", **amount})
