@@ -3,8 +3,15 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 
-from orchestrator.core.text_metrics import TEXT_METRICS, exact_match, rouge_1, rouge_l
+from orchestrator.core.text_metrics import (
+    TEXT_METRICS,
+    best_score,
+    exact_match,
+    rouge_1,
+    rouge_l,
+)
 
 
 def test_rouge_1_counts_shared_stems_and_rouge_l_their_longest_common_order():
@@ -46,3 +53,32 @@ def test_scores_are_shares_and_do_not_depend_on_which_text_is_the_reference(one,
         assert metric(one, other) == pytest.approx(metric(other, one))
         words = [word for word in one.split() if word.isascii() and word.isalnum()]
         assert not words or metric(one, one) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "score"),
+    [
+        ("Москва большой город", "большой город", 2 * 2 / (3 + 2)),
+        ("Μεγάλη ΠΌΛΗ", "μεγάλη πόλη", 1.0),
+        ("किताब अच्छी है", "किताब बुरी है", 2 * 2 / (3 + 3)),  # vowel signs stay in their words
+        ("東京都", "京都", 2 * 2 / (3 + 2)),  # characters where no spaces part words
+        ("กรุงเทพ", "กรุงเทพ", 1.0),
+        ("слон", "кот", 0.0),
+        ("It runs на Linux", "it is running на Linux", 2 * 4 / (4 + 5)),  # Latin words are stems
+    ],
+)
+def test_rouge_1_knows_words_of_every_alphabet(prediction, reference, score):
+    assert rouge_1(prediction, reference) == pytest.approx(score)
+
+
+@given(st.text(st.sampled_from("aAbé zZ9ñß_-.,'²ªłệ\n")), st.text(st.sampled_from("aAbé zZ9ñß_-.")))
+def test_texts_in_the_latin_alphabet_are_scored_as_by_rouge_itself(prediction, reference):
+    for kind, score in {"rouge1": rouge_1, "rougeL": rouge_l}.items():
+        rouge = RougeScorer([kind], use_stemmer=True).score(reference, prediction)
+        assert score(prediction, reference) == rouge[kind].fmeasure
+
+
+def test_the_best_score_is_that_of_the_nearest_reference():
+    for name, metric in TEXT_METRICS.items():
+        assert best_score(metric, "a dog", ["two cats", "a dog", "a"]) == 1.0, name
+        assert best_score(metric, "a dog", ["two cats"]) == 0.0, name

@@ -1,8 +1,9 @@
 """Scores of answers by a reward model: a sequence classifier with one label, or UltraRM's layout.
 
 UltraRM (arXiv 2310.01377) is a Llama whose `regression_head.weight`, (1, hidden), is applied to the
-last token of "Human: {prompt}\\nAssistant: {answer}". Any other model reads the conversation in its
-own chat template, or "prompt answer" where it has none.
+last token of "Human: {prompt}\\n\\nAssistant: {answer}", a blank line between the turns as in the
+authors' script. Any other model reads the conversation in its own chat template, or "prompt answer"
+where it has none.
 
 A reward model is not trained here and holds its memory only while it scores.
 """
@@ -167,7 +168,7 @@ def _encode(
     pairs = list(zip(prompts, answers, strict=True))
     chat = tokenizer.chat_template is not None and not ultra
     if ultra:
-        texts = [f"Human: {prompt}\nAssistant: {answer}" for prompt, answer in pairs]
+        texts = [f"Human: {prompt}\n\nAssistant: {answer}" for prompt, answer in pairs]
     elif chat:
         texts = [
             tokenizer.apply_chat_template(

@@ -100,7 +100,8 @@ def test_ultra_rm_is_a_llama_with_a_linear_layer_on_the_last_token(ultra, token_
     tokenizer = AutoTokenizer.from_pretrained(ultra)
     expected = []
     for prompt, answer in zip(PROMPTS, ANSWERS, strict=True):
-        ids = tokenizer(f"Human: {prompt}\nAssistant: {answer}", return_tensors="pt")["input_ids"]
+        text = f"Human: {prompt}\n\nAssistant: {answer}"
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             expected.append(float(head[0] @ backbone(input_ids=ids).last_hidden_state[0, -1]))
     found = rewards(ultra, PROMPTS, ANSWERS, token_budget, CPU)
