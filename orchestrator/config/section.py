@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,3 +18,12 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def later(default: Any, **constraints: Any) -> Any:
+    """The field of a key that older studies do not know.
+
+    Where it has its default it is not written, so that their digests and the names of their trials
+    stay as they are.
+    """
+    return Field(default=default, exclude_if=lambda value: value == default, **constraints)

@@ -106,7 +106,8 @@ class _WordTokenizer:
         if not any(map(_is_foreign, word)):
             yield from self._latin.tokenize(word)
             return
-        for alone, characters in groupby(word.casefold(), _stands_alone):
+        for alone, run in groupby(word.casefold(), _stands_alone):
+            characters = list(run)
             yield from characters if alone else ["".join(characters)]
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from orchestrator.config.sources import Source, find_reader
 from orchestrator.data import limits
 from orchestrator.data.digests import Digests, text_digests
-from orchestrator.data.instance import Instance
+from orchestrator.data.instance import FURTHER_ANSWERS, Instance
 from orchestrator.data.leakage import TestItems
 from orchestrator.data.records.fields import joined_columns, named_columns
 from orchestrator.data.records.record import (
@@ -111,6 +111,8 @@ class Check:
             instance = reader.instance(raw, self.source, place)
         if sum(len(message["content"]) for message in instance.messages) > RECORD_BYTES:
             raise too_long()  # of a container that does not tell before decoding
+        if instance.references:
+            instance = replace(instance, notes=(*instance.notes, FURTHER_ANSWERS))
         kept = limits.fitted(self.source, instance)
         if isinstance(kept, str):
             return _Row(replace(instance, messages=()), place.text, kept, [])

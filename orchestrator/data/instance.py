@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 UNLABELLED = "unlabelled"  # the task of every instance of a source that has no tasks
+FURTHER_ANSWERS = "further outputs left off"  # the note of an instance that has references
 
 
 class Message(TypedDict):
@@ -25,6 +26,8 @@ class Instance:
         unlearned: positions in `messages` of answers that are read and not learned, rising.
         unread: columns and message keys that nothing read and that carry meaning.
         metadata: the same of those that only describe the record.
+        references: texts any of which is a right answer, the answer itself first; empty where there
+            is no other.
     """
 
     id: str
@@ -34,6 +37,7 @@ class Instance:
     unlearned: tuple[int, ...] = ()
     unread: tuple[str, ...] = ()
     metadata: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
 
 def single_turn(id: str, task: str, prompt: str, answer: str) -> Instance:

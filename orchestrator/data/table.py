@@ -23,6 +23,7 @@ COLUMNS = {
     "notes": WORDS,
     "unread": WORDS,
     "metadata": WORDS,
+    "references": WORDS,
 }
 
 

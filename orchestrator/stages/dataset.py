@@ -12,7 +12,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.hold_out import HoldOut
 from orchestrator.config.sources import Data, SourceOptions
 from orchestrator.config.training import Model
-from orchestrator.data import dataset, readers
+from orchestrator.data import dataset, readers, references
 from orchestrator.data.records.tracked import DOUBTS, LISTED
 from orchestrator.errors import DataError
 from orchestrator.screen import Line
@@ -28,6 +28,7 @@ INPUT = re.compile(
     re.IGNORECASE,
 )
 DATASET_VERSION = 4
+REFERENCES_VERSION = 1
 TOKENS_VERSION = 3
 TOKENISED_ROWS = 1_000  # at once: some tenths of a second for a core
 TOKENISED_HERE = 16  # parts: a process takes seconds until it has loaded a tokenizer
@@ -57,6 +58,18 @@ def dataset_spec(data: Data) -> Spec:
         name="dataset",
         describe=describe_dataset,
         remarks=lambda info: unread_remarks(info, data),
+    )
+
+
+def references_spec(instances: Artifact, data: Data) -> Spec:
+    """`references.parquet`: all right answers of the test items that have several."""
+    splits = instances.info["splits"]
+    return Spec(
+        kind="references",
+        key={"version": REFERENCES_VERSION, "dataset": instances.digest},
+        make=lambda folder, line: {"items": references.write(data, splits, folder, in_order)},
+        name="references",
+        describe=lambda info: f"{info['items']:,} test items with several right answers",
     )
 
 

@@ -22,6 +22,7 @@ from orchestrator.config.schema import Embedding
 from orchestrator.core.arrangements import method_version
 from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Candidates, End
+from orchestrator.data.references import has_references
 from orchestrator.screen import Screen
 from orchestrator.stages.arrange import (
     ARRANGE_VERSION,
@@ -35,6 +36,7 @@ from orchestrator.stages.arrange import (
 from orchestrator.stages.dataset import (
     check_sizes,
     dataset_spec,
+    references_spec,
     tokenised_by_others,
     tokens_spec,
 )
@@ -153,6 +155,14 @@ class Pipeline:
         model, digest = self.shared.model(config.embedding.model)
         return embeddings_spec(dataset, config.embedding, model, digest, self.shared.store.path)
 
+    def references(self, config: TrialConfig) -> Artifact | None:
+        """All right answers of test items; None where each has one, or none is generated."""
+        dataset = self.dataset(config)
+        asked = config.evaluation.generate.every is not None
+        if not asked or not has_references(dataset.info["splits"]):
+            return None
+        return self.shared.get(references_spec(dataset, config.data))
+
     def _fed_and_embedded(self, config: TrialConfig) -> tuple[Artifact, Artifact | None]:
         """Tokens and vectors; of many rows at once, as vectors may need GPUs and tokens do not.
 
@@ -226,6 +236,7 @@ class Pipeline:
         scoring = config.evaluation.generate.reward_model
         reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
         tokens, embeddings = self._fed_and_embedded(config)
+        references = self.references(config)
         self.near_duplicates(config)
         return TrialSpec(
             trial=trial.name,
@@ -249,6 +260,7 @@ class Pipeline:
             folder=self._layout.trial(trial.name),
             store=self.shared.store.path,
             reward_model=reward_model,
+            references=references.path if references else None,
         )
 
     def _lay_out(self, spec: TrialSpec) -> None:

@@ -33,6 +33,7 @@ class TrialSpec:
         folder: the trial's own folder; holds `plan.parquet` and takes the results.
         store: shared artifacts; takes the losses of the untouched model.
         reward_model: folder of the model that scores generated answers; None where none does.
+        references: folder of the right answers of test items; None where each has one.
     """
 
     trial: str
@@ -46,6 +47,7 @@ class TrialSpec:
     folder: Path
     store: Path
     reward_model: Path | None = None
+    references: Path | None = None
 
     def __str__(self) -> str:
         return self.trial  # Ray Tune makes folder names of it

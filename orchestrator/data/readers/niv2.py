@@ -1,16 +1,7 @@
 """Natural Instructions v2 (arXiv 2204.07705): a file a task, prompts in the form of Tk-Instruct.
 
-    Definition: <definition>
-
-     Positive Example 1 -
-    Input: <input>
-     Output: <output>
-
-    Now complete the following example -
-    Input: <input>
-    Output:
-
-The first of an instance's outputs is its answer. One task file at a time is in memory.
+An instance has one or more outputs, any of which is right: the first is its answer, all of them are
+its references. One task file at a time is in memory.
 """
 
 from __future__ import annotations
@@ -19,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 
+from orchestrator.config.section import later
 from orchestrator.config.sources import FileSource
 from orchestrator.data.instance import Instance, single_turn
 from orchestrator.data.records.containers import BOM, parse
@@ -39,6 +31,14 @@ from orchestrator.data.records.record import (
     text,
     with_unread,
 )
+from orchestrator.data.records.tk_instruct import (
+    Introduction,
+    PromptForm,
+    first_output,
+    introduction_of,
+    prompt_of,
+    tokenizer_file,
+)
 from orchestrator.data.records.tracked import TrackedRecord
 from orchestrator.errors import DataError
 
@@ -49,11 +49,36 @@ TASK_BYTES = 256 * 2**20  # the largest published one has 20 MiB
 class NIV2Source(FileSource):
     """Natural Instructions: a folder with `tasks/*.json` and `splits/default/*_tasks.txt`."""
 
+    PLACES: ClassVar[frozenset[str]] = FileSource.PLACES | {"tokenizer"}
+
     reader: Literal["niv2"]
     split: Literal["train", "test"] | None = None
     """null: every task file."""
     examples: Annotated[int, Field(ge=0)] = 2
     """Positive examples in the prompt, at most."""
+    negative_examples: int = later(0, ge=0)
+    """Negative examples in the prompt, at most, behind the positive ones."""
+    explanations: bool = later(False)
+    """The explanation of each example, behind its output."""
+    task_name: bool = later(False)
+    """The name of the task, at the start of the prompt."""
+    full_stops: bool = later(False)
+    """A full stop behind each part of the prompt that ends in no ASCII punctuation, as Tk-Instruct
+    and the paper's scripts have it."""
+    max_prompt_tokens: PositiveInt | None = later(None)
+    """Examples are put in only while the prompt has at most so many tokens (the authors: 1,024);
+    null: all of them. A longer prompt without examples stays as it is."""
+    tokenizer: str | None = later(None)
+    """What counts those tokens: a `tokenizer.json`, or the folder of a model that holds one."""
+
+    @model_validator(mode="after")
+    def _counted(self) -> NIV2Source:
+        if (self.max_prompt_tokens is None) != (self.tokenizer is None):
+            raise ValueError(
+                "max_prompt_tokens are counted by tokenizer: set both, tokenizer to the "
+                "tokenizer.json of the model, or neither"
+            )
+        return self
 
 
 SECTION = NIV2Source
@@ -68,10 +93,10 @@ def blocks(source: NIV2Source) -> Iterator[Block]:
             )
         with opened(file.path) as stream:
             raw = stream.read(TASK_BYTES + 1)
-        yield partial(_records, file, source.examples, raw)
+        yield partial(_records, file, _prompt_form(source), raw)
 
 
-def _records(file: File, examples: int, raw: bytes) -> Iterator[Record]:
+def _records(file: File, prompts: PromptForm, raw: bytes) -> Iterator[Record]:
     """Yields each instance as the pair of its task's introduction and itself."""
     try:
         if len(raw) > TASK_BYTES:
@@ -82,12 +107,13 @@ def _records(file: File, examples: int, raw: bytes) -> Iterator[Record]:
             begin = raw[:40].decode(errors="replace")
             raise _other_form(file.path, f"holds no JSON, it begins with {begin!a}")
         # A byte that is not UTF-8 must not cost the whole file: `text` finds it later.
-        introduction, instances = _task(parse(raw, "surrogateescape"), examples)
+        name = Path(file.stem).name
+        introduction, instances = _task(parse(raw, "surrogateescape"), name, prompts)
     except RecordError as error:
         yield Place(str(file.path), file.stem, 0), error
         return
     for number, one in enumerate(instances, start=1):
-        place = Place(f"{file.path} instance {number}", Path(file.stem).name, number)
+        place = Place(f"{file.path} instance {number}", name, number)
         yield place, (introduction, one)
 
 
@@ -98,59 +124,55 @@ def _other_form(path: Path, what: str, more: str = "") -> DataError:
     )
 
 
-def instance(record: tuple[str, Any], source: NIV2Source, place: Place) -> Instance:
+def instance(record: tuple[Introduction, Any], source: NIV2Source, place: Place) -> Instance:
     introduction, given = record
     if not isinstance(given, dict):
         raise RecordError("not an object", shown(given))
     one = TrackedRecord(given)
     exclude_marked(one)
-    prompt = (
-        f"{introduction}Now complete the following example -\n"
-        f"Input: {_stripped(one.get('input'), 'input')}\nOutput: "
-    )
+    prompt = prompt_of(introduction, one.get("input"), _prompt_form(source))
     outputs = one.get("output")
-    answer = text(_first(outputs), "answer").strip()
+    answer = text(first_output(outputs), "answer").strip()
     made = single_turn(own_id(one, "id", place), place.name, text(prompt, "prompt"), answer)
-    if isinstance(outputs, list) and len(outputs) > 1:
-        made = replace(made, notes=("further outputs left off",))
+    if isinstance(outputs, list):
+        references = dict.fromkeys((answer, *filter(None, map(_reference, outputs[1:]))))
+        made = replace(made, references=tuple(references) if len(references) > 1 else ())
     return with_unread(one, made)
+
+
+def _reference(output: Any) -> str:
+    """Returns a further output; "" for one that is no sound text."""
+    try:
+        return text(output, "answer").strip()
+    except RecordError:
+        return ""
 
 
 def content(source: NIV2Source) -> list[list[str]]:
     lists = [File(_split_list(source), "split")] if source.split else []
-    return digests(_task_files(source) + lists)
+    counting = [File(tokenizer_file(source.tokenizer), "tokenizer")] if source.tokenizer else []
+    return digests(_task_files(source) + lists + counting)
 
 
-def _task(task: Any, examples: int) -> tuple[str, list[Any]]:
-    """Returns definition and examples as the prompt has them, and the instances."""
+def _prompt_form(source: NIV2Source) -> PromptForm:
+    return PromptForm(
+        source.examples,
+        source.negative_examples,
+        explanations=source.explanations,
+        task_name=source.task_name,
+        full_stops=source.full_stops,
+        max_tokens=source.max_prompt_tokens,
+        tokenizer=source.tokenizer,
+    )
+
+
+def _task(task: Any, name: str, prompts: PromptForm) -> tuple[Introduction, list[Any]]:
+    """Returns what the prompts of a task begin with, and its instances."""
     if isinstance(task, RecordError):
         raise task
     if not isinstance(task, dict) or not isinstance(task.get("Instances"), list):
         raise RecordError("no task file", "there is no list under Instances")
-    definition = text(_first(task.get("Definition")), "definition").strip()
-    parts = [f"Definition: {definition}\n\n"]
-    positive = task.get("Positive Examples") or []
-    if not isinstance(positive, list) or not all(isinstance(each, dict) for each in positive):
-        raise RecordError("no task file", "Positive Examples is no list of objects")
-    for number, each in enumerate(positive[:examples], start=1):
-        parts.append(
-            f" Positive Example {number} -\n"
-            f"Input: {_stripped(each.get('input'), 'example')}\n"
-            f" Output: {_stripped(_first(each.get('output')), 'example')}\n\n"
-        )
-    return "".join(parts), task["Instances"]
-
-
-def _first(value: Any) -> Any:
-    """Returns the value, or the first one of a list; None of an empty one."""
-    return next(iter(value), None) if isinstance(value, list) else value
-
-
-def _stripped(value: Any, what: str) -> str:
-    """Returns text that may be empty: some tasks ask without an input."""
-    if not isinstance(value, str):
-        raise RecordError(f"{what} is not text", shown(value))
-    return value.strip()
+    return introduction_of(task, name, prompts), task["Instances"]
 
 
 def _task_files(source: NIV2Source) -> list[File]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.config.schema import TrialConfig
-from orchestrator.core.text_metrics import REWARD, TEXT_METRICS
+from orchestrator.core.text_metrics import REWARD, TEXT_METRICS, best_score
+from orchestrator.data import references
 from orchestrator.data.dataset import load_messages_of, load_unlearned_of
 from orchestrator.storage.files import ANSWER_COLUMNS
 from orchestrator.training.batches import split
@@ -44,7 +45,8 @@ def generated_scores(
     device: Device,
     token_budget: int,
 ) -> pa.Table:
-    """Answer the first prompt of each row whose answer is learned, and score it against that.
+    """Answer the first prompt of each row whose answer is learned, and score it against that: where
+    a row has several right answers, against the one that it comes nearest to.
 
     Every rank calls with the same rows, best those of all test sets at once: the reward model is
     loaded in each call.
@@ -52,7 +54,8 @@ def generated_scores(
     Args:
         engine: DeepSpeed's; put back into training mode afterwards.
         rows: (n,) int64 rows of the token table.
-        spec: its model folder has the tokenizer, its dataset the texts, its reward model scores.
+        spec: its model folder has the tokenizer, its dataset the texts, its references the further
+            right answers; its reward model scores.
         token_budget: padded tokens in one forward pass.
 
     Returns:
@@ -66,20 +69,21 @@ def generated_scores(
         next(place for place in range(1, len(turns), 2) if place not in unlearned)
         for turns, unlearned in zip(messages, load_unlearned_of(spec.dataset, rows), strict=True)
     ]
-    prompts, references = (
+    prompts, learned = (
         [
             turns[first - before]["content"].strip()
             for turns, first in zip(messages, firsts, strict=True)
         ]
         for before in (1, 0)
     )
+    right = references.load(spec.references, rows, learned)
     mine = _greedy_answers(engine, tokens, rows, spec, device, token_budget)
     scores: dict[int, dict[str, Any]] = {
         place: {"prediction": answer} for place, answer in mine.items()
     }
     for name in TEXT_METRICS.keys() & set(wanted):
         for place, answer in mine.items():
-            scores[place][name] = TEXT_METRICS[name].score(answer, references[place])
+            scores[place][name] = best_score(TEXT_METRICS[name], answer, right[place])
     if spec.reward_model is not None:
         asked = [prompts[place] for place in mine]
         given = rewards(spec.reward_model, asked, list(mine.values()), token_budget, device)
@@ -90,7 +94,7 @@ def generated_scores(
     every = {place: values for share in shares for place, values in share.items()}
     lines = [
         {"row": row, "reference": reference, **every.get(place, {})}
-        for place, (row, reference) in enumerate(zip(rows.tolist(), references, strict=True))
+        for place, (row, reference) in enumerate(zip(rows.tolist(), learned, strict=True))
     ]
     return pa.Table.from_pylist(lines, schema=SCORED)
 

@@ -5,13 +5,14 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification
 
 from orchestrator.core.text_metrics import TEXT_METRICS
-from orchestrator.data import dataset
+from orchestrator.data import dataset, references
 from orchestrator.training import tokens as token_table
 from orchestrator.training.device import init_distributed, pick_device
 from orchestrator.training.engine import build_engine
@@ -153,6 +154,25 @@ def test_metrics_not_asked_for_and_prompts_without_room_for_an_answer_are_null(
     ]
     for name in ("rouge1", "rougeL", "reward"):
         assert set(found[name]) == {None}
+
+
+def test_an_answer_has_its_best_score_over_all_references_of_its_row(
+    make_spec, short_tokens, one_by_one, tmp_path
+):
+    given = [place for place, answer in enumerate(one_by_one) if answer]
+    # What the model says is right, beside what the data says; of the first row alone.
+    right = {"row": ROWS[given[:1]], "references": [["none of it", one_by_one[given[0]]]]}
+    pq.write_table(pa.table(right, schema=references.SCHEMA), tmp_path / "references.parquet")
+    generation = {"every": 1, "max_new_tokens": NEW_TOKENS, "metrics": ["exact_match"]}
+    spec = make_spec(ROWS, evaluation={"generate": generation})
+    (alone,) = generate(replace(spec, tokens=short_tokens), 1)
+    (found,) = generate(replace(spec, tokens=short_tokens, references=tmp_path), 1)
+    assert alone["exact_match"][given[0]] == 0.0
+    assert found["exact_match"][given[0]] == 1.0
+    assert [found["exact_match"][place] for place in given[1:]] == [
+        alone["exact_match"][place] for place in given[1:]
+    ]
+    assert found["reference"] == alone["reference"]
 
 
 def test_answers_are_generated_at_the_steps_of_their_own_schedule(make_spec):
