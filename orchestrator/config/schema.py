@@ -52,8 +52,8 @@ class Embedding(Section):
     max_length: PositiveInt = 256
     """Tokens of a text that are read. More than a quarter of texts cut is warned of."""
     text: Literal["prompt", "answer", "both"] = "both"
-    """Of an instance; both: "prompt answer". More than 1% of texts that share a vector is warned
-    of."""
+    """Of an instance; both: "prompt answer". Where system and tool turns are kept, they count as
+    prompt. More than 1% of texts that share a vector is warned of."""
     keep: Literal["start", "end"] = "start"
     """Which part of a text longer than max_length is read."""
     batch_tokens: PositiveInt | None = None

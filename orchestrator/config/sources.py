@@ -26,7 +26,7 @@ from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 from orchestrator.config.hold_out import HoldOut
 from orchestrator.config.mixture import OF_LISTS, list_fault, mixture_fault, source_name
-from orchestrator.config.section import Fraction, Section
+from orchestrator.config.section import Fraction, Section, later
 
 # The readers of this project: each is the file orchestrator/data/readers/<name>.py.
 READERS = (
@@ -95,6 +95,10 @@ class SourceOptions(Section):
     """In such a list: how much of what the shares leave is drawn from it, beside other weights."""
     rows: PositiveInt | None = None
     """In such a list: how many instances are drawn from it. Without share, weight and rows: all."""
+    roles: Literal["pairs", "all"] = later("pairs")
+    """Turns of a conversation that are kept. pairs: of user and assistant; a leading system message
+    goes before the first prompt, and a record with tool turns is a bad one. all: system and tool
+    turns, too, in order and without loss; the template has to have a place for them."""
 
     if TYPE_CHECKING:  # a field here would stand before the others in every study that is written
         reader: str

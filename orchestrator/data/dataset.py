@@ -165,10 +165,15 @@ def embedding_text(messages: list[Message], part: str = "both") -> str:
 
     Args:
         messages: of an instance.
-        part: `both`; or `prompt` or `answer`, of all turns.
+        part: `both`; or of all turns `answer`, what the assistant says, or `prompt`, what it is
+            given: system and tool turns count there, as a system message put before the prompt.
     """
-    role = {"prompt": "user", "answer": "assistant"}.get(part)
-    said = (message["content"].strip() for message in messages if role in (None, message["role"]))
+    answers, given = part != "prompt", part != "answer"
+    said = (
+        message["content"].strip()
+        for message in messages
+        if (answers if message["role"] == "assistant" else given)
+    )
     return " ".join(said).strip()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -9,8 +10,11 @@ UNLABELLED = "unlabelled"  # the task of every instance of a source that has no 
 FURTHER_ANSWERS = "further outputs left off"  # the note of an instance that has references
 
 
+Role = Literal["user", "assistant", "system", "tool"]
+
+
 class Message(TypedDict):
-    role: Literal["user", "assistant"]
+    role: Role
     content: str
 
 
@@ -21,7 +25,8 @@ class Instance:
     Attributes:
         id: unique in its source, stable between runs.
         task: the task it belongs to, or `UNLABELLED`.
-        messages: alternating user and assistant, at least one pair.
+        messages: alternating user and assistant, at least one pair; between them system and tool
+            turns, where the source keeps them (`roles: all`). The last is the assistant's.
         notes: what was changed to get there, in phrases that can be counted.
         unlearned: positions in `messages` of answers that are read and not learned, rising.
         unread: columns and message keys that nothing read and that carry meaning.
@@ -47,3 +52,14 @@ def single_turn(id: str, task: str, prompt: str, answer: str) -> Instance:
         task,
         ({"role": "user", "content": prompt}, {"role": "assistant", "content": answer}),
     )
+
+
+def answer_places(messages: Sequence[Message]) -> list[int]:
+    """Returns the positions of the assistant's messages, rising."""
+    return [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+
+
+def opening_text(messages: Sequence[Message]) -> str:
+    """Returns what stands before the first answer: the prompt, with a blank line behind each system
+    message before it."""
+    return "\n\n".join(message["content"] for message in messages[: answer_places(messages)[0]])

@@ -51,7 +51,7 @@ class TestItems:
 
         Args:
             task: of the row.
-            prompt: what the user says first in it.
+            prompt: what stands before its first answer.
         """
         alike = _digest(normalised(prompt))
         kinds = []

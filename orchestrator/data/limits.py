@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.config.sources import SourceOptions, Tasks
-from orchestrator.data.instance import Instance, Message
+from orchestrator.data.instance import Instance, Message, answer_places
 
 BEYOND = "beyond max_per_task"
 
@@ -33,7 +33,7 @@ def fitted(options: SourceOptions, instance: Instance) -> Instance | str:
     if not messages:
         return "no answer within max_chars"
     unlearned = tuple(place for place in instance.unlearned if place < len(messages))
-    if 2 * len(unlearned) == len(messages):
+    if len(unlearned) == len(answer_places(messages)):
         return "no answer to learn within max_chars"
     notes = (*instance.notes, "cut at max_chars")
     return replace(instance, messages=messages, notes=notes, unlearned=unlearned)
@@ -57,7 +57,7 @@ def within(
 
 
 def cut(messages: tuple[Message, ...], characters: int) -> tuple[Message, ...]:
-    """Cuts a conversation to its first characters, as pairs that end in an answer.
+    """Cuts a conversation to its first characters, so that it ends in an answer.
 
     Returns:
         The longest start of `messages` with at most `characters` characters; of a pair whose
@@ -70,7 +70,7 @@ def cut(messages: tuple[Message, ...], characters: int) -> tuple[Message, ...]:
         if not piece.strip():
             break
         kept.append({"role": message["role"], "content": piece})
-    return tuple(kept[: len(kept) // 2 * 2])
+    return tuple(kept[: max(answer_places(kept), default=-1) + 1])
 
 
 def _wanted(tasks: Tasks, task: str) -> bool:

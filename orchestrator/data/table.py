@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from itertools import accumulate, chain
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.data.instance import Instance
+from orchestrator.data.instance import Instance, opening_text
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 WORDS = pa.list_(pa.string())
@@ -57,9 +58,17 @@ def instances_of(table: pa.Table) -> list[Instance]:
 
 
 def first_prompts(table: pa.Table) -> list[str]:
-    """Returns what the user says first in each instance, which has at least one message."""
-    firsts = pc.list_element(table["messages"], 0)
-    prompts: list[str] = pc.struct_field(firsts, "content").to_pylist()
+    """Returns what stands before the first answer of each instance, which has at least one."""
+    messages = table["messages"]
+    first, second = (pc.list_element(messages, place) for place in (0, 1))
+    prompts: list[str] = pc.struct_field(first, "content").to_pylist()
+    # Only where more stands before the answer, it is made Python objects.
+    roles = (pc.struct_field(message, "role").to_numpy() for message in (first, second))
+    users, assistants = (
+        role == name for role, name in zip(roles, ("user", "assistant"), strict=True)
+    )
+    for place in np.flatnonzero(~(users & assistants)):
+        prompts[place] = opening_text(messages[int(place)].as_py())
     return prompts
 
 

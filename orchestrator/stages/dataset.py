@@ -13,6 +13,7 @@ from orchestrator.config.hold_out import HoldOut
 from orchestrator.config.sources import Data, SourceOptions
 from orchestrator.config.training import Model
 from orchestrator.data import dataset, readers, references
+from orchestrator.data.records.conversation import SYSTEM_IN_PROMPT
 from orchestrator.data.records.tracked import DOUBTS, LISTED
 from orchestrator.errors import DataError
 from orchestrator.screen import Line
@@ -57,7 +58,7 @@ def dataset_spec(data: Data) -> Spec:
         make=lambda folder, line: dataset.write(data, folder, in_order),
         name="dataset",
         describe=describe_dataset,
-        remarks=lambda info: unread_remarks(info, data),
+        remarks=lambda info: (*unread_remarks(info, data), *system_remarks(info)),
     )
 
 
@@ -196,6 +197,17 @@ def _sources_read(
     for split, given in data.test_sets.items():
         if isinstance(given, SourceOptions):
             yield f"data.{split}", given, splits[split]
+
+
+def system_remarks(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A note of the system messages that became text of the user."""
+    for split, counts in info["splits"].items():
+        if count := counts["notes"].get(SYSTEM_IN_PROMPT):
+            yield (
+                "note",
+                f"data.{split}: {count:,} system messages stand before their prompt, as text of "
+                "the user: roles: all keeps them as turns of their own, for template: chat",
+            )
 
 
 def _mend(source: SourceOptions, unread: list[str]) -> str:

@@ -12,17 +12,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
-
-from orchestrator.data.instance import Message
+from orchestrator.data.instance import Message, answer_places
 from orchestrator.errors import DataError
 from orchestrator.training.marks import end_marks
-from orchestrator.training.spans import message_ends, message_spans, parting
+from orchestrator.training.refusals import (
+    CALLED,
+    Turn,
+    instead,
+    refusal,
+    rewritten,
+    shown,
+)
+from orchestrator.training.spans import message_spans, parting
 
 # Some chat templates print today's date, but a study's tokens must not depend on the day it runs.
 # This takes the place of the function they call, with the day that Llama 3's falls back to.
 FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
-SHOWN = 80  # characters of each of two texts that differ
 
 
 class Frame(NamedTuple):
@@ -68,7 +73,7 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._template = FIXED_DATE + tokenizer.get_chat_template()
-        self._frames: dict[tuple[str, ...], Frame | DataError] = {}
+        self._frames: dict[tuple[Turn, ...], Frame | DataError] = {}
         self._in_parts = False
         plain = _stand_ins(
             [Message(role="user", content=""), Message(role="assistant", content="")]
@@ -98,57 +103,80 @@ class ChatTemplate:
             DataError: the template refuses the conversation, or a message is not in its place.
         """
         try:
-            written = self._write([message["content"] for message in messages])
+            written = self._write(turns := _turns(messages))
         except Exception as error:  # whatever a template does
-            raise _refusal(error, messages[0]["content"]) from error
+            raise refusal(error, turns) from error
         frame = self.frame(messages)
         places = message_spans(written, frame.gaps, messages)
         if places is None:
-            raise _rewritten(written, frame.gaps, messages)
+            raise rewritten(written, frame.gaps, messages)
         spans, reshaped = places
         answers = [
             (spans[place][0] - opening, spans[place][1] + ending)
             for place, opening, ending in zip(
-                range(1, len(messages), 2), frame.openings, frame.endings, strict=True
+                answer_places(messages), frame.openings, frame.endings, strict=True
             )
         ]
         return WrittenConversation(written, spans, answers, all(frame.ended), reshaped)
 
-    def _frame(self, stand_ins: tuple[str, ...]) -> Frame | DataError:
+    def _frame(self, stand_ins: tuple[Turn, ...]) -> Frame | DataError:
         if stand_ins not in self._frames:
             try:
                 self._frames[stand_ins] = self._make_frame(stand_ins)
             except DataError as error:
                 self._frames[stand_ins] = error
             except Exception as error:  # whatever a template does
-                self._frames[stand_ins] = _refusal(error, stand_ins[0])
+                self._frames[stand_ins] = refusal(error, stand_ins)
         return self._frames[stand_ins]
 
-    def _make_frame(self, stand_ins: tuple[str, ...]) -> Frame:
+    def _make_frame(self, stand_ins: tuple[Turn, ...]) -> Frame:
         written = self._write(stand_ins)
         gaps = _split(written, stand_ins)
+        self._check_told_apart(written, stand_ins)
         openings, endings, ended, opens_with = [], [], [], ""
-        for place in range(1, len(stand_ins), 2):
+        for place in (place for place, (role, _) in enumerate(stand_ins) if role == "assistant"):
             before, behind = gaps[place], gaps[place + 1]
-            prompt = self._write(stand_ins[:place], opened=True).rpartition(stand_ins[place - 1])[2]
+            asked, word = stand_ins[place - 1][1], stand_ins[place][1]
+            prompt = self._write(stand_ins[:place], opened=True).rpartition(asked)[2]
             blank = before.startswith(prompt) and not before[len(prompt) :].strip()
             openings.append(len(before) - len(prompt) if blank else 0)
             if prompt.startswith(before):
                 opens_with = prompt[len(before) :].strip()
-            closed = self._write(stand_ins[: place + 1]).rpartition(stand_ins[place])[2]
+            closed = self._write(stand_ins[: place + 1]).rpartition(word)[2]
             end = end_marks(closed, behind, self._tokenizer)
             ended.append(end > 0)
             endings.append(end or parting(closed.rstrip(), behind))
         return Frame(gaps, openings, endings, ended, opens_with)
 
-    def _write(self, texts: Sequence[str], *, opened: bool = False) -> str:
+    def _check_told_apart(self, written: str, stand_ins: tuple[Turn, ...]) -> None:
+        """Refuse a template that writes a system or tool turn as one of the user or assistant.
+
+        Raises:
+            DataError: naming the first such turn.
+        """
+        for place, (role, word) in enumerate(stand_ins):
+            for other in () if role in ("user", "assistant") else ("user", "assistant"):
+                try:
+                    same = written == self._write(
+                        (*stand_ins[:place], (other, word), *stand_ins[place + 1 :])
+                    )
+                except Exception:  # it refuses the other role there, so it tells them apart
+                    same = False
+                if same:
+                    raise DataError(
+                        f"this model's chat template has no place for the {CALLED[role]} of "
+                        f"message {place + 1} of {len(stand_ins)}: it writes it as one of the "
+                        f"{other}. {instead(stand_ins)}"
+                    )
+
+    def _write(self, turns: Sequence[Turn], *, opened: bool = False) -> str:
         return self._tokenizer.apply_chat_template(
             [
                 {
-                    "role": ("user", "assistant")[place % 2],
+                    "role": role,
                     "content": [{"type": "text", "text": text}] if self._in_parts else text,
                 }
-                for place, text in enumerate(texts)
+                for role, text in turns
             ],
             chat_template=self._template,
             tokenize=False,
@@ -156,65 +184,38 @@ class ChatTemplate:
         )
 
 
-def _stand_ins(messages: Sequence[Message]) -> tuple[str, ...]:
+def _turns(messages: Sequence[Message]) -> tuple[Turn, ...]:
+    return tuple((message["role"], message["content"]) for message in messages)
+
+
+def _stand_ins(messages: Sequence[Message]) -> tuple[Turn, ...]:
     """Words in the place of messages, alike to them where templates look: at reasoning."""
     return tuple(
-        f"<think>\nReasonOf{place}Told\n</think>\n\nWordOf{place}Told"
-        if place % 2 and "</think>" in message["content"]
-        else f"WordOf{place}Told"
-        for place, message in enumerate(messages)
+        (role, f"<think>\nReasonOf{place}Told\n</think>\n\nWordOf{place}Told")
+        if role == "assistant" and "</think>" in text
+        else (role, f"WordOf{place}Told")
+        for place, (role, text) in enumerate(_turns(messages))
     )
 
 
-def _split(written: str, stand_ins: tuple[str, ...]) -> list[str]:
+def _split(written: str, stand_ins: tuple[Turn, ...]) -> list[str]:
     """The text around the stand-ins.
 
     Raises:
         DataError: one is missing, stands there twice, or behind one that follows it.
     """
-    alone = "Set max_turns: 1 on the sources, or " if len(stand_ins) > 2 else "Type "
     gaps, at = [], 0
-    for place, word in enumerate(stand_ins):
+    for place, (role, word) in enumerate(stand_ins):
         count = written.count(word)
         begin = written.find(word, at)
         if count != 1 or begin < 0:
-            what = ("prompt", "answer")[place % 2]
             does = "moves" if count == 1 else "repeats" if count else "leaves out or rewrites"
             reasoned = " with its reasoning" if word.startswith("<") else ""
             raise DataError(
-                f"this model's chat template {does} the {what}{reasoned} of message {place + 1} of "
-                f"{len(stand_ins)}: of {word!r} it writes {_shown(written, at)}. "
-                f"{alone}template: user_assistant, or a text with {{prompt}} and {{answer}}"
+                f"this model's chat template {does} the {CALLED[role]}{reasoned} of message "
+                f"{place + 1} of {len(stand_ins)}: of {word!r} it writes {shown(written, at)}. "
+                f"{instead(stand_ins)}"
             )
         gaps.append(written[at:begin])
         at = begin + len(word)
     return [*gaps, written[at:]]
-
-
-def _rewritten(written: str, gaps: list[str], messages: Sequence[Message]) -> DataError:
-    """The first message that is not in its place, with both texts."""
-    at = 0
-    for place, message in enumerate(messages):
-        at += len(gaps[place])
-        end = next((end for end, _ in message_ends(written, at, message["content"])), None)
-        if end is None or not written.startswith(gaps[place + 1], end):
-            break
-        at = end
-    what = ("prompt", "answer")[place % 2]
-    return DataError(
-        f"this model's chat template changes the {what} of message {place + 1}. The data: "
-        f"{_shown(message['content'])}; the model would be fed: {_shown(written, at)}. "
-        "Mend the text, or type template: user_assistant, or a text with {prompt} and {answer}"
-    )
-
-
-def _refusal(error: Exception, begins: str) -> DataError:
-    reason = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
-    return DataError(
-        f"the model's chat template refuses a conversation ({reason}) that begins with "
-        f"{begins[:SHOWN]!r}. Type template: user_assistant"
-    )
-
-
-def _shown(text: str, at: int = 0) -> str:
-    return repr(text[at : at + SHOWN] + ("..." if len(text) > at + SHOWN else ""))

@@ -6,10 +6,10 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 
-from orchestrator.data.instance import Message
+from orchestrator.data.instance import Message, answer_places
 from orchestrator.errors import DataError
 from orchestrator.training.proof import Encoded, Prover, tokens_within
 from orchestrator.training.templates import Piece, Template
@@ -64,13 +64,14 @@ class Encoder:
         while batch := list(islice(remaining, TOKENIZER_BATCH)):
             pieces = [self._pieces(row + place, batch[place][0]) for place in range(len(batch))]
             tokens = self._tokenised(pieces)
-            for of_row, (_, skipped) in zip(pieces, batch, strict=True):
+            for of_row, (messages, skipped) in zip(pieces, batch, strict=True):
                 encoded = [next(tokens) for _ in of_row]
                 proved = row < PROVED_ROWS or drawn.random() < PROVED_SHARE
                 made: tuple[list[int], list[bool]] = [], []
                 if row not in self.refused:
                     try:
-                        made = self._row(of_row, encoded, skipped, proved=proved)
+                        places = iter(answer_places(messages))
+                        made = self._row(of_row, encoded, places, skipped, proved=proved)
                     except DataError as error:
                         self._refuse(row, error)
                 yield made
@@ -80,15 +81,16 @@ class Encoder:
         self,
         pieces: Sequence[Piece],
         encoded: Sequence[Encoded],
+        places: Iterator[int],
         unlearned: Sequence[int],
         *,
         proved: bool,
     ) -> tuple[list[int], list[bool]]:
-        """Token ids and answer marks of the pieces of one conversation."""
+        """Token ids and answer marks of the pieces of one conversation, with the `places` of all
+        answers among its messages, and of those that are `unlearned`."""
         tokenizer, marked = self.tokenizer, self.template.marked
         ids = [tokenizer.bos_token_id] if marked and tokenizer.bos_token_id is not None else []
         marks = [False] * len(ids)
-        places = count(1, 2)  # of answers among the messages
         changes: dict[str, str] = {}
         for piece, plain in zip(pieces, encoded, strict=True):
             self.prover.check_end(piece)
@@ -97,10 +99,7 @@ class Encoder:
                 changes |= self.prover.prove(
                     piece, (piece_ids, offsets), _answer_marks(offsets, piece.answers)
                 )
-            learned = [
-                span for span, place in zip(piece.answers, places, strict=False)
-                if place not in unlearned
-            ]  # fmt: skip
+            learned = [span for span in piece.answers if next(places) not in unlearned]
             ids += piece_ids
             marks += _answer_marks(offsets, learned)
             if marked:

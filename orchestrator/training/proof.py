@@ -138,8 +138,8 @@ class Prover:
             if id in marks:
                 begin, end = _core(piece.text, place)
                 if any(
-                    begin < stop and end > start and not self._reasons(id, number)
-                    for number, (start, stop) in enumerate(piece.messages)
+                    begin < stop and end > start and not self._reasons(id, piece, start)
+                    for start, stop in piece.messages
                 ):
                     cuts.add(begin + 1)
         return cuts
@@ -160,10 +160,10 @@ class Prover:
                     framing.add(id)
         return framing
 
-    def _reasons(self, id: int, number: int) -> bool:
-        """Is this token of a message a tag around the reasoning of an answer? Templates write it
-        around answers that have none, too."""
-        if number % 2 == 0 or id not in self._added:
+    def _reasons(self, id: int, piece: Piece, start: int) -> bool:
+        """Is this token of the message that starts there a tag around the reasoning of an answer?
+        Templates write it around answers that have none, too."""
+        if id not in self._added or not any(begin <= start < end for begin, end in piece.answers):
             return False
         return THINK_TAG.fullmatch(self._tokenizer.added_tokens_decoder[id].content) is not None
 

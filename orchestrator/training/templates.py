@@ -6,9 +6,9 @@ Three kinds of template (`model.template`):
 - a text of the user's with {prompt} and {answer}, once each;
 - `chat`, the tokenizer's own template, for models that were tuned with it.
 
-The first two write each pair apart, between the model's begin and end marks. `chat` writes the
-whole conversation and all its marks. Not for base models that never saw a chat template: its
-marks are tokens that they cannot read yet.
+The first two write each pair apart, between the model's begin and end marks, and have no place for
+system and tool turns. `chat` writes the whole conversation and all its marks. Not for base models
+that never saw a chat template: its marks are tokens that they cannot read yet.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from orchestrator.data.instance import Message
 from orchestrator.errors import DataError, ModelError
 from orchestrator.training.chat import ChatTemplate
 from orchestrator.training.marks import special_ids
+from orchestrator.training.refusals import no_place
 
 USER_ASSISTANT = "User: {prompt}\nAssistant: {answer}"
 
@@ -90,7 +91,7 @@ def make_template(name: str, tokenizer: Any) -> Template:
             f"model.template: {name!r} writes {' and '.join(twice)}, which would stand there "
             "twice: leave them out, begin and end marks of the model are put there"
         )
-    return Template(lambda messages: _pairs(messages, before, between, after), marked=True)
+    return Template(lambda messages: _pairs(messages, name, (before, between, after)), marked=True)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -173,7 +174,15 @@ def _text(name: str) -> str:
     return USER_ASSISTANT if name == "user_assistant" else name
 
 
-def _pairs(messages: Sequence[Message], before: str, between: str, after: str) -> list[Piece]:
+def _pairs(messages: Sequence[Message], name: str, parts: tuple[str, str, str]) -> list[Piece]:
+    """A piece of each prompt and answer.
+
+    Raises:
+        DataError: there are other turns.
+    """
+    if fault := no_place(name, messages):
+        raise fault
+    before, between, after = parts
     pieces = []
     for user, assistant in zip(messages[::2], messages[1::2], strict=True):
         head = f"{before}{user['content']}{between}"

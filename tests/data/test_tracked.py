@@ -230,7 +230,8 @@ def test_a_developer_turn_is_a_system_turn_and_an_empty_one_hides_no_column(json
 
 def test_a_message_that_is_a_tool_call_without_text_is_called_so():
     turns = [PAIR[0], {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}]
-    with pytest.raises(RecordError, match=r"tool call without text \(message 2: tool_calls\)"):
+    said = r"tool call without text \(message 2: tool_calls: set roles: all"
+    with pytest.raises(RecordError, match=said):
         conversation(turns, 1)
 
 

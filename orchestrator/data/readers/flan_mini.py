@@ -57,7 +57,7 @@ def blocks(source: FlanMiniSource) -> Iterator[Block]:
 
 def instance(record: TrackedRecord, source: FlanMiniSource, place: Place) -> Instance:
     turns = record.get("conversations")
-    conversation = conversation_of(record, turns, source.max_turns)
+    conversation = conversation_of(record, turns, source.max_turns, source.roles)
     task = text(record.get("source"), "task")
     return conversation.instance(own_id(record, "id", place), task)
 

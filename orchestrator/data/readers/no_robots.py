@@ -26,6 +26,6 @@ SECTION = NoRobotsSource
 
 def instance(record: TrackedRecord, source: NoRobotsSource, place: Place) -> Instance:
     turns = record.get("messages")
-    conversation = conversation_of(record, turns, source.max_turns)
+    conversation = conversation_of(record, turns, source.max_turns, source.roles)
     task = text(record.get("category"), "task")
     return conversation.instance(own_id(record, "prompt_id", place), task)

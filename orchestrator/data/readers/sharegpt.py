@@ -26,5 +26,5 @@ SECTION = ShareGPTSource
 
 def instance(record: TrackedRecord, source: ShareGPTSource, place: Place) -> Instance:
     turns = record["items"] if "items" in record else record.get("conversations")
-    conversation = conversation_of(record, turns, source.max_turns)
+    conversation = conversation_of(record, turns, source.max_turns, source.roles)
     return conversation.instance(own_id(record, "id", place), UNLABELLED)

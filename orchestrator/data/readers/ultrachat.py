@@ -1,4 +1,5 @@
-"""UltraChat-200k (arXiv 2305.14233, filtered in 2310.16944): conversations without tasks."""
+"""UltraChat (arXiv 2305.14233) and UltraChat-200k (filtered in 2310.16944): conversations without
+tasks, of texts alone in `data` or of messages."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ SECTION = UltraChatSource
 
 
 def instance(record: TrackedRecord, source: UltraChatSource, place: Place) -> Instance:
-    turns = record.get("messages")
-    conversation = conversation_of(record, turns, source.max_turns)
-    return conversation.instance(own_id(record, "prompt_id", place), UNLABELLED)
+    turns = record["messages"] if "messages" in record else record.get("data")
+    conversation = conversation_of(record, turns, source.max_turns, source.roles)
+    key = "prompt_id" if "prompt_id" in record else "id"
+    return conversation.instance(own_id(record, key, place), UNLABELLED)

@@ -1,18 +1,28 @@
-"""Reads a list of turns as alternating messages of user and assistant."""
+"""Reads a list of turns as the messages of a conversation.
+
+What a model reads and what it learns hang on who speaks: roles have to follow one another as they
+do in a conversation, and what does not is refused rather than mended.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.data.instance import Instance, Message
 from orchestrator.data.records.record import ExcludedRecord, RecordError, shown, text
-from orchestrator.data.records.tracked import (
-    ROLE,
-    TrackedRecord,
-    carries_meaning,
-    untrained_mark,
-    with_marks,
-)
+from orchestrator.data.records.tracked import ROLE, TrackedRecord, carries_meaning, with_marks
+from orchestrator.data.records.turns import Turn, role_of, turn_of
+
+SYSTEM_IN_PROMPT = "system message put before the prompt"
+CALL_UNLEARNED = "tool call kept without loss"
+# Who may speak behind whom; system turns are passed over, None is the beginning.
+NEXT: dict[str | None, tuple[str, ...]] = {
+    None: ("user",),
+    "user": ("assistant",),
+    "assistant": ("user", "tool"),
+    "tool": ("assistant", "tool"),
+}
 
 
 class Conversation(NamedTuple):
@@ -28,68 +38,123 @@ class Conversation(NamedTuple):
         return Instance(id, task, *self)
 
 
-def conversation_of(record: TrackedRecord, turns: Any, max_turns: int) -> Conversation:
+def conversation_of(
+    record: TrackedRecord, turns: Any, max_turns: int, roles: str = "pairs"
+) -> Conversation:
     """Makes the conversation of a record's turns, with the system message and the lists of marks
     that the record keeps in columns beside them.
 
     Raises:
         RecordError, ExcludedRecord: as `conversation`.
     """
-    return conversation(with_marks(record, turns), max_turns, _system_beside(record, turns))
+    system = _system_beside(record, turns)
+    return conversation(with_marks(record, turns), max_turns, system, roles)
 
 
-def conversation(turns: Any, max_turns: int, system: str = "") -> Conversation:
-    """Makes alternating user and assistant messages, with notes on what was changed to get them.
+def conversation(
+    turns: Any, max_turns: int, system: str = "", roles: str = "pairs"
+) -> Conversation:
+    """Makes the messages of a conversation, with notes on what was changed to get them.
 
-    Messages are {"role", "content"} or {"from", "value"}; their text may be given in parts. A
-    leading system message goes before the first prompt with a blank line between; a last prompt
-    without answer is left off. An answer that is marked not to be trained on stays, unlearned.
+    Messages are {"role", "content"} or {"from", "value"}, whose text may be given in parts, or
+    texts alone, of user and assistant in turn. What stands behind the last answer is left off. An
+    answer that is marked not to be trained on stays, unlearned.
 
     Args:
         turns: a value of a record.
-        max_turns: user/assistant pairs that are kept; what follows them is not looked at.
+        max_turns: exchanges that are kept, each from a prompt to its answer; what follows them is
+            not looked at.
         system: a system message that stands beside the turns; "" for none.
+        roles: `pairs`: user and assistant alternate, and a leading system message goes before the
+            first prompt with a blank line between; `all`: system turns stay where they are, and
+            tool turns between the call and the answer; a call is an answer that is not learned.
 
     Raises:
         RecordError: no list of messages, an unknown role, text that `text` refuses, roles that
-            do not alternate from the user on, or no answer.
-        ExcludedRecord: every answer is marked not to be trained on.
+            do not follow one another, or no answer.
+        ExcludedRecord: every answer is a tool call, or marked not to be trained on.
     """
     if not isinstance(turns, list) or not turns:
         raise RecordError("no messages", f"{shown(turns)} instead of a list of messages")
-    first = _message(turns[0], 1)
-    opening = int(first.role == "system")
-    kept = turns[opening : opening + 2 * max_turns]
-    spoken = [_message(turn, number) for number, turn in enumerate(kept, start=1 + opening)]
-    notes = ["turns beyond max_turns left off"] if len(turns) > opening + len(kept) else []
-    for number, turn in enumerate(spoken):
-        expected = ("user", "assistant")[number % 2]
-        if turn.role != expected:
-            detail = f"message {number + 1} is of the {turn.role}, where the {expected} is next"
-            raise RecordError("roles do not alternate", detail)
-    if len(spoken) % 2:
-        spoken.pop()
-        notes.append("last prompt without answer left off")
-    if not spoken:
+    if all(isinstance(turn, str) for turn in turns):
+        names = ("user", "assistant")
+        turns = [{"role": names[i % 2], "content": turn} for i, turn in enumerate(turns)]
+    spoken = _spoken(turns, max_turns, tools=roles == "all")
+    notes = ["turns beyond max_turns left off"] if len(spoken) < len(turns) else []
+    answered = [place for place, turn in enumerate(spoken, start=1) if turn.role == "assistant"]
+    if not answered:
         raise RecordError("answer is missing")
-    unlearned = tuple(place for place in range(1, len(spoken), 2) if spoken[place].mark)
-    if 2 * len(unlearned) == len(spoken):
-        raise ExcludedRecord(f"marked {spoken[1].mark}")
-    notes += [f"answer marked {spoken[place].mark} not learned" for place in unlearned]
-    if any(turn.joined for turn in spoken):
-        notes.append("parts of a message joined")
-    if system := first.text if opening and first.text else system:
-        spoken[0] = spoken[0]._replace(text=f"{system}\n\n{spoken[0].text}")
-        notes.append("system message put before the prompt")
-    left = [item for turn in (*[first] * opening, *spoken) for item in turn.left.items()]
+    behind, spoken = spoken[answered[-1] :], spoken[: answered[-1]]
+    if behind:
+        asked = any(turn.role == "user" for turn in behind)
+        notes.append(f"last {'prompt' if asked else 'turn'} without answer left off")
+    begins = spoken[0].text if spoken[0].role == "system" else ""
+    said = [turn for turn in spoken if turn.text]  # without empty system messages
+    if not begins and system:
+        said.insert(0, Turn("system", system))
+    in_prompt = roles == "pairs" and said[0].role == "system"
+    if in_prompt:
+        first, prompt, *others = said
+        said = [prompt._replace(text=f"{first.text}\n\n{prompt.text}"), *others]
+    unlearned = _unlearned(said)
+    notes += _notes(said, unlearned)
+    if in_prompt:
+        notes.append(SYSTEM_IN_PROMPT)
+    left = [item for turn in spoken for item in turn.left.items()]
     matters = {f"messages.{key}": _matters(key, value) for key, value in left}
     return Conversation(
-        tuple(Message(role=turn.role, content=turn.text) for turn in spoken),
+        tuple(Message(role=turn.role, content=turn.text) for turn in said),
         tuple(notes),
         unlearned,
         tuple(name for name, means in matters.items() if means),
         tuple(name for name, means in matters.items() if not means),
     )
+
+
+def _spoken(turns: Sequence[Any], max_turns: int, *, tools: bool) -> list[Turn]:
+    """Reads the turns up to the end of the last exchange that is kept."""
+    spoken: list[Turn] = []
+    exchanges, last = 0, None
+    for number, given in enumerate(turns, start=1):
+        ended = exchanges == max_turns and last == "assistant"
+        if ended and not (tools and role_of(given) == "tool"):
+            break
+        turn = turn_of(given, number, tools=tools)
+        spoken.append(turn)
+        if turn.role == "system" and (tools or number == 1):
+            continue
+        if turn.role not in NEXT[last]:
+            expected = " or ".join(NEXT[last] if tools else NEXT[last][:1])
+            detail = f"message {number} is of the {turn.role}, where the {expected} is next"
+            raise RecordError("roles do not alternate", detail)
+        last = turn.role
+        exchanges += last == "user"
+    return spoken
+
+
+def _unlearned(spoken: Sequence[Turn]) -> tuple[int, ...]:
+    """Returns the places of answers that carry no loss.
+
+    Raises:
+        ExcludedRecord: there are no others.
+    """
+    answers = [place for place, turn in enumerate(spoken) if turn.role == "assistant"]
+    unlearned = tuple(place for place in answers if spoken[place].mark or spoken[place].call)
+    if len(unlearned) == len(answers):
+        mark = spoken[answers[0]].mark
+        raise ExcludedRecord(f"marked {mark}" if mark else "no answer but tool calls")
+    return unlearned
+
+
+def _notes(spoken: Sequence[Turn], unlearned: Sequence[int]) -> list[str]:
+    """Returns what was changed in turns that are kept."""
+    notes = [
+        f"answer marked {mark} not learned" if (mark := spoken[place].mark) else CALL_UNLEARNED
+        for place in unlearned
+    ]
+    if any(turn.joined for turn in spoken):
+        notes.append("parts of a message joined")
+    return notes
 
 
 def _system_beside(record: TrackedRecord, turns: Any) -> str:
@@ -108,55 +173,6 @@ def _system_beside(record: TrackedRecord, turns: Any) -> str:
         if isinstance(value, str) and value.strip():
             return text(record[column], "system message")
     return ""
-
-
-class _Turn(NamedTuple):
-    """A message as it was read; `left` holds what else it holds, `mark` says "do not train"."""
-
-    role: Any
-    text: str
-    mark: str
-    joined: bool
-    left: dict[str, Any]
-
-
-def _message(turn: Any, number: int) -> _Turn:
-    """Reads role and text of a message; an empty system message has the text ""."""
-    if not isinstance(turn, dict):
-        raise RecordError("a message is not an object", f"message {number} is {shown(turn)}")
-    turn = TrackedRecord(turn)
-    keys = ("from", "value") if "from" in turn else ("role", "content")
-    name, said = (turn.get(key) for key in keys)
-    role = ROLE.get(name.lower()) if isinstance(name, str) else None
-    if role is None:
-        raise RecordError("unknown role", f"message {number} is of {shown(name)}")
-    mark = untrained_mark(turn)
-    if role == "system" and (said is None or said == ""):
-        return _Turn(role, "", mark, False, turn.unread())
-    calls = [key for key in ("tool_calls", "function_call") if turn.unread().get(key)]
-    if calls and not said:
-        raise RecordError("a message is a tool call without text", f"message {number}: {calls[0]}")
-    joined = isinstance(said, list)
-    what = {"user": "prompt", "assistant": "answer", "system": "system message"}[role]
-    left: dict[str, Any] = {}
-    if joined:
-        said, left = _whole(said, number)
-    return _Turn(role, text(said, what), mark, joined, turn.unread() | left)
-
-
-def _whole(parts: list[Any], number: int) -> tuple[str, dict[str, Any]]:
-    """Joins the text of a message that is given as [{"type": "text", "text": ...}, ...], and
-    returns beside it what else the parts hold."""
-    texts: list[str] = []
-    left: dict[str, Any] = {}
-    for given in parts:
-        part = TrackedRecord(given if isinstance(given, dict) else {"text": given})
-        kind, said = part.get("type", "text"), part.get("text")
-        if kind != "text" or not isinstance(said, str):
-            raise RecordError("a message holds more than text", f"message {number}: {shown(kind)}")
-        texts.append(said)
-        left |= {f"content.{key}": value for key, value in part.unread().items()}
-    return "".join(texts), left
 
 
 def _matters(key: str, value: Any) -> bool:

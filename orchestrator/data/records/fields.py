@@ -31,7 +31,8 @@ class Fields(Section):
     separator: str = "\n\n"
     """Between joined columns: a blank line."""
     messages: str | None = None
-    """Column of whole conversations, in place of prompt and completion."""
+    """Column of whole conversations, in place of prompt and completion: messages, or texts alone of
+    user and assistant in turn."""
 
 
 class ColumnSource(Protocol):
@@ -42,6 +43,9 @@ class ColumnSource(Protocol):
 
     @property
     def max_turns(self) -> int: ...
+
+    @property
+    def roles(self) -> str: ...
 
 
 def instance(record: TrackedRecord, source: ColumnSource, place: Place) -> Instance:
@@ -58,7 +62,8 @@ def instance(record: TrackedRecord, source: ColumnSource, place: Place) -> Insta
         task = label(_value(record, fields.task, "task"), "task")
     if fields.messages is not None:
         turns = _value(record, fields.messages, "messages")
-        return conversation_of(record, turns, source.max_turns).instance(id, task)
+        made = conversation_of(record, turns, source.max_turns, source.roles)
+        return made.instance(id, task)
     prompt = _text(record, fields.prompt, "prompt", fields.separator)
     answer = _text(record, fields.completion, "completion", fields.separator)
     return single_turn(id, task, prompt, answer)

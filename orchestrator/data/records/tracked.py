@@ -48,7 +48,12 @@ ROLES = {
     "user": ("user", "human", "prompter"),
     "assistant": ("assistant", "gpt", "chatgpt", "bot", "model", "bing", "bard"),
     "system": ("system", "developer"),
-}
+    "tool": (
+        "tool", "function", "observation", "ipython", "tool_response", "tool_result",
+        "function_response",
+    ),
+    "call": ("function_call", "tool_call"),
+}  # fmt: skip
 ROLE = {name: role for role, names in ROLES.items() for name in names}
 QUOTED = 30  # characters from which a text that stands in another one is no accident
 WHOLE = 12  # the same of all messages of an instance

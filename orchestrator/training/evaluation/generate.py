@@ -20,6 +20,7 @@ from orchestrator.config.schema import TrialConfig
 from orchestrator.core.text_metrics import REWARD, TEXT_METRICS, best_score
 from orchestrator.data import references
 from orchestrator.data.dataset import load_messages_of, load_unlearned_of
+from orchestrator.data.instance import answer_places
 from orchestrator.storage.files import ANSWER_COLUMNS
 from orchestrator.training.batches import split
 from orchestrator.training.device import Device
@@ -66,16 +67,16 @@ def generated_scores(
     wanted = spec.config.evaluation.generate.metrics
     messages = list(load_messages_of(spec.dataset, rows))
     firsts = [
-        next(place for place in range(1, len(turns), 2) if place not in unlearned)
+        next(place for place in answer_places(turns) if place not in unlearned)
         for turns, unlearned in zip(messages, load_unlearned_of(spec.dataset, rows), strict=True)
     ]
-    prompts, learned = (
-        [
-            turns[first - before]["content"].strip()
-            for turns, first in zip(messages, firsts, strict=True)
-        ]
-        for before in (1, 0)
-    )
+    prompts = [
+        next(turn["content"].strip() for turn in turns[first::-1] if turn["role"] == "user")
+        for turns, first in zip(messages, firsts, strict=True)
+    ]
+    learned = [
+        turns[first]["content"].strip() for turns, first in zip(messages, firsts, strict=True)
+    ]
     right = references.load(spec.references, rows, learned)
     mine = _greedy_answers(engine, tokens, rows, spec, device, token_budget)
     scores: dict[int, dict[str, Any]] = {
