@@ -251,6 +251,18 @@ def test_the_splits_of_a_saved_dictionary_are_told_apart(tmp_path):
             read_all(source(reader, path=name))
 
 
+def test_one_split_of_the_authors_folders_is_read_as_prompts_and_answers_of_its_tasks(tmp_path):
+    made = {split: [{"data": [f"{split}?", "yes"], "task": "t"}] for split in ("train", "test")}
+    saved = datasets.DatasetDict({k: datasets.Dataset.from_list(v) for k, v in made.items()})
+    saved.save_to_disk(tmp_path / "saved")
+    fields = {"id": None, "messages": "data"}
+    for split in made:
+        of = source("hf", name=str(tmp_path / "saved"), split=split, fields=fields)
+        ((found,), _) = read_all(of)
+        assert (found.id, found.task) == (f"{split}-1", "t")
+        assert contents(found) == [f"{split}?", "yes"]
+
+
 @pytest.mark.parametrize("reader", ["hf", "jsonl", "parquet"])
 def test_a_saved_data_set_that_lacks_a_file_is_refused(tmp_path, reader):
     folder = tmp_path / "saved"
