@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 
 UNLABELLED = "unlabelled"  # the task of every instance of a source that has no tasks
@@ -52,6 +52,13 @@ def single_turn(id: str, task: str, prompt: str, answer: str) -> Instance:
         task,
         ({"role": "user", "content": prompt}, {"role": "assistant", "content": answer}),
     )
+
+
+def with_references(instance: Instance, others: Iterable[str]) -> Instance:
+    """Adds further right answers to an instance; those that say nothing new are left out."""
+    answer = instance.messages[answer_places(instance.messages)[0]]["content"]
+    references = tuple(dict.fromkeys((answer, *others)))
+    return replace(instance, references=references) if len(references) > 1 else instance
 
 
 def answer_places(messages: Sequence[Message]) -> list[int]:

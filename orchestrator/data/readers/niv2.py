@@ -7,7 +7,6 @@ its references. One task file at a time is in memory.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,7 +15,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from orchestrator.config.section import later
 from orchestrator.config.sources import FileSource
-from orchestrator.data.instance import Instance, single_turn
+from orchestrator.data.instance import Instance, single_turn, with_references
 from orchestrator.data.records.containers import BOM, parse
 from orchestrator.data.records.files import PACKINGS, File, digests, files, read_text
 from orchestrator.data.records.opened import TEXT, form, opened
@@ -28,6 +27,7 @@ from orchestrator.data.records.record import (
     exclude_marked,
     own_id,
     shown,
+    sound_texts,
     text,
     with_unread,
 )
@@ -135,17 +135,8 @@ def instance(record: tuple[Introduction, Any], source: NIV2Source, place: Place)
     answer = text(first_output(outputs), "answer").strip()
     made = single_turn(own_id(one, "id", place), place.name, text(prompt, "prompt"), answer)
     if isinstance(outputs, list):
-        references = dict.fromkeys((answer, *filter(None, map(_reference, outputs[1:]))))
-        made = replace(made, references=tuple(references) if len(references) > 1 else ())
+        made = with_references(made, sound_texts(outputs[1:]))
     return with_unread(one, made)
-
-
-def _reference(output: Any) -> str:
-    """Returns a further output; "" for one that is no sound text."""
-    try:
-        return text(output, "answer").strip()
-    except RecordError:
-        return ""
 
 
 def content(source: NIV2Source) -> list[list[str]]:

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from orchestrator.config.section import Section
-from orchestrator.data.instance import UNLABELLED, Instance, single_turn
+from orchestrator.config.section import Section, later
+from orchestrator.data.instance import UNLABELLED, Instance, single_turn, with_references
 from orchestrator.data.records.conversation import conversation_of
-from orchestrator.data.records.record import Place, RecordError, label, text
+from orchestrator.data.records.record import Place, RecordError, label, shown, sound_texts, text
 from orchestrator.data.records.tracked import TrackedRecord
 
 Columns = str | Annotated[list[str], Field(min_length=1)]
@@ -33,6 +33,9 @@ class Fields(Section):
     messages: str | None = None
     """Column of whole conversations, in place of prompt and completion: messages, or texts alone of
     user and assistant in turn."""
+    references: str | None = later(None)
+    """Column of a list of further right answers, of which a generated answer is scored by the best;
+    the loss is that of the completion."""
 
 
 class ColumnSource(Protocol):
@@ -63,10 +66,10 @@ def instance(record: TrackedRecord, source: ColumnSource, place: Place) -> Insta
     if fields.messages is not None:
         turns = _value(record, fields.messages, "messages")
         made = conversation_of(record, turns, source.max_turns, source.roles)
-        return made.instance(id, task)
+        return _with_references(made.instance(id, task), record, fields)
     prompt = _text(record, fields.prompt, "prompt", fields.separator)
     answer = _text(record, fields.completion, "completion", fields.separator)
-    return single_turn(id, task, prompt, answer)
+    return _with_references(single_turn(id, task, prompt, answer), record, fields)
 
 
 def named_columns(source: Any) -> set[str]:
@@ -74,7 +77,10 @@ def named_columns(source: Any) -> set[str]:
     fields = _fields(source)
     if fields is None:
         return set()
-    named = (fields.id, fields.task, fields.messages, fields.prompt, fields.completion)
+    named = (
+        fields.id, fields.task, fields.messages, fields.prompt, fields.completion,
+        fields.references,
+    )  # fmt: skip
     return {
         name for names in named if names for name in (names if isinstance(names, list) else [names])
     }
@@ -87,6 +93,15 @@ def joined_columns(source: Any) -> set[str]:
         return set()
     lists = [names for names in (fields.prompt, fields.completion) if isinstance(names, list)]
     return {name for names in lists for name in names}
+
+
+def _with_references(instance: Instance, record: TrackedRecord, fields: Fields) -> Instance:
+    if fields.references is None:
+        return instance
+    given = _value(record, fields.references, "references")
+    if given is not None and not isinstance(given, list):
+        raise RecordError("references are no list", shown(given))
+    return with_references(instance, sound_texts(given or ()))
 
 
 def _fields(source: Any) -> Fields | None:

@@ -7,6 +7,7 @@ is for the message of an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -108,6 +109,13 @@ def text(value: Any, what: str) -> str:
         detail = f"U+{ord(value[error.start]):04X}, character {error.start + 1}"
         raise RecordError(f"{what} holds a lone surrogate", detail) from None
     return value
+
+
+def sound_texts(values: Iterable[Any]) -> Iterator[str]:
+    """Yields those of some values that are text that can be trained on, stripped."""
+    for value in values:
+        with suppress(RecordError):
+            yield text(value, "answer").strip()
 
 
 def label(value: Any, what: str) -> str:
