@@ -95,7 +95,7 @@ class Arrangement(Section):
     """What the methods measure and folding sort by: `{cosine,euclidean}_{avg,min,max,centroid}` or
     `bigram_kl`."""
     options: Annotated[dict[str, Any], Field(description="the method's options")] = {}
-    """The method's own, such as `folds: 3` of folding."""
+    """The method's own, such as `folds: 3` of folding, or `path: order.txt` of given."""
 
     @model_validator(mode="before")
     @classmethod
@@ -208,7 +208,11 @@ def _without_arm(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill_options(method: str, given: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a method; each is of the type of its default."""
+    """All options of a method; each is of the type of its default.
+
+    Raises:
+        ValueError: for one that is not the method's, of another type, or that is lacking.
+    """
     filled = dict(known)
     for key, value in given.items():
         if key not in known:
@@ -219,7 +223,10 @@ def _fill_options(method: str, given: dict[str, Any], known: Mapping[str, Any]) 
             filled[key] = kind.validate_python(value)
         except ValidationError:
             accepted = describe(kind.json_schema(), {})
-            raise ValueError(
-                f"options.{key} is {show(value)}: give {accepted}, such as {show(known[key])}"
-            ) from None
+            example = f", such as {show(known[key])}" if known[key] != "" else ""
+            raise ValueError(f"options.{key} is {show(value)}: give {accepted}{example}") from None
+    if lacking := [key for key, value in filled.items() if value == ""]:
+        raise ValueError(
+            f"method: {method} needs {', '.join(f'options.{key}' for key in lacking)}: set it"
+        )
     return filled

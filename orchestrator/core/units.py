@@ -65,6 +65,13 @@ def groups(labels: NDArray[np.int64]) -> Units:
     return Units(np.argsort(unit, kind="stable"), starts.astype(np.int64))
 
 
+def unit_of_rows(units: Units) -> NDArray[np.int64]:
+    """Returns the unit of each row of the pool, (rows,) int64."""
+    unit = np.empty(len(units.rows), np.int64)
+    unit[units.rows] = np.repeat(np.arange(len(units)), units.sizes)
+    return unit
+
+
 def units_digest(units: Units) -> str:
     """Returns the SHA-256 of a partition: of which rows are a unit, and in which order."""
     digest = hashlib.sha256(units.starts.tobytes())

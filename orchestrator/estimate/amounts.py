@@ -12,8 +12,10 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.core.order import step_count
+from orchestrator.data.listed import read_ids
 from orchestrator.estimate.evaluating import evaluation_share, measured_items, set_sizes
 from orchestrator.estimate.stored import StoreLookup
+from orchestrator.stages.arrange import needs_of
 from orchestrator.storage.artifacts import Artifact
 
 Mark = Literal["", "~", "<="]
@@ -87,6 +89,9 @@ def planned_rows(
     Args:
         pool: instances; None where they are not known.
         tasks: of the pool; None likewise.
+
+    Raises:
+        DataError: a file of ids that the arrangement names and that cannot be read.
     """
     if arrangement.per_task is not None:
         if pool is None or tasks is None:
@@ -94,7 +99,10 @@ def planned_rows(
         each = arrangement.per_task if arrangement.cut else 2 * arrangement.per_task - 1
         return Amount(min(pool, each * tasks), "<=")
     by_turns = arrangement.turns is not None or arrangement.turn_window is not None
-    most = [count for count in (arrangement.rows, pool) if count is not None]
+    listed = None
+    if needs_of(arrangement, seed=0).listed:
+        listed = len(read_ids(arrangement.options["path"]).places)
+    most = [count for count in (arrangement.rows, listed, pool) if count is not None]
     if not most or (arrangement.rows is None and by_turns and pool is None):
         return None
     mark: Mark = "<=" if by_turns else "" if arrangement.cut or not arrangement.rows else "~"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.schema import TrialConfig
@@ -52,6 +53,7 @@ def make_plan(
     pool: Pool,
     neighbours: Mapping[End, Candidates],
     bigrams: tuple[Bigrams, Bigrams] | None = None,
+    listed: NDArray[np.int64] | None = None,
 ) -> Plan:
     """The plan of an arrangement.
 
@@ -60,6 +62,7 @@ def make_plan(
             for.
         bigrams: of the pool's rows and of the queries; None where they are not needed, or there is
             no text.
+        listed: rows that a file names; None where they are not needed.
 
     Raises:
         DataError: the arrangement asks for what the pool does not have, or holds no row.
@@ -71,6 +74,7 @@ def make_plan(
         queries=pool.queries,
         neighbours=neighbours,
         bigrams=bigrams and (bigrams[0].of_units(pool.units), bigrams[1]),
+        listed=listed,
         **vars(settings_of(arrangement, seed)),
     )
     try:

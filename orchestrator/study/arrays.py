@@ -25,6 +25,7 @@ from orchestrator.errors import DataError, UserError
 from orchestrator.host.folders import check_written
 from orchestrator.stages.arrange import make_plan, needs_of, plan_table
 from orchestrator.stages.exports import LINES
+from orchestrator.stages.given import rows_of
 from orchestrator.stages.pool import make_pool
 from orchestrator.stages.search import kmeans_labels, search
 from orchestrator.stages.vector_files import open_vectors, survey, write_unit
@@ -101,11 +102,13 @@ def _make_plan(settings: ArraySettings, vectors: Floats, queries: Floats, tasks:
     pool = make_pool(arrangement.granularity, labels, grouping, vectors, queries)
 
     assert pool.vectors is not None, "the vectors are given"
-    neighbours = {
-        end: search(queries, pool.vectors, settings.depth, end=end)
-        for end in needs_of(arrangement, settings.seed).ends
-    }
-    return make_plan(arrangement, settings.seed, pool, neighbours)
+    needs = needs_of(arrangement, settings.seed)
+    neighbours = {end: search(queries, pool.vectors, settings.depth, end=end) for end in needs.ends}
+    listed = None
+    if needs.listed:  # by row numbers, which are the ids
+        ids = pa.chunked_array([pa.array(range(len(vectors))).cast(pa.string())])
+        listed = rows_of(arrangement, ids, {}, lambda _: {})
+    return make_plan(arrangement, settings.seed, pool, neighbours, listed=listed)
 
 
 def _needs_tasks(arrangement: Arrangement) -> bool:

@@ -41,6 +41,7 @@ from orchestrator.stages.dataset import (
     tokens_spec,
 )
 from orchestrator.stages.embed import embeddings_spec
+from orchestrator.stages.given import listed_rows, rows_digest
 from orchestrator.stages.measures import load_bigrams, write_measures
 from orchestrator.stages.near_duplicates import near_duplicates_spec
 from orchestrator.stages.neighbours import load_neighbours, neighbours_spec
@@ -83,19 +84,21 @@ class Pipeline:
         self._dataset_specs: dict[str, Spec] = {}
         self._embeddings_specs: dict[tuple[str, Embedding], Spec] = {}
         self._pools: dict[tuple[str, ...], Pool] = {}
+        self._listed: dict[tuple[str, str], NDArray[np.int64]] = {}  # read once, for plan and key
 
     def read_data(self, trials: list[Trial]) -> None:
         """Build the datasets and refuse what cannot be trained, before anything slow starts.
 
         Raises:
-            DataError: for data that cannot be read, a pool smaller than a batch or a budget, or
-                vectors that are not those of the data.
+            DataError: for data that cannot be read, a pool smaller than a batch or a budget, vectors
+                that are not those of the data, or a file of ids that are not all in the pool.
         """
         for trial in trials:
             dataset = self.dataset(trial.config)
             check_sizes(trial.config, dataset.info["splits"]["pool"])
             if trial.config.embedding.vectors is not None:
                 self.embeddings(trial.config)  # needs no engine
+            self._listed_rows(trial.config)
 
     def fetching_models(
         self, configs: Iterable[TrialConfig], *, training: bool
@@ -205,6 +208,16 @@ class Pipeline:
             lists[end] = load_neighbours(self.shared.get(spec))
         return lists
 
+    def _listed_rows(self, config: TrialConfig) -> NDArray[np.int64] | None:
+        """The rows that the file of an arrangement names; None where it has none."""
+        if not needs_of(config.arrangement, config.seed).listed:
+            return None
+        key = (config.data.model_dump_json(), config.arrangement.model_dump_json())
+        if key not in self._listed:
+            dataset = self.dataset(config)
+            self._listed[key] = listed_rows(config.arrangement, config.data, dataset)
+        return self._listed[key]
+
     def write_plan(self, config: TrialConfig, folder: Path) -> Plan:
         """The configuration, the plan and its measures, as files of a trial's folder."""
         dataset, embeddings = self.dataset(config), self.embeddings(config)
@@ -216,6 +229,7 @@ class Pipeline:
             pool,
             self._neighbours(config, pool, embeddings, needs.ends),
             load_bigrams(dataset) if needs.bigrams else None,
+            self._listed_rows(config),
         )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(dump_yaml(config), encoding="utf-8")
@@ -237,6 +251,7 @@ class Pipeline:
         reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
         tokens, embeddings = self._fed_and_embedded(config)
         references = self.references(config)
+        listed = self._listed_rows(config)
         self.near_duplicates(config)
         return TrialSpec(
             trial=trial.name,
@@ -249,6 +264,7 @@ class Pipeline:
                     embeddings.digest if embeddings and arranges_vectors(config) else None,
                     method_version(config.arrangement.method),
                     reward_digest,
+                    *([] if listed is None else [rows_digest(listed[: config.arrangement.rows])]),
                 ]
             ),
             config=config,

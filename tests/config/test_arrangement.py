@@ -20,6 +20,10 @@ FREE = {
     "measure": st.sampled_from(MEASURES),
 }
 ORDERS = st.sampled_from(["nearest_first", "farthest_first", "random"])
+OPTIONS = {
+    "folding": st.fixed_dictionaries({"folds": COUNTS}),
+    "given": st.fixed_dictionaries({"path": st.text("ab/. é", min_size=1)}),
+}
 WINDOWS = st.lists(st.integers(0, 99), min_size=2, max_size=2, unique=True).map(sorted)
 
 
@@ -29,8 +33,8 @@ def sections(draw):
     method = draw(st.sampled_from(list(METHODS)))
     reads = METHODS[method].reads
     section = {key: draw(FREE[key]) for key in sorted(FREE.keys() & reads) if draw(st.booleans())}
-    if METHODS[method].options and draw(st.booleans()):
-        section["options"] = {"folds": draw(COUNTS)}
+    if method in OPTIONS and (method == "given" or draw(st.booleans())):
+        section["options"] = draw(OPTIONS[method])
     if "selection" in reads:
         section |= draw(selections(turns="turns" in reads))
     elif draw(st.booleans()):
@@ -190,6 +194,9 @@ def test_a_whole_number_is_a_number(monkeypatch):
         ("{selection: polar, per_task: 9}", ": method: tma does not read per_task: leave it out"),
         ("{method: tma, options: {folds: 3}}", "not an option of method: tma: no keys are read"),
         ("{method: folding, options: null}", ".options is null: give a mapping of the method's"),
+        ("method: given", ": method: given needs options.path: set it"),
+        ("{method: given, options: {path: 3}}", ": options.path is 3: give text"),
+        ("{method: given, options: {path: a}, turns: 3}", "does not read turns: leave it out"),
     ],
 )
 def test_a_section_without_meaning_is_one_fault_that_says_what_to_type(faults, section, said):

@@ -19,7 +19,7 @@ def request_for(method, granularity, **settings):
     tasks = rng.integers(0, 9, ROWS)
     return make_request(
         pool_with_duplicates(3, ROWS, 50), unit_rows(rng, 12), units_at(granularity, tasks),
-        options=METHODS[method].options, **settings,
+        options=METHODS[method].options, listed=rng.permutation(ROWS), **settings,
     )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_without_a_budget_every_method_plans_the_whole_pool_and_repeats_itself(m
 
 
 @pytest.mark.parametrize("granularity", ["clusters", "task"])
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"round_robin"}))
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"round_robin", "given"}))
 def test_units_are_moved_whole_in_pool_order(method, granularity):
     request = request_for(method, granularity)
     blocks, plan = blocks_of(request.units), arrange(method, request)
@@ -79,6 +79,14 @@ def test_a_study_may_name_an_arm_wherever_it_may_name_selection_and_order(method
 def test_a_method_titles_its_distances_where_its_plans_have_any(method):
     plan = arrange(method, request_for(method, "instance"))
     assert np.isnan(plan.distance).all() == (METHODS[method].distance == "")
+
+
+def test_a_given_order_is_planned_as_it_is():
+    request = request_for("given", "task")
+    plan = arrange("given", request)
+    assert plan.rows.tolist() == request.listed.tolist()
+    blocks = blocks_of(request.units)
+    assert all(row in blocks[unit] for row, unit in zip(plan.rows, plan.unit, strict=True))
 
 
 def test_an_unknown_method_is_refused_with_the_list_of_methods():

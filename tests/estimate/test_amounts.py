@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from orchestrator.config.arrangement import Arrangement
+from orchestrator.errors import DataError
 from orchestrator.estimate.amounts import Amount, planned_rows, trial_amounts
 from orchestrator.estimate.evaluating import SetSize, evaluation_share
 from orchestrator.estimate.stored import StoreLookup
@@ -31,6 +32,16 @@ POLAR = {"method": "wsd", "selection": "polar"}
 def test_rows_are_known_as_far_as_the_budget_and_the_pool_tell(arrangement, known, unread):
     loaded = Arrangement.model_validate(arrangement)
     assert (planned_rows(loaded, 100, 7), planned_rows(loaded, None)) == (known, unread)
+
+
+def test_an_order_from_a_file_has_the_rows_that_it_names(tmp_path):
+    order = tmp_path / "order.txt"
+    given = Arrangement(method="given", options={"path": str(order)})
+    with pytest.raises(DataError, match=r"order\.txt is no file: give a file of ids"):
+        planned_rows(given, 100)
+    order.write_text("a\nb\n\nc\n")
+    assert (planned_rows(given, 100), planned_rows(given, None)) == (Amount(3), Amount(3))
+    assert planned_rows(given.model_copy(update={"rows": 2}), None) == Amount(2)
 
 
 def test_tokens_are_exact_for_the_whole_pool_about_for_a_part_and_at_most_before_it_is_read(store):

@@ -14,6 +14,7 @@ import numpy as np
 from orchestrator.core.arrangements import (
     cluster,
     folding,
+    given,
     measure,
     ot,
     random,
@@ -42,6 +43,7 @@ METHODS: dict[str, Method] = {
     "tma": tma.METHOD,
     "folding": folding.METHOD,
     "rds": rds.METHOD,
+    "given": given.METHOD,
 }
 
 

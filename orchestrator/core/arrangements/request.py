@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from orchestrator.core.bigrams import Bigrams
 from orchestrator.core.lists import NeighbourLists
 from orchestrator.core.plan import Plan
@@ -52,6 +55,8 @@ class Request(Settings):
             needs.
         bigrams: counts of the units' and of the queries' bigrams; None where the method does not
             need them, or there is no text.
+        listed: (n,) int64, distinct rows that the file at `options.path` names, in its order; None
+            where the method does not need them.
     """
 
     units: Units
@@ -60,6 +65,7 @@ class Request(Settings):
     queries: Floats | None = None
     neighbours: Mapping[End, Candidates] = field(default_factory=dict)
     bigrams: tuple[Bigrams, Bigrams] | None = None
+    listed: NDArray[np.int64] | None = None
 
     def lists(self, end: End) -> NeighbourLists:
         """The ranked lists from one end of the pool, which grow where they are used up.
@@ -82,10 +88,12 @@ class Needs:
     Attributes:
         ends: of the pool, from which it walks ranked lists.
         bigrams: whether it looks at the bigrams of texts.
+        listed: whether it takes the rows that the file at its option `path` names by their ids.
     """
 
     ends: tuple[End, ...] = ()
     bigrams: bool = False
+    listed: bool = False
 
 
 def needs_nothing(settings: Settings) -> Needs:
@@ -109,7 +117,8 @@ class Method:
         distance: what the distances of its plans are, the title of their axis; plans whose titles
             are equal share an axis. `{measure}` and other keys of the section in braces stand for
             their values. Empty where its plans have no distances.
-        options: its own settings under `arrangement.options`, with their defaults.
+        options: its own settings under `arrangement.options`, with their defaults. One whose
+            default is an empty text has to be given.
     """
 
     arrange: Callable[[Request], Plan]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from orchestrator.core.arrangements.request import Request
 from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Floats
-from orchestrator.core.units import Units
+from orchestrator.core.units import Units, unit_of_rows
 
 READS = frozenset({"granularity", "selection", "order", "cut", "arm", "per_task"})
 
@@ -57,7 +57,7 @@ def arrange_by(scores: NDArray[np.float64], request: Request, note: str = "") ->
         rows = rows[chosen[rows]]
     else:
         raise ValueError(f"order {request.order!r}: nearest_first, farthest_first or random")
-    unit = _unit_of_row(units)[rows]
+    unit = unit_of_rows(units)[rows]
     return Plan(rows, np.zeros(len(rows), np.int64), unit, scores[unit], note)
 
 
@@ -95,9 +95,3 @@ def _budgeted(units: Units, order: NDArray[np.int64], rows: int, cut: bool) -> N
     before = np.cumsum(units.sizes[order]) - units.sizes[order]
     taken = units.expand(order[before < rows])
     return taken[:rows] if cut else taken
-
-
-def _unit_of_row(units: Units) -> NDArray[np.int64]:
-    unit = np.empty(len(units.rows), np.int64)
-    unit[units.rows] = np.repeat(np.arange(len(units)), units.sizes)
-    return unit

@@ -1,0 +1,146 @@
+"""The rows of the pool that a file names by their ids, for `method: given`.
+
+A file that names what cannot be trained on is refused, with all that is wrong with it at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from orchestrator.config.arrangement import Arrangement
+from orchestrator.config.sources import Data
+from orchestrator.data.dataset import leaked_ids
+from orchestrator.data.listed import ListedIds, read_ids
+from orchestrator.errors import DataError
+from orchestrator.stages.in_order import in_order
+from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.files import INSTANCES_FILE
+
+NAMED = 5  # places that a message names of each fault
+
+# Ids that are not in the pool -> why some of them were left out of it.
+Leaked = Callable[[pa.Array], Mapping[str, str]]
+
+
+def listed_rows(arrangement: Arrangement, data: Data, dataset: Artifact) -> NDArray[np.int64]:
+    """Returns the rows that the file of an arrangement names, (n,) int64, in its order.
+
+    Args:
+        data: the sources of the data set; read again only to tell why an id is not in the pool.
+
+    Raises:
+        DataError: a file that cannot be read, that names too few rows, or that names rows that
+            cannot be trained on: all of them, with their lines.
+    """
+    splits = dataset.info["splits"]
+    every = pq.read_table(dataset.path / INSTANCES_FILE, columns=["id"])["id"]
+    ids, first = {}, 0
+    for split, counts in splits.items():
+        ids[split] = every.slice(first, counts["instances"])
+        first += counts["instances"]
+
+    def leaked(unknown: pa.Array) -> Mapping[str, str]:
+        if data.leakage != "drop" or not dataset.info["leakage"]:
+            return {}
+        return leaked_ids(data, dataset.path, unknown, in_order)
+
+    return rows_of(arrangement, ids.pop("pool"), ids, leaked)
+
+
+def rows_of(
+    arrangement: Arrangement,
+    pool: pa.ChunkedArray,
+    tests: Mapping[str, pa.ChunkedArray],
+    leaked: Leaked,
+) -> NDArray[np.int64]:
+    """As `listed_rows`, of ids.
+
+    Args:
+        pool: ids of the pool, in row order.
+        tests: name of each test set -> its ids.
+        leaked: called only where ids are in none of them.
+    """
+    path = arrangement.options["path"]
+    listed = read_ids(path)
+    found = pc.index_in(listed.ids, value_set=pool).combine_chunks()
+    rows = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    faults = [*_unknown(listed, rows, tests, leaked), *_repeated(listed, rows)]
+    if faults:
+        known = ", ".join(ascii(name) for name in pool.slice(0, 2).to_pylist())
+        raise DataError(
+            "\n  - ".join([f"arrangement.options.path: {path} cannot be trained on:", *faults])
+            + f"\nIds of this pool are as {known}: `orchestrator show` prints some with their "
+            "text, `orchestrator arrange --format ids` writes all that a method plans"
+        )
+    if arrangement.rows is not None and arrangement.rows > len(rows):
+        raise DataError(
+            f"arrangement.rows is {arrangement.rows}, {path} names {len(rows)} ids: "
+            f"set {len(rows)} or fewer, or leave it out"
+        )
+    return rows
+
+
+def rows_digest(rows: NDArray[np.int64]) -> str:
+    """Returns the SHA-256 of rows in their order: with the data set it says what a file named."""
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+
+
+def _unknown(
+    listed: ListedIds,
+    rows: NDArray[np.int64],
+    tests: Mapping[str, pa.ChunkedArray],
+    leaked: Leaked,
+) -> Iterator[str]:
+    """What is wrong with ids that are not in the pool, a sentence for each reason."""
+    outside = np.flatnonzero(rows < 0)
+    if not len(outside):
+        return
+    names = listed.ids.take(pa.array(outside)).combine_chunks()
+    reasons = np.full(len(outside), "not in the pool", dtype=object)
+    dropped = leaked(names)
+    for place, name in enumerate(names.to_pylist()) if dropped else ():
+        if name in dropped:
+            reasons[place] = f"left out of the pool as leakage, {dropped[name]}"
+    for split, ids in tests.items():
+        reasons[pc.is_in(names, value_set=ids).to_numpy(zero_copy_only=False)] = (
+            f"of test items, in data.{split}"
+        )
+    reasons[pc.is_null(names).to_numpy(zero_copy_only=False)] = "without an id"
+    for reason in dict.fromkeys(reasons):
+        places = outside[reasons == reason]
+        yield f"{len(places):,} {reason}: {_named(listed, places)}"
+
+
+def _repeated(listed: ListedIds, rows: NDArray[np.int64]) -> Iterator[str]:
+    """The rows that a file names again."""
+    inside = np.flatnonzero(rows >= 0)
+    _, first, inverse = np.unique(rows[inside], return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[inverse] != np.arange(len(inside)))
+    if len(again):
+        before = {
+            int(
+                inside[place]
+            ): f"first in {listed.unit} {listed.places[inside[first[inverse[place]]]]}"
+            for place in again[:NAMED]
+        }
+        yield f"{len(again):,} named before: {_named(listed, inside[again], before)}"
+
+
+def _named(
+    listed: ListedIds, places: NDArray[np.int64], notes: Mapping[int, str] | None = None
+) -> str:
+    """The first places of a fault, each with its id."""
+    few = places[:NAMED]
+    words = []
+    for place, name in zip(few.tolist(), listed.ids.take(pa.array(few)).to_pylist(), strict=True):
+        note = f" ({notes[place]})" if notes else ""
+        shown = "" if name is None else f" {ascii(name)[:80]}"
+        words.append(f"{listed.unit} {listed.places[place]}{shown}{note}")
+    return ", ".join(words) + (", ..." if len(places) > NAMED else "")
