@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from orchestrator.config.faults import describe, either, show, unknown_key
-from orchestrator.config.section import Section
+from orchestrator.config.section import Section, later
 from orchestrator.core.arrangements import find_method, method_names
 from orchestrator.core.arrangements.per_task import SELECTIONS as PER_TASK
 from orchestrator.core.measures import MEASURES
@@ -31,7 +31,7 @@ ARMS = {
     "min": {"selection": "nearest", "order": "nearest_first"},
     "max": {"selection": "farthest", "order": "farthest_first"},
 }
-BUDGETS = ("rows", "turns", "turn_window")
+BUDGETS = ("rows", "answer_tokens", "turns", "turn_window")
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
@@ -76,9 +76,12 @@ class Arrangement(Section):
     """When the selected rows come."""
     rows: PositiveInt | None = None
     """Budget in instances: whole turns until it is reached."""
-    per_task: PositiveInt | None = None
+    per_task: PositiveInt | None = later(None)
     """Instances of each task, for selection: polar and uniform (the authors' 20); a task that has
     no more comes whole."""
+    answer_tokens: PositiveInt | None = later(None)
+    """Budget in tokens that carry loss, under the trained model's tokenizer, template and
+    max_length: as many whole rows as hold no more."""
     turns: PositiveInt | None = None
     """Budget in whole turns; in a turn every query takes its nearest (farthest) free unit."""
     turn_window: (
@@ -123,6 +126,8 @@ class Arrangement(Section):
                 f"method: {self.method} does not read {', '.join(unread)}: "
                 f"leave {'it' if len(unread) == 1 else 'them'} out"
             )
+        if self.rows is not None and self.answer_tokens is not None:
+            raise ValueError("rows and answer_tokens both say how much: leave out one of them")
         if "selection" in reads:
             self._check_budget(reads)
         if self.turn_window is not None:
@@ -151,8 +156,10 @@ class Arrangement(Section):
                 f"selection: all takes the whole pool: leave out {' and '.join(given)}, or choose "
                 "selection: nearest, farthest, both_ends or random"
             )
-        if self.selection == "random" and given != ["rows"]:
-            raise ValueError("selection: random has a budget in rows alone: set rows, no other")
+        if self.selection == "random" and given not in (["rows"], ["answer_tokens"]):
+            raise ValueError(
+                "selection: random has a budget in rows or answer_tokens alone: set one, no other"
+            )
         if self.selection != "all" and not given:
             unfit = {"turn_window"} if self.selection == "both_ends" else set()
             fitting = [key for key in BUDGETS if key in reads - unfit]
@@ -186,15 +193,14 @@ class Arrangement(Section):
     def _without_unread_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A dump that names keys which the method does not read could not be loaded again."""
         kept = keys_read(self.method)
-        if self.per_task is None:  # trials from before there was such a key are the same trials
-            kept -= {"per_task"}
         return {key: value for key, value in handler(self).items() if key in kept}
 
 
 def keys_read(method: str) -> frozenset[str]:
     """Keys of the section that mean something to a method; all others are refused."""
     declared = find_method(method)
-    return declared.reads | {"method", "rows"} | ({"options"} if declared.options else set())
+    options = {"options"} if declared.options else set()
+    return declared.reads | {"method", "rows", "answer_tokens"} | options
 
 
 def _without_arm(given: dict[str, Any]) -> dict[str, Any]:

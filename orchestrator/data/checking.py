@@ -11,7 +11,7 @@ import pyarrow as pa
 from orchestrator.config.sources import Source, find_reader
 from orchestrator.data import limits
 from orchestrator.data.digests import Digests, text_digests
-from orchestrator.data.instance import FURTHER_ANSWERS, Instance
+from orchestrator.data.instance import FURTHER_ANSWERS, Instance, opening_text
 from orchestrator.data.leakage import TestItems
 from orchestrator.data.records.fields import joined_columns, named_columns
 from orchestrator.data.records.record import (
@@ -116,7 +116,7 @@ class Check:
         kept = limits.fitted(self.source, instance)
         if isinstance(kept, str):
             return _Row(replace(instance, messages=()), place.text, kept, [])
-        prompt = kept.messages[0]["content"]
+        prompt = opening_text(kept.messages)
         leaks = self.tests.leaks(kept.task, prompt) if self.tests else []
         return _Row(kept, place.text, None, leaks)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from orchestrator.config.sources import Data, SourceOptions
 from orchestrator.data.instance import Message
 from orchestrator.data.readers import Counts, InOrder, together
-from orchestrator.data.splits import Splits, check_any, read_splits
+from orchestrator.data.splits import Splits, check_any, read_splits, undrawn_pool
 from orchestrator.data.table import COLUMNS, word_counts
 from orchestrator.storage.files import INSTANCES_FILE, SOURCE
 
@@ -96,32 +96,24 @@ def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
     return {"splits": info, "leakage": dict(splits.leaks)}
 
 
-def leaked_ids(data: Data, folder: Path, ids: pa.Array, in_order: InOrder = map) -> dict[str, str]:
-    """Tells which ids are of rows that `leakage: drop` left out; the pool is read again.
+def leaked_ids(data: Data, ids: pa.Array, in_order: InOrder = map) -> dict[str, str]:
+    """Tells which ids are of rows that `leakage: drop` left out; the sources are read again.
 
     Args:
-        data: the sources of the table in the folder.
-        folder: as `write` left it.
+        data: the sources.
         ids: that are not in the pool.
         in_order: calls the checks of the pool's blocks.
 
     Returns:
         id -> the first kind of its leakage.
     """
-    columns = ["task", "messages", "split"]
-    table = pq.read_table(
-        folder / INSTANCES_FILE, columns=columns, filters=[("split", "!=", "pool")]
-    )
-    tests = {
-        split: table.filter(pc.equal(table["split"], split))
-        for split in pc.unique(table["split"]).to_pylist()
-    }
     found: dict[str, str] = {}
-    for rows in read(data.pool, Counts(), TestItems(tests), in_order):
-        leaking = pc.greater(pc.list_value_length(rows["leaks"]), 0)
-        named = rows.filter(pc.and_(leaking, pc.is_in(rows["id"], value_set=ids)))
-        kinds = pc.list_element(named["leaks"], 0).to_pylist() if len(named) else []
-        found |= dict(zip(named["id"].to_pylist(), kinds, strict=True))
+    with TemporaryDirectory() as scratch:
+        for rows in undrawn_pool(data, Path(scratch), in_order):
+            leaking = pc.greater(pc.list_value_length(rows["leaks"]), 0)
+            named = rows.filter(pc.and_(leaking, pc.is_in(rows["id"], value_set=ids)))
+            kinds = pc.list_element(named["leaks"], 0).to_pylist() if len(named) else []
+            found |= dict(zip(named["id"].to_pylist(), kinds, strict=True))
     return found
 
 

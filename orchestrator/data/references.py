@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -16,22 +17,26 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.config.sources import Data
-from orchestrator.data.dataset import SPLITS, TEST_SETS
+from orchestrator.data.dataset import TEST_SETS
 from orchestrator.data.instance import FURTHER_ANSWERS
-from orchestrator.data.readers import Counts, InOrder, read
+from orchestrator.data.readers import InOrder
+from orchestrator.data.splits import read_splits
 from orchestrator.data.table import COLUMNS
 
 REFERENCES_FILE = "references.parquet"
 SCHEMA = pa.schema([("row", pa.int64()), ("references", COLUMNS["references"])])
 
 
-def has_references(splits: Mapping[str, Any]) -> bool:
-    """Whether a test item has several right answers.
+def has_references(data: Data, splits: Mapping[str, Any]) -> bool:
+    """Whether a test item has several right answers, or may have, being held out of the pool.
 
     Args:
-        splits: what a dataset remembers of each of its splits.
+        data: the sources.
+        splits: what their dataset remembers of each split.
     """
-    return any(FURTHER_ANSWERS in splits[name]["notes"] for name in TEST_SETS if name in splits)
+    held_out = data.hold_out is not None and data.hold_out.origin == "pool"
+    names = ("pool", *TEST_SETS) if held_out else TEST_SETS
+    return any(FURTHER_ANSWERS in splits[name]["notes"] for name in names if name in splits)
 
 
 def write(data: Data, splits: Mapping[str, Any], folder: Path, in_order: InOrder = map) -> int:
@@ -43,18 +48,17 @@ def write(data: Data, splits: Mapping[str, Any], folder: Path, in_order: InOrder
         folder: of the file.
         in_order: calls the checks of blocks.
     """
-    count, first = 0, 0
-    with pq.ParquetWriter(folder / REFERENCES_FILE, SCHEMA) as writer:
-        for split in (name for name in SPLITS if name in splits):
-            if split in TEST_SETS:
-                row = first
-                for table in read(getattr(data, split), Counts(), in_order=in_order):
-                    rows = pa.array(range(row, row + len(table)), pa.int64())
-                    found = pa.table([rows, table["references"]], schema=SCHEMA)
-                    found = found.filter(pc.greater(pc.list_value_length(found["references"]), 0))
-                    writer.write_table(found)
-                    row, count = row + len(table), count + len(found)
-            first += splits[split]["instances"]
+    count, first = 0, splits["pool"]["instances"]
+    with (
+        TemporaryDirectory(dir=folder) as scratch,
+        pq.ParquetWriter(folder / REFERENCES_FILE, SCHEMA) as writer,
+    ):
+        for table in read_splits(data, Path(scratch), in_order).tests.values():
+            rows = pa.array(range(first, first + len(table)), pa.int64())
+            found = pa.table([rows, table["references"]], schema=SCHEMA)
+            found = found.filter(pc.greater(pc.list_value_length(found["references"]), 0))
+            writer.write_table(found)
+            first, count = first + len(table), count + len(found)
     return count
 
 

@@ -60,6 +60,24 @@ def read_splits(data: Data, scratch: Path, in_order: InOrder = map) -> Splits:
         DataError: a source that cannot be read or gives nothing, a hold-out of nothing or of all,
             or more rows of a source than it gives.
     """
+    tests, counts, sources, streams = _marked(data, scratch, in_order)
+    leaks: Counter[str] = Counter()
+    pool = _pool(data, streams, sources, leaks, scratch)
+    return Splits(tests, pool, counts, sources, leaks)
+
+
+def undrawn_pool(data: Data, scratch: Path, in_order: InOrder = map) -> Iterator[pa.Table]:
+    """Yields the pool with its leaks, marked in the column `leaks`, and before any of it is drawn.
+
+    Args and Raises as of `read_splits`.
+    """
+    return chain.from_iterable(_marked(data, scratch, in_order)[3].values())
+
+
+def _marked(
+    data: Data, scratch: Path, in_order: InOrder
+) -> tuple[dict[str, pa.Table], dict[str, Counts], dict[str, Counts], Streams]:
+    """The test sets, what was left out of them and of each source, and the pool by source."""
     hold_out = data.hold_out
     tests, counts = _test_sets(data, in_order)
     sources = {name: Counts() for name in data.pool_sources}
@@ -82,9 +100,7 @@ def read_splits(data: Data, scratch: Path, in_order: InOrder = map) -> Splits:
         streams = {
             name: in_order(mark, spool.tables(~masks[name])) for name, spool in spools.items()
         }
-    leaks: Counter[str] = Counter()
-    pool = _pool(data, streams, sources, leaks, scratch)
-    return Splits(tests, pool, counts, sources, leaks)
+    return tests, counts, sources, streams
 
 
 def check_any(key: str, source: SourceOptions, instances: int, counts: Counts) -> None:

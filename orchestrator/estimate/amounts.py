@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,11 +14,10 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.core.order import step_count
-from orchestrator.data.listed import read_ids
 from orchestrator.estimate.evaluating import evaluation_share, measured_items, set_sizes
 from orchestrator.estimate.stored import StoreLookup
-from orchestrator.stages.arrange import needs_of
 from orchestrator.storage.artifacts import Artifact
+from orchestrator.training.tokens import load
 
 Mark = Literal["", "~", "<="]
 MARKS: tuple[Mark, ...] = ("", "~", "<=")  # exact, about, at most
@@ -63,7 +64,11 @@ def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
     pool = split["instances"] if split else None
     sets = set_sizes(dataset, table, config.model.max_length) if dataset else []
     batch, limit = config.training.global_batch, config.training.max_steps
-    rows = planned_rows(config.arrangement, pool, split["tasks"] if split else None)
+    answer_length = None
+    if config.arrangement.answer_tokens is not None and table is not None and pool is not None:
+        answer_length = _answer_length(table.path, pool)
+    tasks = split["tasks"] if split else None
+    rows = planned_rows(config.arrangement, pool, tasks, store.listed(config), answer_length)
     steps = trained = evaluations = measured = share = None
     if rows is not None:
         steps = Amount(step_count(rows.count, batch, limit), rows.mark)
@@ -82,16 +87,19 @@ def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
 
 
 def planned_rows(
-    arrangement: Arrangement, pool: int | None, tasks: int | None = None
+    arrangement: Arrangement,
+    pool: int | None,
+    tasks: int | None = None,
+    listed: int | None = None,
+    answer_length: float | None = None,
 ) -> Amount | None:
     """Returns how many rows the plan of an arrangement will have; None where that is not known.
 
     Args:
         pool: instances; None where they are not known.
         tasks: of the pool; None likewise.
-
-    Raises:
-        DataError: a file of ids that the arrangement names and that cannot be read.
+        listed: ids in the file that the arrangement takes its order from; None without one.
+        answer_length: mean tokens of an answer of the pool; None where that is not known.
     """
     if arrangement.per_task is not None:
         if pool is None or tasks is None:
@@ -99,12 +107,13 @@ def planned_rows(
         each = arrangement.per_task if arrangement.cut else 2 * arrangement.per_task - 1
         return Amount(min(pool, each * tasks), "<=")
     by_turns = arrangement.turns is not None or arrangement.turn_window is not None
-    listed = None
-    if needs_of(arrangement, seed=0).listed:
-        listed = len(read_ids(arrangement.options["path"]).places)
     most = [count for count in (arrangement.rows, listed, pool) if count is not None]
     if not most or (arrangement.rows is None and by_turns and pool is None):
         return None
+    if arrangement.answer_tokens is not None and not by_turns:
+        if answer_length is None:
+            return None
+        return Amount(min(round(arrangement.answer_tokens / answer_length), *most), "~")
     mark: Mark = "<=" if by_turns else "" if arrangement.cut or not arrangement.rows else "~"
     return Amount(min(most), mark)
 
@@ -117,6 +126,13 @@ def added(amounts: Iterable[Amount | None]) -> tuple[Amount | None, int]:
         return None, len(listed)
     mark = MARKS[max(MARKS.index(amount.mark) for amount in known)]
     return Amount(sum(amount.count for amount in known), mark), len(listed) - len(known)
+
+
+@cache  # trials share it
+def _answer_length(table: Path, pool: int) -> float:
+    """Mean tokens of an answer of the pool, whose rows come first in a token table."""
+    answers = load(table)
+    return float(answers.answer[: answers.starts[pool]].sum() / pool)
 
 
 def _tokens(

@@ -13,6 +13,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.schema import Embedding
 from orchestrator.config.sources import Data
 from orchestrator.core.ranking import End
+from orchestrator.data.listed import read_ids
 from orchestrator.errors import DataError
 from orchestrator.stages.arrange import needs_of
 from orchestrator.stages.dataset import dataset_spec, tokens_spec
@@ -32,6 +33,7 @@ class StoreLookup:
         self._models: dict[str, Path | None] = {}
         self._digests: dict[Path, str] = {}
         self._own: dict[tuple[str, Embedding], Artifact | None] = {}
+        self._listed: dict[str, int] = {}
 
     def dataset(self, data: Data) -> Artifact | None:
         """Finds the instances of some data; None also where a source cannot be read from here."""
@@ -70,6 +72,19 @@ class StoreLookup:
             some = any((self._root / "embeddings").glob(f"*/{MANIFEST}"))
             self._own[key] = self._find(own_vectors_spec(dataset, embedding)) if some else None
         return self._own[key]
+
+    def listed(self, config: TrialConfig) -> int | None:
+        """Counts the ids in the file that a trial takes its order from; None where it has none.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        if not needs_of(config.arrangement, config.seed).listed:
+            return None
+        path = config.arrangement.options["path"]
+        if path not in self._listed:
+            self._listed[path] = len(read_ids(path).places)
+        return self._listed[path]
 
     def lists(self, config: TrialConfig) -> list[End]:
         """The ends of the pool from which ranked lists over single instances are there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def settings_of(arrangement: Arrangement, seed: int) -> Settings:
         order=arrangement.order,
         rows=arrangement.rows,
         per_task=arrangement.per_task,
+        answer_tokens=arrangement.answer_tokens,
         turns=arrangement.turns,
         turn_window=None if window is None else (window[0], window[1]),
         cut=arrangement.cut,
@@ -44,7 +46,8 @@ def settings_of(arrangement: Arrangement, seed: int) -> Settings:
 
 def needs_of(arrangement: Arrangement, seed: int) -> Needs:
     """What has to be made before the plan of an arrangement."""
-    return find_method(arrangement.method).needs(settings_of(arrangement, seed))
+    needs = find_method(arrangement.method).needs(settings_of(arrangement, seed))
+    return replace(needs, answers=True) if arrangement.answer_tokens is not None else needs
 
 
 def make_plan(
@@ -53,7 +56,9 @@ def make_plan(
     pool: Pool,
     neighbours: Mapping[End, Candidates],
     bigrams: tuple[Bigrams, Bigrams] | None = None,
+    *,
     listed: NDArray[np.int64] | None = None,
+    answers: NDArray[np.int64] | None = None,
 ) -> Plan:
     """The plan of an arrangement.
 
@@ -63,6 +68,7 @@ def make_plan(
         bigrams: of the pool's rows and of the queries; None where they are not needed, or there is
             no text.
         listed: rows that a file names; None where they are not needed.
+        answers: tokens of each row's answers; None where they are not needed, or there is no text.
 
     Raises:
         DataError: the arrangement asks for what the pool does not have, or holds no row.
@@ -75,6 +81,7 @@ def make_plan(
         neighbours=neighbours,
         bigrams=bigrams and (bigrams[0].of_units(pool.units), bigrams[1]),
         listed=listed,
+        answers=answers,
         **vars(settings_of(arrangement, seed)),
     )
     try:

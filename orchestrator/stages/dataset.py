@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from orchestrator.config import TrialConfig
 from orchestrator.config.hold_out import HoldOut
 from orchestrator.config.sources import Data, SourceOptions
@@ -109,6 +112,20 @@ def tokens_spec(instances: Artifact, model: Model, model_path: Path, model_diges
         describe=describe_tokens,
         remarks=changed_remarks,
     )
+
+
+def load_answers(instances: Artifact, table: Artifact) -> NDArray[np.int64]:
+    """Returns the tokens that carry loss of each row of the pool, (pool,) int64.
+
+    Args:
+        table: the token table of the instances; every row has tokens.
+    """
+    pool, made = instances.info["splits"]["pool"]["instances"], tokens.load(table.path)
+    starts = made.starts[: pool + 1]
+    counts: NDArray[np.int64] = np.add.reduceat(
+        made.answer[: starts[-1]], starts[:-1], dtype=np.int64
+    )
+    return counts
 
 
 def _rows(instances: Artifact) -> int:

@@ -49,7 +49,7 @@ def listed_rows(arrangement: Arrangement, data: Data, dataset: Artifact) -> NDAr
     def leaked(unknown: pa.Array) -> Mapping[str, str]:
         if data.leakage != "drop" or not dataset.info["leakage"]:
             return {}
-        return leaked_ids(data, dataset.path, unknown, in_order)
+        return leaked_ids(data, unknown, in_order)
 
     return rows_of(arrangement, ids.pop("pool"), ids, leaked)
 

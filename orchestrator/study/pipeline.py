@@ -36,6 +36,7 @@ from orchestrator.stages.arrange import (
 from orchestrator.stages.dataset import (
     check_sizes,
     dataset_spec,
+    load_answers,
     references_spec,
     tokenised_by_others,
     tokens_spec,
@@ -90,8 +91,8 @@ class Pipeline:
         """Build the datasets and refuse what cannot be trained, before anything slow starts.
 
         Raises:
-            DataError: for data that cannot be read, a pool smaller than a batch or a budget, vectors
-                that are not those of the data, or a file of ids that are not all in the pool.
+            DataError: for data that cannot be read, a pool smaller than a batch or a budget,
+                vectors that are not those of the data, or a file of ids that the pool lacks.
         """
         for trial in trials:
             dataset = self.dataset(trial.config)
@@ -109,7 +110,11 @@ class Pipeline:
             training: also those that are trained, not only those that embed.
         """
         embedders = [embedding_model(config) for config in configs]
-        trained = [config.model.name for config in configs if training]
+        trained = [
+            config.model.name
+            for config in configs
+            if training or needs_of(config.arrangement, config.seed).answers
+        ]
         scoring = [config.evaluation.generate.reward_model for config in configs if training]
         return self.shared.fetching(filter(None, [*embedders, *trained, *scoring]))
 
@@ -162,7 +167,7 @@ class Pipeline:
         """All right answers of test items; None where each has one, or none is generated."""
         dataset = self.dataset(config)
         asked = config.evaluation.generate.every is not None
-        if not asked or not has_references(dataset.info["splits"]):
+        if not asked or not has_references(config.data, dataset.info["splits"]):
             return None
         return self.shared.get(references_spec(dataset, config.data))
 
@@ -229,7 +234,8 @@ class Pipeline:
             pool,
             self._neighbours(config, pool, embeddings, needs.ends),
             load_bigrams(dataset) if needs.bigrams else None,
-            self._listed_rows(config),
+            listed=self._listed_rows(config),
+            answers=load_answers(dataset, self.tokens(config)) if needs.answers else None,
         )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(dump_yaml(config), encoding="utf-8")

@@ -38,7 +38,7 @@ def sections(draw):
     if "selection" in reads:
         section |= draw(selections(turns="turns" in reads))
     elif draw(st.booleans()):
-        section["rows"] = draw(COUNTS)
+        section[draw(st.sampled_from(["rows", "answer_tokens"]))] = draw(COUNTS)
     return section | {"method": method}
 
 
@@ -53,6 +53,8 @@ def selections(draw, *, turns):
                 "granularity": "instance"}  # fmt: skip
     selection = draw(st.sampled_from(["nearest", "farthest", "both_ends", "random", "all"]))
     budgets = [{} if selection == "all" else {"rows": COUNTS}]
+    if selection != "all":
+        budgets.append({"answer_tokens": COUNTS})
     if turns and selection in ("nearest", "farthest", "both_ends"):
         budgets.append({"rows": COUNTS, "turns": COUNTS})
     if turns and selection in ("nearest", "farthest"):
@@ -97,6 +99,11 @@ def test_an_arm_is_its_selection_and_order(arm, selection, order):
     assert Arrangement(arm=arm, rows=5) == written
     assert Arrangement(arm=arm, order=order, rows=5) == written
     assert dump_yaml(Arrangement(arm=arm, rows=5)) == dump_yaml(written)
+
+
+def test_a_section_without_a_budget_in_answer_tokens_is_written_as_before_there_was_one():
+    assert "answer_tokens" not in Arrangement(arm="min", rows=5).model_dump()
+    assert Arrangement(method="random", answer_tokens=5).model_dump()["answer_tokens"] == 5
 
 
 def test_what_is_left_out_of_options_and_clusters_is_the_default():
@@ -166,12 +173,12 @@ def test_a_whole_number_is_a_number(monkeypatch):
         ("{selection: nearest, turns: 2, turn_window: [0, 5]}", "and leave out turns"),
         ("turn_window: [0, 5]", ": selection: all takes the whole pool: leave out turn_window, or"),
         ("{rows: 2, turns: 3}", "leave out rows and turns, or choose selection: nearest, farthest"),
-        ("arm: nft", ": selection: both_ends needs a budget: set rows or turns"),
-        ("arm: min", ": selection: nearest needs a budget: set rows, turns or turn_window"),
-        ("{method: ot, arm: min}", ": selection: nearest needs a budget: set rows"),
+        ("arm: nft", ": selection: both_ends needs a budget: set rows, answer_tokens or turns"),
+        ("arm: min", ": selection: nearest needs a budget: set rows, answer_tokens, turns or"),
+        ("{method: ot, arm: min}", ": selection: nearest needs a budget: set rows or answer_"),
         (
             "{selection: random, rows: 2, turns: 3}",
-            ": selection: random has a budget in rows alone",
+            ": selection: random has a budget in rows or answer_tokens alone",
         ),
         ("{method: wsd, selection: polar}", ": selection: polar takes a number of rows of each"),
         (
@@ -194,6 +201,8 @@ def test_a_whole_number_is_a_number(monkeypatch):
         ("{selection: polar, per_task: 9}", ": method: tma does not read per_task: leave it out"),
         ("{method: tma, options: {folds: 3}}", "not an option of method: tma: no keys are read"),
         ("{method: folding, options: null}", ".options is null: give a mapping of the method's"),
+        ("{arm: min, rows: 3, answer_tokens: 9}", ": rows and answer_tokens both say how much"),
+        ("answer_tokens: 9", ": selection: all takes the whole pool: leave out answer_tokens, or"),
         ("method: given", ": method: given needs options.path: set it"),
         ("{method: given, options: {path: 3}}", ": options.path is 3: give text"),
         ("{method: given, options: {path: a}, turns: 3}", "does not read turns: leave it out"),

@@ -112,7 +112,7 @@ def test_all_faults_are_found_at_once_with_their_places(faults):
         ("seed=-1", "seed is -1: give a whole number from 0"),
         ("training=[1]", "training is [1]: give a mapping of global_batch, micro_batch_tokens"),
         ("arrangement=[1]", "arrangement is [1]: give a mapping of method, granularity, arm"),
-        ("arrangement.selection=nearest", "needs a budget: set rows, turns or turn_window"),
+        ("arrangement.selection=nearest", "needs a budget: set rows, answer_tokens, turns or"),
         ("sweep.paired=[[]]", "sweep.paired.0 is []: give a list of 1 or more"),
     ],
 )

@@ -212,7 +212,7 @@ def test_references_stand_beside_the_dataset_by_its_rows_and_leave_it_as_it_is(n
     made = {"pool": {**pool, "split": "test"}, "query": pool, "held_out": held_out}
     data = Data.model_validate({**made, "leakage": "allow"})
     info = dataset.write(data, tmp_path)
-    assert references.has_references(info["splits"])
+    assert references.has_references(data, info["splits"])
     assert references.write(data, info["splits"], tmp_path) == 2
     rows = np.arange(5)
     answers = [turns[1]["content"] for turns in dataset.load_messages(tmp_path)]
@@ -221,4 +221,4 @@ def test_references_stand_beside_the_dataset_by_its_rows_and_leave_it_as_it_is(n
     assert references.load(None, rows, answers) == [(answer,) for answer in answers]
     alone = {**made, "query": made["pool"], "held_out": None}
     info = dataset.write(Data.model_validate({**alone, "leakage": "allow"}), tmp_path)
-    assert not references.has_references(info["splits"])
+    assert not references.has_references(data, info["splits"])

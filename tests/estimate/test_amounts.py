@@ -27,6 +27,8 @@ POLAR = {"method": "wsd", "selection": "polar"}
         ({**POLAR, "per_task": 5}, Amount(35, "<="), None),
         ({**POLAR, "per_task": 5, "cut": False}, Amount(63, "<="), None),
         ({**POLAR, "per_task": 50}, Amount(100, "<="), None),
+        ({"method": "random", "answer_tokens": 40}, None, None),
+        ({**NEAREST, "answer_tokens": 40, "turns": 3}, Amount(100, "<="), None),
     ],
 )
 def test_rows_are_known_as_far_as_the_budget_and_the_pool_tell(arrangement, known, unread):
@@ -34,14 +36,23 @@ def test_rows_are_known_as_far_as_the_budget_and_the_pool_tell(arrangement, know
     assert (planned_rows(loaded, 100, 7), planned_rows(loaded, None)) == (known, unread)
 
 
+def test_a_budget_in_answer_tokens_is_about_so_many_mean_answers(store):
+    budget = config(arrangement={"method": "random", "answer_tokens": 500})
+    (table,) = (store / "tokens").glob("*/starts.npy")
+    starts, answer = np.load(table), np.load(table.with_name("answer.npy"))
+    mean = answer[: starts[POOL]].sum() / POOL
+    assert trial_amounts(budget, StoreLookup(store)).rows == Amount(round(500 / mean), "~")
+
+
 def test_an_order_from_a_file_has_the_rows_that_it_names(tmp_path):
     order = tmp_path / "order.txt"
-    given = Arrangement(method="given", options={"path": str(order)})
+    given = {"method": "given", "options": {"path": str(order)}}
+    empty = StoreLookup(tmp_path / "none")
     with pytest.raises(DataError, match=r"order\.txt is no file: give a file of ids"):
-        planned_rows(given, 100)
+        trial_amounts(config(arrangement=given), empty)
     order.write_text("a\nb\n\nc\n")
-    assert (planned_rows(given, 100), planned_rows(given, None)) == (Amount(3), Amount(3))
-    assert planned_rows(given.model_copy(update={"rows": 2}), None) == Amount(2)
+    assert trial_amounts(config(arrangement=given), empty).rows == Amount(3)
+    assert trial_amounts(config(arrangement={**given, "rows": 2}), empty).rows == Amount(2)
 
 
 def test_tokens_are_exact_for_the_whole_pool_about_for_a_part_and_at_most_before_it_is_read(store):

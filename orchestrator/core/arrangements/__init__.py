@@ -23,6 +23,7 @@ from orchestrator.core.arrangements import (
     tma,
     wsd,
 )
+from orchestrator.core.arrangements.budget import within_answer_tokens
 from orchestrator.core.arrangements.per_task import SELECTIONS, arrange_per_task
 from orchestrator.core.arrangements.request import Method, Needs, Request, Settings
 from orchestrator.core.plan import Plan
@@ -89,9 +90,11 @@ def arrange(method: str, request: Request) -> Plan:
         ValueError: for a method that does not exist, for settings it cannot meet, or for a plan
             that is not a sequence of distinct rows of the pool.
     """
-    found = find_method(method)
+    found, budget = find_method(method), request.answer_tokens
     if "per_task" in found.reads and request.selection in SELECTIONS:
         plan = arrange_per_task(found.arrange, request)
+    elif budget is not None:
+        plan = within_answer_tokens(found.arrange, request, budget)
     else:
         plan = found.arrange(request)
     pool = len(request.units.rows)

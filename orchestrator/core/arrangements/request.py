@@ -22,8 +22,8 @@ class Settings:
 
     Attributes:
         seed: of every random choice.
-        selection, order, rows, per_task, turns, turn_window, cut, within_turn, measure: as in the
-            study.
+        selection, order, rows, per_task, answer_tokens, turns, turn_window, cut, within_turn,
+            measure: as in the study; a method never sees answer_tokens.
         options: the method's own settings, its defaults filled in.
     """
 
@@ -32,6 +32,7 @@ class Settings:
     order: str = "nearest_first"
     rows: int | None = None
     per_task: int | None = None
+    answer_tokens: int | None = None
     turns: int | None = None
     turn_window: tuple[int, int] | None = None
     cut: bool = True
@@ -57,6 +58,8 @@ class Request(Settings):
             need them, or there is no text.
         listed: (n,) int64, distinct rows that the file at `options.path` names, in its order; None
             where the method does not need them.
+        answers: (rows,) int64, tokens of each row's answers; None where they are not needed, or
+            there is no text.
     """
 
     units: Units
@@ -66,6 +69,7 @@ class Request(Settings):
     neighbours: Mapping[End, Candidates] = field(default_factory=dict)
     bigrams: tuple[Bigrams, Bigrams] | None = None
     listed: NDArray[np.int64] | None = None
+    answers: NDArray[np.int64] | None = None
 
     def lists(self, end: End) -> NeighbourLists:
         """The ranked lists from one end of the pool, which grow where they are used up.
@@ -89,11 +93,13 @@ class Needs:
         ends: of the pool, from which it walks ranked lists.
         bigrams: whether it looks at the bigrams of texts.
         listed: whether it takes the rows that the file at its option `path` names by their ids.
+        answers: whether it looks at how many tokens answers have.
     """
 
     ends: tuple[End, ...] = ()
     bigrams: bool = False
     listed: bool = False
+    answers: bool = False
 
 
 def needs_nothing(settings: Settings) -> Needs:
@@ -107,10 +113,11 @@ class Method:
 
     Attributes:
         arrange: makes the plan.
-        reads: keys of the `arrangement` section that it looks at, beside `method` and `rows`.
-            Others are refused in a study, so that no setting is without effect unseen. One that
-            reads `per_task` is called with `selection: all` for single tasks and for what was
-            taken of them: its plans hold in `distance` what it sorts by.
+        reads: keys of the `arrangement` section that it looks at, beside `method` and the budgets:
+            `rows`, and `answer_tokens`, under which it is asked with other `rows`. Others are
+            refused in a study, so that no setting is without effect unseen. One that reads
+            `per_task` is called with `selection: all` for single tasks and for what was taken of
+            them: its plans hold in `distance` what it sorts by.
         embeds: whether it looks at vectors or distances.
         needs: what else has to be made for it under given settings.
         deals: whether it deals from `Request.groups`, so that it needs tasks or clusters.

@@ -1,5 +1,6 @@
-"""An order from elsewhere in a study: trained as the file says, and anew when the file changes."""
+"""Plans of a study that hang on more than its file: on a file of ids, on the tokens of answers."""
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -8,6 +9,7 @@ from orchestrator.config.layout import Layout
 from orchestrator.errors import DataError
 from orchestrator.screen import Screen
 from orchestrator.study.pipeline import Pipeline
+from orchestrator.training.tokens import load
 from orchestrator.trials import expand
 
 DATA = {
@@ -58,6 +60,19 @@ def test_lines_behind_the_budget_do_not_train_a_trial_again(prepare):
     longer, same = prepare([*ids, prepare([])[1]["id"][20].as_py()], rows=5)
     assert plan["id"].to_pylist() == same["id"].to_pylist() == ids[:5]
     assert spec.key == longer.key
+
+
+def test_a_budget_in_answer_tokens_counts_what_the_trained_model_learns(prepare):
+    whole, pool = prepare([])
+    table, rows = load(whole.tokens), pool["row"].to_numpy()
+    held = np.cumsum(table.answer_counts(rows))
+    spec, plan = prepare([], answer_tokens=300)
+    assert spec.key != whole.key
+    assert plan["row"].to_pylist() == rows[held <= 300].tolist()
+    note = plan.schema.metadata[b"note"].decode()
+    assert note == f"{len(plan)} rows hold {held[len(plan) - 1]} of 300 answer tokens"
+    with pytest.raises(DataError, match=f"all answers together hold {held[-1]:,}: set that or fe"):
+        prepare([], answer_tokens=int(held[-1]) + 1)
 
 
 def test_a_wrong_file_is_refused_before_anything_but_the_data_is_made(prepare, tmp_path):
