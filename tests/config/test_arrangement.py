@@ -22,6 +22,7 @@ FREE = {
 ORDERS = st.sampled_from(["nearest_first", "farthest_first", "random"])
 OPTIONS = {
     "folding": st.fixed_dictionaries({"folds": COUNTS}),
+    "length_matched": st.fixed_dictionaries({"tolerance": st.floats(0, 1)}),
     "given": st.fixed_dictionaries({"path": st.text("ab/. é", min_size=1)}),
 }
 WINDOWS = st.lists(st.integers(0, 99), min_size=2, max_size=2, unique=True).map(sorted)

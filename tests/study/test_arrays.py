@@ -57,7 +57,7 @@ def partition(granularity):
 
 
 @pytest.mark.parametrize("granularity", ["instance", "task", CLUSTERS])
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"given"}))
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"given", "length_matched"}))
 def test_every_method_plans_what_arrange_plans_on_the_same_arrays(write, method, granularity):
     budget = {"selection": "both_ends"} if "selection" in METHODS[method].reads else {}
     _, table = write(method=method, granularity=granularity, rows=22, **budget)
@@ -71,6 +71,14 @@ def test_every_method_plans_what_arrange_plans_on_the_same_arrays(write, method,
     assert table["unit"].to_pylist() == expected.unit.tolist()
     distance = table["distance"].to_numpy()
     assert np.array_equal(distance, expected.distance, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"method": "length_matched", "rows": 9}, {"method": "tma", "answer_tokens": 9}]
+)
+def test_what_counts_tokens_is_refused_where_there_is_no_text(write, setting):
+    with pytest.raises(UserError, match="counts tokens of texts, and here are none"):
+        write(selection="nearest", **setting)
 
 
 def test_a_given_order_names_row_numbers(write, tmp_path):

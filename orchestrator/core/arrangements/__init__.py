@@ -15,6 +15,7 @@ from orchestrator.core.arrangements import (
     cluster,
     folding,
     given,
+    length_matched,
     measure,
     ot,
     random,
@@ -45,6 +46,7 @@ METHODS: dict[str, Method] = {
     "folding": folding.METHOD,
     "rds": rds.METHOD,
     "given": given.METHOD,
+    "length_matched": length_matched.METHOD,
 }
 
 
