@@ -70,7 +70,7 @@ def test_a_budget_in_answer_tokens_counts_what_the_trained_model_learns(prepare)
     assert spec.key != whole.key
     assert plan["row"].to_pylist() == rows[held <= 300].tolist()
     note = plan.schema.metadata[b"note"].decode()
-    assert note == f"{len(plan)} rows hold {held[len(plan) - 1]} of 300 answer tokens"
+    assert note == f"{held[len(plan) - 1]} of 300 answer tokens"
     with pytest.raises(DataError, match=f"all answers together hold {held[-1]:,}: set that or fe"):
         prepare([], answer_tokens=int(held[-1]) + 1)
 

@@ -52,7 +52,7 @@ def within_answer_tokens(
             f"{_held(plan(1), answers):,}: set that or more"
         )
     found = plan(rows)
-    held = f"{len(found):,} rows hold {_held(found, answers):,} of {answer_tokens:,} answer tokens"
+    held = f"{_held(found, answers):,} of {answer_tokens:,} answer tokens"
     return replace(found, note="; ".join(filter(None, (found.note, held))))
 
 
