@@ -51,14 +51,16 @@ def read_ids(path: str) -> ListedIds:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise DataError(f"{path} is no file: give a file of ids, {HERE}")
+        raise DataError(f"arrangement.options.path: {path} is no file: give one of ids, {HERE}")
     unit, numbered = _numbered(file)
     chunks, places = [], []
     while chunk := list(islice(numbered, CHUNK_IDS)):
         chunks.append(pa.array([name for _, name in chunk], pa.string()))
         places.append(np.array([number for number, _ in chunk], np.int64))
     if not chunks:
-        raise DataError(f"{path} names no id: write one a line, or records with an id")
+        raise DataError(
+            f"arrangement.options.path: {path} names no id: write one a line, or records with an id"
+        )
     return ListedIds(pa.chunked_array(chunks), np.concatenate(places), unit)
 
 

@@ -25,7 +25,7 @@ def request_for(method, drawn, granularity="instance", **changes):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     share=st.floats(0, 1),

@@ -48,7 +48,7 @@ def test_an_order_from_a_file_has_the_rows_that_it_names(tmp_path):
     order = tmp_path / "order.txt"
     given = {"method": "given", "options": {"path": str(order)}}
     empty = StoreLookup(tmp_path / "none")
-    with pytest.raises(DataError, match=r"order\.txt is no file: give a file of ids"):
+    with pytest.raises(DataError, match=r"order\.txt is no file: give one of ids"):
         trial_amounts(config(arrangement=given), empty)
     order.write_text("a\nb\n\nc\n")
     assert trial_amounts(config(arrangement=given), empty).rows == Amount(3)
