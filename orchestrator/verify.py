@@ -36,6 +36,7 @@ def verify_trial(folder: Path) -> str:
     try:
         config, _, _ = parse((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         batch, limit = config["training"]["global_batch"], config["training"].get("max_steps")
+        epochs = config["training"].get("epochs", 1)
         recorded = json.loads((folder / RESULT_FILE).read_text())["order_sha256"]
         planned = pq.read_table(folder / PLAN_FILE, columns=["row", "id"])
         realised = pq.read_table(folder / REALISED_FILE)
@@ -44,17 +45,16 @@ def verify_trial(folder: Path) -> str:
             f"{folder.name}: no certificate, the trial is unfinished or damaged ({error}). "
             "Run the study again to finish it"
         ) from None
-    steps = step_count(len(planned), batch, limit)
+    steps = step_count(len(planned), batch, limit, epochs)
+    rows, realised_rows = planned["row"].to_numpy(), realised["row"].to_numpy()
     realised_steps = realised["step"].to_numpy()
     try:
-        check_order(
-            planned["row"].to_numpy(), realised_steps, realised["row"].to_numpy(), batch, steps
-        )
+        check_order(rows, realised_steps, realised_rows, batch, steps, epochs)
     except OrderError as error:
         raise OrderError(f"{folder.name}: {error}") from None
     named = dict(zip(planned["row"].to_pylist(), planned["id"].to_pylist(), strict=True))
     ids = realised["id"].to_numpy(zero_copy_only=False)
-    if any(named[row] != name for row, name in zip(realised["row"].to_pylist(), ids, strict=True)):
+    if any(named[row] != name for row, name in zip(realised_rows.tolist(), ids, strict=True)):
         raise OrderError(f"{folder.name}: a row was fed under another id than the planned one")
     digest = order_digest(ids[realised_steps == step] for step in range(1, steps + 1))
     if digest != recorded:

@@ -37,6 +37,24 @@ def finish_trial(folder, fed=ORDER):
     return digest
 
 
+def test_all_passes_are_proved_from_the_files_of_a_trial_that_makes_several(tmp_path):
+    folder, batch = start_trial(tmp_path, "trial"), 3
+    training = {"training": {"global_batch": batch, "epochs": 2}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(training))
+    steps = [1, 1, 1, 2, 3, 3, 3, 4]  # four rows a pass
+    ids = [IDS[row] for row in ORDER]
+    columns = {"step": steps, "row": ORDER, "id": ids}
+    digest = order_digest([ids[0:3], ids[3:4], ids[4:7], ids[7:8]])
+    (folder / "result.json").write_text(json.dumps({"order_sha256": digest}))
+    pq.write_table(pa.table(columns), folder / "realised.parquet")
+    assert verify_study(tmp_path) == [("trial", digest)]
+    pq.write_table(
+        pa.table(columns | {"step": [1, 1, 1, 2, 2, 2, 3, 3]}), folder / "realised.parquet"
+    )
+    ((_, found),) = verify_study(tmp_path)
+    assert "step 2 was not fed its planned rows: 3 rows instead of 1" in str(found)
+
+
 def stop_trial(folder, step=2):
     (folder / "stopped.json").write_text(json.dumps({"key": "any", "step": step}))
 

@@ -95,8 +95,14 @@ class Training(Section):
     micro_batch_tokens: PositiveInt = 4096
     """Tokens in one forward pass of one worker, where rows lie end to end; those of a model that
     does not keep them apart are padded."""
+    epochs: PositiveInt = 1
+    """Passes over the arranged rows. Each ends with a short batch of its own, and learning rate,
+    certificate and estimate are over all of them."""
+    reorder: Literal["none", "each"] = "none"
+    """none: each pass is the plan again; each: every later one is arranged anew, by a seed drawn
+    from the trial's, so that what is random is drawn again. What is not comes in the same order."""
     max_steps: PositiveInt | None = None
-    """Optimizer steps; null: the whole plan."""
+    """Optimizer steps; null: the whole plan, all passes."""
     learning_rate: PositiveFloat = 1e-5
     """Its peak."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

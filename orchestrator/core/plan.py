@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Plan:
-    """A sequence of distinct pool rows, as columns.
+    """A sequence of distinct pool rows, or several passes of such, as columns.
 
     Attributes:
         rows: (n,) int64, rows of the pool in training order.
@@ -54,8 +54,29 @@ def concatenate(first: Plan, second: Plan) -> Plan:
     return both.take(np.sort(positions))
 
 
+def in_passes(passes: Sequence[Plan]) -> Plan:
+    """Several passes over the data (epochs), one after another, as one plan.
+
+    Raises:
+        ValueError: if they differ in length.
+    """
+    lengths = [len(plan) for plan in passes]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"the passes over the data have {lengths} rows, and must be equally long")
+    return Plan(
+        np.concatenate([plan.rows for plan in passes]),
+        np.concatenate([plan.turn for plan in passes]),
+        np.concatenate([plan.unit for plan in passes]),
+        np.concatenate([plan.distance for plan in passes]),
+        passes[0].note,
+    )
+
+
 def set_digest(ids: Iterable[str]) -> str:
-    """SHA-256 of a set of instance ids: equal for plans that differ in order alone."""
+    """SHA-256 of a set of instance ids: equal for plans that differ in order alone.
+
+    An id that comes twice counts twice.
+    """
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 

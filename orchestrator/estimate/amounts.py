@@ -13,7 +13,7 @@ import numpy as np
 from orchestrator.config import TrialConfig
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.evaluation import scheduled_steps
-from orchestrator.core.order import step_count
+from orchestrator.core.order import rows_fed, step_count
 from orchestrator.estimate.evaluating import evaluation_share, measured_items, set_sizes
 from orchestrator.estimate.stored import StoreLookup
 from orchestrator.storage.artifacts import Artifact
@@ -39,7 +39,7 @@ class TrialAmounts:
     """What one trial trains on; None is unknown until the data is read.
 
     Attributes:
-        rows: of the plan.
+        rows: of the plan, over all passes.
         trained: rows that are put through the model; fewer than the plan has under `max_steps`.
         steps: optimizer steps.
         evaluations: of all test sets, step 0 and the last among them.
@@ -63,16 +63,18 @@ def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
     split = dataset.info["splits"]["pool"] if dataset else None
     pool = split["instances"] if split else None
     sets = set_sizes(dataset, table, config.model.max_length) if dataset else []
-    batch, limit = config.training.global_batch, config.training.max_steps
+    training = config.training
+    batch, limit, epochs = training.global_batch, training.max_steps, training.epochs
     answer_length = None
     if config.arrangement.answer_tokens is not None and table is not None and pool is not None:
         answer_length = _answer_length(table.path, pool)
     tasks = split["tasks"] if split else None
     rows = planned_rows(config.arrangement, pool, tasks, store.listed(config), answer_length)
+    rows = rows and Amount(rows.count * epochs, rows.mark)
     steps = trained = evaluations = measured = share = None
     if rows is not None:
-        steps = Amount(step_count(rows.count, batch, limit), rows.mark)
-        trained = Amount(min(rows.count, steps.count * batch), rows.mark)
+        steps = Amount(step_count(rows.count, batch, limit, epochs), rows.mark)
+        trained = Amount(int(rows_fed(steps.count, rows.count, batch, epochs)), rows.mark)
     elif limit is not None:
         steps, trained = Amount(limit, "<="), Amount(limit * batch, "<=")
     tokens = trained and _tokens(trained, config, table, pool)
@@ -93,7 +95,7 @@ def planned_rows(
     listed: int | None = None,
     answer_length: float | None = None,
 ) -> Amount | None:
-    """Returns how many rows the plan of an arrangement will have; None where that is not known.
+    """Returns how many rows an arrangement will have, once; None where that is not known.
 
     Args:
         pool: instances; None where they are not known.
@@ -143,6 +145,6 @@ def _tokens(
         return Amount(trained.count * config.model.max_length, "<=")
     starts = np.load(table.path / "starts.npy", mmap_mode="r", allow_pickle=False)
     tokens = int(starts[pool])  # the pool's rows come first
-    if trained == Amount(pool):
-        return Amount(tokens)
+    if trained == Amount(pool * config.training.epochs):
+        return Amount(tokens * config.training.epochs)
     return Amount(round(trained.count * tokens / pool), trained.mark or "~")

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from orchestrator.config.claim import Claim
 from orchestrator.config.faults import explain
 from orchestrator.config.strict_yaml import parse
+from orchestrator.core.order import rows_fed
 from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.errors import DataError
@@ -111,8 +112,9 @@ def _stopped_trial(trial: Trial, folder: Path) -> Trial:
     if "measures" in tables:
         tables["measures"] = tables["measures"].filter(pc.field("step") <= last)
     if "plan" in tables and trial.config:
-        rows = last * trial.config["training"]["global_batch"]
-        tables["plan"] = tables["plan"].filter(pc.field("position") < rows)
+        training, plan = trial.config["training"], tables["plan"]
+        rows = rows_fed(last, len(plan), training["global_batch"], training.get("epochs", 1))
+        tables["plan"] = plan.filter(pc.field("position") < rows)
     try:
         means = journal_curves(folder, last)
     except (ValueError, KeyError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.schema import TrialConfig
+from orchestrator.config.training import Training
 from orchestrator.core.arrangements import Needs, Request, Settings, arrange, find_method
 from orchestrator.core.bigrams import Bigrams
-from orchestrator.core.plan import Plan
+from orchestrator.core.plan import Plan, in_passes
 from orchestrator.core.ranking import Candidates, End
 from orchestrator.errors import DataError
 from orchestrator.stages.pool import Pool
@@ -93,6 +94,41 @@ def make_plan(
             "the arrangement holds no row: raise arrangement.rows or .turns, or move .turn_window"
         )
     return plan
+
+
+def plan_of_passes(arranged: Callable[[int], Plan], training: Training, seed: int) -> Plan:
+    """The plan of all passes over the data (epochs); it notes what a new seed changed.
+
+    Args:
+        arranged: makes the plan of one pass with a seed.
+        training: tells how many passes there are, and whether each is arranged anew.
+        seed: of the trial, and of the first pass.
+
+    Raises:
+        DataError: passes that differ in length, which no step could be told from another's.
+    """
+    first = arranged(seed)
+    if training.epochs == 1:
+        return first
+    if training.reorder == "none":
+        return in_passes([first] * training.epochs)
+    # Not the next seeds: a pass of one trial would be one of another trial of the study, too.
+    later = [
+        int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        for number in range(1, training.epochs)
+    ]
+    passes = [first, *map(arranged, later)]
+    try:
+        whole = in_passes(passes)
+    except ValueError as error:
+        raise DataError(f"training.reorder: {error}: set arrangement.cut to true") from error
+    distinct = len(np.unique(whole.rows))
+    found = ""
+    if all(np.array_equal(plan.rows, first.rows) for plan in passes):
+        found = "every pass has the same order, in which nothing is random"
+    elif distinct > len(first):
+        found = f"the passes of {len(first):,} rows draw {distinct:,} different ones"
+    return replace(whole, note="; ".join(filter(None, [first.note, found])))
 
 
 def arranges_vectors(config: TrialConfig) -> bool:

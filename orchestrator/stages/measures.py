@@ -17,7 +17,7 @@ from orchestrator.data.dataset import embedding_text, load_messages_of
 from orchestrator.stages.pool import load_vectors
 from orchestrator.storage.artifacts import Artifact, replacing
 from orchestrator.storage.files import INSTANCES_FILE, MEASURES_SCHEMA
-from orchestrator.training.spec import evaluation_steps
+from orchestrator.training.spec import evaluation_steps, planned_rows_fed
 
 
 def write_measures(
@@ -33,10 +33,11 @@ def write_measures(
     one with task null for the whole set: step, rows, task, and the nine measures.
 
     Args:
-        rows: (n,) int64 rows of the plan, in its order.
+        rows: (n,) int64 rows of the plan, in its order; one of each pass over the data is seen
+            as often as it comes.
     """
     steps = evaluation_steps(config, len(rows))[1:]
-    points = np.minimum(np.array(steps) * config.training.global_batch, len(rows))
+    points = planned_rows_fed(config, np.array(steps), len(rows))
     vectors = load_vectors(embeddings)
     splits = dataset.info["splits"]
     first = splits["pool"]["instances"]

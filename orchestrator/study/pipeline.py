@@ -31,6 +31,7 @@ from orchestrator.stages.arrange import (
     looks_at_vectors,
     make_plan,
     needs_of,
+    plan_of_passes,
     write_plan,
 )
 from orchestrator.stages.dataset import (
@@ -228,15 +229,17 @@ class Pipeline:
         dataset, embeddings = self.dataset(config), self.embeddings(config)
         pool = self._pool(config, dataset, embeddings)
         needs = needs_of(config.arrangement, config.seed)
-        plan = make_plan(
-            config.arrangement,
-            config.seed,
-            pool,
-            self._neighbours(config, pool, embeddings, needs.ends),
-            load_bigrams(dataset) if needs.bigrams else None,
-            listed=self._listed_rows(config),
-            answers=load_answers(dataset, self.tokens(config)) if needs.answers else None,
-        )
+        neighbours = self._neighbours(config, pool, embeddings, needs.ends)
+        bigrams = load_bigrams(dataset) if needs.bigrams else None
+        listed = self._listed_rows(config)
+        answers = load_answers(dataset, self.tokens(config)) if needs.answers else None
+
+        def arranged(seed: int) -> Plan:
+            return make_plan(
+                config.arrangement, seed, pool, neighbours, bigrams, listed=listed, answers=answers
+            )
+
+        plan = plan_of_passes(arranged, config.training, config.seed)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(dump_yaml(config), encoding="utf-8")
         write_plan(plan, dataset, folder / PLAN_FILE)

@@ -11,8 +11,10 @@ import time
 import uuid
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
@@ -31,7 +33,7 @@ from orchestrator.storage.files import (
     TRACKING_FILE,
 )
 from orchestrator.tracking.parameters import parameters
-from orchestrator.training.spec import TrialSpec, planned_steps
+from orchestrator.training.spec import TrialSpec, planned_rows_fed, planned_steps
 from orchestrator.trials import Trial
 
 PARENT = "study"  # key of the parent run
@@ -177,9 +179,9 @@ def describe(
 def certificate(spec: TrialSpec) -> dict[str, str]:
     """The certificate that the trial is to earn: of the rows that its plan has it trained on."""
     ids = pq.read_table(spec.folder / PLAN_FILE, columns=["id"])["id"].to_pylist()
-    batch = spec.config.training.global_batch
-    steps = range(planned_steps(spec.config, len(ids)))
-    return digests([ids[step * batch : (step + 1) * batch] for step in steps])
+    steps = np.arange(planned_steps(spec.config, len(ids)) + 1)
+    ends = planned_rows_fed(spec.config, steps, len(ids)).tolist()
+    return digests([ids[first:end] for first, end in pairwise(ends)])
 
 
 def finished(

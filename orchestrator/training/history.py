@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from orchestrator.config.training import Training
 from orchestrator.core.order import check_order
 from orchestrator.core.plan import digests
 from orchestrator.storage.files import (
@@ -117,19 +118,21 @@ def realised_table(fed: Iterable[tuple[int, int, int]], ids: NDArray[np.object_]
     )  # fmt: skip
 
 
-def order_certificate(realised: pa.Table, inputs: Inputs, batch: int, steps: int) -> dict[str, str]:
+def order_certificate(
+    realised: pa.Table, inputs: Inputs, training: Training, steps: int
+) -> dict[str, str]:
     """Digests of the set and the order that were fed, once they are seen to be the planned ones.
 
     Args:
         realised: a table of `REALISED_SCHEMA`.
-        batch: rows of a step.
+        training: tells the rows of a step, and the passes over the data.
         steps: of the whole trial.
 
     Raises:
         OrderError: another row was fed than the planned one, or at another step.
     """
     step, rows = realised["step"].to_numpy(), realised["row"].to_numpy()
-    check_order(inputs.plan, step, rows, batch, steps)
+    check_order(inputs.plan, step, rows, training.global_batch, steps, training.epochs)
     return digests([inputs.ids[rows[step == number]] for number in range(1, steps + 1)])
 
 

@@ -37,7 +37,13 @@ from orchestrator.training.journal import Journal
 from orchestrator.training.memory import for_next_attempt, measured, out_of_memory
 from orchestrator.training.outcome import mark_finished
 from orchestrator.training.schedule import learning_rate
-from orchestrator.training.spec import TrialSpec, evaluation_steps, planned_steps, read_inputs
+from orchestrator.training.spec import (
+    TrialSpec,
+    evaluation_steps,
+    planned_rows_fed,
+    planned_steps,
+    read_inputs,
+)
 from orchestrator.training.start import agreed_device, load
 from orchestrator.training.step import FedBatch, Feeder
 
@@ -148,11 +154,13 @@ class TrialRun:
         return agreed[0] or 0
 
     def train_step(self, step: int) -> None:
-        """Take one optimizer step on plan rows [(step - 1) * B, step * B)."""
+        """Take one optimizer step on its rows of the plan."""
         began = time.monotonic()
-        training = self.spec.config.training
-        batch = training.global_batch
-        rows = self.inputs.plan[(step - 1) * batch : step * batch]
+        training, plan = self.spec.config.training, self.inputs.plan
+        first, end = (
+            planned_rows_fed(self.spec.config, number, len(plan)) for number in (step - 1, step)
+        )
+        rows = plan[first:end]
         lr = learning_rate(
             step, self.steps, training.learning_rate, training.schedule,
             training.min_lr_ratio, training.warmup_steps,
@@ -247,8 +255,7 @@ class TrialRun:
             # Written before the check, as evidence should it fail.
             pq.write_table(realised, spec.folder / REALISED_FILE)
         # On every rank: none goes on alone.
-        batch = spec.config.training.global_batch
-        certificate = order_certificate(realised, self.inputs, batch, self.steps)
+        certificate = order_certificate(realised, self.inputs, spec.config.training, self.steps)
         if spec.config.training.save_model:
             folder = spec.folder / MODEL_FOLDER
             save_trained(self.engine, folder, spec.model, model_name=spec.config.model.name)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.config.schema import TrialConfig
-from orchestrator.core.order import step_count
+from orchestrator.core.order import Count, rows_fed, step_count
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.storage.files import INSTANCES_FILE, PLAN_FILE
 
@@ -58,7 +58,7 @@ class Inputs:
     """What training reads of the files that a spec names: the plan, and the instances.
 
     Attributes:
-        plan: (n,) int64 rows in training order.
+        plan: (n,) int64 rows in training order, of all passes over the data.
         ids, tasks: (rows,) object arrays, of every instance of the study.
         sets: rows of each test set that the study has, as int64.
     """
@@ -85,8 +85,14 @@ def read_inputs(spec: TrialSpec) -> Inputs:
 
 
 def planned_steps(config: TrialConfig, rows: int) -> int:
-    """Optimizer steps of a trial whose plan has so many rows."""
-    return step_count(rows, config.training.global_batch, config.training.max_steps)
+    """Optimizer steps of a trial whose plan has so many rows, over all passes."""
+    training = config.training
+    return step_count(rows, training.global_batch, training.max_steps, training.epochs)
+
+
+def planned_rows_fed(config: TrialConfig, steps: Count, rows: int) -> Count:
+    """Rows that a trial is fed in its first steps; its plan has so many, over all passes."""
+    return rows_fed(steps, rows, config.training.global_batch, config.training.epochs)
 
 
 def trial_steps(spec: TrialSpec) -> int:

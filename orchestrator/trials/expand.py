@@ -43,6 +43,11 @@ WITHOUT_EFFECT: Any = {
 }
 
 
+# Keys that came after trials were trained: they are part of an identity once they are set, so that
+# no trial of before becomes another one.
+ADDED = {"training": ("epochs", "reorder")}
+
+
 @dataclass(frozen=True)
 class Trial:
     """One configuration that a study runs, with its name and what the sweep set in it.
@@ -229,6 +234,11 @@ def _with_claimed_steps(config: TrialConfig, claim: Claim | None) -> TrialConfig
 
 def _key(config: TrialConfig) -> str:
     kept = config.model_dump(mode="json", exclude=WITHOUT_EFFECT)
+    for name, keys in ADDED.items():
+        section = getattr(config, name)
+        for key in keys:
+            if getattr(section, key) == type(section).model_fields[key].default:
+                del kept[name][key]
     canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -61,7 +61,8 @@ def _last_deciding_step(config: TrialConfig) -> int | None:
     by_turns = arrangement.turns is not None or arrangement.turn_window is not None
     steps = training.max_steps
     if arrangement.rows is not None and not by_turns:
-        steps = step_count(arrangement.rows, training.global_batch, training.max_steps)
+        rows = training.epochs * arrangement.rows
+        steps = step_count(rows, training.global_batch, training.max_steps, training.epochs)
     return None if steps is None else scheduled_steps(config.evaluation.every, steps)[-2]
 
 

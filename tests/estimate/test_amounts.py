@@ -108,6 +108,17 @@ def test_a_sample_lowers_the_share_between_the_ends_alone():
     )
 
 
+def test_passes_multiply_rows_steps_and_tokens_and_each_ends_with_a_short_batch(store):
+    found = StoreLookup(store)
+    once = trial_amounts(config(training={"global_batch": 8}), found)
+    thrice = trial_amounts(config(training={"global_batch": 8, "epochs": 3}), found)
+    assert (once.steps, thrice.steps) == (Amount(13), Amount(39))  # not 38
+    assert thrice.rows == thrice.trained == Amount(300)
+    assert thrice.tokens == Amount(3 * once.tokens.count)
+    limited = config(training={"global_batch": 8, "epochs": 3, "max_steps": 14})
+    assert trial_amounts(limited, found).trained == Amount(108)
+
+
 def test_steps_evaluations_and_trained_rows_stop_at_max_steps(store):
     limited = config(training={"max_steps": 7}, evaluation={"every": 3})
     found = trial_amounts(limited, StoreLookup(store))

@@ -41,6 +41,8 @@ STUDY = {
                  "arrangement.measure": "bigram_kl"},
                 {"label": "cluster", "arrangement.method": "cluster"},
                 {"label": "own", "embedding": {"vectors": "pool.npy", "query_vectors": "q.npy"}},
+                {"label": "passes", "arrangement.selection": "both_ends",
+                 "arrangement.order": "random", "training.epochs": 2, "training.reorder": "each"},
             ]
         ]
     },
@@ -80,7 +82,9 @@ def test_plans_are_those_of_a_run_which_finds_all_shared_artifacts_made(arranged
     tables = [pq.read_table(plans / trial.name / "plan.parquet") for trial in trials]
     for trial, table in zip(trials, tables, strict=True):
         assert table.equals(pq.read_table(tmp_path / trial.name / "plan.parquet"))
-        assert table.num_rows == 30
+        passes = table["row"].to_numpy().reshape(trial.config.training.epochs, -1)
+        assert [len(set(rows)) for rows in passes.tolist()] == [30] * len(passes)
+        assert table["position"].to_pylist() == list(range(30 * len(passes)))
     assert len({tuple(table["row"].to_pylist()) for table in tables}) == len(trials)
     assert not (Layout.of(study).folder / "trials").exists()
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from orchestrator.core.plan import order_digest
 from orchestrator.training import tokens as token_table
 from orchestrator.training.outcome import read_outcome
 from tests.training.launch import launch
@@ -16,14 +17,14 @@ from tests.training.launch import launch
 pytestmark = pytest.mark.slow
 
 ROWS = np.random.default_rng(4).permutation(40)[:20]
+TWICE = np.concatenate([ROWS[:10], ROWS[5:0:-1], ROWS[:1], ROWS[9:5:-1]])  # ten rows, two passes
 
 
 def series(folder):
     return pq.read_table(folder / "train_log.parquet")["loss"].to_numpy()
 
 
-@pytest.fixture(scope="module")
-def plain_series(shared):
+def plain_losses(shared, batches):
     """The same training by plain torch: whole batches, padded right, one mean over tokens."""
     model = AutoModelForCausalLM.from_pretrained(shared.model)
     table = token_table.load(shared.tokens)
@@ -31,8 +32,7 @@ def plain_series(shared):
         model.parameters(), lr=1e-3, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.0
     )
     losses = []
-    for start in range(0, len(ROWS), 6):
-        rows = ROWS[start : start + 6]
+    for rows in batches:
         total, count = 0.0, 0
         for row in rows:
             part = slice(table.starts[row], table.starts[row + 1])
@@ -48,6 +48,11 @@ def plain_series(shared):
         optimizer.step()
         losses.append(loss.item())
     return np.array(losses)
+
+
+@pytest.fixture(scope="module")
+def plain_series(shared):
+    return plain_losses(shared, [ROWS[start : start + 6] for start in range(0, len(ROWS), 6)])
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,45 @@ def test_losses_equal_plain_training_and_the_realised_order_equals_the_plan(
     for step in range(1, 5):
         assert sorted(rows[steps == step]) == sorted(ROWS[(step - 1) * 6 : step * 6])
     assert set(realised["rank"]) == set(range(ranks))
+
+
+@pytest.mark.parametrize(("ranks", "zero_stage"), [(1, 0), (2, 2)])
+def test_a_second_pass_begins_with_a_batch_of_its_own_and_is_proved_too(
+    shared, make_spec, ranks, zero_stage
+):
+    spec = make_spec(
+        TWICE,
+        training={
+            "global_batch": 4,
+            "epochs": 2,
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "zero_stage": zero_stage,
+        },
+        model={"precision": "float32"},
+    )
+    launch(spec, ranks=ranks)
+    batches = [TWICE[at : at + size] for at, size in ((0, 4), (4, 4), (8, 2), (10, 4), (14, 4),
+                                                      (18, 2))]  # fmt: skip
+    plain = plain_losses(shared, batches)
+    np.testing.assert_allclose(series(spec.folder), plain, rtol=1e-4, atol=1e-4)
+    realised = pq.read_table(spec.folder / "realised.parquet").to_pydict()
+    steps, rows = np.array(realised["step"]), np.array(realised["row"])
+    for step, batch in enumerate(batches, start=1):
+        assert sorted(rows[steps == step]) == sorted(batch)
+    result = read_outcome(spec.folder, spec.key).result
+    ids = pq.read_table(shared.dataset / "instances.parquet")["id"].to_numpy(zero_copy_only=False)
+    assert result["steps"] == 6
+    assert result["order_sha256"] == order_digest([ids[batch] for batch in batches])
+
+
+def test_the_learning_rate_falls_over_all_passes(make_spec):
+    spec = make_spec(
+        TWICE, training={"global_batch": 4, "epochs": 2, "schedule": "linear", "min_lr_ratio": 0.0}
+    )
+    launch(spec)
+    rates = pq.read_table(spec.folder / "train_log.parquet")["lr"].to_numpy()
+    np.testing.assert_allclose(rates, 1e-5 * np.linspace(1, 0, 6), atol=1e-20)
 
 
 def test_test_losses_are_measured_at_step_0_every_n_steps_and_at_the_end(make_spec):

@@ -169,6 +169,24 @@ def test_it_ends_alike_with_several_ranks_sharded_states_adapters_and_16_bits(
     assert_same(spec, uninterrupted(ranks, **settings))
 
 
+@pytest.mark.parametrize(("ranks", "killed_in"), [(1, 4), (2, 5), (1, 6)])
+def test_a_trial_killed_in_its_second_pass_ends_like_one_that_was_not(
+    make_spec, uninterrupted, ranks, killed_in
+):
+    """Six steps in two passes of ten rows, 4, 4, 2 and again; checkpoints after 2 and 4."""
+    settings = {"epochs": 2}
+    spec = make(make_spec, "killed", **settings)
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        launch(spec, ranks=ranks, prepare=partial(killing, "loop.update", killed_in, "after"))
+    launch(spec, ranks=ranks)
+    assert resumed_at(spec) == 2 * ((killed_in - 1) // 2)
+    assert_same(spec, uninterrupted(ranks, **settings))
+    fed = pq.read_table(spec.folder / "realised.parquet")["step"].value_counts().to_pylist()
+    assert [each["counts"] for each in sorted(fed, key=lambda each: each["values"])] == [
+        4, 4, 2, 4, 4, 2
+    ]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def stopped_folder(folders):
     return folders / "stopped"

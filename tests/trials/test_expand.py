@@ -94,6 +94,14 @@ def test_the_key_tells_configurations_apart_and_nothing_else():
     assert len(set(changed)) == len(changed)
 
 
+def test_keys_that_came_later_are_part_of_the_key_once_they_are_set():
+    """The digest was taken before there were any."""
+    assert key() == "be1fdb85d53e20309e87e4ffcfcce2e72b6a7264591cb1cf78f1a49ce05ee68d"
+    assert key(training={"epochs": 1, "reorder": "none"}) == key()
+    assert len({key(), key(training={"epochs": 2}),
+                key(training={"epochs": 2, "reorder": "each"})}) == 3  # fmt: skip
+
+
 def test_a_sample_is_of_no_step_that_a_figure_of_the_claim_names():
     figures = [{"name": "early", "step": 90}, {"name": "late", "step": 9}, {"name": "end"}]
     claim = {"question": "?", "kind": "order", "arms": ["tma", "random"], "figures": figures}
