@@ -64,6 +64,8 @@ class Evaluation(Section):
     estimates the losses of the whole set from the sample, and marks where."""
     whole: list[Annotated[int, Field(ge=0)]] = []
     """Further steps at which all items are measured; those of a claim's figures are added."""
+    max_length: PositiveInt | None = None
+    """Tokens of a test item, prompt and answer; null: as in `model.max_length`."""
     micro_batch_tokens: PositiveInt | None = None
     """Tokens in one forward pass of the test losses; null: as in `training.micro_batch_tokens`.
     Without gradients several times as many fit."""

@@ -173,6 +173,12 @@ class TrialConfig(Section):
     evaluation: Evaluation = Evaluation()
     """What is measured, and when."""
 
+    @property
+    def test_length(self) -> int | None:
+        """Tokens of a test item at most; None: as of a row that is trained on."""
+        length = self.evaluation.max_length
+        return None if length == self.model.max_length else length
+
     @model_validator(mode="after")
     def _has_what_vectors_are_of(self) -> TrialConfig:
         if self.embedding.held_out_vectors is not None and self.data.held_out is None:

@@ -49,7 +49,7 @@ class Model(Section):
     """user_assistant: `User: {prompt}\\nAssistant: {answer}`, the authors'; chat: the tokenizer's
     own; or a text with {prompt} and {answer}. An end-of-text token follows each answer."""
     max_length: PositiveInt = 1024
-    """Tokens of prompt and answer; the end is cut away."""
+    """Tokens of prompt and answer; the end is cut away. Of test items `evaluation.max_length`."""
     precision: Precision = "auto"
     """Arithmetic; the master weights are always float32. auto: bfloat16 where the hardware
     multiplies it, else float32. float16 (GPU) is the paper's. See

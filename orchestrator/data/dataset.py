@@ -124,14 +124,14 @@ def load_messages(folder: Path) -> Iterator[list[Message]]:
         yield from batch.column(0).to_pylist()
 
 
-def parts(folder: Path, rows: int) -> list[Part]:
-    """All instances in parts of at most so many rows, in row order."""
+def parts(folder: Path, rows: int, skipped: int = 0) -> list[Part]:
+    """Instances in row order, in parts of at most so many rows, without the first, skipped ones."""
     metadata = pq.ParquetFile(folder / INSTANCES_FILE).metadata
     found = []
     first = 0
     for group in range(metadata.num_row_groups):
         size = metadata.row_group(group).num_rows
-        starts = range(0, size, rows)
+        starts = range(max(0, skipped - first), size, rows)
         found += [Part(group, at, min(at + rows, size), first + at) for at in starts]
         first += size
     return found

@@ -62,7 +62,8 @@ def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
     dataset, table = store.dataset(config.data), store.tokens(config)
     split = dataset.info["splits"]["pool"] if dataset else None
     pool = split["instances"] if split else None
-    sets = set_sizes(dataset, table, config.model.max_length) if dataset else []
+    longest = config.test_length or config.model.max_length
+    sets = set_sizes(dataset, store.test_tokens(config), longest) if dataset else []
     training = config.training
     batch, limit, epochs = training.global_batch, training.max_steps, training.epochs
     answer_length = None

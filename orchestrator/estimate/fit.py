@@ -20,24 +20,27 @@ SAMPLE = "The quick brown fox jumps over 13 lazy dogs."
 CAUSAL = "give one that predicts the next token, such as a Llama, Qwen or GPT-2"
 
 
-def check_preset(model: Model) -> None:
+def check_preset(model: Model, test_length: int | None = None) -> None:
     """Refuse, before it is made, a model of random weights that `check_fit` would refuse.
 
     Args:
         model: its name begins with `random:`.
+        test_length: as in `check_fit`.
     """
     preset = PRESETS[model.name.split(":")[1]]
     if preset["model_type"] != "llama":
         raise ModelError(f"model.name: {model.name} is no causal language model: {CAUSAL}")
-    _check_settings(model, preset["max_position_embeddings"], llama_sizes(preset))
+    positions = preset["max_position_embeddings"]
+    _check_settings(model, test_length, positions, llama_sizes(preset))
 
 
-def check_fit(model: Model, folder: Path) -> None:
+def check_fit(model: Model, folder: Path, test_length: int | None = None) -> None:
     """Refuse a model that cannot be trained as the settings say.
 
     Args:
         model: its settings.
         folder: where its files are.
+        test_length: `evaluation.max_length`.
 
     Raises:
         ModelError: no causal language model, or not all of its weights; a tokenizer that is broken
@@ -50,7 +53,7 @@ def check_fit(model: Model, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    _check_settings(model, positions, model_sizes(folder))
+    _check_settings(model, test_length, positions, model_sizes(folder))
     check_weights(folder, AutoModelForCausalLM, f"model.name: {folder}")
 
 
@@ -217,12 +220,16 @@ def _check_causal(config: Any, folder: Path) -> None:
     raise ModelError(f"model.name: {folder} is {architecture} ({kind}), {what}: {CAUSAL}")
 
 
-def _check_settings(model: Model, positions: int | None, sizes: ModelSizes | None) -> None:
-    if positions and 0 < positions < model.max_length:
-        raise ModelError(
-            f"model.max_length is {model.max_length:,}, and {model.name} has {positions:,} "
-            f"positions (max_position_embeddings): set model.max_length to {positions} or less"
-        )
+def _check_settings(
+    model: Model, test_length: int | None, positions: int | None, sizes: ModelSizes | None
+) -> None:
+    lengths = {"model.max_length": model.max_length, "evaluation.max_length": test_length or 0}
+    for key, length in lengths.items():
+        if positions and 0 < positions < length:
+            raise ModelError(
+                f"{key} is {length:,}, and {model.name} has {positions:,} "
+                f"positions (max_position_embeddings): set {key} to {positions} or less"
+            )
     if sizes and isinstance(model.adapter, Lora) and isinstance(model.adapter.targets, list):
         linear = [name for name, _, _ in sizes.linears]
         check_targets([*linear, *sizes.outputs], model.adapter.targets)

@@ -138,6 +138,10 @@ def _needed(config: TrialConfig, dataset: str, store: StoreLookup) -> list[tuple
         unit, ends = granularity_name(config.arrangement.granularity), sorted(store.lists(config))
         state = f"{' and '.join(ends)} in the store" if ends else "made as far as they are needed"
         needed.append(("lists", f"{dataset} by {unit}", state))
+    if config.test_length is not None:
+        made = store.test_tokens(config) is not None
+        of = f"{dataset} cut to {config.test_length:,} tokens"
+        needed.append(("test tokens", of, _state(made)))
     scoring = config.evaluation.generate.reward_model
     return [
         *needed,

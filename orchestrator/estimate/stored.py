@@ -42,12 +42,20 @@ class StoreLookup:
             self._datasets[key] = self._find_dataset(data)
         return self._datasets[key]
 
-    def tokens(self, config: TrialConfig) -> Artifact | None:
-        """Finds the token table of a trial's data for the model that it trains."""
+    def tokens(self, config: TrialConfig, test_length: int | None = None) -> Artifact | None:
+        """Finds the token table of a trial's data for the model that it trains.
+
+        Args:
+            test_length: as `tokens_spec` has it.
+        """
         dataset, model = self.dataset(config.data), self._fingerprint(config.model.name)
         if dataset is None or model is None:
             return None
-        return self._find(tokens_spec(dataset, config.model, *model))
+        return self._find(tokens_spec(dataset, config.model, *model, test_length))
+
+    def test_tokens(self, config: TrialConfig) -> Artifact | None:
+        """Finds the token table that the test sets of a trial are measured by."""
+        return self.tokens(config, config.test_length)
 
     def embeddings(self, config: TrialConfig) -> Artifact | None:
         """Finds the vectors of a trial's pool and test sets."""

@@ -15,7 +15,7 @@ from orchestrator.report.trial import Trial
 
 TITLES = {"pool": "Training pool", **SETS}
 SHOWN_CHARS = 160  # of each text of a pair
-# Counts of the sections `tokens` and `embeddings`, and what the report calls them.
+# Counts of the sections `tokens`, `test_tokens` and `embeddings`, and what the report calls them.
 FED = {
     "instances": "rows",
     "tokens": "tokens",
@@ -47,6 +47,7 @@ def data_section(run: dict[str, Any], trials: list[Trial]) -> dict[str, Any]:
         "near": near_duplicate_table(near, len(named)) if near else None,
         "pairs": pair_table(near, len(named)) if near else None,
         "fed": _count_table(run, "tokens", named, FED),
+        "measured": _count_table(run, "test_tokens", named, FED),
         "vectors": _count_table(run, "embeddings", named, VECTORS),
         "own": own_vectors_table(named_entries(run.get("embeddings", []), named), len(named)),
     }

@@ -12,7 +12,7 @@ MISSING = "–"
 MINUS = "\N{MINUS SIGN}"
 SAMPLED = "○"  # as a hollow marker: a step at which only a part of a set was measured
 # Sections of run.json that have a place of their own on the page.
-PLACED = {"command", "stages", "data", "near_duplicates", "embeddings", "tokens"}
+PLACED = {"command", "stages", "data", "near_duplicates", "embeddings", "tokens", "test_tokens"}
 DECIMAL_COLUMNS = {
     "query_loss", "held_out_loss", "off_target_loss", "best_query_loss", "query_loss_auc",
     "lowest_update_fidelity", "changed_weights",

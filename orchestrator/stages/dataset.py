@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,20 +83,34 @@ def tokenised_by_others(instances: Artifact) -> bool:
     return _rows(instances) > TOKENISED_HERE * TOKENISED_ROWS
 
 
-def tokens_spec(instances: Artifact, model: Model, model_path: Path, model_digest: str) -> Spec:
+def tokens_spec(
+    instances: Artifact,
+    model: Model,
+    model_path: Path,
+    model_digest: str,
+    test_length: int | None = None,
+) -> Spec:
     """The token table of all instances under the model's tokenizer and template.
 
     Its maker raises DataError as `tokens.write`, for rows that would not be fed what their
     messages say.
+
+    Args:
+        test_length: tokens kept of each test item; makes the table of the test sets alone, in
+            which rows of the pool have no tokens. None: of all instances at `model.max_length`.
     """
-    tokeniser = tokens.Tokeniser(instances.path, model_path, model.template, model.max_length)
+    tests = test_length is not None
+    length = test_length or model.max_length
+    tokeniser = tokens.Tokeniser(instances.path, model_path, model.template, length)
+    skipped = instances.info["splits"]["pool"]["instances"] if tests else 0
 
     def make(folder: Path, line: Line) -> dict[str, Any]:
         # The first parts here: others would take as long to start as this process for them, and
         # what is wrong with a template reaches the user as a sentence.
-        items = dataset.parts(instances.path, TOKENISED_ROWS)
+        items = dataset.parts(instances.path, TOKENISED_ROWS, skipped)
         parts = _followed(in_order(tokeniser, items, TOKENISED_HERE), line)
-        return tokens.write(parts, folder, lambda row: dataset.name_of(instances.path, row))
+        name_of = partial(dataset.name_of, instances.path)
+        return tokens.write(parts, folder, name_of, skipped=skipped)
 
     return Spec(
         kind="tokens",
@@ -104,11 +119,12 @@ def tokens_spec(instances: Artifact, model: Model, model_path: Path, model_diges
             "dataset": instances.digest,
             "model": model_digest,
             "template": model.template,
-            "max_length": model.max_length,
+            "max_length": length,
+            **({"of": "tests"} if tests else {}),
         },
         make=make,
-        name="tokens",
-        total=_rows(instances),
+        name="test tokens" if tests else "tokens",
+        total=_rows(instances) - skipped,
         describe=describe_tokens,
         remarks=changed_remarks,
     )

@@ -38,6 +38,7 @@ def study_facts(
         "near_duplicates": _entries(trials, pipeline.near_duplicates),
         "embeddings": _entries(trials, pipeline.embeddings),
         "tokens": _entries(trials, pipeline.tokens),
+        "test_tokens": _entries(trials, pipeline.test_tokens),
         "models": {
             name: {"fingerprint": digest} for name, digest in pipeline.shared.models.items()
         },

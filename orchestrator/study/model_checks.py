@@ -69,7 +69,7 @@ def check_model_here(config: TrialConfig, key: str, name: str) -> None:
         if key == "model.name":  # of fetched models `check_templates` asks it
             check_template(config.model.template, load_tokenizer(folder))
     elif key == "model.name" and name.startswith("random:"):
-        check_preset(config.model)
+        check_preset(config.model, config.evaluation.max_length)
 
 
 def check_all_fetched(
@@ -97,7 +97,8 @@ def _distinct(
     seen = set()
     for config in configs:
         for key, name in named_models(config, training=training).items():
-            asked = (key, name, config.model.model_dump_json() if key == "model.name" else "")
+            settings = (config.model.model_dump_json(), config.evaluation.max_length)
+            asked = (key, name, settings if key == "model.name" else None)
             if asked not in seen:
                 seen.add(asked)
                 yield config, key, name
@@ -112,7 +113,7 @@ def check_model_files(config: TrialConfig, key: str, folder: Path) -> None:
     from orchestrator.estimate.fit import check_embedder, check_fit, check_tokenizer
 
     if key == "model.name":
-        check_fit(config.model, folder)
+        check_fit(config.model, folder, config.evaluation.max_length)
         return
     if key == "embedding.model":
         check_embedder(folder, key)

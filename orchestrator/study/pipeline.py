@@ -148,6 +148,15 @@ class Pipeline:
         spec = tokens_spec(self.dataset(config), config.model, model, digest)
         return self.shared.get(spec, check)
 
+    def test_tokens(self, config: TrialConfig) -> Artifact | None:
+        """What it is fed of the test sets, where they are read at a length of their own."""
+        length = config.test_length
+        if length is None:
+            return None
+        model, digest = self.shared.model(config.model.name)
+        spec = tokens_spec(self.dataset(config), config.model, model, digest, length)
+        return self.shared.get(spec)
+
     def embeddings(self, config: TrialConfig, check: Check = lambda: None) -> Artifact | None:
         """Vectors of pool and test items; None where nothing of the trial looks at them."""
         if not looks_at_vectors(config):
@@ -262,6 +271,7 @@ class Pipeline:
         references = self.references(config)
         listed = self._listed_rows(config)
         self.near_duplicates(config)
+        test_tokens = self.test_tokens(config)
         return TrialSpec(
             trial=trial.name,
             # The content of files counts, not only their names in the configuration.
@@ -286,6 +296,7 @@ class Pipeline:
             store=self.shared.store.path,
             reward_model=reward_model,
             references=references.path if references else None,
+            test_tokens=(test_tokens.path, test_tokens.digest) if test_tokens else None,
         )
 
     def _lay_out(self, spec: TrialSpec) -> None:

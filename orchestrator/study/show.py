@@ -47,7 +47,7 @@ def show_rows(study: Study, rows: int) -> bool:
     if study.remote_store:
         check_remote_store(study.remote_store)
     configs = {
-        (c.data.model_dump_json(), c.model.name, c.model.template, c.model.max_length): c
+        repr((c.data, c.model.name, c.model.template, c.model.max_length, c.test_length)): c
         for c in (trial.config for trial in trials)
     }
     sound = True
@@ -78,6 +78,9 @@ def _show(config: TrialConfig, shared: SharedResources, rows: int, screen: Scree
         size = instances.info["splits"][split]["instances"]
         spread = first + np.arange(min(rows, size)) * size // min(rows, size)
         first += size
+        cut_at = (model.max_length, "model.max_length")
+        if split != "pool" and config.test_length:
+            cut_at = (config.test_length, "evaluation.max_length")
         unlearned = load_unlearned_of(instances.path, spread)
         made = encoder.rows(load_messages_of(instances.path, spread), unlearned)
         for place, (row, (ids, marks)) in enumerate(zip(spread.tolist(), made, strict=True)):
@@ -87,7 +90,7 @@ def _show(config: TrialConfig, shared: SharedResources, rows: int, screen: Scree
                 screen.tell(f"{name} is refused: {encoder.refused[place]}")
                 sound = False
             else:
-                _print_row(screen.console, name, ids, marks, model.max_length, tokenizer)
+                _print_row(screen.console, name, ids, marks, cut_at, tokenizer)
     return sound
 
 
@@ -96,14 +99,16 @@ def _print_row(
     name: str,
     ids: list[int],
     marks: list[bool],
-    max_length: int,
+    cut_at: tuple[int, str],
     tokenizer: Any,
 ) -> None:
+    """One row, up to a number of tokens that a key of the study file sets."""
+    max_length, key = cut_at
     kept = min(len(ids), max_length)
     learned = sum(marks[:max_length])
     lengths = f"{len(ids):,} tokens, {sum(marks):,} learned"
     if kept < len(ids):
-        lengths += f"; cut to model.max_length: {kept:,}, {learned:,} learned"
+        lengths += f"; cut to {key}: {kept:,}, {learned:,} learned"
     if not learned:
         lengths += "; no answer is left, the row has no loss"
     console.print(Text(f"{name}: {lengths}", style="bold"), soft_wrap=True)

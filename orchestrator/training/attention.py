@@ -29,7 +29,9 @@ ALIKE = 1e-4  # largest difference between two logits, of the spread of all
 CLOSE = 0.05  # root mean square of a difference, of the spread of a token's logits
 
 
-def why_padded(model: Any, settings: Model, device: Device) -> str | None:
+def why_padded(
+    model: Any, settings: Model, device: Device, longest: int | None = None
+) -> str | None:
     """Why rows cannot lie end to end in one sequence for this model; None where they can.
 
     Then the model was told to attend as this module does. Where it does not keep rows apart, as
@@ -38,7 +40,9 @@ def why_padded(model: Any, settings: Model, device: Device) -> str | None:
     Args:
         model: a causal language model of transformers, or peft's wrapper around one; every rank
             calls.
+        longest: tokens of a row, at most; None: `model.max_length`.
     """
+    longest = longest or settings.max_length
     gpu = device.torch_device.type == "cuda"
     if settings.attention != "sdpa":
         return f"model.attention is {settings.attention}"
@@ -47,8 +51,8 @@ def why_padded(model: Any, settings: Model, device: Device) -> str | None:
     if settings.compile and not gpu:
         return "on the CPU a compiled model would be compiled for each length"
     config = model.config.get_text_config()
-    if settings.max_length > (getattr(config, "attention_chunk_size", None) or math.inf):
-        return "this model attends in chunks shorter than model.max_length"
+    if longest > (getattr(config, "attention_chunk_size", None) or math.inf):
+        return f"this model attends in chunks shorter than rows of {longest:,} tokens"
     training = model.training
     windows: set[int | None] = set()
     model.eval()
@@ -62,7 +66,7 @@ def why_padded(model: Any, settings: Model, device: Device) -> str | None:
     finally:
         model.train(training)
     window = getattr(config, "sliding_window", None)
-    if apart and (window is None or window >= settings.max_length or window in windows):
+    if apart and (window is None or window >= longest or window in windows):
         attend_packed(model)
         return None
     model.set_attn_implementation(settings.attention)

@@ -110,7 +110,7 @@ class TrialRun:
         self.evaluator = Evaluator(
             spec,
             self.inputs,
-            self.tokens,
+            loaded.test_tokens,
             self.engine,
             self.device,
             self.evaluation_budget,

@@ -52,9 +52,10 @@ def for_next_attempt(step: int, training: Training, budget: TokenBudget, where: 
 def _sentence(step: int, budget: TokenBudget, where: str) -> str:
     fewer = f"Set {budget.section}.micro_batch_tokens to {max(1, budget.tokens // 2)} or fewer"
     kept = ", or set model.gradient_checkpointing: true" if budget.section == "training" else ""
+    length = f"{'model' if budget.section == 'training' else 'evaluation'}.max_length"
     return (
         f"step {step}: out of memory with micro-batches of {budget.tokens} tokens, {where}. "
-        f"{fewer}, lower model.max_length{kept}"
+        f"{fewer}, lower {length}{kept}"
     )
 
 

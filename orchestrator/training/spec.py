@@ -34,6 +34,8 @@ class TrialSpec:
         store: shared artifacts; takes the losses of the untouched model.
         reward_model: folder of the model that scores generated answers; None where none does.
         references: folder of the right answers of test items; None where each has one.
+        test_tokens: folder of the token table of the test sets, and its digest, where they are
+            read at a length of their own; None: they are measured by `tokens`.
     """
 
     trial: str
@@ -48,6 +50,12 @@ class TrialSpec:
     store: Path
     reward_model: Path | None = None
     references: Path | None = None
+    test_tokens: tuple[Path, str] | None = None
+
+    @property
+    def measured_tokens(self) -> tuple[Path, str]:
+        """Folder and digest of the token table that the test sets are measured by."""
+        return self.test_tokens or (self.tokens, self.tokens_digest)
 
     def __str__(self) -> str:
         return self.trial  # Ray Tune makes folder names of it

@@ -27,6 +27,7 @@ class LoadedRank(NamedTuple):
 
     Attributes:
         tokens: of all instances of the study.
+        test_tokens: of the test sets, as they are measured.
         engine: DeepSpeed's, with the pretrained weights.
         fidelity: compares the engine's weights with those of now.
         why_padded: why rows of a micro-batch are padded; None: they lie end to end.
@@ -34,6 +35,7 @@ class LoadedRank(NamedTuple):
     """
 
     tokens: Tokens
+    test_tokens: Tokens
     engine: Any
     fidelity: UpdateFidelity
     why_padded: str | None
@@ -63,6 +65,7 @@ def load(spec: TrialSpec, device: Device, began: float) -> LoadedRank:
 
     times.append(time.monotonic())
     tokens = token_table.load(spec.tokens)
+    test_tokens = token_table.load(spec.measured_tokens[0])
     times.append(time.monotonic())
     config = deepspeed_config(spec.config.training, device)
     local = on_this_node(spec.model, spec.model_digest, spec.config.model.cache)
@@ -71,9 +74,12 @@ def load(spec: TrialSpec, device: Device, began: float) -> LoadedRank:
     engine = build_engine(model, spec.config.training, device, spec.config.seed)
     fidelity = UpdateFidelity(engine)
     reasons: list[str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(reasons, why_padded(engine.module, spec.config.model, device))
+    longest = max(spec.config.model.max_length, spec.config.test_length or 0)
+    own = why_padded(engine.module, spec.config.model, device, longest)
+    dist.all_gather_object(reasons, own)
     padded = next(filter(None, reasons), None)  # ranks that differed would wait for one another
     times.append(time.monotonic())
     names = ("inputs", "imports", "tokens", "model", "engine")
     parts = dict(zip(names, np.diff(times).tolist(), strict=True))
-    return LoadedRank(tokens, engine, fidelity, padded, {"seconds": times[-1] - times[0], **parts})
+    seconds = {"seconds": times[-1] - times[0], **parts}
+    return LoadedRank(tokens, test_tokens, engine, fidelity, padded, seconds)

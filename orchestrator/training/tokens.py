@@ -142,16 +142,21 @@ def tokenised(
 
 
 def write(
-    parts: Iterable[Tokenised], folder: Path, name_of: Callable[[int], str] = "row {}".format
+    parts: Iterable[Tokenised],
+    folder: Path,
+    name_of: Callable[[int], str] = "row {}".format,
+    *,
+    skipped: int = 0,
 ) -> dict[str, Any]:
     """Write the parts of a dataset one after another into `ids.npy`, `answer.npy` and `starts.npy`.
 
     The files grow as parts come: memory is one of them, whatever their number.
 
     Args:
-        parts: of all instances, in row order.
+        parts: of all instances behind the skipped ones, in row order.
         folder: of the files.
         name_of: row -> how a message calls it.
+        skipped: first rows that have no tokens in this table.
 
     Returns:
         Counts: instances, tokens, instances cut at max_length, instances left without any answer
@@ -171,7 +176,7 @@ def write(
             stack.enter_context(_Column(folder / f"{name}.npy", dtype))
             for name, dtype in (("ids", np.int32), ("answer", np.bool_), ("starts", np.int64))
         )
-        starts.append(np.zeros(1, np.int64))
+        starts.append(np.zeros(1 + skipped, np.int64))
         for part in parts:
             ids.append(part.ids)
             answer.append(part.answer)

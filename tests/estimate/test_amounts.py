@@ -87,6 +87,10 @@ def test_the_share_of_evaluation_is_that_of_its_operations(store):
     measured = 2 * 5 * tests  # after steps 5, 10, 15, 20 and 25
     every = {"evaluation": {"every": 5}}
     assert share(**every) == pytest.approx(measured / (measured + 6 * trained))
+    short = 2 * 5 * QUERIES * 7  # at most, until its table is made
+    assert share(evaluation={"every": 5, "max_length": 7}) == pytest.approx(
+        short / (short + 6 * trained)
+    )
     lora = {"adapter": {"type": "lora"}}
     assert share(**every, model=lora) == pytest.approx(measured / (measured + 4 * trained))
     again = {"gradient_checkpointing": True}

@@ -90,6 +90,11 @@ def test_a_decoder_of_berts_kind_is_taken(made):
 def test_a_length_beyond_the_positions_is_refused_with_the_length_to_type(made, kind):
     with pytest.raises(ModelError, match=r"has 128 positions .*: set model\.max_length to 128"):
         check_fit(settings(max_length=129), made(kind))
+    check_fit(settings(max_length=64), made(kind), test_length=128)
+    with pytest.raises(
+        ModelError, match=r"has 128 positions .*: set evaluation\.max_length to 128"
+    ):
+        check_fit(settings(max_length=64), made(kind), test_length=129)
 
 
 def test_a_preset_is_asked_before_it_is_made():

@@ -6,6 +6,7 @@ import os
 from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import ray
 
@@ -119,6 +120,28 @@ def test_tokens_of_parts_made_by_several_processes_are_those_made_here(tmp_path,
     whole = written("whole", map, 9_000)
     assert whole[0]["proved"] == whole[0]["instances"] > whole[0]["cut"] > 0
     assert written("parts", spread, 150) == whole
+
+
+def test_a_table_of_the_test_sets_has_their_rows_at_their_places_and_none_of_the_pool(
+    tmp_path, store
+):
+    dataset.write(data_of(tmp_path, map(line, range(ROWS)), bad_records="skip"), tmp_path)
+    splits = pq.read_table(tmp_path / "instances.parquet", columns=["split"])["split"].to_pylist()
+    pool = splits.count("pool")
+    model = models.resolve("random:tiny-llama", Path(store))
+    made = {}
+    for name, skipped in {"all": 0, "tests": pool}.items():
+        (tmp_path / name).mkdir()
+        tokeniser = tokens.Tokeniser(tmp_path, model, "user_assistant", 30)
+        parts = dataset.parts(tmp_path, 150, skipped)
+        info = tokens.write(map(tokeniser, parts), tmp_path / name, skipped=skipped)
+        assert info["instances"] == len(splits) - skipped
+        made[name] = tokens.load(tmp_path / name)
+    assert not made["tests"].lengths[:pool].any()
+    assert (made["tests"].lengths[pool:] == made["all"].lengths[pool:]).all()
+    start = made["all"].starts[pool]
+    assert made["tests"].ids.tolist() == made["all"].ids[start:].tolist()
+    assert made["tests"].answer.tolist() == made["all"].answer[start:].tolist()
 
 
 @pytest.mark.usefixtures("spread")  # Ray runs, or does not

@@ -79,6 +79,14 @@ def test_what_is_cut_away_is_told_and_control_characters_are_spelled(study, capf
     assert "... (cut)" in shown
 
 
+def test_test_items_are_shown_at_their_own_length(study, capfd):
+    changes = {"evaluation": {"max_length": 25}}
+    assert show_rows(study([line(0, "Ask?", "Reply " * 9)], **changes), 1)
+    pool, query = capfd.readouterr().out.split("data.query")
+    assert "cut to" not in pool
+    assert "cut to evaluation.max_length: 25, 0 learned" in query
+
+
 def test_each_template_of_a_sweep_is_shown(study, capfd):
     sweep = {"parameters": {"model.template": {"grid": ["user_assistant", "Q{prompt}A{answer}Z"]}}}
     assert show_rows(study([line(0, "Ask?", "Reply")], sweep=sweep), 1)

@@ -97,5 +97,5 @@ def test_what_cannot_pack_says_why():
     assert "compiled for each length" in why_padded(model, Model(compile=True), CPU)
     assert "in 16 bits only" in why_padded(model, Model(), on_gpu)
     model.config.attention_chunk_size = 512
-    assert "shorter than model.max_length" in why_padded(model, Model(max_length=1024), CPU)
+    assert "shorter than rows of 1,024 tokens" in why_padded(model, Model(max_length=1024), CPU)
     assert why_padded(model, Model(max_length=512), CPU) is None

@@ -1,6 +1,7 @@
 """A trial feeds its plan, measures what it says, and refuses what it cannot prove."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from orchestrator.core.plan import order_digest
+from orchestrator.data import dataset
 from orchestrator.training import tokens as token_table
 from orchestrator.training.outcome import read_outcome
 from tests.training.launch import launch
@@ -175,6 +177,41 @@ def test_the_untouched_model_is_measured_once_and_shared(make_spec, tmp_path):
     tables = [pq.read_table(spec.folder / "losses.parquet") for spec in (first, second)]
     untouched = [t.filter(pa.compute.equal(t["step"], 0))["loss"].to_numpy() for t in tables]
     assert np.array_equal(*untouched)
+
+
+@pytest.mark.parametrize("length", [175, 1024])
+def test_test_items_are_measured_at_their_own_length_and_training_is_as_it_was(
+    shared, make_spec, tmp_path, length
+):
+    """Losses are those of a table of that length, be it the shorter or the longer one."""
+    tables = {}
+    for cut in (175, 1024):
+        folder = tables[cut] = tmp_path / str(cut)
+        folder.mkdir()
+        tokeniser = token_table.Tokeniser(shared.dataset, shared.model, "user_assistant", cut)
+        token_table.write(map(tokeniser, dataset.parts(shared.dataset, 1_000)), folder)
+    own = {"tokens": tables[175], "tokens_digest": "175"}
+    if length == 175:
+        own = {"tokens": tables[1024], "tokens_digest": "1024"}
+    store = tmp_path / "store"
+    specs = {
+        name: replace(make_spec(ROWS[:12], name, store=store), **changed)
+        for name, changed in {
+            "alone": {"tokens": tables[length], "tokens_digest": str(length)},
+            "own": own,
+            "both": own | {"test_tokens": (tables[length], str(length))},
+        }.items()
+    }
+    launch(*specs.values(), leave=True)
+    losses = {name: pq.read_table(spec.folder / "losses.parquet") for name, spec in specs.items()}
+    at_first = pa.compute.field("step") == 0
+    assert losses["both"].filter(at_first).equals(losses["alone"].filter(at_first))
+    assert losses["both"]["tokens"].equals(losses["alone"]["tokens"])
+    assert not losses["both"]["tokens"].equals(losses["own"]["tokens"])
+    assert np.array_equal(*(series(specs[name].folder) for name in ("both", "own")))
+    assert not np.array_equal(*(series(specs[name].folder) for name in ("both", "alone")))
+    # One baseline a set and length: "both" took that of "alone".
+    assert len(list((store / "baseline").glob("*/losses.npy"))) == 4
 
 
 def test_bfloat16_arithmetic_moves_weights_at_a_rate_far_below_their_spacing(make_spec):

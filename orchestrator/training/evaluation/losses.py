@@ -117,7 +117,7 @@ class Evaluator:
         key = {
             "version": BASELINE_VERSION,
             "model": self._spec.model_digest,
-            "tokens": self._spec.tokens_digest,
+            "tokens": self._spec.measured_tokens[1],
             "set": name,
             "precision": self._device.precision,
             "device": self._device.torch_device.type,

@@ -1,0 +1,69 @@
+"""What trains a trial, as the pipeline lays it out where nothing is embedded and no Ray runs."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.config import Study
+from orchestrator.config.layout import Layout
+from orchestrator.screen import Screen
+from orchestrator.study.pipeline import Pipeline
+from orchestrator.training import tokens
+from orchestrator.training.spec import trial_steps
+from orchestrator.trials import expand
+
+STUDY = {
+    "study": "laid-out",
+    "data": {
+        "pool": {"reader": "builtin", "split": "pool", "max_per_task": 2},
+        "query": {"reader": "builtin", "split": "query", "max_per_task": 1},
+    },
+    "arrangement": {"method": "random", "rows": 10},
+    "model": {"name": "random:tiny-llama"},
+    "training": {"global_batch": 4},
+    "evaluation": {"measures": False},
+}
+
+
+@pytest.fixture
+def specs(tmp_path, store):
+    """Lays out the trials of some axes."""
+
+    def prepare(**axes):
+        sweep = {"parameters": {key.replace("__", "."): {"grid": axes[key]} for key in axes}}
+        places = {"output": str(tmp_path / "out"), "store": store}
+        study = Study.model_validate(STUDY | places | {"sweep": sweep})
+        with Screen() as screen:
+            return Pipeline(Layout.of(study), screen).prepare(expand(study))
+
+    return prepare
+
+
+def test_a_plan_holds_all_passes_in_the_columns_of_one(specs):
+    once, twice = specs(training__epochs=[1, 2])
+    plans = [pq.read_table(spec.folder / "plan.parquet") for spec in (once, twice)]
+    assert plans[0].schema == plans[1].schema
+    assert plans[1]["id"].to_pylist() == 2 * plans[0]["id"].to_pylist()
+    assert plans[1]["position"].to_pylist() == list(range(20))
+    assert [trial_steps(spec) for spec in (once, twice)] == [3, 6]
+
+
+def test_what_a_new_pass_draws_is_noted_in_its_plan(specs):
+    (spec,) = specs(training__epochs=[2], training__reorder=["each"])
+    plan = pq.read_table(spec.folder / "plan.parquet")
+    drawn = len(set(plan["row"].to_pylist()))
+    assert plan.schema.metadata[b"note"].decode() == (
+        f"the passes of 10 rows draw {drawn} different ones"
+    )
+
+
+def test_test_sets_have_a_table_of_their_own_where_their_length_is(specs):
+    plain, same, short = specs(evaluation__max_length=[None, 1024, 20])
+    assert plain.test_tokens is same.test_tokens is None
+    assert plain.tokens == short.tokens
+    folder, digest = short.measured_tokens
+    assert digest not in (plain.tokens_digest, plain.measured_tokens[1])
+    lengths, cut = (tokens.load(at).lengths for at in (plain.tokens, folder))
+    pool = len(cut) - 10
+    assert not cut[:pool].any()
+    assert cut[pool:].tolist() == np.minimum(lengths[pool:], 20).tolist()
