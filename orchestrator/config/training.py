@@ -15,6 +15,7 @@ from pydantic import (
 from orchestrator.config.deepspeed import contradictions
 from orchestrator.config.section import Fraction, Section
 
+REVISION = r"[A-Za-z0-9][\w./-]*"  # commit, branch or tag of a repository
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -40,6 +41,8 @@ class Model(Section):
     name: str = "smollm2-135m"
     """Hugging Face id, local path, alias or `random:<preset>`; see
     [models](../README.md#models)."""
+    revision: Annotated[str, Field(pattern=f"^{REVISION}$")] | None = None
+    """Commit, branch or tag of a Hugging Face id, such as `step3000`; null: its main branch."""
     cache: str | None = None
     """On a cluster: folder on each node's own disk, to which the model is copied from shared
     storage; null: it is read where it is."""
@@ -62,6 +65,11 @@ class Model(Section):
     """torch.compile."""
     liger: bool = False
     """Fused kernels of liger-kernel (GPU)."""
+
+    @property
+    def reference(self) -> str:
+        """The name with its revision, as `orchestrator.models` takes it."""
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
 
     @field_validator("template")
     @classmethod

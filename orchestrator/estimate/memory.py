@@ -64,7 +64,7 @@ def reward_parameters(config: TrialConfig, store: StoreLookup) -> int | None:
 
 def trained_sizes(config: TrialConfig, store: StoreLookup) -> ModelSizes | None:
     """The shape of the model that a trial trains; None until it is fetched."""
-    folder = store.model(config.model.name)
+    folder = store.model(config.model.reference)
     if folder is not None:
         return _model_sizes(folder)
     preset = _preset(config.model.name)

@@ -55,10 +55,10 @@ def print_estimate(study: Study, console: Console) -> None:
 def _templates(trials: list[Trial], store: StoreLookup) -> list[str]:
     """What is odd about the chat templates of models that are there."""
     lines = []
-    for model in dict.fromkeys(trial.config.model.name for trial in trials):
+    for model in dict.fromkeys(trial.config.model.reference for trial in trials):
         folder = store.model(model)
         chats = any(
-            trial.config.model.name == model and trial.config.model.template == "chat"
+            trial.config.model.reference == model and trial.config.model.template == "chat"
             for trial in trials
         )
         # Other templates need no library that takes seconds to import.
@@ -145,8 +145,12 @@ def _needed(config: TrialConfig, dataset: str, store: StoreLookup) -> list[tuple
     scoring = config.evaluation.generate.reward_model
     return [
         *needed,
-        *(("model", name, _model_state(name, store)) for name in (model.name, scoring) if name),
-        ("tokens", f"{dataset} for {model.name}", _state(store.tokens(config) is not None)),
+        *(
+            ("model", name, _model_state(name, store))
+            for name in (model.reference, scoring)
+            if name
+        ),
+        ("tokens", f"{dataset} for {model.reference}", _state(store.tokens(config) is not None)),
     ]
 
 
@@ -232,7 +236,7 @@ def _in_units(amount: Amount) -> str:
 def _memory(trials: list[Trial], store: StoreLookup) -> list[str]:
     lines: dict[str, None] = {}
     for config in (trial.config for trial in trials):
-        name, memory = config.model.name, rank_memory(config, store)
+        name, memory = config.model.reference, rank_memory(config, store)
         known = store.model(name) is not None
         why = "not known for its architecture" if known else "unknown until the model is fetched"
         unread = memory is not None and reward_parameters(config, store) is None

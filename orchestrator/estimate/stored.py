@@ -48,7 +48,7 @@ class StoreLookup:
         Args:
             test_length: as `tokens_spec` has it.
         """
-        dataset, model = self.dataset(config.data), self._fingerprint(config.model.name)
+        dataset, model = self.dataset(config.data), self._fingerprint(config.model.reference)
         if dataset is None or model is None:
             return None
         return self._find(tokens_spec(dataset, config.model, *model, test_length))

@@ -17,8 +17,8 @@ HUB_SECONDS = 10  # until the hub counts as unreachable
 Answer = TypeVar("Answer")
 
 
-def save_hub_model(name: str, folder: Path, scratch: Path) -> str:
-    """Copy a model from the hub to `folder`; returns the commit that its name stands for now.
+def save_hub_model(name: str, revision: str | None, folder: Path, scratch: Path) -> str:
+    """Copy a model from the hub to `folder`; returns the commit that its revision stands for now.
 
     The download goes through Hugging Face's own cache, not `scratch`: an interrupted one
     continues, and a model that another program has fetched is not fetched again.
@@ -26,52 +26,65 @@ def save_hub_model(name: str, folder: Path, scratch: Path) -> str:
     Raises:
         ModelError: no hub, no such model, a gated one, or one that is not safe to load.
     """
-    revision = check_hub_access(name)
-    cached = _ask(name, lambda: _download(name, revision))
+    commit = check_hub_access(name, revision)
+    cached = _ask(name, lambda: _download(name, commit))
     for path in model_files(cached):
         target = folder / path.relative_to(cached)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, target)
     check_folder(folder, f"the model {name} on the hub")
-    return revision
+    return commit
 
 
-def check_hub_access(name: str) -> str:
-    """The commit that a name stands for now, where the hub lets this user read its files.
+def check_hub_access(name: str, revision: str | None = None) -> str:
+    """The commit that a revision stands for now, where the hub lets this user read its files.
+
+    Args:
+        revision: a commit, branch or tag; None: the main branch.
 
     Raises:
-        ModelError: no hub, no such model, or one whose licence or token is missing.
+        ModelError: no hub, no such model or revision, or one whose licence or token is missing.
     """
-    return _ask(name, lambda: _commit(name))
+    return _ask(name, lambda: _commit(name, revision))
 
 
-def _commit(name: str) -> str:
+def _commit(name: str, revision: str | None) -> str:
     from huggingface_hub import HfApi
 
     # Asked apart: the download has no such limit, and would hang where packets are dropped.
-    model = HfApi().model_info(name, timeout=HUB_SECONDS)
+    model = HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS)
     if model.gated:  # the facts of a gated model are public, its files are not
         HfApi().auth_check(name)
     return str(model.sha)
 
 
-def _download(name: str, revision: str) -> Path:
+def _download(name: str, commit: str) -> Path:
     from huggingface_hub import snapshot_download
 
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(MODEL_FILES)))
+        return Path(snapshot_download(name, revision=commit, allow_patterns=list(MODEL_FILES)))
 
 
 def _ask(name: str, question: Callable[[], Answer]) -> Answer:
     """What the hub answers, or a ModelError that says what to do, without the user's token."""
     # Imported here: it takes half a second, and the command line must start fast.
-    from huggingface_hub import get_token
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         return question()
     except GatedRepoError:
         problem = f"the model {name} is gated. {_right(name)}"
+    except RevisionNotFoundError:
+        problem = (
+            f"the model {name} has no such revision: type a commit, or a branch or tag that stands "
+            f"under Files and versions at {constants.ENDPOINT}/{name}/tree/main"
+        )
     except RepositoryNotFoundError:
         problem = (
             f"{name} is no alias, no folder here, and no model that the hub shows to you (a "

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from orchestrator.config.training import REVISION
 from orchestrator.errors import ModelError
 from orchestrator.models.folder import check_folder, complete
 from orchestrator.models.hub import check_hub_access, save_hub_model
@@ -19,6 +20,7 @@ from orchestrator.storage.artifacts import commit, key_digest
 from orchestrator.storage.bucket import ADDRESS
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+PINNED = re.compile(rf"(?P<id>{HUB_ID.pattern})@(?P<revision>{REVISION})")
 
 
 def resolve(name: str, store: Path) -> Path:
@@ -31,7 +33,7 @@ def resolve(name: str, store: Path) -> Path:
 
     Args:
         name: an alias, `random:<preset>[:<seed>]`, the path of a folder, the address of one in a
-            bucket, or a Hugging Face id.
+            bucket, or a Hugging Face id, perhaps with `@` and a commit, branch or tag behind it.
         store: where shared artifacts are kept; created when missing.
 
     Raises:
@@ -52,7 +54,7 @@ def resolve(name: str, store: Path) -> Path:
     elif is_path(name):
         return Path(name).expanduser().resolve()
     else:
-        key, save = {"hub": name}, partial(save_hub_model, name)
+        key, save = _hub_key(name), partial(save_hub_model, *_hub_parts(name))
 
     folder = _stored(name, key, store)
     if not complete(folder):
@@ -81,8 +83,8 @@ def check_access(name: str, store: Path) -> None:
         return
     if name in ALIASES or name.startswith("random:") or is_path(name):
         return
-    if not complete(_stored(name, {"hub": name}, store)):
-        check_hub_access(name)
+    if not complete(_stored(name, _hub_key(name), store)):
+        check_hub_access(*_hub_parts(name))
 
 
 def validate_name(name: str) -> None:
@@ -94,6 +96,12 @@ def validate_name(name: str) -> None:
     """
     if name in ALIASES:
         return
+    plain, _, revision = name.rpartition("@")
+    if plain and not Path(name).expanduser().is_dir() and (made := _unpinned(plain)):
+        raise ModelError(
+            f"{plain} has no revision {revision}, {made}: leave model.revision and what follows "
+            "the @ out, or name a model of the Hugging Face hub, such as owner/model"
+        )
     if name.startswith("random:"):
         _parse_random(name)
     elif is_bucket(name):
@@ -103,6 +111,8 @@ def validate_name(name: str) -> None:
             )
     elif is_path(name):
         check_folder(Path(name).expanduser(), f"the model folder {name}")
+    elif PINNED.fullmatch(name):
+        return
     elif not HUB_ID.fullmatch(name) or ("/" not in name and suggestion(name)):
         # An id without an owner that looks like a name from here is a slip of the finger.
         raise ModelError(f"{name!r} is not a model name.{suggestion(name)}\n{accepted()}")
@@ -114,9 +124,32 @@ def is_path(name: str) -> bool:
     return not is_bucket(name) and (
         name.startswith(("/", "./", "../", "~"))
         or "\\" in name
-        or name.count("/") > 1
+        or (name.count("/") > 1 and not PINNED.fullmatch(name))
         or (name != "" and Path(name).is_dir())
     )
+
+
+def _hub_parts(name: str) -> tuple[str, str | None]:
+    """A Hugging Face id, and the revision that is named with it."""
+    pinned = PINNED.fullmatch(name)
+    return (pinned["id"], pinned["revision"]) if pinned else (name, None)
+
+
+def _hub_key(name: str) -> dict[str, object]:
+    """What a model of the hub is stored under: one fetched without a revision as ever."""
+    plain, revision = _hub_parts(name)
+    return {"hub": plain} if revision is None else {"hub": plain, "revision": revision}
+
+
+def _unpinned(name: str) -> str:
+    """Why a model has no revisions; "" of one that the hub may have."""
+    if name in ALIASES:
+        return "its package is pinned"
+    if name.startswith("random:"):
+        return "it is drawn from its seed"
+    if ADDRESS.fullmatch(name):
+        return "it is a folder in a bucket"
+    return "it is a local folder" if is_path(name) else ""
 
 
 def _stored(name: str, key: dict[str, object], store: Path) -> Path:

@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from orchestrator import provenance
 from orchestrator.config import TrialConfig
-from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.artifacts import Artifact, read_manifest
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.trials import Trial
 
@@ -40,7 +41,8 @@ def study_facts(
         "tokens": _entries(trials, pipeline.tokens),
         "test_tokens": _entries(trials, pipeline.test_tokens),
         "models": {
-            name: {"fingerprint": digest} for name, digest in pipeline.shared.models.items()
+            name: {"fingerprint": digest, **_revision(pipeline.shared.model_folder(name))}
+            for name, digest in pipeline.shared.models.items()
         },
         "stages": pipeline.shared.stages,
     }
@@ -53,6 +55,12 @@ def provenance_tags() -> dict[str, str]:
     return tags | {
         f"hardware.{name}": _cell(value) for name, value in provenance.hardware().items()
     }
+
+
+def _revision(folder: Path) -> dict[str, str]:
+    """The commit that a model of the hub is of, or what else made its folder of the store."""
+    revision = (read_manifest(folder) or {}).get("revision")
+    return {"revision": revision} if revision else {}
 
 
 def _entries(

@@ -45,7 +45,10 @@ def named_models(config: TrialConfig, *, training: bool = True) -> dict[str, str
     named = {"embedding.model": embedding.model if embedding.vectors is None else ""}
     if training:
         scorer = config.evaluation.generate.reward_model
-        named |= {"model.name": config.model.name, "evaluation.generate.reward_model": scorer or ""}
+        named |= {
+            "model.name": config.model.reference,
+            "evaluation.generate.reward_model": scorer or "",
+        }
     return {key: name for key, name in named.items() if name}
 
 
@@ -155,11 +158,11 @@ def check_trainable(
     folders = {name: folder_of(name) for name in scorers if name}
     check_all_fetched(configs, folder_of)
     scored = {name: parameter_count(folder) for name, folder in folders.items()}
-    trained = dict.fromkeys(config.model.name for config in configs)
+    trained = dict.fromkeys(config.model.reference for config in configs)
     sizes = {name: model_sizes(folder_of(name)) for name in trained}
     lines, faults, rooms = set(), [], {}
     for config in configs:
-        name, scorer = config.model.name, config.evaluation.generate.reward_model
+        name, scorer = config.model.reference, config.evaluation.generate.reward_model
         reward = scored[scorer] if scorer else 0
         training = config.training
         of = (training.workers, training.cpus_per_worker, training.gpus_per_worker,
@@ -193,7 +196,7 @@ def check_templates(
     """
     from orchestrator.training.templates import check_template, load_tokenizer
 
-    for name, template in dict.fromkeys((c.model.name, c.model.template) for c in configs):
+    for name, template in dict.fromkeys((c.model.reference, c.model.template) for c in configs):
         if odd := check_template(template, load_tokenizer(folder_of(name))):
             screen.tell(f"model {name}: {odd}", "note")
 

@@ -112,7 +112,7 @@ class Pipeline:
         """
         embedders = [embedding_model(config) for config in configs]
         trained = [
-            config.model.name
+            config.model.reference
             for config in configs
             if training or needs_of(config.arrangement, config.seed).answers
         ]
@@ -144,7 +144,7 @@ class Pipeline:
 
     def tokens(self, config: TrialConfig, check: Check = lambda: None) -> Artifact:
         """What the model that is trained is fed, row by row."""
-        model, digest = self.shared.model(config.model.name)
+        model, digest = self.shared.model(config.model.reference)
         spec = tokens_spec(self.dataset(config), config.model, model, digest)
         return self.shared.get(spec, check)
 
@@ -153,7 +153,7 @@ class Pipeline:
         length = config.test_length
         if length is None:
             return None
-        model, digest = self.shared.model(config.model.name)
+        model, digest = self.shared.model(config.model.reference)
         spec = tokens_spec(self.dataset(config), config.model, model, digest, length)
         return self.shared.get(spec)
 
@@ -264,7 +264,7 @@ class Pipeline:
     def _trial_spec(self, trial: Trial) -> TrialSpec:
         """What trains a trial, its shared artifacts made."""
         config = trial.config
-        model, model_digest = self.shared.model(config.model.name)
+        model, model_digest = self.shared.model(config.model.reference)
         scoring = config.evaluation.generate.reward_model
         reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
         tokens, embeddings = self._fed_and_embedded(config)

@@ -47,7 +47,7 @@ def show_rows(study: Study, rows: int) -> bool:
     if study.remote_store:
         check_remote_store(study.remote_store)
     configs = {
-        repr((c.data, c.model.name, c.model.template, c.model.max_length, c.test_length)): c
+        repr((c.data, c.model.reference, c.model.template, c.model.max_length, c.test_length)): c
         for c in (trial.config for trial in trials)
     }
     sound = True
@@ -66,11 +66,13 @@ def _show(config: TrialConfig, shared: SharedResources, rows: int, screen: Scree
     """The rows of one data set under one model."""
     instances = shared.get(dataset_spec(config.data))
     model = config.model
-    tokenizer = load_tokenizer(models.resolve(model.name, shared.store.path))
+    tokenizer = load_tokenizer(models.resolve(model.reference, shared.store.path))
     if odd := check_template(model.template, tokenizer):
         screen.tell(odd, "note")
     screen.print(
-        Text(f"model {model.name}, template {model.template!r}: {OPEN}what carries loss{CLOSE}")
+        Text(
+            f"model {model.reference}, template {model.template!r}: {OPEN}what carries loss{CLOSE}"
+        )
     )
     encoder = Encoder(tokenizer, make_template(model.template, tokenizer), Prover(tokenizer))
     first, sound = 0, True

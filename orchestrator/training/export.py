@@ -13,11 +13,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from orchestrator.config.training import Model
 from orchestrator.errors import TrainingError
 from orchestrator.storage.artifacts import commit
 
 
-def save_trained(engine: Any, folder: Path, model_path: Path, *, model_name: str) -> None:
+def save_trained(engine: Any, folder: Path, model_path: Path, model: Model) -> None:
     """Write the adapter, or the whole model, as safetensors with its tokenizer.
 
     The weights are those that the model computes with, in their dtype. The folder appears when it
@@ -27,8 +28,8 @@ def save_trained(engine: Any, folder: Path, model_path: Path, *, model_name: str
         engine: the DeepSpeed engine; every rank must call, for ZeRO-3 gathers its partitions.
         folder: where the files go; rank 0 writes them, other ranks return earlier.
         model_path: folder of the pretrained model, for its tokenizer.
-        model_name: of the pretrained model in the study. An adapter's files name it as what they
-            belong to, not a folder of this machine.
+        model: the pretrained model as the study names it. An adapter's files name it, and its
+            revision, as what they belong to, not a folder of this machine.
 
     Raises:
         TrainingError: a weight came back empty.
@@ -47,7 +48,7 @@ def save_trained(engine: Any, folder: Path, model_path: Path, *, model_name: str
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
         made = Path(scratch) / "model"
         if adapter:
-            _name_base(module, model_name)
+            _name_base(module, model)
         _write(module, weights, made, model_path)
         commit(made, folder, {"kind": "adapter" if adapter else "model"})
 
@@ -75,8 +76,9 @@ def _gathered(module: torch.nn.Module, *, trainable: bool) -> dict[str, torch.Te
     return weights
 
 
-def _name_base(module: Any, name: str) -> None:
-    module.active_peft_config.base_model_name_or_path = name
+def _name_base(module: Any, model: Model) -> None:
+    name, config = model.name, module.active_peft_config
+    config.base_model_name_or_path, config.revision = name, model.revision
     base = module.get_base_model()
     base.name_or_path = base.config.name_or_path = name  # what peft's model card is filled from
 

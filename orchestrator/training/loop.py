@@ -258,7 +258,7 @@ class TrialRun:
         certificate = order_certificate(realised, self.inputs, spec.config.training, self.steps)
         if spec.config.training.save_model:
             folder = spec.folder / MODEL_FOLDER
-            save_trained(self.engine, folder, spec.model, model_name=spec.config.model.name)
+            save_trained(self.engine, folder, spec.model, spec.config.model)
         if self.rank != 0:
             return
         seconds = sum(entry["seconds"] for entry in history.log)

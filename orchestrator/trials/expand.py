@@ -45,7 +45,11 @@ WITHOUT_EFFECT: Any = {
 
 # Keys that came after trials were trained: they are part of an identity once they are set, so that
 # no trial of before becomes another one.
-ADDED = {"training": ("epochs", "reorder"), "evaluation": ("max_length",)}
+ADDED = {
+    "model": ("revision",),
+    "training": ("epochs", "reorder"),
+    "evaluation": ("max_length",),
+}
 
 
 @dataclass(frozen=True)

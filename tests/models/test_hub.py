@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -13,20 +15,30 @@ import pytest
 from orchestrator.models import fingerprint, resolve
 from tests.hub import COMMIT, TOKEN, HubHandler, serving
 
+STEP = "3000" * 10  # the commit of the branch step3000
+
 
 class Hub(HubHandler):
     files: ClassVar[dict[str, bytes]] = {}
+    earlier: ClassVar[dict[str, bytes]] = {}  # those of the branch
     asked: ClassVar[list[str]] = []
 
     def do_GET(self):
         path = self.path.split("?")[0]
         self.asked.append(path)
-        if path == "/api/models/owner/tiny":
-            self._json({"id": "owner/tiny", "sha": COMMIT})
-        elif path == f"/api/models/owner/tiny/tree/{COMMIT}":
-            self._json([self._entry(name) for name in self.files])
-        elif path.startswith(f"/owner/tiny/resolve/{COMMIT}/"):
-            self._send(200, self.files[path.split(COMMIT + "/")[1]])
+        commits = {COMMIT: self.files, STEP: self.earlier}
+        facts, _, asked = path.partition("/revision/")
+        if facts == "/api/models/owner/tiny":
+            found = {"": COMMIT, "step3000": STEP, STEP: STEP}.get(asked)
+            if found:
+                self._json({"id": "owner/tiny", "sha": found})
+            else:
+                self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        elif tree := re.fullmatch(r"/api/models/owner/tiny/tree/(\w+)", path):
+            files = commits[tree[1]]
+            self._json([self._entry(name, content) for name, content in files.items()])
+        elif file := re.fullmatch(r"/owner/tiny/resolve/(\w+)/(.+)", path):
+            self._send(200, commits[file[1]][file[2]], {"X-Repo-Commit": file[1]})
         elif path == "/api/models/owner/gated":  # its facts are public, its files are not
             self._json({"id": "owner/gated", "sha": COMMIT, "gated": "manual"})
         elif path == "/api/models/owner/gated/auth-check":
@@ -43,15 +55,14 @@ class Hub(HubHandler):
         else:
             self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
 
-    def _entry(self, name):
-        content = self.files[name]
+    def _entry(self, name, content):
         oid = hashlib.sha1(content).hexdigest()
         return {"type": "file", "path": name, "size": len(content), "oid": oid}
 
 
 @pytest.fixture
 def hub():
-    Hub.files, Hub.asked = {}, []
+    Hub.files, Hub.earlier, Hub.asked = {}, {}, []
     with serving(Hub) as address:
         yield address
 
@@ -107,6 +118,41 @@ def test_a_model_is_fetched_once_with_its_commit_and_nothing_but_model_files(hub
     before = list(Hub.asked)
     assert _resolve("owner/tiny", tmp_path, hub) == (status, said)
     assert Hub.asked == before
+
+
+def test_a_revision_is_another_model_and_is_kept_with_the_commit_that_it_stood_for(hub, tmp_path):
+    def files(seed):
+        folder = resolve(f"random:tiny-bert:{seed}", tmp_path / "source")
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != "manifest.json"
+        }
+
+    Hub.files, Hub.earlier = files(1), files(2)
+    folders = {}
+    for name in ("owner/tiny", "owner/tiny@step3000", f"owner/tiny@{STEP}"):
+        assert _resolve(name, tmp_path, hub, ask="check_access") == (0, "None")
+        status, said = _resolve(name, tmp_path, hub)
+        assert status == 0, said
+        folders[name] = Path(said)
+    main, branch, commit = folders.values()
+    seeds = [resolve(f"random:tiny-bert:{seed}", tmp_path / "source") for seed in (1, 2)]
+    assert fingerprint(main) == fingerprint(seeds[0]) != fingerprint(branch)
+    assert fingerprint(branch) == fingerprint(commit) == fingerprint(seeds[1])
+    kept = [json.loads((folder / "manifest.json").read_text()) for folder in folders.values()]
+    assert [manifest["revision"] for manifest in kept] == [COMMIT, STEP, STEP]
+    before = list(Hub.asked)
+    assert _resolve("owner/tiny@step3000", tmp_path, hub) == (0, str(branch))
+    assert Hub.asked == before
+
+
+@pytest.mark.parametrize("ask", ["resolve", "check_access"])
+def test_a_revision_that_there_is_not_is_said_with_where_they_stand(hub, tmp_path, ask):
+    status, said = _resolve("owner/tiny@step3001", tmp_path, hub, ask=ask)
+    assert status == 2
+    assert "owner/tiny has no such revision: type a commit, or a branch or tag" in said
+    assert f"{hub}/owner/tiny/tree/main" in said
 
 
 @pytest.mark.parametrize(

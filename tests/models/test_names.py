@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from orchestrator.config.training import Model
 from orchestrator.errors import ModelError
-from orchestrator.models import fingerprint, resolve, validate_name
+from orchestrator.models import fingerprint, is_path, resolve, validate_name
 
 
 def test_a_finished_model_is_not_built_again(tmp_path):
@@ -140,3 +141,39 @@ def test_names_are_checked_without_importing_torch():
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True)
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("smollm2-135m", "its package is pinned"),
+        ("random:tiny-llama", "it is drawn from its seed"),
+        ("s3://team/model", "it is a folder in a bucket"),
+        ("./mine", "it is a local folder"),
+        ("owner/mine", "it is a local folder"),
+    ],
+)
+def test_a_revision_of_what_has_none_is_refused_with_why(tmp_path, monkeypatch, name, why):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "mine").mkdir(parents=True)
+    reference = Model(name=name, revision="step3000").reference
+    with pytest.raises(ModelError, match=f"has no revision step3000, {why}: leave model.revision"):
+        validate_name(reference)
+
+
+def test_the_revisions_that_the_hub_has_are_names_and_no_paths(tmp_path, monkeypatch):
+    for revision in ("step3000", "refs/pr/1", "stage1-step1000-tokens3B", "0123abc" * 5 + "01234"):
+        reference = Model(name="owner/model", revision=revision).reference
+        validate_name(reference)
+        assert not is_path(reference)
+    monkeypatch.chdir(tmp_path)
+    resolve("random:tiny-llama", tmp_path / "store").rename(tmp_path / "mine@home")
+    validate_name("./mine@home")
+    validate_name("mine@home")
+    assert is_path("mine@home")
+
+
+@pytest.mark.parametrize("revision", ["", "-x", "a b", "a@b", "a?b"])
+def test_what_is_no_revision_is_refused_in_the_study_file(revision):
+    with pytest.raises(ValueError, match="revision"):
+        Model(name="owner/model", revision=revision)

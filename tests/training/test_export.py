@@ -21,6 +21,7 @@ from orchestrator.training.model import load_model
 from tests.training.launch import launch
 
 LORA = {"type": "lora", "r": 4}
+NAMED = Model(name="owner/model", revision="step3000")
 IDS = torch.arange(3, 43).reshape(2, 20)
 
 
@@ -40,7 +41,7 @@ def train_and_save(model_path, folder, adapter, zero_stage, rank):
         )
         engine.backward(loss)
         update(engine, training, device, 1e-2)
-    save_trained(engine, folder, model_path, model_name="owner/model")
+    save_trained(engine, folder, model_path, NAMED)
     engine.eval()
     with torch.no_grad():
         logits = engine(input_ids=IDS, use_cache=False).logits
@@ -87,7 +88,7 @@ def test_what_was_trained_comes_back_with_equal_logits(
 
 def saved(module, folder, model_path):
     init_distributed(gpu=False)
-    save_trained(SimpleNamespace(module=module), folder, model_path, model_name="owner/model")
+    save_trained(SimpleNamespace(module=module), folder, model_path, NAMED)
 
 
 @pytest.mark.parametrize("adapter", ["none", LORA])
@@ -97,7 +98,10 @@ def test_no_file_names_the_folder_that_the_model_was_loaded_from(shared, tmp_pat
     saved(module, tmp_path / "model", shared.model)
     if adapter != "none":
         config = json.loads((tmp_path / "model" / "adapter_config.json").read_text())
-        assert config["base_model_name_or_path"] == "owner/model"
+        assert (config["base_model_name_or_path"], config["revision"]) == (
+            "owner/model",
+            "step3000",
+        )
     for path in (tmp_path / "model").iterdir():
         assert str(shared.model).encode() not in path.read_bytes(), path.name
 
