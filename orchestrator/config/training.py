@@ -41,7 +41,12 @@ class Model(Section):
     name: str = "smollm2-135m"
     """Hugging Face id, local path, alias or `random:<preset>`; see
     [models](../README.md#models)."""
-    revision: Annotated[str, Field(pattern=f"^{REVISION}$")] | None = None
+    revision: (
+        Annotated[
+            str, Field(pattern=f"^{REVISION}$", description="the name of a commit, branch or tag")
+        ]
+        | None
+    ) = None
     """Commit, branch or tag of a Hugging Face id, such as `step3000`; null: its main branch."""
     cache: str | None = None
     """On a cluster: folder on each node's own disk, to which the model is copied from shared
@@ -93,6 +98,13 @@ class Checkpoint(Section):
     """Optimizer steps between two of them; null: a killed trial starts again."""
     keep: Annotated[int, Field(ge=1, le=2)] = 2
     """The newest ones."""
+
+
+class SavedModels(Section):
+    """Models that are kept beside the one at the end."""
+
+    at: Annotated[list[PositiveInt], Field(min_length=1)]
+    """Optimizer steps after which the model is kept, too; those beyond the end are left out."""
 
 
 class Training(Section):
@@ -153,8 +165,9 @@ class Training(Section):
     """DeepSpeed's own keys, where no field here decides them."""
     checkpoint: Checkpoint = Checkpoint()
     """What a killed trial continues from."""
-    save_model: bool = False
-    """Keep the trained model or adapter, in transformers' or peft's format."""
+    save_model: bool | SavedModels = False
+    """Keep the trained model or adapter, in transformers' or peft's format; `{at: [100, 500]}`:
+    also as it was after these steps."""
 
     @field_validator("deepspeed")
     @classmethod
@@ -162,6 +175,11 @@ class Training(Section):
         if faults := contradictions(given):
             raise ValueError("; ".join(faults))
         return given
+
+    def saves_after(self, step: int, last: int) -> bool:
+        """Whether the model is kept after a step before the `last` one of its trial."""
+        at = self.save_model.at if isinstance(self.save_model, SavedModels) else []
+        return step < last and step in at
 
     @model_validator(mode="after")
     def _offload_has_partitions(self) -> Training:

@@ -7,6 +7,7 @@ about, not exactly.
 from __future__ import annotations
 
 from orchestrator.config import TrialConfig
+from orchestrator.config.training import SavedModels
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added
 from orchestrator.estimate.memory import model_config, rank_memory, trained_sizes
 from orchestrator.estimate.stored import StoreLookup
@@ -36,12 +37,13 @@ def trial_disk(
         "logs": added([_times(amounts.steps, STEP), _times(amounts.trained, REALISED_ROW)])[0],
     }
     model = _trained_model(config, store)
+    kept = model and Amount(model.count * _models_kept(config, amounts), model.mark)
     copies = [*files.values(), *([model] if registers else [])]
     return {
         **files,
         "MLflow": _sum([*copies, _times(amounts.steps, POINTS)]),
         "checkpoints": _checkpoints(config, store),
-        "trained models": model,
+        "trained models": kept,
     }
 
 
@@ -72,6 +74,13 @@ def _checkpoints(config: TrialConfig, store: StoreLookup) -> Amount | None:
     if memory is None or model is None:
         return None
     return Amount(config.training.checkpoint.keep * (memory.optimizer + model.count), "~")
+
+
+def _models_kept(config: TrialConfig, amounts: TrialAmounts) -> int:
+    """How many models of a trial stay: at its end, and at steps before it."""
+    saved = config.training.save_model
+    at = set(saved.at) if isinstance(saved, SavedModels) else set()
+    return 1 + sum(amounts.steps is None or step < amounts.steps.count for step in at)
 
 
 def _trained_model(

@@ -96,6 +96,7 @@ ANSWER_COLUMNS = [
 ]
 GENERATIONS_SCHEMA = pa.schema([*_ITEM, *ANSWER_COLUMNS])
 MODEL_FOLDER = "model"  # the trained model, only where it is asked for
+STEP_MODELS_FOLDER = "models"  # step-<n>/: the model as it was after a step, where it is asked for
 RESULT_FILE = "result.json"  # the mark of a finished trial, with the digests of its tables
 STOPPED_FILE = "stopped.json"  # that a scheduler ended the trial early, and after which step
 ERROR_FILE = "error.txt"  # why the trial failed, in one sentence

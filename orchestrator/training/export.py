@@ -16,6 +16,19 @@ import torch.distributed as dist
 from orchestrator.config.training import Model
 from orchestrator.errors import TrainingError
 from orchestrator.storage.artifacts import commit
+from orchestrator.storage.files import STEP_MODELS_FOLDER
+
+
+def step_model(trial_folder: Path, step: int) -> Path:
+    """Where the model of a trial is kept as it was after a step."""
+    return trial_folder / STEP_MODELS_FOLDER / f"step-{step}"
+
+
+def forget_models_after(trial_folder: Path, step: int) -> None:
+    """Remove the models of steps that an attempt makes again; one rank calls."""
+    for path in (trial_folder / STEP_MODELS_FOLDER).glob("step-*"):
+        if int(path.name.removeprefix("step-")) > step:
+            shutil.rmtree(path)
 
 
 def save_trained(engine: Any, folder: Path, model_path: Path, model: Model) -> None:

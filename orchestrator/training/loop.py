@@ -31,7 +31,7 @@ from orchestrator.training.device import init_distributed
 from orchestrator.training.engine import loss_scale, update
 from orchestrator.training.evaluation.generate import generation_steps
 from orchestrator.training.evaluation.losses import Evaluator
-from orchestrator.training.export import save_trained
+from orchestrator.training.export import forget_models_after, save_trained, step_model
 from orchestrator.training.history import History, order_certificate, realised_table
 from orchestrator.training.journal import Journal
 from orchestrator.training.memory import for_next_attempt, measured, out_of_memory
@@ -71,6 +71,9 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> None:
     for step in range(trial.done + 1, trial.steps + 1):
         trial.train_step(step)
         trial.evaluate(step, report)
+        # Before the checkpoint: an attempt that goes on from there has the model of its step.
+        if spec.config.training.saves_after(step, trial.steps):
+            trial.save_model(step)
         if every and step % every == 0 and step < trial.steps:
             trial.save(step)
     trial.finish()
@@ -138,6 +141,7 @@ class TrialRun:
             )
             done = agreed[0] or 0
             self.journal = Journal(self.spec.folder, agreed[0])
+            forget_models_after(self.spec.folder, done)
             for step, fault in removed.items():
                 text = (
                     f"trial {self.spec.trial}: the checkpoint of step {step} is not used: {fault}"
@@ -244,6 +248,13 @@ class TrialRun:
         facts = {"step": step, "key": spec.key, "precision": self.device.precision}
         save_checkpoint(spec.folder, self.engine, self.history, facts, keep=keep)
         self._note("checkpoint", step, seconds=time.monotonic() - began)
+
+    def save_model(self, step: int) -> None:
+        """Keep the model as it is after a step."""
+        began = time.monotonic()
+        spec = self.spec
+        save_trained(self.engine, step_model(spec.folder, step), spec.model, spec.config.model)
+        self._note("model", step, seconds=time.monotonic() - began)
 
     def finish(self) -> None:
         """Gather what every rank fed, check it against the plan, write the results."""

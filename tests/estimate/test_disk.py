@@ -71,6 +71,15 @@ def test_checkpoints_and_trained_models_count_only_where_they_are_kept(store):
     assert 0 < parts(store, **lora)["trained models"].count < 4 * size / 10
 
 
+def test_models_of_steps_count_as_far_as_the_trial_has_the_steps(store):
+    once = parts(store, training={"save_model": True})["trained models"]
+    at = {"save_model": {"at": [5, 10, 25, 400]}}  # of 25 steps
+    kept = parts(store, training=at)
+    assert kept["trained models"] == Amount(3 * once.count, "~")
+    more = [parts(store, registers=registers, training=at)["MLflow"].count for registers in (0, 1)]
+    assert more[1] - more[0] == once.count  # the one at the end is registered
+
+
 def test_mlflow_takes_a_copy_of_every_file_and_the_points_of_every_step(tmp_path, store):
     trained = {"training": {"global_batch": 1, "max_steps": 20}, "evaluation": {"every": 5}}
     found = parts(store, **trained)

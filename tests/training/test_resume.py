@@ -187,6 +187,31 @@ def test_a_trial_killed_in_its_second_pass_ends_like_one_that_was_not(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("ranks", "zero_stage"), [(1, 0), (2, 3)])
+def test_models_of_steps_before_the_checkpoint_are_not_saved_again_and_change_nothing(
+    make_spec, uninterrupted, ranks, zero_stage
+):
+    settings = {"zero_stage": zero_stage, "save_model": {"at": [1, 2, 3, 9]}}
+    whole = uninterrupted(ranks, **settings)
+    spec = make(make_spec, "killed", **settings)
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        launch(spec, ranks=ranks, prepare=partial(killing, "loop.update", 4, "after"))
+    saved = {step: spec.folder / "models" / f"step-{step}" for step in (1, 2, 3)}
+    written = {step: (path / "manifest.json").stat().st_mtime_ns for step, path in saved.items()}
+    launch(spec, ranks=ranks)
+    again = {step: (path / "manifest.json").stat().st_mtime_ns for step, path in saved.items()}
+    assert [step for step in saved if again[step] != written[step]] == [3]
+    assert_same(spec, whole)
+    assert_same(spec, uninterrupted(ranks, zero_stage=zero_stage))
+    for step in saved:
+        files = [each.folder / "models" / f"step-{step}" / "model.safetensors"
+                 for each in (spec, whole)]  # fmt: skip
+        assert file_digest(files[0]) == file_digest(files[1])
+    assert len(list((spec.folder / "models").iterdir())) == 3
+    told = [event["step"] for event in read_journal(spec.folder) if event["event"] == "model"]
+    assert told == [1, 2, 3]
+
+
 @pytest.fixture(scope="module")
 def stopped_folder(folders):
     return folders / "stopped"

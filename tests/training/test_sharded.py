@@ -14,6 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from orchestrator.storage.artifacts import sound
 from orchestrator.training import start
 from orchestrator.training.outcome import read_outcome
 from tests.training.launch import launch
@@ -26,6 +27,7 @@ SHARED_OUT = {
     "deepspeed": {"zero_optimization": {"stage3_param_persistence_threshold": 0}},
 }
 LORA = {"type": "lora", "r": 4}
+SAVED = {"at": [1, 2, 3]}  # of three steps
 # Name -> adapter, gradient checkpointing, and what is set of the training.
 TRIALS = {
     "full": ("none", False, {"zero_stage": 1}),
@@ -67,7 +69,7 @@ def trained(make_module_spec):
                 "adapter": adapter,
                 "gradient_checkpointing": checkpointing,
             },
-            training={"global_batch": 6, "learning_rate": 1e-3, "save_model": True} | training,
+            training={"global_batch": 6, "learning_rate": 1e-3, "save_model": SAVED} | training,
             evaluation={"every": 3, "generate": {"every": 3, "max_new_tokens": 4}},
         )
         for name, (adapter, checkpointing, training) in TRIALS.items()
@@ -80,8 +82,8 @@ def table(spec, name):
     return pq.read_table(spec.folder / f"{name}.parquet")
 
 
-def exported(spec):
-    (file,) = (spec.folder / "model").glob("*.safetensors")
+def exported(spec, place):
+    (file,) = (spec.folder / place).glob("*.safetensors")
     return load_file(file)
 
 
@@ -108,19 +110,32 @@ def test_its_ranks_answer_every_prompt_together(trained, name):
     assert np.mean([ours == theirs for ours, theirs in zip(*first, strict=True)]) > 0.9
 
 
+@pytest.mark.parametrize("name", TRIALS)
+def test_models_of_its_steps_differ_and_the_last_is_the_one_at_the_end(trained, name):
+    folder = trained[name].folder
+    assert sorted(path.name for path in (folder / "models").iterdir()) == ["step-1", "step-2"]
+    places = ["models/step-1", "models/step-2", "model"]
+    assert all(sound(folder / place) for place in places)
+    first, second, last = (exported(trained[name], place) for place in places)
+    assert first.keys() == second.keys() == last.keys()
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(second[key], last[key]) for key in first)
+
+
+@pytest.mark.parametrize("place", ["models/step-2", "model"])
 @pytest.mark.parametrize("name", list(TRIALS)[2:])
-def test_its_export_is_whole_and_what_was_trained(trained, shared, name):
+def test_its_export_is_whole_and_what_was_trained(trained, shared, name, place):
     spec, whole = trained[name], trained[name.split(",")[0]]
-    weights, others = exported(spec), exported(whole)
+    weights, others = exported(spec, place), exported(whole, place)
     assert {k: v.shape for k, v in weights.items()} == {k: v.shape for k, v in others.items()}
     for key, weight in weights.items():
         torch.testing.assert_close(weight, others[key], rtol=0.02, atol=0.01)
     base = AutoModelForCausalLM.from_pretrained(shared.model, dtype=torch.bfloat16)
     before = {key: weight.clone() for key, weight in base.state_dict().items()}
     if name.startswith("adapter"):
-        loaded = PeftModel.from_pretrained(base, spec.folder / "model").merge_and_unload()
+        loaded = PeftModel.from_pretrained(base, spec.folder / place).merge_and_unload()
     else:
-        loaded = AutoModelForCausalLM.from_pretrained(spec.folder / "model", dtype=torch.bfloat16)
+        loaded = AutoModelForCausalLM.from_pretrained(spec.folder / place, dtype=torch.bfloat16)
     moved = [
         key for key, value in loaded.state_dict().items() if not torch.equal(value, before[key])
     ]

@@ -98,6 +98,7 @@ def test_keys_that_came_later_are_part_of_the_key_once_they_are_set():
     """The digest was taken before there were any."""
     assert key() == "be1fdb85d53e20309e87e4ffcfcce2e72b6a7264591cb1cf78f1a49ce05ee68d"
     assert key(training={"epochs": 1, "reorder": "none"}) == key()
+    assert key(training={"save_model": False}) == key()
     assert key(model={"revision": None}) == key() != key(model={"revision": "step3000"})
     assert key(evaluation={"max_length": None}) == key() != key(evaluation={"max_length": 512})
     assert len({key(), key(training={"epochs": 2}),
