@@ -212,7 +212,7 @@ def test_arrays_are_arranged_without_a_study(arrange, tmp_path):
     ("arguments", "said"),
     [
         ([], "arrangement is missing: give a mapping of method, granularity, arm"),
-        (["--set", "arrangement.arm=min"], "set rows, turns or turn_window"),
+        (["--set", "arrangement.arm=min"], "set rows, answer_tokens, turns or turn_window"),
         ([*MIN, "--set", "arrangement.arn=min"], "arrangement.arn is not a key: did you mean arm?"),
         ([*MIN, "--set", "seed=-1", "--set", "data=x"], "seed is -1: give a whole number from 0"),
         ([*MIN, "--set", "seed=-1", "--set", "data=x"], "data is not a key: the keys here are"),

@@ -10,7 +10,7 @@ from orchestrator.data.leakage import TestItems
 from orchestrator.data.readers import fingerprint
 from orchestrator.data.records.conversation import conversation
 from orchestrator.data.records.record import ExcludedRecord, RecordError
-from orchestrator.data.table import table_of
+from orchestrator.data.table import first_prompts, table_of
 from orchestrator.errors import DataError
 from tests.data.conftest import read_all, source
 
@@ -162,8 +162,9 @@ def test_a_system_turn_counts_as_what_the_assistant_is_given():
     assert opening_text(found.messages) == opening_text(merged.messages)
     other = conversation([SHAREGPT[0], *said(("user", "Else?"), ("bot", "a"))], 1, roles="all")
     tests = TestItems({"query": table_of([merged])})
-    assert "exact duplicate of query" in tests.leaks(found)
-    assert tests.leaks(other.instance("o", "u")) == []
+    for instance, leaks in ((found, ["exact duplicate of query"]), (other.instance("o", "u"), [])):
+        table = table_of([instance])
+        assert tests.leaks("u", *first_prompts(table)) == leaks
 
 
 @pytest.mark.parametrize("reader", ["ultrachat", "jsonl"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.config import dump_yaml
-from orchestrator.core.order import step_count
+from orchestrator.core.order import rows_fed, step_count
 from orchestrator.core.plan import digests
 from orchestrator.provenance import git_commit, versions
 from orchestrator.stages.exports.order import Order
@@ -75,9 +77,10 @@ def _card(order: Order) -> Iterator[str]:
 
 def _certificate(order: Order) -> Iterator[str]:
     training, ids = order.config.training, order.table["id"].to_pylist()
-    batch = training.global_batch
-    steps = step_count(len(ids), batch, training.max_steps)
-    batches = [ids[step * batch : (step + 1) * batch] for step in range(steps)]
+    batch, epochs = training.global_batch, training.epochs
+    steps = step_count(len(ids), batch, training.max_steps, epochs)
+    ends = rows_fed(np.arange(steps + 1), len(ids), batch, epochs)
+    batches = [ids[start:end] for start, end in pairwise(ends.tolist())]
     yield "## Certificate\n"
     yield f"A trial that is fed these rows, {batch:,} a step, in {steps:,} steps has these digests"
     yield "in its `result.json`, and `orchestrator verify` proves its order. Of each step that is"
