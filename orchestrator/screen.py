@@ -7,6 +7,7 @@ own.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -124,7 +126,7 @@ def quiet_streams(log: Path) -> Iterator[Console]:
     """Send everything written to standard output and error to a file meanwhile.
 
     Yields:
-        A console on the original standard output.
+        A console on the original standard output, of a notebook on the output of its cell.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -135,7 +137,13 @@ def quiet_streams(log: Path) -> Iterator[Console]:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
     try:
-        yield Console(file=console_file, highlight=False)
+        with quiet_cell(log) as cell:
+            yield Console(
+                file=cell or console_file,
+                force_jupyter=False,
+                force_terminal=False if cell else None,
+                highlight=False,
+            )
     except Exception as error:
         if not isinstance(error, UserError):
             with log.open("a", encoding="utf-8") as sink:
@@ -148,3 +156,37 @@ def quiet_streams(log: Path) -> Iterator[Console]:
             os.dup2(descriptor, number)
             os.close(descriptor)
         console_file.close()
+
+
+@contextmanager
+def quiet_cell(log: Path) -> Iterator[TextIO | None]:
+    """Send what Python would print into the cell of a notebook to a file meanwhile.
+
+    Yields:
+        What still writes into the cell; None where this is no notebook.
+    """
+    if not Console().is_jupyter:
+        yield None
+        return
+    # The kernel's streams themselves, and not the names in sys: handlers of loggers keep them.
+    streams = [vars(stream) for stream in (sys.stdout, sys.stderr)]
+    cell = _Cell(sys.stdout.write)
+    with log.open("a", encoding="utf-8") as sink:
+        for stream in streams:
+            stream["write"] = sink.write
+        try:
+            yield cell
+        finally:
+            for stream in streams:
+                del stream["write"]
+
+
+class _Cell(io.StringIO):
+    """A file that writes what it is given at once, by a function."""
+
+    def __init__(self, write: Callable[[str], int]) -> None:
+        super().__init__()
+        self._write = write
+
+    def write(self, text: str) -> int:
+        return self._write(text)

@@ -12,13 +12,15 @@ from typing import Any
 
 from orchestrator import provenance
 from orchestrator.config import TrialConfig
+from orchestrator.screen import shown_path
 from orchestrator.storage.artifacts import Artifact, read_manifest
+from orchestrator.storage.files import STUDY_FILE
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.trials import Trial
 
 
 def study_facts(
-    pipeline: Pipeline, trials: list[Trial], precisions: Iterable[str], started: float
+    pipeline: Pipeline, trials: list[Trial], precisions: Iterable[str], started: float, folder: Path
 ) -> dict[str, Any]:
     """The content of `run.json`.
 
@@ -26,11 +28,12 @@ def study_facts(
         pipeline: what made the study's artifacts.
         precisions: the arithmetic of each trial; empty where it is not known.
         started: when the study began, in seconds of `time.time`.
+        folder: of the study.
     """
     return {
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "seconds": time.time() - started,
-        "command": shlex.join(["orchestrator", *sys.argv[1:]]),
+        "command": shlex.join(["orchestrator", *_arguments(folder)]),
         "precision": sorted({*precisions} - {""}),
         "hardware": provenance.hardware(),
         "versions": provenance.versions(),
@@ -61,6 +64,13 @@ def _revision(folder: Path) -> dict[str, str]:
     """The commit that a model of the hub is of, or what else made its folder of the store."""
     revision = (read_manifest(folder) or {}).get("revision")
     return {"revision": revision} if revision else {}
+
+
+def _arguments(folder: Path) -> list[str]:
+    """What was typed behind `orchestrator`; where Python ran the study, what runs it again."""
+    if "orchestrator.cli" in sys.modules:
+        return sys.argv[1:]
+    return ["run", shown_path(folder / STUDY_FILE)]
 
 
 def _entries(

@@ -163,7 +163,7 @@ class Run:
         rows = [self._row(*pair) for pair in zip(self.trials, specs, strict=True)]
         write_summary(folder / SUMMARY_FILE, rows, self.swept)
         precisions = (row["precision"] for row in rows)
-        facts = study_facts(pipeline, self.trials, precisions, self.started)
+        facts = study_facts(pipeline, self.trials, precisions, self.started, folder)
         write_json(folder / RUN_FILE, facts)
         report = build_report(folder)
         line.done(shown_path(report))

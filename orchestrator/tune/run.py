@@ -145,6 +145,8 @@ def _tuner(
             failure_config=tune.FailureConfig(max_failures=study.sweep.failure_retries),
             callbacks=[watch],
             verbose=0,
+            # In a notebook Ray would take its own, which clears what the screen has shown.
+            progress_reporter=tune.CLIReporter(),
         ),
     )
 

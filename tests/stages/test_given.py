@@ -14,7 +14,8 @@ from orchestrator.config.sources import Data
 from orchestrator.core.plan import Plan
 from orchestrator.data import dataset
 from orchestrator.errors import DataError
-from orchestrator.stages.arrange import FORMATS, plan_table, write_order
+from orchestrator.stages.arrange import plan_table
+from orchestrator.stages.exports import LINES
 from orchestrator.stages.given import listed_rows, rows_digest, rows_of
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.files import PLAN_SCHEMA
@@ -74,7 +75,7 @@ def test_ids_that_are_whole_numbers_are_named_as_text_or_as_numbers(tmp_path):
     assert rows(path, pool) == [2, 0]
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", LINES)
 def test_an_order_that_was_written_for_another_trainer_comes_back_as_it_was(tmp_path, form):
     chosen, plan = [7, 3, 28], tmp_path / "plan.parquet"
     columns = [[POOL[row] for row in chosen], ["t"] * 3]
@@ -83,7 +84,7 @@ def test_an_order_that_was_written_for_another_trainer_comes_back_as_it_was(tmp_
     table = plan_table(Plan(numbers, 0 * numbers, numbers, numbers * 0.1), ids, tasks)
     assert table.schema.equals(PLAN_SCHEMA)
     pq.write_table(table, plan)
-    write_order(plan, form, None)
+    LINES[form](plan, None)
     assert len(list(tmp_path.iterdir())) == 2
     assert [rows(path) for path in tmp_path.iterdir()] == [chosen, chosen]
 
