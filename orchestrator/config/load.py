@@ -47,6 +47,18 @@ def load_settings(model: type[Settings], overrides: Sequence[str]) -> Settings:
     return _validated(model, {}, {(): "--set"}, overrides, [])
 
 
+def check_settings(model: type[Settings], values: dict[str, Any], origin: str) -> Settings:
+    """A section given by its values.
+
+    Args:
+        origin: what a fault says of where they come from.
+
+    Raises:
+        ConfigError: all that is wrong.
+    """
+    return _validated(model, values, {(): origin}, [], [])
+
+
 def _validated(
     model: type[Settings],
     raw: dict[str, Any],

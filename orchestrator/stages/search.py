@@ -7,6 +7,7 @@ kept: memory is O(queries x depth + block).
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import Any
 
@@ -100,7 +101,6 @@ def _gpu() -> Any:
     """
     if not faiss.get_num_gpus():
         return None
-    import ray  # here: a search outside Ray without a GPU needs none of it
-
-    given = not ray.is_initialized() or ray.get_gpu_ids()
+    ray = sys.modules.get("ray")  # a process of Ray's has imported it; elsewhere it is not needed
+    given = ray is None or not ray.is_initialized() or ray.get_gpu_ids()
     return faiss.StandardGpuResources() if given else None

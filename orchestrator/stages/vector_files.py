@@ -45,12 +45,24 @@ def open_vectors(path: Path) -> NDArray[Any]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read ({reason}): write it with numpy.save") from None
+    check_vectors(vectors, str(path))
+    return vectors
+
+
+def check_vectors(vectors: NDArray[Any], name: str) -> None:
+    """Refuse what is not floating-point numbers of shape (rows, dimensions).
+
+    Args:
+        name: what an error calls them.
+
+    Raises:
+        DataError: saying what they are.
+    """
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         raise DataError(
-            f"{path} holds {vectors.dtype} of shape {vectors.shape}: give floating-point numbers "
+            f"{name} holds {vectors.dtype} of shape {vectors.shape}: give floating-point numbers "
             "of shape (rows, dimensions)"
         )
-    return vectors
 
 
 def survey(vectors: NDArray[Any], rows: NDArray[np.int64] | None = None) -> Survey:

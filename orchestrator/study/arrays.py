@@ -19,6 +19,7 @@ from orchestrator.config.arrangement import Arrangement, Clusters
 from orchestrator.config.schema import Neighbours
 from orchestrator.config.section import Section, Seed
 from orchestrator.core.arrangements import find_method
+from orchestrator.core.bigrams import Bigrams
 from orchestrator.core.plan import Plan
 from orchestrator.core.ranking import Floats
 from orchestrator.errors import DataError, UserError
@@ -60,29 +61,12 @@ def arrange_arrays(
         raise UserError(f"--out {out}: give a file that ends in .parquet, as in --out plan.parquet")
     check_written(out.absolute().parent, "give another place with --out")
     pool, test = open_vectors(embeddings), open_vectors(queries)
-    if pool.shape[1] != test.shape[1]:
-        raise DataError(
-            f"{embeddings} has {pool.shape[1]} dimensions, {queries} {test.shape[1]}: "
-            "embed both with the same model"
-        )
-    if tasks is None and _needs_tasks(settings.arrangement):
-        raise UserError(
-            "this arrangement moves, deals or takes from tasks: give --tasks FILE.json, a list "
-            "with the task of each row, or set arrangement.granularity to instance or "
-            "{clusters: k}, and arrangement.selection to neither polar nor uniform"
-        )
+    check_tasks(settings.arrangement, tasks is not None, "--tasks FILE.json")
     names = pa.array(_read_tasks(tasks, len(pool)), pa.string())
-    for key, count in settings.arrangement.least_rows().items():
-        if count > len(pool):
-            raise DataError(
-                f"{key} is {count}, {embeddings} holds {len(pool)} rows: set {len(pool)} or fewer"
-            )
+    plan = plan_arrays(
+        pool, test, names, settings, called=(str(embeddings), str(queries)), scratch=out.parent
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        _unit_rows(pool, embeddings, out.parent) as vectors,
-        _unit_rows(test, queries, out.parent) as wanted,
-    ):
-        plan = _make_plan(settings, vectors, wanted, names)
     ids = pa.chunked_array([pa.array(plan.rows).cast(pa.string())])
     chosen = pa.chunked_array([names.take(pa.array(plan.rows))])
     with replacing(out) as temporary:
@@ -92,8 +76,67 @@ def arrange_arrays(
     return plan
 
 
-def _make_plan(settings: ArraySettings, vectors: Floats, queries: Floats, tasks: pa.Array) -> Plan:
-    """The plan of unit vectors, searched in this process."""
+def plan_arrays(
+    pool: NDArray[Any], queries: NDArray[Any], tasks: pa.Array, settings: ArraySettings, *,
+    called: tuple[str, str], scratch: Path | None = None,
+    bigrams: tuple[Bigrams, Bigrams] | None = None,
+) -> Plan:  # fmt: skip
+    """The plan of a pool of which the vectors are known, searched in this process.
+
+    Args:
+        pool: (rows, d) numbers, as by `check_vectors`, perhaps memory-mapped; scaled to length one
+            where they are not.
+        queries: (queries, d) numbers, likewise.
+        tasks: (rows,) text, the task of each row or null.
+        called: what an error calls the two.
+        scratch: folder for copies of vectors that are scaled, made where it is missing; None: that
+            of temporary files.
+        bigrams: of the pool's rows and of the queries; None where their texts are not known.
+
+    Raises:
+        DataError: for arrays that do not fit.
+    """
+    if pool.shape[1] != queries.shape[1]:
+        raise DataError(
+            f"{called[0]} has {pool.shape[1]} dimensions, {called[1]} {queries.shape[1]}: "
+            "embed both with the same model"
+        )
+    for key, count in settings.arrangement.least_rows().items():
+        if count > len(pool):
+            raise DataError(
+                f"{key} is {count}, {called[0]} holds {len(pool)} rows: set {len(pool)} or fewer"
+            )
+    with (
+        _unit_rows(pool, called[0], scratch) as vectors,
+        _unit_rows(queries, called[1], scratch) as wanted,
+    ):
+        return _make_plan(settings, vectors, wanted, tasks, bigrams)
+
+
+def check_tasks(arrangement: Arrangement, given: bool, how: str) -> None:
+    """Refuse an arrangement that moves, deals or takes from tasks where none are given.
+
+    Args:
+        how: what to type to give them.
+
+    Raises:
+        UserError: they are needed.
+    """
+    dealt = find_method(arrangement.method).deals and isinstance(arrangement.granularity, str)
+    needed = dealt or arrangement.granularity == "task" or arrangement.per_task is not None
+    if needed and not given:
+        raise UserError(
+            f"this arrangement moves, deals or takes from tasks: give {how}, a list with the task "
+            "of each row, or set arrangement.granularity to instance or {clusters: k}, and "
+            "arrangement.selection to neither polar nor uniform"
+        )
+
+
+def _make_plan(
+    settings: ArraySettings, vectors: Floats, queries: Floats, tasks: pa.Array,
+    bigrams: tuple[Bigrams, Bigrams] | None,
+) -> Plan:  # fmt: skip
+    """The plan of unit vectors."""
     arrangement, grouping = settings.arrangement, None
     labels = tasks.dictionary_encode().indices.fill_null(0).to_numpy().astype(np.int64)
     if isinstance(arrangement.granularity, Clusters):
@@ -108,12 +151,7 @@ def _make_plan(settings: ArraySettings, vectors: Floats, queries: Floats, tasks:
     if needs.listed:  # by row numbers, which are the ids
         ids = pa.chunked_array([pa.array(range(len(vectors))).cast(pa.string())])
         listed = rows_of(arrangement, ids, {}, lambda _: {})
-    return make_plan(arrangement, settings.seed, pool, neighbours, listed=listed)
-
-
-def _needs_tasks(arrangement: Arrangement) -> bool:
-    dealt = find_method(arrangement.method).deals and isinstance(arrangement.granularity, str)
-    return dealt or arrangement.granularity == "task" or arrangement.per_task is not None
+    return make_plan(arrangement, settings.seed, pool, neighbours, bigrams, listed=listed)
 
 
 def _read_tasks(path: Path | None, rows: int) -> list[str | None]:
@@ -131,16 +169,18 @@ def _read_tasks(path: Path | None, rows: int) -> list[str | None]:
 
 
 @contextmanager
-def _unit_rows(vectors: NDArray[Any], path: Path, scratch: Path) -> Iterator[Floats]:
+def _unit_rows(vectors: NDArray[Any], name: str, scratch: Path | None) -> Iterator[Floats]:
     """Vectors with length one as float32; copied to a file in `scratch` only if they must be."""
     found = survey(vectors)
     if len(found.bad):
         raise DataError(
-            f"{path}: row {found.bad[0]} is zero, infinite or not a number: leave it out"
+            f"{name}: row {found.bad[0]} is zero, infinite or not a number: leave it out"
         )
     if found.unit:
         yield vectors
         return
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unit-", dir=scratch) as folder:
         scaled = np.lib.format.open_memmap(
             Path(folder) / "vectors.npy", "w+", np.float32, vectors.shape
