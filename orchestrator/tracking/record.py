@@ -11,15 +11,12 @@ import time
 import uuid
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from orchestrator.config import Study
-from orchestrator.core.plan import digests
 from orchestrator.errors import DataError
 from orchestrator.storage.artifacts import write_json
 from orchestrator.storage.files import (
@@ -33,7 +30,7 @@ from orchestrator.storage.files import (
     TRACKING_FILE,
 )
 from orchestrator.tracking.parameters import parameters
-from orchestrator.training.spec import TrialSpec, planned_rows_fed, planned_steps
+from orchestrator.training.spec import TrialSpec, planned_certificate
 from orchestrator.trials import Trial
 
 PARENT = "study"  # key of the parent run
@@ -179,9 +176,7 @@ def describe(
 def certificate(spec: TrialSpec) -> dict[str, str]:
     """The certificate that the trial is to earn: of the rows that its plan has it trained on."""
     ids = pq.read_table(spec.folder / PLAN_FILE, columns=["id"])["id"].to_pylist()
-    steps = np.arange(planned_steps(spec.config, len(ids)) + 1)
-    ends = planned_rows_fed(spec.config, steps, len(ids)).tolist()
-    return digests([ids[first:end] for first, end in pairwise(ends)])
+    return planned_certificate(spec.config, ids)
 
 
 def finished(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.config.schema import TrialConfig
 from orchestrator.core.order import Count, rows_fed, step_count
+from orchestrator.core.plan import digests
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.storage.files import INSTANCES_FILE, PLAN_FILE
 
@@ -101,6 +104,17 @@ def planned_steps(config: TrialConfig, rows: int) -> int:
 def planned_rows_fed(config: TrialConfig, steps: Count, rows: int) -> Count:
     """Rows that a trial is fed in its first steps; its plan has so many, over all passes."""
     return rows_fed(steps, rows, config.training.global_batch, config.training.epochs)
+
+
+def planned_certificate(config: TrialConfig, ids: Sequence[str]) -> dict[str, str]:
+    """The certificate that a trial is to earn: of the rows that its plan has it trained on.
+
+    Args:
+        ids: of the plan's rows, in order, over all passes.
+    """
+    steps = np.arange(planned_steps(config, len(ids)) + 1)
+    ends = planned_rows_fed(config, steps, len(ids)).tolist()
+    return digests([ids[first:end] for first, end in pairwise(ends)])
 
 
 def trial_steps(spec: TrialSpec) -> int:

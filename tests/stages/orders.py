@@ -27,7 +27,7 @@ def conversation(*turns):
     ]
 
 
-def make_order(folder, conversations, rows=ROWS, batch=2):
+def make_order(folder, conversations, rows=ROWS, batch=2, epochs=1):
     """The order of some rows of a pool of conversations, `r0`, `r1`, ...; nothing is embedded."""
     query = [conversation(("a test item", "its answer", True))]
     source = {}
@@ -43,7 +43,8 @@ def make_order(folder, conversations, rows=ROWS, batch=2):
             "reader": "jsonl", "path": str(path), "max_turns": 9,
             "fields": {"messages": "messages"},
         }  # fmt: skip
-    config = TrialConfig.model_validate({"data": source, "training": {"global_batch": batch}})
+    training = {"global_batch": batch, "epochs": epochs}
+    config = TrialConfig.model_validate({"data": source, "training": training})
     info = dataset.write(config.data, folder)
     made = Artifact(folder, "0" * 64, info, reused=False)
     nothing = np.zeros(len(rows), np.int64)

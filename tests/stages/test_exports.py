@@ -230,6 +230,16 @@ def test_the_card_carries_certificate_leakage_and_how_it_was_made(tmp_path):
     assert study == told.config.model_dump(mode="json")
 
 
+def test_the_certificate_of_several_passes_is_that_of_the_trial_that_makes_them(tmp_path):
+    order = make_order(tmp_path, SINGLE, rows=[4, 0, 3, 3, 4, 0], epochs=2)
+    card = (write_order("hf", order) / "README.md").read_text()
+    certificate = digests([["r4", "r0"], ["r3"], ["r3", "r4"], ["r0"]])
+    assert "The rows are of 2 passes, each of which ends with a batch of its own." in card
+    assert "2 a step, in 4 steps" in card
+    assert f"| order_sha256 | {certificate['order_sha256']} |" in card
+    assert "in 2 passes" in (write_order("trl", order) / "settings.yaml").read_text()
+
+
 def test_a_card_says_where_nothing_leaks_and_where_nothing_was_compared(tmp_path):
     card = (write_order("hf", make_order(tmp_path, SINGLE)) / "README.md").read_text()
     assert "No row of the pool shares a task or a prompt with a test item." in card

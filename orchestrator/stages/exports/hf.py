@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.config import dump_yaml
-from orchestrator.core.order import rows_fed, step_count
-from orchestrator.core.plan import digests
 from orchestrator.provenance import git_commit, versions
 from orchestrator.stages.exports.order import Order
 from orchestrator.storage.artifacts import replacing, write_text
+from orchestrator.training.spec import planned_certificate, planned_steps
 
 DATA_FILE = "train.parquet"
 CARD_FILE = "README.md"
@@ -76,16 +73,16 @@ def _card(order: Order) -> Iterator[str]:
 
 
 def _certificate(order: Order) -> Iterator[str]:
-    training, ids = order.config.training, order.table["id"].to_pylist()
-    batch, epochs = training.global_batch, training.epochs
-    steps = step_count(len(ids), batch, training.max_steps, epochs)
-    ends = rows_fed(np.arange(steps + 1), len(ids), batch, epochs)
-    batches = [ids[start:end] for start, end in pairwise(ends.tolist())]
+    config, ids = order.config, order.table["id"].to_pylist()
+    batch, epochs = config.training.global_batch, config.training.epochs
+    steps = planned_steps(config, len(ids))
     yield "## Certificate\n"
+    if epochs > 1:
+        yield f"The rows are of {epochs:,} passes, each of which ends with a batch of its own."
     yield f"A trial that is fed these rows, {batch:,} a step, in {steps:,} steps has these digests"
     yield "in its `result.json`, and `orchestrator verify` proves its order. Of each step that is"
     yield "its number, from 0, its ids, sorted, a line each, and a blank line.\n"
-    yield from _counts("SHA-256 of", digests(batches), "digest")
+    yield from _counts("SHA-256 of", planned_certificate(config, ids), "digest")
 
 
 def _leakage(order: Order) -> Iterator[str]:

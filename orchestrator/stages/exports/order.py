@@ -132,6 +132,8 @@ def write_settings(folder: Path, order: Order, about: str, settings: dict[str, A
     """
     training = order.config.training
     ends = f", and ends after step {training.max_steps:,}" if training.max_steps else ""
+    if training.epochs > 1:
+        ends += f", in {training.epochs:,} passes, each of which ends with a batch of its own"
     about += (
         f" The order is of {len(order.table):,} rows; its study feeds {training.global_batch:,} "
         f"a step{ends}. The text around the messages is that of the trainer's template, not of the "
