@@ -12,8 +12,10 @@ from orchestrator.config.strict_yaml import parse
 from orchestrator.core.order import check_order, step_count
 from orchestrator.core.plan import order_digest
 from orchestrator.errors import DataError, OrderError, UserError
+from orchestrator.storage.artifacts import file_digest
 from orchestrator.storage.files import (
     CONFIG_FILE,
+    EVALUATED_FOLDER,
     PLAN_FILE,
     REALISED_FILE,
     RESULT_FILE,
@@ -75,7 +77,7 @@ def verify_study(study: Path) -> list[tuple[str, str | Outcome | UserError]]:
         # Trials that an earlier version of the study left are not part of it.
         with (study / SUMMARY_FILE).open(newline="", encoding="utf-8") as file:
             folders = [study / TRIALS_FOLDER / row["trial"] for row in csv.DictReader(file)]
-    if not folders:
+    if not folders and not (study / EVALUATED_FOLDER).is_dir():
         raise DataError(f"{study} holds no trials: give the folder of a study, <output>/<study>")
     checked: list[tuple[str, str | Outcome | UserError]] = []
     for folder in folders:
@@ -84,6 +86,45 @@ def verify_study(study: Path) -> list[tuple[str, str | Outcome | UserError]]:
         except UserError as error:
             checked.append((folder.name, error))
     return checked
+
+
+def verify_evaluated(study: Path) -> list[tuple[str, int | UserError]]:
+    """The models that were measured into a study: how many tables of each are as they were written.
+
+    Returns:
+        (folder below the study's, that number, or what is wrong) of each.
+    """
+    folders = sorted(path for path in (study / EVALUATED_FOLDER).glob("*") if path.is_dir())
+    checked: list[tuple[str, int | UserError]] = []
+    for folder in folders:
+        name = f"{EVALUATED_FOLDER}/{folder.name}"
+        try:
+            checked.append((name, verify_tables(folder, RESULT_FILE)))
+        except UserError as error:
+            checked.append((name, error))
+    return checked
+
+
+def verify_tables(folder: Path, mark: str) -> int:
+    """Compare the tables of a folder with the digests that a mark beside them holds.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        DataError: one of them is missing or differs, or the mark does.
+    """
+    try:
+        digests = json.loads((folder / mark).read_bytes())["files"]
+        changed = [name for name in digests if file_digest(folder / name) != digests[name]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder.name}: nothing proves its tables ({error})") from None
+    if changed:
+        raise DataError(
+            f"{folder.name}: {', '.join(changed)} changed since {mark} was written: remove the "
+            "folder and measure again"
+        )
+    return len(digests)
 
 
 def _stop(folder: Path) -> Outcome | None:

@@ -156,10 +156,37 @@ def arrange(  # noqa: PLR0913, PLR0917  (typer reads the options from the signat
 
 
 @app.command()
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A name as in model.name, or the folder of a saved model."
+        ),
+    ],
+    on: Annotated[
+        Path, typer.Option("--on", metavar="STUDY", help="A study file, or the folder of a study.")
+    ],
+    overlays: Overlays = None,
+    settings: Settings = None,
+    output: Output = None,
+) -> None:
+    """Measure any model as a study measures its own: losses, answers, rewards."""
+    from orchestrator.storage.files import STUDY_FILE
+
+    file = on
+    if on.is_dir():
+        file, output = on / STUDY_FILE, output or on.absolute().parent
+    loaded = load(file, overlays, settings, output)
+    from orchestrator.study.evaluate import evaluate_on
+
+    evaluate_on(loaded, model)
+
+
+@app.command()
 def verify(folder: StudyFolder) -> None:
     """Prove from the files that every trial was fed its plan."""
     from orchestrator.training.outcome import Outcome
-    from orchestrator.verify import verify_study
+    from orchestrator.verify import verify_evaluated, verify_study
 
     console = Console(highlight=False)
     bad = 0
@@ -172,6 +199,12 @@ def verify(folder: StudyFolder) -> None:
             console.print(f"[yellow]stopped[/] {name}  {words}", soft_wrap=True)
         else:
             console.print(f"[green] proved[/] {name}  order {result}", soft_wrap=True)
+    for name, tables in verify_evaluated(folder):
+        if isinstance(tables, UserError):
+            bad += 1
+            console.print(f"[red]  wrong[/] {escape(str(tables))}", soft_wrap=True)
+        else:
+            console.print(f"[green]  sound[/] {name}  {tables} tables as written", soft_wrap=True)
     if bad:
         raise typer.Exit(1)
 

@@ -22,6 +22,7 @@ from orchestrator.report.contrast_tables import (
 from orchestrator.report.data import data_section
 from orchestrator.report.drawing import arm_style, plotly_panel, save_png
 from orchestrator.report.early import descents, early_table, set_changes, set_table
+from orchestrator.report.evaluated import evaluated_table, tokenizer_notes
 from orchestrator.report.figures import (
     SETS,
     Line,
@@ -81,14 +82,16 @@ def _content(study_dir: Path) -> Content:
     record = read_study(study_dir)
     arms = group_arms(record.trials)
     predicted = prediction(arms)
-    return record, arms, predicted, _figures(arms, predicted)
+    return record, arms, predicted, _figures(arms, record.evaluated, predicted)
 
 
-def _figures(arms: list[Arm], predicted: Prediction | None) -> dict[str, list[Panel]]:
+def _figures(
+    arms: list[Arm], models: list[Trial], predicted: Prediction | None
+) -> dict[str, list[Panel]]:
     """The panels of each figure, by the name of its file; empty where it shows nothing."""
     return {
-        "loss_curves": loss_panels(arms),
-        "generations": generation_panels(arms),
+        "loss_curves": loss_panels(arms, models),
+        "generations": generation_panels(arms, models),
         "measures": measure_panels(arms),
         "prediction": predicted.panels if predicted else [],
         "train_loss": [panel for panel in [train_panel(arms)] if panel.lines],
@@ -141,7 +144,9 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "unfinished": [trial.label for trial in trials if not (trial.finished or trial.stopped)],
         "stopped": sum(trial.stopped for trial in trials),
         "total": len(trials),
-        "faults": [fault for trial in trials for fault in trial.faults],
+        "faults": [fault for trial in (*trials, *record.evaluated) for fault in trial.faults],
+        "evaluated": evaluated_table(arms, record.evaluated),
+        "tokenizers": tokenizer_notes(arms, record.evaluated),
         "several_seeds": any(len(arm.trials) > 1 for arm in arms),
         "steps": step_table(arms, answer.contrast),
         "tasks": task_table(answer.contrast) if answer.contrast else None,

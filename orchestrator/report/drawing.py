@@ -40,6 +40,7 @@ MARKERS = (
     ("triangle-up", "^", "M6 1.5l5 8.5h-10z"),
     ("cross", "P", "M4.5 1.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z"),
 )
+REFERENCE = "#7f7f7f"  # of a straight line that is no arm's
 # Ends the line of an arm that was stopped early, which has no other marker.
 STOP = ("x", "X", "M3.5 2L6 4.5L8.5 2L10 3.5L7.5 6L10 8.5L8.5 10L6 7.5L3.5 10L2 8.5L4.5 6L2 3.5z")
 
@@ -67,7 +68,7 @@ def plotly_panel(panel: Panel) -> str:
     """
     figure = go.Figure()
     spreads = [spread for line in panel.lines for spread in _spread_traces(line)]
-    for drawn in [*spreads, *map(_mean_trace, panel.lines)]:
+    for drawn in [*spreads, *map(_mean_trace, panel.lines), *_reference_traces(panel)]:
         figure.add_scatter(**drawn)
     set_layout(figure)
     figure.update_xaxes(title=panel.x_label)
@@ -125,6 +126,29 @@ def _mean_trace(line: Line) -> dict[str, Any]:
         drawn["name"] += ", predicted"
         drawn |= {"mode": "lines", "line": {**drawn["line"], "dash": "dot"}}
     return drawn
+
+
+def _reference_traces(panel: Panel) -> list[dict[str, Any]]:
+    """Straight lines from one end of the others to the other end; no button of the legend hides
+    them."""
+    if not panel.lines:
+        return []
+    ends = [min(line.x[0] for line in panel.lines), max(line.x[-1] for line in panel.lines)]
+    return [
+        {
+            "x": ends,
+            "y": [reference.value] * 2,
+            "name": html.escape(reference.label),
+            "meta": {},
+            "mode": "lines+text",
+            "text": ["", html.escape(reference.label)],
+            "textposition": "top left",
+            "textfont": {"size": 10},
+            "line": {"color": REFERENCE, "width": 1.5, "dash": "longdash"},
+            "hovertemplate": "%{y:.4g}",
+        }
+        for reference in panel.references
+    ]
 
 
 def _spread_traces(line: Line) -> list[dict[str, Any]]:
@@ -258,4 +282,14 @@ def _draw(axes: Axes, panel: Panel) -> dict[int, Line2D]:
         if hollow:
             marker |= {"color": drawn.colour, "markerfacecolor": "white", "linestyle": ""}
             axes.plot(line.x[hollow], line.y[hollow], **marker)
+    for reference in panel.references:
+        axes.axhline(reference.value, color=REFERENCE, linestyle=(0, (8, 3)), linewidth=1)
+        axes.annotate(
+            reference.label,
+            (1, reference.value),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=NOTE_POINTS,
+        )
     return handles

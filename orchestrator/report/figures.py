@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import numpy as np
+import pyarrow.compute as pc
 
 from orchestrator.core.arrangements import find_method
-from orchestrator.core.statistics.analysis import Floats, Steps
+from orchestrator.core.statistics.analysis import Floats, Steps, set_curve
 from orchestrator.report.arms import Arm
 from orchestrator.report.trial import Trial
 
@@ -43,6 +44,14 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A value at the height of which a panel has a straight line, with a name beside it."""
+
+    label: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Panel:
     """Lines that share their axes. `key` names it in the page."""
 
@@ -51,6 +60,7 @@ class Panel:
     x_label: str
     y_label: str
     lines: list[Line]
+    references: Collection[Reference] = ()
 
     @property
     def counts_steps(self) -> bool:
@@ -58,12 +68,18 @@ class Panel:
         return self.x_label in (STEP, POSITION)
 
 
-def loss_panels(arms: list[Arm]) -> list[Panel]:
-    """A panel for each test set that any arm was measured on."""
+def loss_panels(arms: list[Arm], models: Iterable[Trial] = ()) -> list[Panel]:
+    """A panel for each test set that any arm was measured on.
+
+    Args:
+        models: that were measured once and not trained here; each is a straight line.
+    """
     panels = []
     for key, title in SETS.items():
         lines = [_loss_line(arm, key) for arm in arms]
-        panels.append(panel_of(f"loss-{key}", title, STEP, "Loss", lines))
+        panel = panel_of(f"loss-{key}", title, STEP, "Loss", lines)
+        points = {model.name: model.mean_losses(key)[1] for model in models}
+        panels.append(replace(panel, references=references_of(points)))
     return [panel for panel in panels if panel.lines]
 
 
@@ -73,6 +89,21 @@ def _loss_line(arm: Arm, test_set: str) -> Line | None:
     if line is None or len(curves) == 1:
         return line
     return replace(line, trials={at: curve for at, curve in enumerate(curves) if len(curve[0])})
+
+
+def references_of(points: Mapping[str, Floats]) -> list[Reference]:
+    """The values of what was measured once, by their names; none of what has none."""
+    return [Reference(name, float(y[-1])) for name, y in points.items() if len(y)]
+
+
+def mean_scores(trial: Trial, metric: str, test_set: str) -> tuple[Steps, Floats]:
+    """Steps with scored answers of a test set (S,), and the mean score of its instances (S,)."""
+    table = trial.tables.get("generations")
+    if table is None:
+        return np.array([], np.int64), np.array([])
+    table = table.filter(pc.equal(table["set"], test_set))
+    step, score = (table[column].to_numpy() for column in ("step", metric))
+    return set_curve(step.astype(np.int64), score.astype(np.float64))
 
 
 def train_panel(arms: list[Arm]) -> Panel:

@@ -8,40 +8,42 @@ noise where those of their losses are not.
 
 from __future__ import annotations
 
-import numpy as np
-import pyarrow.compute as pc
+from collections.abc import Iterable
+from dataclasses import replace
 
-from orchestrator.core.statistics.analysis import Floats, Steps, set_curve
 from orchestrator.core.text_metrics import score_titles
 from orchestrator.report.arms import Arm
-from orchestrator.report.figures import SETS, STEP, Panel, mean_line, panel_of
+from orchestrator.report.figures import (
+    SETS,
+    STEP,
+    Panel,
+    mean_line,
+    mean_scores,
+    panel_of,
+    references_of,
+)
 from orchestrator.report.trial import Trial
 
 
-def generation_panels(arms: list[Arm]) -> list[Panel]:
-    """A panel for each metric and test set that any arm was scored by, at the steps of answers."""
+def generation_panels(arms: list[Arm], models: Iterable[Trial] = ()) -> list[Panel]:
+    """A panel for each metric and test set that any arm was scored by, at the steps of answers.
+
+    Args:
+        models: as of `loss_panels`.
+    """
     panels = [
-        panel_of(
-            f"generations-{metric}-{test_set}",
-            f"{name}, {title[0].lower()}{title[1:]}",
-            STEP,
-            name,
-            [
-                mean_line(arm, [_scores(trial, metric, test_set) for trial in arm.trials])
-                for arm in arms
-            ],
-        )
-        for test_set, title in SETS.items()
-        for metric, name in score_titles().items()
+        _panel(arms, models, metric, test_set) for test_set in SETS for metric in score_titles()
     ]
     return [panel for panel in panels if panel.lines]
 
 
-def _scores(trial: Trial, metric: str, test_set: str) -> tuple[Steps, Floats]:
-    """Steps with scored answers of a test set (S,), and the mean score of its instances (S,)."""
-    table = trial.tables.get("generations")
-    if table is None:
-        return np.array([], np.int64), np.array([])
-    table = table.filter(pc.equal(table["set"], test_set))
-    step, score = (table[column].to_numpy() for column in ("step", metric))
-    return set_curve(step.astype(np.int64), score.astype(np.float64))
+def _panel(arms: list[Arm], models: Iterable[Trial], metric: str, test_set: str) -> Panel:
+    name, title = score_titles()[metric], SETS[test_set]
+    lines = [
+        mean_line(arm, [mean_scores(trial, metric, test_set) for trial in arm.trials])
+        for arm in arms
+    ]
+    heading = f"{name}, {title[0].lower()}{title[1:]}"
+    panel = panel_of(f"generations-{metric}-{test_set}", heading, STEP, name, lines)
+    points = {model.name: mean_scores(model, metric, test_set)[1] for model in models}
+    return replace(panel, references=references_of(points))

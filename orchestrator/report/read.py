@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from orchestrator.core.order import rows_fed
 from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.errors import DataError
+from orchestrator.report.evaluated import evaluated_folders
 from orchestrator.report.trial import Trial
 from orchestrator.storage.files import (
     CONFIG_FILE,
@@ -31,7 +32,7 @@ from orchestrator.storage.files import (
 )
 from orchestrator.training.evaluation.sampled import completed
 from orchestrator.training.journal import read_journal
-from orchestrator.training.outcome import STOPPED
+from orchestrator.training.outcome import FINISHED, STOPPED
 
 TABLES = ("losses", "train_log", "plan", "measures", "generations")
 # Written before training: of a stopped trial all others would be another attempt's.
@@ -47,12 +48,14 @@ class StudyRecord:
         trials: in the order of summary.csv, failed ones too.
         run: run.json, what was run and on what; empty if there is none.
         claim: what study.yaml says the paper expects; None if nothing.
+        evaluated: models that no trial trained, each as a trial that was measured once.
     """
 
     name: str
     trials: list[Trial]
     run: dict[str, Any]
     claim: Claim | None
+    evaluated: list[Trial] = field(default_factory=list)
 
 
 def read_study(study_dir: Path) -> StudyRecord:
@@ -76,7 +79,11 @@ def read_study(study_dir: Path) -> StudyRecord:
     facts = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {}
     study = _read_yaml(study_dir / STUDY_FILE)
     claim = _read_claim(study.get("claim"), study_dir / STUDY_FILE)
-    return StudyRecord(study.get("study", study_dir.name), trials, facts, claim)
+    models = [
+        _read_trial({"trial": name, "arm": name, "status": FINISHED}, folder)
+        for name, folder in evaluated_folders(study_dir).items()
+    ]
+    return StudyRecord(study.get("study", study_dir.name), trials, facts, claim, models)
 
 
 def _read_claim(section: dict[str, Any] | None, path: Path) -> Claim | None:

@@ -22,6 +22,7 @@ TRIALS_FOLDER = "trials"  # a folder a trial
 LOGS_FOLDER = "logs"
 LOG_FILE = "run.log"  # of the logs: everything that libraries print
 RAY_FOLDER = "ray"  # Ray Tune's and Ray Train's own files
+EVALUATED_FOLDER = "evaluated"  # a folder a model that no trial of the study trained
 REPORT_FOLDER = "report"
 PAGE_FILE = "index.html"  # of the report: opens from disk
 FIGURES_FOLDER = "figures"  # of the report: the same figures as PNG

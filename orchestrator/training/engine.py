@@ -60,6 +60,43 @@ def build_engine(model: torch.nn.Module, training: Training, device: Device, see
     return engine
 
 
+class FrozenEngine:
+    """What an evaluation asks of an engine, around a model that no step will change."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.module = model
+
+    def __call__(self, **inputs: Any) -> Any:
+        return self.module(**inputs)
+
+    def eval(self) -> None:
+        self.module.eval()
+
+    def train(self) -> None:
+        self.module.train()
+
+    def zero_optimization_stage(self) -> int:
+        """Returns 0: the weights are whole on every rank."""
+        return 0
+
+
+def frozen_engine(model: torch.nn.Module, training: Training, device: Device) -> Any:
+    """The model as an evaluation takes it, without the memory of an optimizer.
+
+    It computes as the engine of a trial does before its first step. Under ZeRO-3 the weights stay
+    in partitions, as `load_model` left them, and what moves parameters off a GPU moves these.
+    """
+    model.requires_grad_(False)
+    if training.zero_stage < 3:
+        return FrozenEngine(model)
+    import deepspeed
+
+    config = deepspeed_config(training, device)
+    config["zero_optimization"].pop("offload_optimizer", None)
+    engine, *_ = deepspeed.initialize(model=model, config=config, dist_init_required=False)
+    return engine
+
+
 @contextmanager
 def _garbage_of_now() -> Iterator[None]:
     """Collections of garbage look at no object that was there before the block.

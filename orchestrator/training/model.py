@@ -18,7 +18,11 @@ from orchestrator.training.device import Device
 
 
 def load_model(
-    path: Path, model: Model, device: Device, deepspeed: dict[str, Any] | None = None
+    path: Path,
+    model: Model,
+    device: Device,
+    deepspeed: dict[str, Any] | None = None,
+    trained_adapter: Path | None = None,
 ) -> torch.nn.Module:
     """The model on its device, its trainable parameters those with `requires_grad`.
 
@@ -31,6 +35,8 @@ def load_model(
         device: of this rank.
         deepspeed: DeepSpeed's configuration. Under ZeRO-3 the weights are loaded in partitions,
             and no rank ever holds them all.
+        trained_adapter: folder of the adapter to put beside the model, in peft's format; None: a
+            new one, where the settings ask for one.
 
     Returns:
         A causal language model of transformers; with an adapter, peft's wrapper around it.
@@ -66,7 +72,12 @@ def load_model(
     del partitioning
     check_loaded(loading, f"the model {path}")
     accelerate(module, model)
-    module = adapter.attach(module, model.adapter, device)
+    if trained_adapter is None:
+        module = adapter.attach(module, model.adapter, device)
+    else:
+        from peft import PeftModel
+
+        module = PeftModel.from_pretrained(module, str(trained_adapter))
     if model.compile:
         # In place: the names of the parameters, and with them saved files, stay as they are.
         # Batches differ in size and length, and would be compiled one by one.

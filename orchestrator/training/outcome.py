@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,20 @@ def ended(folder: Path, key: str) -> bool:
     return read_outcome(folder, key).ended
 
 
-def mark_finished(folder: Path, tables: dict[str, pa.Table], result: dict[str, Any]) -> None:
-    """Write the tables, then `result.json` with their digests: the mark of a finished trial."""
+def mark_finished(
+    folder: Path,
+    tables: dict[str, pa.Table],
+    result: dict[str, Any],
+    there: Iterable[str] = RESULT_TABLES,
+) -> None:
+    """Write the tables, then `result.json` with their digests: the mark of a finished trial.
+
+    Args:
+        there: tables whose digests it also holds, each among `tables` or in the folder already.
+    """
     for name, table in tables.items():
         pq.write_table(table, folder / name)
-    digests = {name: file_digest(folder / name) for name in {*RESULT_TABLES, *tables}}
+    digests = {name: file_digest(folder / name) for name in {*there, *tables}}
     write_json(folder / RESULT_FILE, {**result, "files": digests})
 
 

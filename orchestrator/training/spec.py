@@ -82,13 +82,19 @@ class Inputs:
 
 def read_inputs(spec: TrialSpec) -> Inputs:
     """Read the plan and the columns that training needs."""
+    plan = pq.read_table(spec.folder / PLAN_FILE, columns=["row"])["row"].to_numpy()
+    return inputs_of(spec.dataset, plan)
+
+
+def inputs_of(dataset: Path, plan: NDArray[np.int64]) -> Inputs:
+    """The columns of a dataset that training needs, beside a plan for it."""
     columns = ["row", "id", "task", "split"]
-    table = pq.read_table(spec.dataset / INSTANCES_FILE, columns=columns)
+    table = pq.read_table(dataset / INSTANCES_FILE, columns=columns)
     split = table["split"].to_numpy(zero_copy_only=False)
     rows = table["row"].to_numpy()
     sets = {name: rows[split == name] for name in TEST_SETS}
     return Inputs(
-        plan=pq.read_table(spec.folder / PLAN_FILE, columns=["row"])["row"].to_numpy(),
+        plan=plan,
         ids=table["id"].to_numpy(zero_copy_only=False),
         tasks=table["task"].to_numpy(zero_copy_only=False),
         sets={name: members for name, members in sets.items() if len(members)},

@@ -53,6 +53,14 @@ def agreed_device(config: TrialConfig, ranks: int) -> Device:
     return replace(device, pinned=offloads and lock_offloaded())
 
 
+def agreed_packing(module: Any, config: TrialConfig, device: Device) -> str | None:
+    """Why rows of a micro-batch are padded, None where they lie end to end; every rank calls."""
+    reasons: list[str | None] = [None] * dist.get_world_size()
+    longest = max(config.model.max_length, config.test_length or 0)
+    dist.all_gather_object(reasons, why_padded(module, config.model, device, longest))
+    return next(filter(None, reasons), None)  # ranks that differed would wait for one another
+
+
 def load(spec: TrialSpec, device: Device, began: float) -> LoadedRank:
     """Load what the steps of a trial need; every rank calls.
 
@@ -73,11 +81,7 @@ def load(spec: TrialSpec, device: Device, began: float) -> LoadedRank:
     times.append(time.monotonic())
     engine = build_engine(model, spec.config.training, device, spec.config.seed)
     fidelity = UpdateFidelity(engine)
-    reasons: list[str | None] = [None] * dist.get_world_size()
-    longest = max(spec.config.model.max_length, spec.config.test_length or 0)
-    own = why_padded(engine.module, spec.config.model, device, longest)
-    dist.all_gather_object(reasons, own)
-    padded = next(filter(None, reasons), None)  # ranks that differed would wait for one another
+    padded = agreed_packing(engine.module, spec.config, device)
     times.append(time.monotonic())
     names = ("inputs", "imports", "tokens", "model", "engine")
     parts = dict(zip(names, np.diff(times).tolist(), strict=True))

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.config import Study, TrialConfig
+from orchestrator.config import Study
 from orchestrator.screen import Screen
 from orchestrator.training.outcome import ended, read_outcome
 from orchestrator.training.spec import TrialSpec
 from orchestrator.tune.schedulers import make_scheduler
-from orchestrator.tune.trainable import Placement, reserved_cpus, tune_trial
+from orchestrator.tune.trainable import Placement, placement_of, tune_trial
 from orchestrator.tune.watch import Watch
 
 INTERRUPTED = "it was interrupted: run the same command again to finish it"
@@ -122,7 +122,7 @@ def _tuner(
     study: Study, trials: Trials, earlier: list[TrialSpec], left: int, watch: Watch, storage: Path
 ) -> tune.Tuner:
     def placement(spec: TrialSpec) -> Placement:
-        return _placement(spec.config, storage)
+        return placement_of(spec.config, storage)
 
     def trainable(config: dict[str, Any]) -> None:
         tune_trial(config["spec"], placement(config["spec"]))
@@ -137,7 +137,7 @@ def _tuner(
             max_concurrent_trials=study.sweep.max_concurrent,
             # Spares each trial but the first ten seconds of imports. Not where a process drives a
             # gang: kept for reuse, it would keep alive the gang of a trial that was stopped.
-            reuse_actors=all(_placement(config, storage).alone for config in configs),
+            reuse_actors=all(placement_of(config, storage).alone for config in configs),
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -148,13 +148,4 @@ def _tuner(
             # In a notebook Ray would take its own, which clears what the screen has shown.
             progress_reporter=tune.CLIReporter(),
         ),
-    )
-
-
-def _placement(config: TrialConfig, storage: Path) -> Placement:
-    training = config.training
-    return Placement(
-        storage,
-        reserved_cpus(training.cpus_per_worker),
-        alone=training.workers == 1 and not training.gpus_per_worker and not training.node_labels,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import ray.train
 from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from orchestrator.config import TrialConfig
 from orchestrator.errors import SmallerBatchError, UserError
 from orchestrator.host.garbage import collect_seldom
 from orchestrator.storage.artifacts import write_text
@@ -49,6 +51,16 @@ class Placement:
         return tune.PlacementGroupFactory([{"CPU": self.cpus} if self.alone else HEAD])
 
 
+def placement_of(config: TrialConfig, storage: Path) -> Placement:
+    """The place that a trial's configuration asks for."""
+    training = config.training
+    return Placement(
+        storage,
+        reserved_cpus(training.cpus_per_worker),
+        alone=training.workers == 1 and not training.gpus_per_worker and not training.node_labels,
+    )
+
+
 def reserved_cpus(cpus_per_worker: float | None) -> float:
     """Cores that Ray reserves for a rank."""
     return 1.0 if cpus_per_worker is None else cpus_per_worker
@@ -67,8 +79,8 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
             return _train_here(spec) if placement.alone else _train_gang(spec, placement)
         except Exception as error:
             # Where memory ran out: on with smaller micro-batches, from a checkpoint.
-            if not _takes_less(error):
-                refusal = _refusal(error)
+            if not takes_less(error):
+                refusal = refusal_of(error)
                 text = refusal or str(error).strip().rpartition("\n")[2]
                 write_text(spec.folder / ERROR_FILE, text[:400])
                 if refusal is None:
@@ -78,14 +90,14 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
         gc.collect()  # the error is gone, and with it goes the engine that its frames held
 
 
-def _takes_less(error: Exception) -> bool:
+def takes_less(error: Exception) -> bool:
     """Whether the next attempt takes smaller micro-batches; of a gang Ray has wrapped the error."""
     return isinstance(error, SmallerBatchError) or any(
         line.startswith("orchestrator.errors.SmallerBatchError") for line in str(error).splitlines()
     )
 
 
-def _refusal(error: Exception) -> str | None:
+def refusal_of(error: Exception) -> str | None:
     """The sentence with which the loop ended a trial, out of Ray's wrapping; None for a crash."""
     if isinstance(error, UserError):
         return str(error)
@@ -116,9 +128,18 @@ def _train_gang(spec: TrialSpec, placement: Placement) -> None:
     """Ray Train's workers, one a rank; what they measured is reported from the journal."""
     failure: list[BaseException] = []
 
+    # Pickled by value, so that a rank imports the loop and nothing of Ray Tune.
+    def run_rank() -> None:
+        from orchestrator.host.garbage import collect_seldom
+
+        collect_seldom()
+        from orchestrator.training.loop import run_trial
+
+        run_trial(spec)
+
     def fit() -> None:
         try:
-            _gang_trainer(spec, placement).fit()
+            gang_trainer(spec, placement, f"train-{spec.trial}", run_rank).fit()
         except BaseException as error:
             failure.append(error)
 
@@ -138,18 +159,15 @@ def _train_gang(spec: TrialSpec, placement: Placement) -> None:
         raise failure[0]
 
 
-def _gang_trainer(spec: TrialSpec, placement: Placement) -> TorchTrainer:
+def gang_trainer(
+    spec: TrialSpec, placement: Placement, name: str, run_rank: Callable[[], None]
+) -> TorchTrainer:
+    """Ray Train's workers for a trial's settings, each of which calls `run_rank`.
+
+    Args:
+        name: of Ray's own folder.
+    """
     training = spec.config.training
-
-    # Pickled by value, so that a rank imports the loop and nothing of Ray Tune.
-    def run_rank() -> None:
-        from orchestrator.host.garbage import collect_seldom
-
-        collect_seldom()
-        from orchestrator.training.loop import run_trial
-
-        run_trial(spec)
-
     return TorchTrainer(
         run_rank,
         torch_config=TorchConfig(timeout_s=WAIT_SECONDS),
@@ -163,7 +181,5 @@ def _gang_trainer(spec: TrialSpec, placement: Placement) -> TorchTrainer:
             # The class that mypy sees is that of Ray Train's first version.
             label_selector=training.node_labels or None,  # type: ignore[call-arg]
         ),
-        run_config=ray.train.RunConfig(
-            name=f"train-{spec.trial}", storage_path=str(placement.storage)
-        ),
+        run_config=ray.train.RunConfig(name=name, storage_path=str(placement.storage)),
     )

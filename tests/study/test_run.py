@@ -153,6 +153,21 @@ def test_a_third_run_computes_nothing(finished):
     assert len(runs_of(output)[1]) == 5
 
 
+def test_a_model_is_measured_once_with_the_losses_of_untouched_trials(finished):
+    _, output, _, _ = finished
+    study = output / "tiny"
+    first, again = (orchestrate("evaluate", "random:tiny-llama", "--on", study) for _ in range(2))
+    assert first.returncode == again.returncode == 0, first.stdout + first.stderr
+    assert "   done evaluate random:tiny-llama " in first.stdout
+    assert " reused evaluate random:tiny-llama " in again.stdout
+    (folder,) = (study / "evaluated").iterdir()
+    measured = pq.read_table(folder / "losses.parquet")
+    trial = pq.read_table(trial_folders(study)["random"] / "losses.parquet")
+    assert measured == trial.slice(0, len(measured))
+    assert "evaluated/random-tiny-llama-" in orchestrate("verify", study).stdout
+    assert "Other models on the same test sets" in (study / "report" / "index.html").read_text()
+
+
 def test_the_screen_has_a_line_a_stage_and_a_trial_and_no_chatter(finished):
     _, _, _, again = finished
     assert len(again.stdout.splitlines()) < 45

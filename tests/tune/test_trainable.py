@@ -7,7 +7,7 @@ from orchestrator.training.device import WAIT_SECONDS
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expand
 from orchestrator.tune import trainable
-from orchestrator.tune.trainable import Placement, _gang_trainer, tune_trial
+from orchestrator.tune.trainable import Placement, gang_trainer, tune_trial
 from tests.trials.studies import demo
 
 
@@ -20,7 +20,8 @@ def make_spec(folder):
 
 def test_ranks_under_ray_wait_for_one_another_as_long_as_under_any_launcher(tmp_path):
     """Ray's own half an hour is less than the hashes of a large checkpoint take."""
-    trainer = _gang_trainer(make_spec(tmp_path), Placement(tmp_path, cpus=1.0, alone=False))
+    place = Placement(tmp_path, cpus=1.0, alone=False)
+    trainer = gang_trainer(make_spec(tmp_path), place, "train", list)
     assert trainer.backend_config.timeout_s == WAIT_SECONDS
 
 

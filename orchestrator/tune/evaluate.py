@@ -1,0 +1,46 @@
+"""A model that no trial trained, measured where the ranks of a trial would be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from orchestrator.errors import UserError
+from orchestrator.training.spec import TrialSpec
+from orchestrator.tune.trainable import gang_trainer, placement_of, refusal_of, takes_less
+
+
+def run_evaluation(
+    spec: TrialSpec, adapter: Path | None, facts: dict[str, Any], storage: Path
+) -> None:
+    """Measure a model, again with smaller micro-batches where memory ran out.
+
+    Args:
+        spec, adapter, facts: as of `evaluate_model`.
+        storage: folder for Ray's own files.
+
+    Raises:
+        UserError: what `evaluate_model` refuses.
+    """
+    placement = placement_of(spec.config, storage)
+
+    def run_rank() -> None:
+        from orchestrator.training.evaluate import evaluate_model
+
+        evaluate_model(spec, adapter, facts)
+
+    while True:
+        try:
+            if placement.alone:
+                # A process of its own: what it loaded goes with it.
+                ray.get(ray.remote(num_cpus=placement.cpus, max_calls=1)(run_rank).remote())
+            else:
+                gang_trainer(spec, placement, f"evaluate-{spec.trial}", run_rank).fit()
+            return
+        except Exception as error:
+            if not takes_less(error):
+                if (refusal := refusal_of(error)) is not None:
+                    raise UserError(refusal) from None
+                raise
