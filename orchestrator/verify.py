@@ -14,6 +14,7 @@ from orchestrator.core.plan import order_digest
 from orchestrator.errors import DataError, OrderError, UserError
 from orchestrator.storage.artifacts import file_digest
 from orchestrator.storage.files import (
+    BENCHMARKS_RESULT_FILE,
     CONFIG_FILE,
     EVALUATED_FOLDER,
     PLAN_FILE,
@@ -88,18 +89,25 @@ def verify_study(study: Path) -> list[tuple[str, str | Outcome | UserError]]:
     return checked
 
 
-def verify_evaluated(study: Path) -> list[tuple[str, int | UserError]]:
-    """The models that were measured into a study: how many tables of each are as they were written.
+def verify_measured(study: Path) -> list[tuple[str, int | UserError]]:
+    """What was measured apart from training: how many tables of a folder are as they were written.
 
     Returns:
-        (folder below the study's, that number, or what is wrong) of each.
+        (folder below the study's, that number, or what is wrong) of each model that was evaluated
+        and of each trial with benchmarks.
     """
-    folders = sorted(path for path in (study / EVALUATED_FOLDER).glob("*") if path.is_dir())
+    marks = sorted(
+        [
+            *(study / EVALUATED_FOLDER).glob(f"*/{RESULT_FILE}"),
+            *(study / EVALUATED_FOLDER).glob(f"*/{BENCHMARKS_RESULT_FILE}"),
+            *(study / TRIALS_FOLDER).glob(f"*/{BENCHMARKS_RESULT_FILE}"),
+        ]
+    )
     checked: list[tuple[str, int | UserError]] = []
-    for folder in folders:
-        name = f"{EVALUATED_FOLDER}/{folder.name}"
+    for mark in marks:
+        name = f"{mark.parent.parent.name}/{mark.parent.name}"
         try:
-            checked.append((name, verify_tables(folder, RESULT_FILE)))
+            checked.append((name, verify_tables(mark.parent, mark.name)))
         except UserError as error:
             checked.append((name, error))
     return checked

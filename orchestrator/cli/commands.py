@@ -186,7 +186,7 @@ def evaluate(
 def verify(folder: StudyFolder) -> None:
     """Prove from the files that every trial was fed its plan."""
     from orchestrator.training.outcome import Outcome
-    from orchestrator.verify import verify_evaluated, verify_study
+    from orchestrator.verify import verify_measured, verify_study
 
     console = Console(highlight=False)
     bad = 0
@@ -199,7 +199,7 @@ def verify(folder: StudyFolder) -> None:
             console.print(f"[yellow]stopped[/] {name}  {words}", soft_wrap=True)
         else:
             console.print(f"[green] proved[/] {name}  order {result}", soft_wrap=True)
-    for name, tables in verify_evaluated(folder):
+    for name, tables in verify_measured(folder):
         if isinstance(tables, UserError):
             bad += 1
             console.print(f"[red]  wrong[/] {escape(str(tables))}", soft_wrap=True)

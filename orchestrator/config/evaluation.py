@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from orchestrator.config.benchmarks import Benchmarks
 from orchestrator.config.section import Section
 from orchestrator.core.text_metrics import REWARD, score_titles
 
@@ -75,6 +76,8 @@ class Evaluation(Section):
     """The similarity measures of each plan at the same steps."""
     generate: Generation = Generation()
     """Answers to the test prompts."""
+    benchmarks: Benchmarks | None = None
+    """Public benchmarks, or some of your own, on the trained models; null: none."""
 
     def measures_whole(self, step: int, last: int) -> bool:
         """Whether the losses of all items are measured after a step; `last` is the trial's last."""

@@ -12,6 +12,7 @@ from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.answer import answer_of
 from orchestrator.report.arithmetic import arithmetic_notes
 from orchestrator.report.arms import Arm, group_arms, unit_of
+from orchestrator.report.benchmarks import benchmark_table, disagreements
 from orchestrator.report.claim import implied_claim
 from orchestrator.report.contrast_tables import (
     neighbour_table,
@@ -147,6 +148,8 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "faults": [fault for trial in (*trials, *record.evaluated) for fault in trial.faults],
         "evaluated": evaluated_table(arms, record.evaluated),
         "tokenizers": tokenizer_notes(arms, record.evaluated),
+        "benchmarks": benchmark_table(arms, record.evaluated),
+        "disagreements": disagreements(arms),
         "several_seeds": any(len(arm.trials) > 1 for arm in arms),
         "steps": step_table(arms, answer.contrast),
         "tasks": task_table(answer.contrast) if answer.contrast else None,

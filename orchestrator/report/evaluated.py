@@ -90,6 +90,13 @@ def tokenizer_notes(arms: list[Arm], models: list[Trial]) -> list[str]:
     return notes
 
 
+def loss_at(trials: list[Trial], test_set: str, step: int) -> float | None:
+    """Mean loss of a set after a step, as the mean over trials that measured it; None without."""
+    curves = (trial.mean_losses(test_set) for trial in trials)
+    found = [float(losses[steps == step][0]) for steps, losses in curves if step in steps]
+    return float(np.mean(found)) if found else None
+
+
 def _tokens(trial: Trial) -> dict[tuple[str, str], int]:
     """Answer tokens of each test item that has any, by set and id."""
     table = trial.tables.get("losses")

@@ -34,7 +34,7 @@ from orchestrator.training.evaluation.sampled import completed
 from orchestrator.training.journal import read_journal
 from orchestrator.training.outcome import FINISHED, STOPPED
 
-TABLES = ("losses", "train_log", "plan", "measures", "generations")
+TABLES = ("losses", "train_log", "plan", "measures", "generations", "benchmarks")
 # Written before training: of a stopped trial all others would be another attempt's.
 EARLY_TABLES = ("plan", "measures")
 

@@ -96,6 +96,20 @@ ANSWER_COLUMNS = [
     *((name, pa.float64()) for name in score_titles()),
 ]
 GENERATIONS_SCHEMA = pa.schema([*_ITEM, *ANSWER_COLUMNS])
+BENCHMARKS_FILE = "benchmarks.parquet"  # of its saved models, only where they are asked for
+BENCHMARKS_SCHEMA = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("benchmark", pa.string()),  # what the study asked for: a task, a group or a tag
+        ("task", pa.string()),  # itself, or one that it is made of
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("stderr", pa.float64()),  # null where the harness tells none
+        ("n", pa.int32()),  # items
+        ("higher_is_better", pa.bool_()),  # null where the task does not say
+    ]
+)
+BENCHMARKS_RESULT_FILE = "benchmarks.json"  # the mark beside them, with their digest
 MODEL_FOLDER = "model"  # the trained model, only where it is asked for
 STEP_MODELS_FOLDER = "models"  # step-<n>/: the model as it was after a step, where it is asked for
 RESULT_FILE = "result.json"  # the mark of a finished trial, with the digests of its tables

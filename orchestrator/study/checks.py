@@ -64,11 +64,12 @@ def check_before_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
     """Refuse what a run can know to be wrong before it starts anything.
 
     Raises:
-        ConfigError: a search without its library; every model name that is wrong or that must not
-            be read, and a remote store that cannot be listed.
+        ConfigError: a search without its library; benchmarks that cannot be run; every model name
+            that is wrong or that must not be read, and a remote store that cannot be listed.
         ResourceError: results where they would be lost, folders that cannot be written, and every
             setting that this machine cannot run.
     """
+    from orchestrator.study.benchmarks import check_benchmarks
     from orchestrator.study.cluster import check_kept, joins
     from orchestrator.tune.optuna import check_search
 
@@ -78,6 +79,7 @@ def check_before_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
     check_folders(layout, starts_ray=not joins())
     check_names(trials, layout.store, study.remote_store)
     check_settings(trials)
+    check_benchmarks(trial.config for trial in trials)
 
 
 def check_with_ray(study: Study, trials: list[Trial], layout: Layout, screen: Screen) -> None:

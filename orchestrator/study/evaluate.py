@@ -18,6 +18,7 @@ from orchestrator import models
 from orchestrator.config import Study, TrialConfig, dump_yaml
 from orchestrator.config.layout import Layout
 from orchestrator.data.dataset import TEST_SETS
+from orchestrator.errors import UserError
 from orchestrator.models.adapter import adapter_base
 from orchestrator.report.build import build_report
 from orchestrator.screen import Screen, quiet_streams, shown_path
@@ -32,10 +33,12 @@ from orchestrator.storage.files import (
     SUMMARY_FILE,
 )
 from orchestrator.storage.lock import locked
+from orchestrator.study.benchmarks import check_benchmarks, run_models, write_benchmarks
 from orchestrator.study.checks import check_folders, check_settings, check_with_ray
 from orchestrator.study.cluster import cluster, joins, threads
 from orchestrator.study.model_checks import check_model_files, check_templates
 from orchestrator.study.pipeline import Pipeline
+from orchestrator.training.evaluation.benchmarks import BenchmarkSpec
 from orchestrator.training.outcome import FINISHED, read_outcome
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Trial, expand
@@ -67,6 +70,7 @@ def evaluate_on(study: Study, name: str) -> None:
     for model in needed:
         models.check_access(model, layout.store)
     check_settings(trials)
+    check_benchmarks(trial.config for trial in trials)
     log = layout.folder / LOGS_FOLDER / LOG
     with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:
         pipeline = Pipeline(layout, screen)
@@ -133,6 +137,13 @@ def _evaluate(
             "tokens_digest": spec.tokens_digest,
         }
         run_evaluation(spec, adapter, facts, layout.folder / RAY_FOLDER)
+    if asked := spec.config.evaluation.benchmarks:
+        model = BenchmarkSpec(
+            label, 0, asked, spec.config, spec.model, adapter, spec.model_digest, spec.store
+        )
+        for error in run_models([model], screen).values():
+            raise UserError(f"benchmarks of {label}: {error}")
+        write_benchmarks(spec.folder, [model])
     means = json.loads((spec.folder / RESULT_FILE).read_bytes())["means"]
     words = ", ".join(f"{key} {value:.3f}" for key, value in means.items())
     line.done(words, mark="reused" if before else "done")

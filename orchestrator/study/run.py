@@ -22,6 +22,7 @@ from orchestrator.report.summary import (
 from orchestrator.screen import Screen, quiet_streams, shown_path
 from orchestrator.storage.artifacts import write_json, write_text
 from orchestrator.storage.files import (
+    BENCHMARKS_FILE,
     CONFIG_FILE,
     ERROR_FILE,
     LOG_FILE,
@@ -36,6 +37,7 @@ from orchestrator.storage.files import (
     TRIALS_FOLDER,
 )
 from orchestrator.storage.lock import locked
+from orchestrator.study.benchmarks import run_benchmarks
 from orchestrator.study.checks import check_before_ray, check_fetched, check_with_ray
 from orchestrator.study.cluster import cluster, describe_cluster, joins, threads
 from orchestrator.study.facts import provenance_tags, study_facts
@@ -58,7 +60,7 @@ from orchestrator.tune.optuna import Suggestions
 from orchestrator.tune.run import INTERRUPTED, KnownTrials, run_trials
 
 # Of a trial, for MLflow, beside its tables.
-TRIAL_FILES = [CONFIG_FILE, PLAN_FILE, MEASURES_FILE, ERROR_FILE]
+TRIAL_FILES = [CONFIG_FILE, PLAN_FILE, MEASURES_FILE, ERROR_FILE, BENCHMARKS_FILE]
 STUDY_FILES = [SUMMARY_FILE, STUDY_FILE, RUN_FILE, REPORT_FOLDER]
 
 
@@ -93,6 +95,7 @@ class Run:
         self.swept = list(dict.fromkeys(key for trial in self.trials for key in trial.settings))
         self.started = time.time()
         self.errors: dict[str, str] = {}
+        self.unmeasured: dict[str, str] = {}  # trials without the benchmarks asked for, and why
         self.certificates: dict[str, dict[str, str]] = {}  # of the plans, by the spec's key
 
     def run(self) -> bool:
@@ -127,11 +130,13 @@ class Run:
                 )
                 with self._sampling():
                     self.errors = run_trials(study, trials, screen, layout.folder / RAY_FOLDER)
+                if INTERRUPTED not in self.errors.values():
+                    self.unmeasured = run_benchmarks(trials.specs, screen)
                 self._finish(pipeline, trials.specs, tracker)
             except BaseException:
                 tracker.abandon()
                 raise
-        return not self.errors
+        return not (self.errors or self.unmeasured)
 
     def _search(self, pipeline: Pipeline, tracker: Tracker) -> Suggestions:
         """The trials of `sweep.search`, taken up where an earlier run of the study left them."""
@@ -184,6 +189,8 @@ class Run:
         self.screen.print(screen_table(rows))
         for name, error in self.errors.items():
             self.screen.print(f"[red]{name} failed:[/] {escape(error)}")
+        for name, error in self.unmeasured.items():
+            self.screen.print(f"[red]{name} has no benchmarks:[/] {escape(error)}")
         if unsent:
             self.screen.print(f"[yellow]not sent:[/] {escape(shown_path(str(unsent)))}")
         next_steps = {

@@ -1,11 +1,12 @@
 """Journal events as MLflow metrics: which values, and under which names.
 
-The keys are a fixed list, well under 100 a run: what is measured per task stays in
-losses.parquet, because the MLflow UI crawls with thousands of keys.
+But for the benchmarks that a study names the keys are a fixed list, well under 100 a run: what is
+measured per task stays in losses.parquet, because the MLflow UI crawls with thousands of keys.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from mlflow.entities import Metric
 from orchestrator.core.text_metrics import score_titles
 from orchestrator.data.dataset import TEST_SETS
 
+UNFIT = re.compile(r"[^\w./ -]")  # for MLflow, in the name of a metric
 SYSTEM = "system"  # event of the machine's own metrics; MLflow charts its keys apart
 STEP = {
     "loss": "train_loss",
@@ -48,6 +50,9 @@ def _values(event: dict[str, Any]) -> Iterator[tuple[str, float]]:
     elif kind == SYSTEM:
         names = event.keys() - {"event", "time", "step"}
         yield from ((f"system/{name}", event[name]) for name in sorted(names))
+    elif kind == "benchmark":
+        for name in sorted(event.keys() - {"event", "time", "step"}):
+            yield f"benchmark/{UNFIT.sub('_', name)}", event[name]
     else:
         names = event.keys() & MEASURED.get(kind, set())
         yield from ((name, event[name]) for name in sorted(names))

@@ -20,6 +20,7 @@ from orchestrator.config import Study
 from orchestrator.errors import DataError
 from orchestrator.storage.artifacts import write_json
 from orchestrator.storage.files import (
+    BENCHMARKS_RESULT_FILE,
     DATABASE_FILE,
     GENERATIONS_FILE,
     JOURNAL_FILE,
@@ -50,6 +51,7 @@ class RunRecord:
         files: names in `folder`, files or folders; sent at the end, as far as they exist.
         dataset: digest of the training data; None for the parent.
         status: MLflow's word for how it ended; None while it may still run.
+        awaited: a file in `folder` without which a trial with a result has not ended; None: none.
     """
 
     name: str
@@ -61,6 +63,7 @@ class RunRecord:
     metrics: dict[str, float]
     dataset: str | None = None
     status: str | None = None
+    awaited: str | None = None
 
     def ended(self, study_folder: Path) -> str | None:
         """MLflow's word for how the run ended; None while it may still run.
@@ -69,7 +72,8 @@ class RunRecord:
         are: to compare tables with their digests costs too much for every few seconds.
         """
         folder = study_folder / self.folder
-        done = (folder / RESULT_FILE).is_file() or (folder / STOPPED_FILE).is_file()
+        last = [folder / name for name in (RESULT_FILE, self.awaited) if name]
+        done = all(path.is_file() for path in last) or (folder / STOPPED_FILE).is_file()
         return self.status or ("FINISHED" if done else None)
 
     def present(self, study_folder: Path) -> dict[str, Path]:
@@ -159,6 +163,7 @@ def describe(
             files=files,
             metrics={},
             dataset=spec.dataset.name,
+            awaited=BENCHMARKS_RESULT_FILE if trial.config.evaluation.benchmarks else None,
         )
         for trial, spec in zip(trials, specs, strict=True)
     ]

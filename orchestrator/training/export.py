@@ -16,7 +16,12 @@ import torch.distributed as dist
 from orchestrator.config.training import Model
 from orchestrator.errors import TrainingError
 from orchestrator.storage.artifacts import commit
-from orchestrator.storage.files import STEP_MODELS_FOLDER
+from orchestrator.storage.files import MODEL_FOLDER, STEP_MODELS_FOLDER
+
+
+def saved_model(trial_folder: Path, step: int, last: int) -> Path:
+    """Where a trial keeps its model after a step; `last` is the trial's last."""
+    return trial_folder / MODEL_FOLDER if step == last else step_model(trial_folder, step)
 
 
 def step_model(trial_folder: Path, step: int) -> Path:

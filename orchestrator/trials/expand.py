@@ -38,7 +38,7 @@ WITHOUT_EFFECT: Any = {
     "embedding": {"batch_tokens", "workers", "gpus_per_worker"},
     "neighbours": True,
     "model": {"cache"},
-    "evaluation": {"measures"},
+    "evaluation": {"measures", "benchmarks"},
     "training": {"checkpoint", "node_labels"},
 }
 

@@ -21,6 +21,7 @@ def study_faults(study: Study, configs: Sequence[TrialConfig], arms: Sequence[st
         *_grace_faults(study.sweep, configs),
         *_claim_faults(study, configs, arms),
         *_registration_faults(study, configs),
+        *_benchmark_faults(configs),
     ]
 
 
@@ -84,4 +85,29 @@ def _registration_faults(study: Study, configs: Sequence[TrialConfig]) -> list[s
     return [
         f"tracking.register_model is {name}, and not every trial keeps its model: set "
         "training.save_model to true, or tracking.register_model to null"
+    ]
+
+
+def _benchmark_faults(configs: Sequence[TrialConfig]) -> list[str]:
+    """Benchmarks of models that nobody keeps."""
+    asking = [
+        (config.training, asked) for config in configs if (asked := config.evaluation.benchmarks)
+    ]
+    if not all(training.save_model for training, _ in asking):
+        return [
+            "evaluation.benchmarks are run on saved models, and not every trial keeps its own: set "
+            "training.save_model to true"
+        ]
+    unkept = sorted(
+        {
+            step
+            for training, asked in asking
+            for step in asked.at
+            if step and not training.saves_after(step, step + 1)
+        }
+    )
+    return [
+        f"evaluation.benchmarks.at names step {step}, whose model is not kept: add it to "
+        "training.save_model, as in {at: [" + str(step) + "]}"
+        for step in unkept
     ]

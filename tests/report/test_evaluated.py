@@ -15,7 +15,7 @@ from orchestrator.report.evaluated import evaluated_table, tokenizer_notes
 from orchestrator.report.read import read_study
 from orchestrator.storage.files import LOSSES_SCHEMA
 from orchestrator.training.outcome import mark_finished
-from orchestrator.verify import verify_evaluated
+from orchestrator.verify import verify_measured
 from tests.report.conftest import TASKS
 from tests.report.pages import words_of
 
@@ -95,7 +95,7 @@ def test_one_name_measured_twice_is_told_apart_by_its_folders(study_dir):
 @pytest.mark.parametrize("harm", ["changed", "removed", "unmarked"])
 def test_a_table_that_is_not_as_it_was_written_is_found(study_dir, harm):
     path = add_model(study_dir)
-    assert verify_evaluated(study_dir) == [("evaluated/rival-1234", 1)]
+    assert verify_measured(study_dir) == [("evaluated/rival-1234", 1)]
     table = path / "losses.parquet"
     if harm == "changed":
         pq.write_table(pq.read_table(table).slice(1), table)
@@ -103,5 +103,5 @@ def test_a_table_that_is_not_as_it_was_written_is_found(study_dir, harm):
         table.unlink()
     else:
         (path / "result.json").write_text(json.dumps({"key": "k"}))
-    ((_, fault),) = verify_evaluated(study_dir)
+    ((_, fault),) = verify_measured(study_dir)
     assert isinstance(fault, DataError)
