@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,9 @@ def write_benchmarks(folder: Path, specs: list[BenchmarkSpec]) -> pa.Table:
 
 
 def _start(spec: BenchmarkSpec) -> Any:
+    if spec.asked.path is not None:  # relative to this process's folder, whatever Ray's is
+        path = str(Path(spec.asked.path).expanduser().resolve())
+        spec = replace(spec, asked=spec.asked.model_copy(update={"path": path}))
     training = spec.config.training
     resources: dict[str, Any] = {"num_gpus": 1} if training.gpus_per_worker else {}
     cpus = reserved_cpus(training.cpus_per_worker)
