@@ -96,18 +96,19 @@ def verify_measured(study: Path) -> list[tuple[str, int | UserError]]:
         (folder below the study's, that number, or what is wrong) of each model that was evaluated
         and of each trial with benchmarks.
     """
-    marks = sorted(
-        [
-            *(study / EVALUATED_FOLDER).glob(f"*/{RESULT_FILE}"),
-            *(study / EVALUATED_FOLDER).glob(f"*/{BENCHMARKS_RESULT_FILE}"),
-            *(study / TRIALS_FOLDER).glob(f"*/{BENCHMARKS_RESULT_FILE}"),
-        ]
-    )
+    marks: dict[Path, list[str]] = {}
+    for pattern in (
+        f"{EVALUATED_FOLDER}/*/{RESULT_FILE}",
+        f"{EVALUATED_FOLDER}/*/{BENCHMARKS_RESULT_FILE}",
+        f"{TRIALS_FOLDER}/*/{BENCHMARKS_RESULT_FILE}",
+    ):
+        for mark in study.glob(pattern):
+            marks.setdefault(mark.parent, []).append(mark.name)
     checked: list[tuple[str, int | UserError]] = []
-    for mark in marks:
-        name = f"{mark.parent.parent.name}/{mark.parent.name}"
+    for folder, names in sorted(marks.items()):
+        name = str(folder.relative_to(study))
         try:
-            checked.append((name, verify_tables(mark.parent, mark.name)))
+            checked.append((name, sum(verify_tables(folder, mark) for mark in names)))
         except UserError as error:
             checked.append((name, error))
     return checked

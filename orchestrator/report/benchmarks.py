@@ -39,8 +39,11 @@ class Score:
     higher_is_better: bool | None
 
     def ahead_of(self, other: Score) -> bool | None:
-        """Whether this is the better one; None where the difference is within the errors."""
-        if self.error is None or other.error is None or self.higher_is_better is None:
+        """Whether this is the better one; None where the difference is within the errors.
+
+        An error of 0 is none: of items that all came out alike the harness cannot tell any.
+        """
+        if not (self.error and other.error) or self.higher_is_better is None:
             return None
         gap = self.value - other.value
         if abs(gap) <= NORMAL * np.hypot(self.error, other.error):

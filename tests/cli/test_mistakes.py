@@ -151,6 +151,10 @@ MISTAKES = [
             file("torch.py", b""), ("--set", "seed=1"), environment={"RAY_ADDRESS": "auto"}),
     Mistake("a file for Ray", "set RAY_TMPDIR to a short folder of your own",
             file("ray", b""), environment={"RAY_TMPDIR": "."}),
+
+    # Other models.
+    Mistake("a study that is nowhere", "nowhere does not exist: give the path of a study",
+            options=("--on", "nowhere"), commands=("evaluate",)),
 ]  # fmt: skip
 
 
