@@ -1,0 +1,152 @@
+"""The artifacts that trials share: each made once in a run, and none that the store holds.
+
+As the class reads from top to bottom: dataset, tokens, vectors, references, near duplicates, the
+pool at a granularity, ranked lists, listed rows. Each asks for what the ones before it made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.config import TrialConfig
+from orchestrator.config.arrangement import Clusters
+from orchestrator.config.layout import Layout
+from orchestrator.config.schema import Embedding
+from orchestrator.core.ranking import Candidates, End
+from orchestrator.data.references import has_references
+from orchestrator.screen import Screen
+from orchestrator.stages.arrange import looks_at_vectors, needs_of
+from orchestrator.stages.dataset import (
+    dataset_spec,
+    references_spec,
+    tokenised_by_others,
+    tokens_spec,
+)
+from orchestrator.stages.embed import embeddings_spec
+from orchestrator.stages.given import listed_rows
+from orchestrator.stages.near_duplicates import near_duplicates_spec
+from orchestrator.stages.neighbours import load_neighbours, neighbours_spec
+from orchestrator.stages.own_vectors import own_vectors_spec
+from orchestrator.stages.pool import Pool, groups_spec, load_pool
+from orchestrator.stages.spec import Spec
+from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.remote import ArtifactStore, RemoteStore
+from orchestrator.study.shared import Check, SharedResources
+
+
+class StudyArtifacts:
+    """What is made before any plan, for all trials of a study.
+
+    Attributes:
+        shared: tells what was made, reused and fetched.
+    """
+
+    def __init__(self, layout: Layout, screen: Screen) -> None:
+        remote = RemoteStore(layout.remote_store, screen) if layout.remote_store else None
+        self.shared = SharedResources(ArtifactStore(layout.store, remote), screen)
+        # Files of gigabytes are hashed once.
+        self._dataset_specs: dict[str, Spec] = {}
+        self._embeddings_specs: dict[tuple[str, Embedding], Spec] = {}
+        self._pools: dict[tuple[str, ...], Pool] = {}
+        self._listed: dict[tuple[str, str], NDArray[np.int64]] = {}  # read once, for plan and key
+
+    def dataset(self, config: TrialConfig) -> Artifact:
+        """The instances of all splits."""
+        sources = config.data.model_dump_json()
+        if sources not in self._dataset_specs:
+            self._dataset_specs[sources] = dataset_spec(config.data)
+        return self.shared.get(self._dataset_specs[sources])
+
+    def tokens(self, config: TrialConfig, check: Check = lambda: None) -> Artifact:
+        """What the model that is trained is fed, row by row."""
+        model, digest = self.shared.model(config.model.reference)
+        spec = tokens_spec(self.dataset(config), config.model, model, digest)
+        return self.shared.get(spec, check)
+
+    def test_tokens(self, config: TrialConfig) -> Artifact | None:
+        """What it is fed of the test sets, where they are read at a length of their own."""
+        length = config.test_length
+        if length is None:
+            return None
+        model, digest = self.shared.model(config.model.reference)
+        spec = tokens_spec(self.dataset(config), config.model, model, digest, length)
+        return self.shared.get(spec)
+
+    def embeddings(self, config: TrialConfig, check: Check = lambda: None) -> Artifact | None:
+        """Vectors of pool and test items; None where nothing of the trial looks at them."""
+        if not looks_at_vectors(config):
+            return None
+        dataset = self.dataset(config)
+        key = (dataset.digest, config.embedding)
+        if key not in self._embeddings_specs:
+            self._embeddings_specs[key] = self._embeddings_spec(config, dataset)
+        return self.shared.get(self._embeddings_specs[key], check)
+
+    def _embeddings_spec(self, config: TrialConfig, dataset: Artifact) -> Spec:
+        if config.embedding.vectors is not None:
+            return own_vectors_spec(dataset, config.embedding)
+        model, digest = self.shared.model(config.embedding.model)
+        return embeddings_spec(dataset, config.embedding, model, digest, self.shared.store.path)
+
+    def references(self, config: TrialConfig) -> Artifact | None:
+        """All right answers of test items; None where each has one, or none is generated."""
+        dataset = self.dataset(config)
+        asked = config.evaluation.generate.every is not None
+        if not asked or not has_references(config.data, dataset.info["splits"]):
+            return None
+        return self.shared.get(references_spec(dataset, config.data))
+
+    def fed_and_embedded(self, config: TrialConfig) -> tuple[Artifact, Artifact | None]:
+        """Tokens and vectors; of many rows at once, as vectors may need GPUs and tokens do not.
+
+        A row that cannot be fed as it is is told before anything is embedded, or ends that.
+        """
+        if not tokenised_by_others(self.dataset(config)):
+            return self.tokens(config), self.embeddings(config)
+        return self.shared.both(
+            lambda check: self.tokens(config, check), lambda check: self.embeddings(config, check)
+        )
+
+    def near_duplicates(self, config: TrialConfig) -> Artifact | None:
+        """Pairs of pool and test items that nearly equal; None where nothing is embedded."""
+        dataset, embeddings = self.dataset(config), self.embeddings(config)
+        if embeddings is None:
+            return None
+        threshold, neighbours = config.data.near_duplicate, config.neighbours
+        return self.shared.get(near_duplicates_spec(dataset, embeddings, threshold, neighbours))
+
+    def pool(self, config: TrialConfig, dataset: Artifact, embeddings: Artifact | None) -> Pool:
+        """The pool at the trial's granularity; its k-means groups are made where it has some."""
+        granularity, groups = config.arrangement.granularity, None
+        if isinstance(granularity, Clusters):
+            assert embeddings is not None, "clusters are made of vectors"
+            groups = self.shared.get(groups_spec(dataset, embeddings, granularity))
+        key = (dataset.digest, embeddings.digest if embeddings else "", str(granularity))
+        if key not in self._pools:
+            self._pools[key] = load_pool(granularity, dataset, embeddings, groups)
+        return self._pools[key]
+
+    def neighbours(
+        self, config: TrialConfig, pool: Pool, embeddings: Artifact | None, ends: Iterable[End]
+    ) -> dict[End, Candidates]:
+        """Ranked lists from each end of the pool that the method needs."""
+        granularity = config.arrangement.granularity
+        lists: dict[End, Candidates] = {}
+        for end in ends:
+            assert embeddings is not None, "a method that does not embed needs ranked lists"
+            spec = neighbours_spec(pool, embeddings, granularity, end, config.neighbours)
+            lists[end] = load_neighbours(self.shared.get(spec))
+        return lists
+
+    def listed_rows(self, config: TrialConfig) -> NDArray[np.int64] | None:
+        """The rows that the file of an arrangement names; None where it has none."""
+        if not needs_of(config.arrangement, config.seed).listed:
+            return None
+        key = (config.data.model_dump_json(), config.arrangement.model_dump_json())
+        if key not in self._listed:
+            dataset = self.dataset(config)
+            self._listed[key] = listed_rows(config.arrangement, config.data, dataset)
+        return self._listed[key]
