@@ -55,8 +55,14 @@ def single_turn(id: str, task: str, prompt: str, answer: str) -> Instance:
 
 
 def with_references(instance: Instance, others: Iterable[str]) -> Instance:
-    """Adds further right answers to an instance; those that say nothing new are left out."""
-    answer = instance.messages[answer_places(instance.messages)[0]]["content"]
+    """Adds further right answers to an instance; those that say nothing new are left out.
+
+    The first is what the instance learns first: a call of a tool before it is no answer.
+    """
+    learned = set(answer_places(instance.messages)).difference(instance.unlearned)
+    if not learned:
+        return instance
+    answer = instance.messages[min(learned)]["content"]
     references = tuple(dict.fromkeys((answer, *others)))
     return replace(instance, references=references) if len(references) > 1 else instance
 

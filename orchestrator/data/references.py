@@ -20,7 +20,7 @@ from orchestrator.config.sources import Data
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.data.instance import FURTHER_ANSWERS
 from orchestrator.data.readers import InOrder
-from orchestrator.data.splits import read_splits
+from orchestrator.data.splits import read_tests
 from orchestrator.data.table import COLUMNS
 
 REFERENCES_FILE = "references.parquet"
@@ -53,7 +53,7 @@ def write(data: Data, splits: Mapping[str, Any], folder: Path, in_order: InOrder
         TemporaryDirectory(dir=folder) as scratch,
         pq.ParquetWriter(folder / REFERENCES_FILE, SCHEMA) as writer,
     ):
-        for table in read_splits(data, Path(scratch), in_order).tests.values():
+        for table in read_tests(data, Path(scratch), in_order).values():
             rows = pa.array(range(first, first + len(table)), pa.int64())
             found = pa.table([rows, table["references"]], schema=SCHEMA)
             found = found.filter(pc.greater(pc.list_value_length(found["references"]), 0))

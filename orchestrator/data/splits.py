@@ -66,6 +66,14 @@ def read_splits(data: Data, scratch: Path, in_order: InOrder = map) -> Splits:
     return Splits(tests, pool, counts, sources, leaks)
 
 
+def read_tests(data: Data, scratch: Path, in_order: InOrder = map) -> dict[str, pa.Table]:
+    """Returns the whole of each test set, in the order of the study file.
+
+    Args and Raises as of `read_splits`.
+    """
+    return _marked(data, scratch, in_order)[0]
+
+
 def undrawn_pool(data: Data, scratch: Path, in_order: InOrder = map) -> Iterator[pa.Table]:
     """Yields the pool with its leaks, marked in the column `leaks`, and before any of it is drawn.
 

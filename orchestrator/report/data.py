@@ -44,6 +44,8 @@ def data_section(run: dict[str, Any], trials: list[Trial]) -> dict[str, Any]:
         "names": [f"{name} (trials: {len(data_set['trials']):,})" for name, data_set in named],
         "splits": split_table(named) if named else None,
         "leakage": leakage_table(named) if named else None,
+        # That a hold-out of single items shares tasks with its pool was asked for: not counted.
+        "shares_tasks": any(_held_out_one_by_one(trial.config.get("data", {})) for trial in trials),
         "near": near_duplicate_table(near, len(named)) if near else None,
         "pairs": pair_table(near, len(named)) if near else None,
         "fed": _count_table(run, "tokens", named, FED),
@@ -51,6 +53,11 @@ def data_section(run: dict[str, Any], trials: list[Trial]) -> dict[str, Any]:
         "vectors": _count_table(run, "embeddings", named, VECTORS),
         "own": own_vectors_table(named_entries(run.get("embeddings", []), named), len(named)),
     }
+
+
+def _held_out_one_by_one(data: dict[str, Any]) -> bool:
+    held_out = data.get("held_out") or {}
+    return held_out.get("from") == "pool" and held_out.get("by", "instance") == "instance"
 
 
 def _count_table(

@@ -96,18 +96,25 @@ def make_plan(
     return plan
 
 
-def plan_of_passes(arranged: Callable[[int], Plan], training: Training, seed: int) -> Plan:
+def plan_of_passes(
+    arranged: Callable[[Arrangement, int], Plan],
+    arrangement: Arrangement,
+    training: Training,
+    seed: int,
+) -> Plan:
     """The plan of all passes over the data (epochs); it notes what a new seed changed.
 
     Args:
-        arranged: makes the plan of one pass with a seed.
+        arranged: makes the plan of one pass, of an arrangement with a seed.
+        arrangement: of the first pass. A budget in answer tokens holds for that; later ones have
+            its number of rows, since passes are equally long.
         training: tells how many passes there are, and whether each is arranged anew.
         seed: of the trial, and of the first pass.
 
     Raises:
         DataError: passes that differ in length, which no step could be told from another's.
     """
-    first = arranged(seed)
+    first = arranged(arrangement, seed)
     if training.epochs == 1:
         return first
     if training.reorder == "none":
@@ -117,11 +124,16 @@ def plan_of_passes(arranged: Callable[[int], Plan], training: Training, seed: in
         int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         for number in range(1, training.epochs)
     ]
-    passes = [first, *map(arranged, later)]
+    again = arrangement
+    if arrangement.answer_tokens is not None:
+        again = arrangement.model_copy(update={"answer_tokens": None, "rows": len(first)})
+    passes = [first, *(arranged(again, other) for other in later)]
     try:
         whole = in_passes(passes)
     except ValueError as error:
-        raise DataError(f"training.reorder: {error}: set arrangement.cut to true") from error
+        raise DataError(
+            f"training.reorder: {error}: set arrangement.rows, and cut: true"
+        ) from error
     distinct = len(np.unique(whole.rows))
     found = ""
     if all(np.array_equal(plan.rows, first.rows) for plan in passes):

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.config import TrialConfig, dump_yaml
+from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.layout import Layout
 from orchestrator.core.arrangements import method_version
 from orchestrator.core.plan import Plan
@@ -121,12 +122,12 @@ class Pipeline(StudyArtifacts):
         listed = self.listed_rows(config)
         answers = load_answers(dataset, self.tokens(config)) if needs.answers else None
 
-        def arranged(seed: int) -> Plan:
+        def arranged(arrangement: Arrangement, seed: int) -> Plan:
             return make_plan(
-                config.arrangement, seed, pool, neighbours, bigrams, listed=listed, answers=answers
+                arrangement, seed, pool, neighbours, bigrams, listed=listed, answers=answers
             )
 
-        plan = plan_of_passes(arranged, config.training, config.seed)
+        plan = plan_of_passes(arranged, config.arrangement, config.training, config.seed)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(dump_yaml(config), encoding="utf-8")
         write_plan(plan, dataset, folder / PLAN_FILE)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from orchestrator.data.dataset import embedding_text
-from orchestrator.data.instance import opening_text
+from orchestrator.data.instance import opening_text, with_references
 from orchestrator.data.leakage import TestItems
 from orchestrator.data.readers import fingerprint
 from orchestrator.data.records.conversation import conversation
@@ -175,3 +175,8 @@ def test_turns_that_are_texts_alone_are_of_user_and_assistant_in_turn(write, rea
     assert found.id == "k"
     assert spoken(found) == [("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "b")]
     assert counts.notes == {"last prompt without answer left off": 1}
+
+
+def test_a_call_of_a_tool_is_no_right_answer_beside_the_references():
+    found = conversation(SHAREGPT, 1, roles="all").instance("k", "t")
+    assert with_references(found, ["It is."]).references == ("Yes.", "It is.")

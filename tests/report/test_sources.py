@@ -54,6 +54,13 @@ def test_only_rows_that_are_trained_on_count():
     assert texts(table) == [["a", "flan", "4", "100%", "100%", "100%", "100%"]]
 
 
+def test_of_several_passes_the_rows_that_are_trained_on_count():
+    # Passes of 5 rows in batches of 2, 2 and 1: four steps are a pass and 2 rows.
+    short = trial(2 * [*["flan"] * 4, "own"], max_steps=4)
+    short.config["training"]["epochs"] = 2
+    assert texts(source_table([Arm(0, "a", [short])]))[0][2] == "6"
+
+
 def test_held_out_losses_stand_by_source():
     losses = [
         (0, "flan/1", 3.0), (0, "flan/2", 2.0), (0, "own/a/1", 4.0),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.training import Training
 from orchestrator.core.arrangements import arrange
 from orchestrator.core.units import groups
@@ -20,10 +21,14 @@ ARM = {"selection": "both_ends", "rows": 10}
 def passes(method, epochs=3, reorder="each", seed=5, request=POOL, **settings):
     """The plan of all passes, and its rows a pass."""
 
-    def arranged(own):
-        return arrange(method, type(request)(**vars(request) | settings | {"seed": own}))
+    def arranged(arrangement, own):
+        budget = {"answer_tokens": arrangement.answer_tokens}
+        if arrangement.rows is not None:
+            budget["rows"] = arrangement.rows
+        return arrange(method, type(request)(**vars(request) | settings | budget | {"seed": own}))
 
-    plan = plan_of_passes(arranged, Training(epochs=epochs, reorder=reorder), seed)
+    first = Arrangement(method="random", answer_tokens=settings.pop("answer_tokens", None))
+    plan = plan_of_passes(arranged, first, Training(epochs=epochs, reorder=reorder), seed)
     return plan, plan.rows.reshape(epochs, -1)
 
 
@@ -74,9 +79,19 @@ def test_passes_of_different_lengths_are_refused_with_what_to_type():
     units = groups(np.repeat(np.arange(4), [1, 2, 9, 12]))
     unequal = make_request(POOL.vectors, POOL.queries, units)
 
-    def arranged(own):
+    def arranged(_, own):
         plan = arrange("random", type(unequal)(**vars(unequal) | {"seed": own}))
         return plan.take(slice(0, units.sizes[plan.unit[0]]))  # its first unit, whole
 
-    with pytest.raises(DataError, match=r"rows, and must be equally long: set arrangement\.cut"):
-        plan_of_passes(arranged, Training(epochs=4, reorder="each"), 0)
+    with pytest.raises(DataError, match=r"rows, and must be equally long: set arrangement\.rows"):
+        plan_of_passes(arranged, Arrangement(), Training(epochs=4, reorder="each"), 0)
+
+
+def test_a_budget_in_answer_tokens_is_that_of_the_first_pass_and_later_ones_have_its_rows():
+    answers = np.random.default_rng(0).integers(1, 20, ROWS)
+    request = make_request(POOL.vectors, POOL.queries, answers=answers)
+    _, rows = passes("random", request=request, answer_tokens=100)
+    once, _ = passes("random", 1, request=request, answer_tokens=100)
+    assert (rows[0] == once.rows).all()
+    assert answers[rows[0]].sum() <= 100
+    assert len({tuple(each) for each in rows.tolist()}) == 3

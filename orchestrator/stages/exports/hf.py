@@ -95,7 +95,10 @@ def _leakage(order: Order) -> Iterator[str]:
         yield f"Test items in the pool. {POLICIES[order.config.data.leakage]}\n"
         yield from _counts("kind", info["leakage"], "rows of the pool")
     else:
-        yield "No row of the pool shares a task or a prompt with a test item.\n"
+        hold_out = order.config.data.hold_out
+        alone = hold_out and (hold_out.origin, hold_out.by) == ("pool", "instance")
+        what = "prompt" if alone else "task or a prompt"
+        yield f"No row of the pool shares a {what} with a test item.\n"
     if order.near_duplicates is None:
         yield "Rows that nearly equal a test item were not looked for: nothing was embedded.\n"
         return
