@@ -147,8 +147,8 @@ def plan(  # noqa: PLR0913  (in a notebook each is a keyword)
     elif model is not None:
         raise UserError(f"model {model!r} embeds texts, and these are vectors: leave it out")
     order = plan_arrays(
-        train, test, pa.array(labels, pa.string()), chosen,
-        called=("pool", "queries"), bigrams=bigrams,
+        (train, test), pa.array(labels, pa.string()), chosen,
+        called=("pool", "queries"), ids=pa.chunked_array([names]), bigrams=bigrams,
     )  # fmt: skip
     return Plan(
         order.rows, order.turn, order.unit, order.distance,

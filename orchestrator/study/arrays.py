@@ -64,7 +64,7 @@ def arrange_arrays(
     check_tasks(settings.arrangement, tasks is not None, "--tasks FILE.json")
     names = pa.array(_read_tasks(tasks, len(pool)), pa.string())
     plan = plan_arrays(
-        pool, test, names, settings, called=(str(embeddings), str(queries)), scratch=out.parent
+        (pool, test), names, settings, called=(str(embeddings), str(queries)), scratch=out.parent
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     ids = pa.chunked_array([pa.array(plan.rows).cast(pa.string())])
@@ -77,18 +77,18 @@ def arrange_arrays(
 
 
 def plan_arrays(
-    pool: NDArray[Any], queries: NDArray[Any], tasks: pa.Array, settings: ArraySettings, *,
-    called: tuple[str, str], scratch: Path | None = None,
+    vectors: tuple[NDArray[Any], NDArray[Any]], tasks: pa.Array, settings: ArraySettings, *,
+    called: tuple[str, str], ids: pa.ChunkedArray | None = None, scratch: Path | None = None,
     bigrams: tuple[Bigrams, Bigrams] | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of a pool of which the vectors are known, searched in this process.
 
     Args:
-        pool: (rows, d) numbers, as by `check_vectors`, perhaps memory-mapped; scaled to length one
-            where they are not.
-        queries: (queries, d) numbers, likewise.
+        vectors: of the pool, (rows, d) numbers as by `check_vectors`, perhaps memory-mapped, and
+            of the queries, (queries, d); scaled to length one where they are not.
         tasks: (rows,) text, the task of each row or null.
         called: what an error calls the two.
+        ids: (rows,) distinct text, by which a file names rows; None: row numbers.
         scratch: folder for copies of vectors that are scaled, made where it is missing; None: that
             of temporary files.
         bigrams: of the pool's rows and of the queries; None where their texts are not known.
@@ -96,6 +96,7 @@ def plan_arrays(
     Raises:
         DataError: for arrays that do not fit.
     """
+    pool, queries = vectors
     if pool.shape[1] != queries.shape[1]:
         raise DataError(
             f"{called[0]} has {pool.shape[1]} dimensions, {called[1]} {queries.shape[1]}: "
@@ -107,10 +108,10 @@ def plan_arrays(
                 f"{key} is {count}, {called[0]} holds {len(pool)} rows: set {len(pool)} or fewer"
             )
     with (
-        _unit_rows(pool, called[0], scratch) as vectors,
+        _unit_rows(pool, called[0], scratch) as unit,
         _unit_rows(queries, called[1], scratch) as wanted,
     ):
-        return _make_plan(settings, vectors, wanted, tasks, bigrams)
+        return _make_plan(settings, unit, wanted, tasks, ids, bigrams)
 
 
 def check_tasks(arrangement: Arrangement, given: bool, how: str) -> None:
@@ -134,7 +135,7 @@ def check_tasks(arrangement: Arrangement, given: bool, how: str) -> None:
 
 def _make_plan(
     settings: ArraySettings, vectors: Floats, queries: Floats, tasks: pa.Array,
-    bigrams: tuple[Bigrams, Bigrams] | None,
+    ids: pa.ChunkedArray | None, bigrams: tuple[Bigrams, Bigrams] | None,
 ) -> Plan:  # fmt: skip
     """The plan of unit vectors."""
     arrangement, grouping = settings.arrangement, None
@@ -148,8 +149,9 @@ def _make_plan(
     needs = needs_of(arrangement, settings.seed)
     neighbours = {end: search(queries, pool.vectors, settings.depth, end=end) for end in needs.ends}
     listed = None
-    if needs.listed:  # by row numbers, which are the ids
-        ids = pa.chunked_array([pa.array(range(len(vectors))).cast(pa.string())])
+    if needs.listed:
+        if ids is None:
+            ids = pa.chunked_array([pa.array(range(len(vectors))).cast(pa.string())])
         listed = rows_of(arrangement, ids, {}, lambda _: {})
     return make_plan(arrangement, settings.seed, pool, neighbours, bigrams, listed=listed)
 
