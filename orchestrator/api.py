@@ -28,7 +28,7 @@ from orchestrator.errors import ConfigError, DataError, UserError
 from orchestrator.host.folders import check_written
 from orchestrator.report.results import Results, read_results
 from orchestrator.screen import quiet_cell
-from orchestrator.stages.arrange import needs_of, plan_table
+from orchestrator.stages.arrange import arranges_vectors, needs_of, plan_table
 from orchestrator.storage.artifacts import replacing
 from orchestrator.study.arrays import ArraySettings, check_tasks, plan_arrays
 from orchestrator.study.inputs import embedded, row_ids, row_tasks, side
@@ -120,8 +120,8 @@ def plan(  # noqa: PLR0913  (in a notebook each is a keyword)
         queries: the same of the test items that the arrangement may look at.
         tasks: the task of each row; needed where tasks are moved or dealt.
         ids: the name of each row, each another one; None: its number.
-        model: embeds texts in this process: a name or the path of a folder, as `embedding.model`
-            of a study.
+        model: embeds texts in this process, where the arrangement looks at vectors: a name or the
+            path of a folder, as `embedding.model` of a study.
         store: folder that keeps models, as a study's; nothing is kept of a model in a folder.
         seed: of every random choice.
         method: one of the methods of experiments/README.md, or of an installed package.
@@ -137,17 +137,27 @@ def plan(  # noqa: PLR0913  (in a notebook each is a keyword)
     check_tasks(chosen.arrangement, tasks is not None, "tasks")
     train, test = side(pool, "pool"), side(queries, "queries")
     names, labels = row_ids(ids, len(train)), row_tasks(tasks, len(train))
-    bigrams = None
+    bigrams, vectors = None, None
     if isinstance(train, list) and isinstance(test, list):
-        if needs_of(chosen.arrangement, chosen.seed).bigrams:
+        needs = needs_of(chosen.arrangement, chosen.seed)
+        if needs.answers:
+            raise UserError(
+                "this arrangement counts the tokens of answers, and only a study has a model that "
+                "says what a token is: set rows in place of answer_tokens and another method than "
+                "length_matched, or plan a study with `orchestrator arrange STUDY.yaml`"
+            )
+        if needs.bigrams:
             bigrams = count_bigrams(train, test)
-        train, test = embedded(train, test, model, Path(store))
+        if arranges_vectors(chosen.arrangement):
+            vectors = embedded(train, test, model, Path(store))
     elif isinstance(train, list) or isinstance(test, list):
         raise DataError("one of pool and queries holds texts, the other vectors: give both alike")
     elif model is not None:
         raise UserError(f"model {model!r} embeds texts, and these are vectors: leave it out")
+    else:
+        vectors = train, test
     order = plan_arrays(
-        (train, test), pa.array(labels, pa.string()), chosen,
+        vectors, pa.array(labels, pa.string()), chosen,
         called=("pool", "queries"), ids=pa.chunked_array([names]), bigrams=bigrams,
     )  # fmt: skip
     return Plan(

@@ -135,6 +135,25 @@ def test_texts_are_embedded_in_this_process_and_equal_ones_are_equally_near(tmp_
     assert again.digest == plan.digest
 
 
+@pytest.mark.parametrize("method", ["random", "given", "cluster", "round_robin"])
+def test_texts_that_are_arranged_without_vectors_need_no_model(tmp_path, method):
+    (tmp_path / "order.txt").write_text("text 5\ntext 2\n")
+    settings = {"method": method, "ids": [f"text {row}" for row in range(len(TEXTS))]}
+    if method == "given":
+        settings["options"] = {"path": tmp_path / "order.txt"}
+    tasks = TASKS[: len(TEXTS)]
+    plan = orchestrator.plan(TEXTS, ASKED, tasks=tasks, store=tmp_path / "none", **settings)
+    vectors = POOL[: len(TEXTS)]
+    assert plan.digest == orchestrator.plan(vectors, QUERIES, tasks=tasks, **settings).digest
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("setting", [{"method": "length_matched", "rows": 3}, {"answer_tokens": 9}])
+def test_tokens_of_texts_are_said_to_need_the_model_of_a_study(setting):
+    with pytest.raises(UserError, match="only a study has a model that says what a token is"):
+        orchestrator.plan(TEXTS, ASKED, model=MODEL, selection="nearest", **setting)
+
+
 @pytest.mark.slow
 def test_texts_can_be_sorted_by_their_bigrams(tmp_path):
     plan = orchestrator.plan(
@@ -169,10 +188,13 @@ NAN[4, 2] = np.nan
         ({"tasks": TASKS[1:]}, "tasks has 39 entries, the pool 40 rows"),
         ({"ids": list(range(ROWS))}, "ids: row 0 is 0: give a text a row"),
         ({"ids": ["a"] * ROWS}, 'ids: "a" is given 40 times: give each row its own'),
-        ({"granularity": "task"}, "deals or takes from tasks: give tasks, a list with the task of each"),
+        (
+            {"granularity": "task"},
+            "deals or takes from tasks: give tasks, a list with the task of each",
+        ),
         ({"method": "tmaa"}, r"plan\(\): .*method 'tmaa' does not exist: did you mean tma"),
         ({"row": 3}, r"plan\(\): arrangement\.row is not a key: did you mean rows"),
-        ({"arm": "min"}, "needs a budget: set rows, turns or turn_window"),
+        ({"arm": "min"}, "needs a budget: set rows, answer_tokens, turns or turn_window"),
         ({"arm": "min", "rows": 41}, r"arrangement\.rows is 41, pool holds 40 rows: set 40"),
         ({"method": "random", "arm": "min", "rows": 3}, "method: random does not read"),
         ({"method": "measure", "measure": "bigram_kl"}, "bigram_kl needs texts"),

@@ -134,7 +134,7 @@ def _needed(config: TrialConfig, dataset: str, store: StoreLookup) -> list[tuple
             needed.append(("model", embedder, _model_state(embedder, store)))
         source = embedder or f"{config.embedding.vectors} and {config.embedding.query_vectors}"
         needed.append(("embeddings", f"{dataset} by {source}", there))
-    if arranges_vectors(config):
+    if arranges_vectors(config.arrangement):
         unit, ends = granularity_name(config.arrangement.granularity), sorted(store.lists(config))
         state = f"{' and '.join(ends)} in the store" if ends else "made as far as they are needed"
         needed.append(("lists", f"{dataset} by {unit}", state))

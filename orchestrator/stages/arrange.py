@@ -143,15 +143,14 @@ def plan_of_passes(
     return replace(whole, note="; ".join(filter(None, [first.note, found])))
 
 
-def arranges_vectors(config: TrialConfig) -> bool:
+def arranges_vectors(arrangement: Arrangement) -> bool:
     """Does the plan depend on the embeddings?"""
-    arrangement = config.arrangement
     return find_method(arrangement.method).embeds or not isinstance(arrangement.granularity, str)
 
 
 def looks_at_vectors(config: TrialConfig) -> bool:
     """Does anything of the trial need the embeddings?"""
-    return arranges_vectors(config) or config.evaluation.measures
+    return arranges_vectors(config.arrangement) or config.evaluation.measures
 
 
 def embedding_model(config: TrialConfig) -> str | None:

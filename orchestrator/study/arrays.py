@@ -21,7 +21,7 @@ from orchestrator.config.section import Section, Seed
 from orchestrator.core.arrangements import find_method
 from orchestrator.core.bigrams import Bigrams
 from orchestrator.core.plan import Plan
-from orchestrator.core.ranking import Floats
+from orchestrator.core.ranking import Candidates, End, Floats
 from orchestrator.errors import DataError, UserError
 from orchestrator.host.folders import check_written
 from orchestrator.stages.arrange import make_plan, needs_of, plan_table
@@ -77,15 +77,16 @@ def arrange_arrays(
 
 
 def plan_arrays(
-    vectors: tuple[NDArray[Any], NDArray[Any]], tasks: pa.Array, settings: ArraySettings, *,
+    vectors: tuple[NDArray[Any], NDArray[Any]] | None, tasks: pa.Array, settings: ArraySettings, *,
     called: tuple[str, str], ids: pa.ChunkedArray | None = None, scratch: Path | None = None,
     bigrams: tuple[Bigrams, Bigrams] | None = None,
 ) -> Plan:  # fmt: skip
-    """The plan of a pool of which the vectors are known, searched in this process.
+    """The plan of a pool of which no more than the vectors is known, searched in this process.
 
     Args:
         vectors: of the pool, (rows, d) numbers as by `check_vectors`, perhaps memory-mapped, and
-            of the queries, (queries, d); scaled to length one where they are not.
+            of the queries, (queries, d); scaled to length one where they are not. None where
+            the arrangement looks at none.
         tasks: (rows,) text, the task of each row or null.
         called: what an error calls the two.
         ids: (rows,) distinct text, by which a file names rows; None: row numbers.
@@ -96,22 +97,23 @@ def plan_arrays(
     Raises:
         DataError: for arrays that do not fit.
     """
+    rows = len(tasks)
+    for key, count in settings.arrangement.least_rows().items():
+        if count > rows:
+            raise DataError(f"{key} is {count}, {called[0]} holds {rows} rows: set {rows} or fewer")
+    if vectors is None:
+        return _make_plan(settings, None, tasks, ids, bigrams)
     pool, queries = vectors
     if pool.shape[1] != queries.shape[1]:
         raise DataError(
             f"{called[0]} has {pool.shape[1]} dimensions, {called[1]} {queries.shape[1]}: "
             "embed both with the same model"
         )
-    for key, count in settings.arrangement.least_rows().items():
-        if count > len(pool):
-            raise DataError(
-                f"{key} is {count}, {called[0]} holds {len(pool)} rows: set {len(pool)} or fewer"
-            )
     with (
         _unit_rows(pool, called[0], scratch) as unit,
         _unit_rows(queries, called[1], scratch) as wanted,
     ):
-        return _make_plan(settings, unit, wanted, tasks, ids, bigrams)
+        return _make_plan(settings, (unit, wanted), tasks, ids, bigrams)
 
 
 def check_tasks(arrangement: Arrangement, given: bool, how: str) -> None:
@@ -134,24 +136,29 @@ def check_tasks(arrangement: Arrangement, given: bool, how: str) -> None:
 
 
 def _make_plan(
-    settings: ArraySettings, vectors: Floats, queries: Floats, tasks: pa.Array,
+    settings: ArraySettings, vectors: tuple[Floats, Floats] | None, tasks: pa.Array,
     ids: pa.ChunkedArray | None, bigrams: tuple[Bigrams, Bigrams] | None,
 ) -> Plan:  # fmt: skip
-    """The plan of unit vectors."""
+    """The plan of unit vectors of pool and queries."""
     arrangement, grouping = settings.arrangement, None
+    rows, queries = vectors or (None, None)
     labels = tasks.dictionary_encode().indices.fill_null(0).to_numpy().astype(np.int64)
     if isinstance(arrangement.granularity, Clusters):
+        assert rows is not None, "clusters are made of vectors"
         section = arrangement.granularity
-        grouping = kmeans_labels(vectors, section.clusters, section.seed)
-    pool = make_pool(arrangement.granularity, labels, grouping, vectors, queries)
+        grouping = kmeans_labels(rows, section.clusters, section.seed)
+    pool = make_pool(arrangement.granularity, labels, grouping, rows, queries)
 
-    assert pool.vectors is not None, "the vectors are given"
     needs = needs_of(arrangement, settings.seed)
-    neighbours = {end: search(queries, pool.vectors, settings.depth, end=end) for end in needs.ends}
+    neighbours: dict[End, Candidates] = {}
+    if queries is not None and pool.vectors is not None:
+        neighbours = {
+            end: search(queries, pool.vectors, settings.depth, end=end) for end in needs.ends
+        }
     listed = None
     if needs.listed:
         if ids is None:
-            ids = pa.chunked_array([pa.array(range(len(vectors))).cast(pa.string())])
+            ids = pa.chunked_array([pa.array(range(len(tasks))).cast(pa.string())])
         listed = rows_of(arrangement, ids, {}, lambda _: {})
     return make_plan(arrangement, settings.seed, pool, neighbours, bigrams, listed=listed)
 

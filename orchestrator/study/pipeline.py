@@ -159,7 +159,9 @@ class Pipeline(StudyArtifacts):
                     {"arrange": ARRANGE_VERSION, "train": TRAIN_VERSION},
                     trial.key,
                     tokens.digest,
-                    embeddings.digest if embeddings and arranges_vectors(config) else None,
+                    embeddings.digest
+                    if embeddings and arranges_vectors(config.arrangement)
+                    else None,
                     method_version(config.arrangement.method),
                     reward_digest,
                     *([] if listed is None else [rows_digest(listed[: config.arrangement.rows])]),
