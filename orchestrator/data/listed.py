@@ -6,13 +6,14 @@ Which instances they stand for is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from orchestrator.data.records import brackets
@@ -22,6 +23,7 @@ from orchestrator.data.records.opened import TEXT, form, opened
 from orchestrator.data.records.record import RecordError, label
 from orchestrator.errors import DataError
 
+NAMED = 5  # places that a message names of each fault
 CHUNK_IDS = 65_536  # that are Python objects at once
 
 Numbered = tuple[int, str | None]
@@ -51,17 +53,53 @@ def read_ids(path: str) -> ListedIds:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise DataError(f"arrangement.options.path: {path} is no file: give one of ids, {HERE}")
+        raise DataError(f"{path} is no file: give one of ids, {HERE}")
     unit, numbered = _numbered(file)
     chunks, places = [], []
     while chunk := list(islice(numbered, CHUNK_IDS)):
         chunks.append(pa.array([name for _, name in chunk], pa.string()))
         places.append(np.array([number for number, _ in chunk], np.int64))
     if not chunks:
-        raise DataError(
-            f"arrangement.options.path: {path} names no id: write one a line, or records with an id"
-        )
+        raise DataError(f"{path} names no id: write one a line, or records with an id")
     return ListedIds(pa.chunked_array(chunks), np.concatenate(places), unit)
+
+
+def wrong_ids(listed: ListedIds) -> Iterator[str]:
+    """What is wrong with ids by themselves: places without one, and ids that come again."""
+    ids = listed.ids.combine_chunks()
+    missing = pc.is_null(ids).to_numpy(zero_copy_only=False)
+    if missing.any():
+        yield f"{missing.sum():,} without an id: {named(listed, np.flatnonzero(missing))}"
+    first = pc.index_in(ids, value_set=ids).to_numpy()
+    again = np.flatnonzero((first != np.arange(len(ids))) & ~missing)
+    if len(again):
+        before = {
+            place: f"first in {listed.unit} {listed.places[first[place]]}"
+            for place in again[:NAMED].tolist()
+        }
+        yield f"{len(again):,} named before: {named(listed, again, before)}"
+
+
+def named(
+    listed: ListedIds, places: NDArray[np.int64], notes: Mapping[int, str] | None = None
+) -> str:
+    """The first of some places, each with its id.
+
+    Args:
+        places: (n,) positions in `listed`.
+        notes: position -> what is said of it.
+    """
+    few, words = places[:NAMED], []
+    for place, name in zip(few.tolist(), listed.ids.take(pa.array(few)).to_pylist(), strict=True):
+        note = f" ({notes[place]})" if notes else ""
+        shown = "" if name is None else f" {ascii(name)[:80]}"
+        words.append(f"{listed.unit} {listed.places[place]}{shown}{note}")
+    return first_of(words, len(places))
+
+
+def first_of(words: Iterable[str], count: int) -> str:
+    """The first NAMED words of so many, on a line; dots stand for the others."""
+    return ", ".join(islice(words, NAMED)) + (", ..." if count > NAMED else "")
 
 
 def _numbered(file: Path) -> tuple[str, Iterator[Numbered]]:

@@ -13,11 +13,11 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.schema import Embedding
 from orchestrator.config.sources import Data
 from orchestrator.core.ranking import End
-from orchestrator.data.listed import read_ids
 from orchestrator.errors import DataError
 from orchestrator.stages.arrange import needs_of
 from orchestrator.stages.dataset import dataset_spec, tokens_spec
 from orchestrator.stages.embed import embeddings_spec
+from orchestrator.stages.given import read_order
 from orchestrator.stages.neighbours import neighbours_key
 from orchestrator.stages.own_vectors import own_vectors_spec
 from orchestrator.stages.spec import Spec
@@ -91,7 +91,7 @@ class StoreLookup:
             return None
         path = config.arrangement.options["path"]
         if path not in self._listed:
-            self._listed[path] = len(read_ids(path).places)
+            self._listed[path] = len(read_order(config.arrangement).places)
         return self._listed[path]
 
     def lists(self, config: TrialConfig) -> list[End]:

@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.sources import Data
 from orchestrator.data.dataset import leaked_ids
-from orchestrator.data.listed import ListedIds, read_ids
+from orchestrator.data.listed import ListedIds, named, read_ids, wrong_ids
 from orchestrator.errors import DataError
 from orchestrator.stages.in_order import in_order
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.files import INSTANCES_FILE
-
-NAMED = 5  # places that a message names of each fault
 
 # Ids that are not in the pool -> why some of them were left out of it.
 Leaked = Callable[[pa.Array], Mapping[str, str]]
@@ -67,11 +65,10 @@ def rows_of(
         tests: name of each test set -> its ids.
         leaked: called only where ids are in none of them.
     """
-    path = arrangement.options["path"]
-    listed = read_ids(path)
+    path, listed = arrangement.options["path"], read_order(arrangement)
     found = pc.index_in(listed.ids, value_set=pool).combine_chunks()
     rows = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    faults = [*_unknown(listed, rows, tests, leaked), *_repeated(listed, rows)]
+    faults = [*_unknown(listed, rows, tests, leaked), *wrong_ids(listed)]
     if faults:
         known = ", ".join(ascii(name) for name in pool.slice(0, 2).to_pylist())
         raise DataError(
@@ -87,6 +84,18 @@ def rows_of(
     return rows
 
 
+def read_order(arrangement: Arrangement) -> ListedIds:
+    """Reads the ids that the file of an arrangement names.
+
+    Raises:
+        DataError: as `read_ids`.
+    """
+    try:
+        return read_ids(arrangement.options["path"])
+    except DataError as error:
+        raise DataError(f"arrangement.options.path: {error}") from None
+
+
 def rows_digest(rows: NDArray[np.int64]) -> str:
     """Returns the SHA-256 of rows in their order: with the data set it says what a file named."""
     return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
@@ -99,7 +108,7 @@ def _unknown(
     leaked: Leaked,
 ) -> Iterator[str]:
     """What is wrong with ids that are not in the pool, a sentence for each reason."""
-    outside = np.flatnonzero(rows < 0)
+    outside = np.flatnonzero((rows < 0) & pc.is_valid(listed.ids).to_numpy())
     if not len(outside):
         return
     names = listed.ids.take(pa.array(outside)).combine_chunks()
@@ -112,35 +121,6 @@ def _unknown(
         reasons[pc.is_in(names, value_set=ids).to_numpy(zero_copy_only=False)] = (
             f"of test items, in data.{split}"
         )
-    reasons[pc.is_null(names).to_numpy(zero_copy_only=False)] = "without an id"
     for reason in dict.fromkeys(reasons):
         places = outside[reasons == reason]
-        yield f"{len(places):,} {reason}: {_named(listed, places)}"
-
-
-def _repeated(listed: ListedIds, rows: NDArray[np.int64]) -> Iterator[str]:
-    """The rows that a file names again."""
-    inside = np.flatnonzero(rows >= 0)
-    _, first, inverse = np.unique(rows[inside], return_index=True, return_inverse=True)
-    again = np.flatnonzero(first[inverse] != np.arange(len(inside)))
-    if len(again):
-        before = {
-            int(
-                inside[place]
-            ): f"first in {listed.unit} {listed.places[inside[first[inverse[place]]]]}"
-            for place in again[:NAMED]
-        }
-        yield f"{len(again):,} named before: {_named(listed, inside[again], before)}"
-
-
-def _named(
-    listed: ListedIds, places: NDArray[np.int64], notes: Mapping[int, str] | None = None
-) -> str:
-    """The first places of a fault, each with its id."""
-    few = places[:NAMED]
-    words = []
-    for place, name in zip(few.tolist(), listed.ids.take(pa.array(few)).to_pylist(), strict=True):
-        note = f" ({notes[place]})" if notes else ""
-        shown = "" if name is None else f" {ascii(name)[:80]}"
-        words.append(f"{listed.unit} {listed.places[place]}{shown}{note}")
-    return ", ".join(words) + (", ..." if len(places) > NAMED else "")
+        yield f"{len(places):,} {reason}: {named(listed, places)}"

@@ -6,7 +6,6 @@ that have no direction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orchestrator.data.listed import ListedIds, read_ids
+from orchestrator.data.listed import NAMED, ListedIds, first_of, read_ids, wrong_ids
 from orchestrator.errors import DataError
 from orchestrator.stages.vector_files import open_vectors, survey
 
-NAMED = 3  # instances that a message names of each fault
 ARRAY = b"\x93NUMPY"  # the first bytes of a .npy file
 SAVE = "write the ids with numpy.save(path, numpy.array(ids, dtype=str))"
 
@@ -87,48 +85,25 @@ def _rows_by_id(given: Given, path: str, rows: int, ids: pa.ChunkedArray) -> NDA
     except DataError as error:
         raise DataError(f"{given.ids_key}: {error}") from None
     found = pc.index_in(ids, value_set=listed.ids)
-    faults = [*_wrong_ids(listed, rows, given.path)]
-    if lacking := found.null_count:
+    faults = [*wrong_ids(listed)]
+    if len(listed.ids) != rows:
         faults.append(
-            f"lacks {lacking:,} of the {len(ids):,} instances of data.{given.split}, "
-            f"{_first(ids.filter(pc.is_null(found)))}: embed them as well, or leave them out of "
+            f"{len(listed.ids):,} ids, and {given.path} has {rows:,} rows: give the id of each "
+            "row, in the order of the rows"
+        )
+    if lacking := ids.filter(pc.is_null(found)):
+        few = (ascii(name)[:80] for name in lacking.slice(0, NAMED).to_pylist())
+        faults.append(
+            f"{len(lacking):,} of the {len(ids):,} instances of data.{given.split} not named, "
+            f"{first_of(few, len(lacking))}: embed them as well, or leave them out of "
             f"data.{given.split}; `orchestrator arrange --format ids` writes the ids of a pool"
         )
     if faults:
-        raise DataError("\n".join(f"{given.ids_key}: {path} {fault}" for fault in faults))
+        raise DataError(
+            "\n  - ".join([f"{given.ids_key}: {path} does not name the vectors:", *faults])
+        )
     numbers: NDArray[np.int64] = found.to_numpy().astype(np.int64)
     return numbers
-
-
-def _wrong_ids(listed: ListedIds, rows: int, vectors: str) -> Iterator[str]:
-    """What is wrong with a list of ids by itself.
-
-    Args:
-        rows: of the file of vectors; `vectors` is its name.
-    """
-    names, places = listed.ids, listed.places
-    if len(names) != rows:
-        yield (
-            f"holds {len(names):,} ids, {vectors} has {rows:,} rows: give the id of each row, in "
-            "the order of the rows"
-        )
-    known = pc.is_valid(names).to_numpy()
-    if names.null_count:
-        yield (
-            f"holds no id in {listed.unit} {places[np.flatnonzero(~known)[0]]}"
-            + (f" and {names.null_count - 1:,} more" if names.null_count > 1 else "")
-            + ": give one a line as text, or records with a key `id`"
-        )
-    first = pc.index_in(names, value_set=names).to_numpy()
-    again = np.flatnonzero((first != np.arange(len(first))) & known)
-    if len(again):
-        at = int(again[0])
-        yield (
-            f"names {names[at].as_py()!a} in {listed.unit} {places[first[at]]} and again in "
-            f"{listed.unit} {places[at]}"
-            + (f", and {len(again) - 1:,} more so" if len(again) > 1 else "")
-            + ": give each row an id of its own"
-        )
 
 
 def _bad_rows(
@@ -165,11 +140,6 @@ def _read_ids(path: str) -> ListedIds:
         raise DataError(f"{path} holds {names.dtype} of shape {names.shape}: {SAVE}")
     texts = pa.chunked_array([pa.array(names.astype(str))])
     return ListedIds(texts, np.arange(1, len(names) + 1), "row")
-
-
-def _first(ids: pa.ChunkedArray) -> str:
-    named = ", ".join(ascii(name)[:80] for name in ids.slice(0, NAMED).to_pylist())
-    return named + (", ..." if len(ids) > NAMED else "")
 
 
 def file_of(path: str) -> Path:

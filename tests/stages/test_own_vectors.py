@@ -175,7 +175,7 @@ def test_what_is_taken_by_its_row_and_what_is_not_there_is_told(instances, store
 
 POOL = unit_rows(np.random.default_rng(4), 7)
 BAD = POOL.copy()
-BAD[1], BAD[2, 3], BAD[4, 0], BAD[6] = 0, np.nan, -np.inf, np.nan
+BAD[[0, 1, 5]], BAD[2, 3], BAD[4, 0], BAD[6] = 0, np.nan, -np.inf, np.nan
 NAMES = IDS["pool"]
 
 
@@ -191,18 +191,19 @@ NAMES = IDS["pool"]
         (
             BAD,
             None,
-            ["pool.npy: row 1 \\('pool-1'\\), 2 \\('pool-2'\\), 4 \\('pool-4'\\) and 1 more, "
+            ["pool.npy: row 0 \\('pool-0'\\), 1 .*, 5 \\('pool-5'\\) and 1 more, "
              "counted from 0, is zero, infinite or not a number: .* leave the instance out of "],
         ),
-        (BAD, NAMES[::-1], ["row 6 \\('pool-0'\\), 4 \\('pool-2'\\), 2 \\('pool-4'\\) and 1 more"]),
+        (BAD, NAMES[::-1], ["row 6 \\('pool-0'\\), 5 .*, 1 \\('pool-5'\\) and 1 more"]),
         (
             POOL,
             ["x", *NAMES[1:5], "pool-3"],
-            ["embedding.ids: .*ids.txt holds 6 ids, .*pool.npy has 7 rows: give the id of each",
-             "ids.txt names 'pool-3' in line 4 and again in line 6: give each row an id",
-             "ids.txt lacks 3 of the 7 instances of data.pool, 'pool-0', 'pool-5', 'pool-6': "],
+            ["embedding.ids: .*ids.txt does not name the vectors:\n",
+             "  - 1 named before: line 6 'pool-3' \\(first in line 4\\)\n",
+             "  - 6 ids, and .*pool.npy has 7 rows: give the id of each",
+             "  - 3 of the 7 instances of data.pool not named, 'pool-0', 'pool-5', 'pool-6': "],
         ),
-        (POOL, [], ["embedding.ids: .*ids.txt names no id: write one a line"]),
+        (POOL, [], ["embedding.ids: /[^:]*ids.txt names no id: write one a line"]),
     ],
 )  # fmt: skip
 def test_what_does_not_belong_to_the_instances_is_refused_all_of_it_at_once(
@@ -217,7 +218,7 @@ def test_what_does_not_belong_to_the_instances_is_refused_all_of_it_at_once(
     with pytest.raises(DataError) as caught:
         made(own_vectors_spec(instances, Embedding(**files)), store)
     message = str(caught.value)
-    for sentence in [*said, "query.txt lacks 1 of the 3 instances of data.query, 'q c': embed"]:
+    for sentence in [*said, "  - 1 of the 3 instances of data.query not named, 'q c': embed"]:
         assert re.search(sentence, message), message
     assert {path.name for path in store.path.glob("embeddings/*")} == before
 
@@ -264,7 +265,7 @@ def test_records_without_an_id_are_named(instances, store, files, tmp_path):
     lines = [json.dumps({"id": name}) for name in NAMES]
     lines[2], lines[5] = '{"name": "pool-2"}', "[]"
     path.write_text("\n".join(lines), encoding="utf-8")
-    with pytest.raises(DataError, match="holds no id in line 3 and 1 more: give one a line"):
+    with pytest.raises(DataError, match="  - 2 without an id: line 3, line 6"):
         made(own_vectors_spec(instances, Embedding(**files, ids=str(path))), store)
 
 
