@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.sources import Data, SourceOptions
 from orchestrator.data.instance import Message
+from orchestrator.data.mixture import UNDRAWN
 from orchestrator.data.readers import Counts, InOrder, together
 from orchestrator.data.splits import Splits, check_any, read_splits, undrawn_pool
 from orchestrator.data.table import COLUMNS, word_counts
@@ -96,24 +97,32 @@ def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
     return {"splits": info, "leakage": dict(splits.leaks)}
 
 
-def leaked_ids(data: Data, ids: pa.Array, in_order: InOrder = map) -> dict[str, str]:
-    """Tells which ids are of rows that `leakage: drop` left out; the sources are read again.
+def left_out(data: Data, ids: pa.Array, folder: Path, in_order: InOrder = map) -> dict[str, str]:
+    """Tells why rows are not in the pool that its sources gave; the sources are read again.
 
     Args:
         data: the sources.
         ids: that are not in the pool.
+        folder: for instances that are set aside meanwhile.
         in_order: calls the checks of the pool's blocks.
 
     Returns:
-        id -> the first kind of its leakage.
+        id -> that it was left out as leakage, with the first kind of it, or was not drawn. Ids that
+        no source gave are not in it.
     """
     found: dict[str, str] = {}
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory(dir=folder, prefix=".left-out-") as scratch:
         for rows in undrawn_pool(data, Path(scratch), in_order):
-            leaking = pc.greater(pc.list_value_length(rows["leaks"]), 0)
-            named = rows.filter(pc.and_(leaking, pc.is_in(rows["id"], value_set=ids)))
-            kinds = pc.list_element(named["leaks"], 0).to_pylist() if len(named) else []
-            found |= dict(zip(named["id"].to_pylist(), kinds, strict=True))
+            named = rows.filter(pc.is_in(rows["id"], value_set=ids))
+            for name, kinds in zip(
+                named["id"].to_pylist(), named["leaks"].to_pylist(), strict=True
+            ):
+                dropped = kinds and data.leakage == "drop"
+                found[name] = (
+                    f"left out of the pool as leakage, {kinds[0]}"
+                    if dropped
+                    else f"{UNDRAWN} of its source"
+                )
     return found
 
 

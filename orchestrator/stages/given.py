@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.sources import Data
-from orchestrator.data.dataset import leaked_ids
+from orchestrator.data.dataset import left_out
 from orchestrator.data.listed import ListedIds, named, read_ids, wrong_ids
 from orchestrator.errors import DataError
 from orchestrator.stages.in_order import in_order
@@ -24,7 +24,7 @@ from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.files import INSTANCES_FILE
 
 # Ids that are not in the pool -> why some of them were left out of it.
-Leaked = Callable[[pa.Array], Mapping[str, str]]
+LeftOut = Callable[[pa.Array], Mapping[str, str]]
 
 
 def listed_rows(arrangement: Arrangement, data: Data, dataset: Artifact) -> NDArray[np.int64]:
@@ -44,31 +44,32 @@ def listed_rows(arrangement: Arrangement, data: Data, dataset: Artifact) -> NDAr
         ids[split] = every.slice(first, counts["instances"])
         first += counts["instances"]
 
-    def leaked(unknown: pa.Array) -> Mapping[str, str]:
-        if data.leakage != "drop" or not dataset.info["leakage"]:
+    def reasons(unknown: pa.Array) -> Mapping[str, str]:
+        leaks = data.leakage == "drop" and dataset.info["leakage"]
+        if not leaks and not any(source.drawn for source in data.pool_sources.values()):
             return {}
-        return leaked_ids(data, unknown, in_order)
+        return left_out(data, unknown, dataset.path.parent, in_order)
 
-    return rows_of(arrangement, ids.pop("pool"), ids, leaked)
+    return rows_of(arrangement, ids.pop("pool"), ids, reasons)
 
 
 def rows_of(
     arrangement: Arrangement,
     pool: pa.ChunkedArray,
     tests: Mapping[str, pa.ChunkedArray],
-    leaked: Leaked,
+    why: LeftOut,
 ) -> NDArray[np.int64]:
     """As `listed_rows`, of ids.
 
     Args:
         pool: ids of the pool, in row order.
         tests: name of each test set -> its ids.
-        leaked: called only where ids are in none of them.
+        why: called only where ids are in none of them.
     """
     path, listed = arrangement.options["path"], read_order(arrangement)
     found = pc.index_in(listed.ids, value_set=pool).combine_chunks()
     rows = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    faults = [*_unknown(listed, rows, tests, leaked), *wrong_ids(listed)]
+    faults = [*_unknown(listed, rows, tests, why), *wrong_ids(listed)]
     if faults:
         known = ", ".join(ascii(name) for name in pool.slice(0, 2).to_pylist())
         raise DataError(
@@ -105,7 +106,7 @@ def _unknown(
     listed: ListedIds,
     rows: NDArray[np.int64],
     tests: Mapping[str, pa.ChunkedArray],
-    leaked: Leaked,
+    why: LeftOut,
 ) -> Iterator[str]:
     """What is wrong with ids that are not in the pool, a sentence for each reason."""
     outside = np.flatnonzero((rows < 0) & pc.is_valid(listed.ids).to_numpy())
@@ -113,10 +114,9 @@ def _unknown(
         return
     names = listed.ids.take(pa.array(outside)).combine_chunks()
     reasons = np.full(len(outside), "not in the pool", dtype=object)
-    dropped = leaked(names)
-    for place, name in enumerate(names.to_pylist()) if dropped else ():
-        if name in dropped:
-            reasons[place] = f"left out of the pool as leakage, {dropped[name]}"
+    known = why(names)
+    for place, name in enumerate(names.to_pylist()) if known else ():
+        reasons[place] = known.get(name, reasons[place])
     for split, ids in tests.items():
         reasons[pc.is_in(names, value_set=ids).to_numpy(zero_copy_only=False)] = (
             f"of test items, in data.{split}"

@@ -170,6 +170,43 @@ def test_rows_that_were_dropped_as_leakage_are_told_from_unknown_ones(tmp_path):
     assert listed_rows(arrangement(order), data, made).tolist() == [0]
 
 
+def test_rows_that_a_mixture_did_not_draw_are_told_from_unknown_ones(tmp_path, monkeypatch):
+    for name, lines in {"a": ("a1", "a2", "same"), "b": ("b1",), "query": ("test",)}.items():
+        records = (
+            {"id": line, "task": name, "prompt": "Two?" if line in ("same", "test") else line,
+             "completion": "yes"}
+            for line in lines
+        )  # fmt: skip
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, records)))
+    source = {
+        name: {"reader": "jsonl", "path": str(tmp_path / f"{name}.jsonl")}
+        for name in ("a", "b", "query")
+    }
+    pool = [source["a"] | {"rows": 1}, source["b"]]
+    folder = tmp_path / "store" / "made"
+    folder.mkdir(parents=True)
+    for leakage in ("allow", "drop"):
+        data = Data.model_validate({"pool": pool, "query": source["query"], "leakage": leakage})
+        made = Artifact(folder, "", dataset.write(data, folder), reused=False)
+        drawn = pq.read_table(folder / "instances.parquet")["id"].to_pylist()
+        names = [name for name in ("a/a1", "a/a2", "a/same") if name not in drawn]
+        write_text(tmp_path / "order.txt", [*names, "a/none"])
+        monkeypatch.setattr(
+            "tempfile.tempdir", "/proc/none"
+        )  # the pool is set aside beside the data set
+        with pytest.raises(DataError) as refused:
+            listed_rows(arrangement(tmp_path / "order.txt"), data, made)
+        undrawn, *others = str(refused.value).split("\n")[1:-1]
+        count = 2 if leakage == "allow" else 1
+        assert undrawn.startswith(f"  - {count} not drawn of its source: line 1 'a/a")
+        assert others == [
+            *(["  - 1 left out of the pool as leakage, exact duplicate of query: line 2 'a/same'"]
+              if leakage == "drop" else []),
+            f"  - 1 not in the pool: line {len(names) + 1} 'a/none'",
+        ]  # fmt: skip
+        assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_the_digest_of_rows_knows_their_order(tmp_path):
     path = tmp_path / "order.txt"
     write_text(path, POOL[:3])
