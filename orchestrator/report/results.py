@@ -5,6 +5,7 @@ Not for the page, which `build` makes from the same record.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import combinations
@@ -19,7 +20,9 @@ from orchestrator.report.arms import group_arms
 from orchestrator.report.contrast import arm_contrast
 from orchestrator.report.figures import SETS
 from orchestrator.report.read import StudyRecord, read_study
+from orchestrator.report.trial import Trial
 from orchestrator.storage.files import (
+    BENCHMARKS_SCHEMA,
     GENERATIONS_SCHEMA,
     LOSSES_SCHEMA,
     MEASURES_SCHEMA,
@@ -34,7 +37,9 @@ SCHEMAS = {
     "plan": PLAN_SCHEMA,
     "measures": MEASURES_SCHEMA,
     "generations": GENERATIONS_SCHEMA,
+    "benchmarks": BENCHMARKS_SCHEMA,
 }
+MEASURED = ("losses", "generations", "benchmarks")  # of models that no trial trained
 # Whose trial a line is; the columns that every table begins with.
 TRIAL = pa.schema([("trial", pa.string()), ("arm", pa.string())])
 CURVES = pa.schema([*TRIAL, ("set", pa.string()), ("step", pa.int64()), ("loss", pa.float64())])
@@ -56,9 +61,9 @@ COMPARISONS = pa.schema(
 class Results:
     """What a study left, finished or not, as Arrow tables; `.to_pandas()` makes data frames.
 
-    But for `trials` and `comparisons` a table begins with the columns `trial` and `arm`, which
-    trials that differ in their seeds alone share, and goes on with those of the file of that name
-    in the folder of each trial. What no trial left is a table without rows.
+    But for `trials`, `comparisons` and `evaluated` a table begins with the columns `trial` and
+    `arm`, which trials that differ in their seeds alone share, and goes on with those of the file
+    of that name in the folder of each trial. What no trial left is a table without rows.
 
     Attributes:
         folder: of the study.
@@ -70,7 +75,8 @@ class Results:
 
     @property
     def faults(self) -> list[str]:
-        return [fault for trial in self._record.trials for fault in trial.faults]
+        measured = [*self._record.trials, *self._record.evaluated]
+        return [fault for trial in measured for fault in trial.faults]
 
     @cached_property
     def trials(self) -> pa.Table:
@@ -126,6 +132,20 @@ class Results:
         return self._joined("generations")
 
     @cached_property
+    def benchmarks(self) -> pa.Table:
+        """What each trial's saved models scored in benchmarks, where the study asked for them."""
+        return self._joined("benchmarks")
+
+    @cached_property
+    def evaluated(self) -> dict[str, pa.Table]:
+        """`losses`, `generations` and `benchmarks` of models that no trial of the study trained.
+
+        What `orchestrator evaluate` left: the columns of the tables of these names, with the
+        column `model`, what the report calls it, in place of `trial` and `arm`.
+        """
+        return {name: _stacked(name, self._record.evaluated, ("model",)) for name in MEASURED}
+
+    @cached_property
     def comparisons(self) -> pa.Table:
         """Arm `a` against arm `b`, each pair of arms that finished, on each test set.
 
@@ -145,15 +165,7 @@ class Results:
         return pa.Table.from_pylist(rows, COMPARISONS)
 
     def _joined(self, name: str) -> pa.Table:
-        """One table of all trials, one below the other."""
-        parts = [pa.schema([*TRIAL, *SCHEMAS[name]]).empty_table()]
-        for trial in self._record.trials:
-            if name not in trial.tables:
-                continue
-            table = trial.tables[name].replace_schema_metadata(None)
-            whose = [pa.repeat(label, len(table)) for label in (trial.name, trial.arm)]
-            parts.append(pa.table([*whose, *table.columns], [*TRIAL.names, *table.column_names]))
-        return pa.concat_tables(parts, promote_options="permissive")
+        return _stacked(name, self._record.trials, TRIAL.names)
 
 
 def read_results(folder: str | Path) -> Results:
@@ -166,3 +178,19 @@ def read_results(folder: str | Path) -> Results:
         DataError: it holds no summary.csv.
     """
     return Results(Path(folder), read_study(Path(folder)))
+
+
+def _stacked(name: str, trials: Iterable[Trial], whose: Sequence[str]) -> pa.Table:
+    """One table of all trials, one below the other.
+
+    Args:
+        whose: what the first columns are called, the name of the trial and perhaps its arm.
+    """
+    parts = [pa.schema([*((one, pa.string()) for one in whose), *SCHEMAS[name]]).empty_table()]
+    for trial in trials:
+        if name not in trial.tables:
+            continue
+        table = trial.tables[name].replace_schema_metadata(None)
+        labels = [pa.repeat(one, len(table)) for one in (trial.name, trial.arm)[: len(whose)]]
+        parts.append(pa.table([*labels, *table.columns], [*whose, *table.column_names]))
+    return pa.concat_tables(parts, promote_options="permissive")

@@ -1,5 +1,6 @@
 """The results of a study as tables: what its folders hold, and what its report says."""
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -8,6 +9,8 @@ from orchestrator.errors import DataError
 from orchestrator.report.arms import group_arms
 from orchestrator.report.contrast import arm_contrast
 from orchestrator.report.read import read_study
+from orchestrator.storage.files import BENCHMARKS_SCHEMA, LOSSES_SCHEMA
+from orchestrator.training.outcome import mark_finished
 from tests.report.conftest import SETS, STEPS, TASKS
 
 
@@ -79,6 +82,32 @@ def test_what_cannot_be_read_is_a_fault_and_what_nobody_left_a_table_without_row
     assert results.faults[0].startswith("nearest_first_tasks-1: losses.parquet cannot be read")
     assert results.generations.num_rows == 0
     assert {"trial", "arm", "prediction"} <= set(results.generations.column_names)
+
+
+def test_benchmarks_are_those_of_all_trials_and_of_models_that_none_trained_by_themselves(study):
+    score = {"step": 24, "benchmark": "quiz", "task": "quiz", "metric": "acc", "value": 0.5,
+             "stderr": 0.1, "n": 9, "higher_is_better": True}  # fmt: skip
+    loss = {"step": 0, "set": "query", "id": "a", "task": "t", "loss": 1.5, "tokens": 3}
+    model, trial = study / "evaluated" / "rival-1234", study / "trials" / "random-0"
+    model.mkdir(parents=True)
+    losses = pa.Table.from_pylist([loss], LOSSES_SCHEMA)
+    mark_finished(model, {"losses.parquet": losses}, {"model": "rival", "key": "k"}, there=())
+    for folder, value in ((trial, 0.5), (model, 0.75)):
+        table = pa.Table.from_pylist([score | {"value": value}], BENCHMARKS_SCHEMA)
+        pq.write_table(table, folder / "benchmarks.parquet")
+    results = orchestrator.read_results(study)
+    assert results.benchmarks.to_pylist() == [{"trial": "random-0", "arm": "random", **score}]
+    assert set(results.evaluated) == {"losses", "generations", "benchmarks"}
+    assert results.evaluated["losses"].to_pylist() == [{"model": "rival", **loss}]
+    assert results.evaluated["benchmarks"]["value"].to_pylist() == [0.75]
+    assert results.evaluated["generations"].column_names[:2] == ["model", "step"]
+    assert "rival" not in results.losses["trial"].to_pylist()
+
+    before = len(results.faults)
+    (model / "losses.parquet").write_bytes(b"cut")
+    faults = orchestrator.read_results(study).faults
+    assert len(faults) == before + 1
+    assert faults[-1].startswith("rival: losses.parquet cannot be read")
 
 
 def test_a_folder_that_is_no_studys_is_refused(tmp_path):
