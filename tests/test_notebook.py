@@ -47,7 +47,7 @@ def test_the_notebook_runs_without_an_error_and_shows_its_pictures_and_its_study
     assert streams(notebook, "stderr") == "", "what libraries say is in the log"
     shown = streams(notebook, "stdout")
     assert "one set: True" in shown
-    assert "4 finished" in shown
+    assert "3 finished" in shown
     assert "pid=" not in shown, "what workers say is in the log"
     study = tmp_path / "outputs" / "notebook"
     assert "begin bf16_optimizer" in (study / "logs" / "run.log").read_text()
