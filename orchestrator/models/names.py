@@ -97,7 +97,7 @@ def validate_name(name: str) -> None:
     if name in ALIASES:
         return
     plain, _, revision = name.rpartition("@")
-    if plain and not Path(name).expanduser().is_dir() and (made := _unpinned(plain)):
+    if plain and not Path(name).expanduser().is_dir() and (made := unpinned(plain)):
         raise ModelError(
             f"{plain} has no revision {revision}, {made}: leave model.revision and what follows "
             "the @ out, or name a model of the Hugging Face hub, such as owner/model"
@@ -141,7 +141,7 @@ def _hub_key(name: str) -> dict[str, object]:
     return {"hub": plain} if revision is None else {"hub": plain, "revision": revision}
 
 
-def _unpinned(name: str) -> str:
+def unpinned(name: str) -> str:
     """Why a model has no revisions; "" of one that the hub may have."""
     if name in ALIASES:
         return "its package is pinned"
