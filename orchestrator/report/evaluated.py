@@ -28,7 +28,7 @@ Curve = Callable[[Trial], tuple[Steps, Floats]]
 def evaluated_folders(study_dir: Path) -> dict[str, Path]:
     """What each model that was measured into a study is called, and its folder.
 
-    Where one was measured in several ways, the trial whose settings it was measured under is told.
+    Where one was measured in several ways, its folder is told, whose config.yaml says how.
     """
     results = {
         path.parent: json.loads(path.read_bytes())

@@ -7,6 +7,7 @@ pool at a granularity, ranked lists, listed rows. Each asks for what the ones be
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,20 @@ from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
 from orchestrator.study.shared import Check, SharedResources
+
+
+class Measuring(NamedTuple):
+    """What losses and answers on test sets are measured by, whoever trained the model.
+
+    Attributes:
+        fields: of a `TrialSpec`, by name.
+        reward_digest: of the model that scores answers; None where none does.
+        references_digest: of further right answers; None where there are none.
+    """
+
+    fields: dict[str, Any]
+    reward_digest: str | None
+    references_digest: str | None
 
 
 class StudyArtifacts:
@@ -66,9 +81,13 @@ class StudyArtifacts:
         spec = tokens_spec(self.dataset(config), config.model, model, digest)
         return self.shared.get(spec, check)
 
-    def test_tokens(self, config: TrialConfig) -> Artifact | None:
-        """What it is fed of the test sets, where they are read at a length of their own."""
-        length = config.test_length
+    def test_tokens(self, config: TrialConfig, *, always: bool = False) -> Artifact | None:
+        """What it is fed of the test sets, where they are read at a length of their own.
+
+        Args:
+            always: also where they are not, for a model that is fed nothing else.
+        """
+        length = config.test_length or (config.model.max_length if always else None)
         if length is None:
             return None
         model, digest = self.shared.model(config.model.reference)
@@ -98,6 +117,29 @@ class StudyArtifacts:
         if not asked or not has_references(config.data, dataset.info["splits"]):
             return None
         return self.shared.get(references_spec(dataset, config.data))
+
+    def measuring(self, config: TrialConfig, *, trained: bool) -> Measuring:
+        """What the model is measured by, of a trial and of a model that no trial trained.
+
+        Args:
+            trained: whether it is fed the pool, too; else the pool needs no tokens.
+        """
+        model, digest = self.shared.model(config.model.reference)
+        scoring = config.evaluation.generate.reward_model
+        reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
+        references = self.references(config)
+        test_tokens = self.test_tokens(config, always=not trained)
+        fields = {
+            "config": config,
+            "model": model,
+            "model_digest": digest,
+            "dataset": self.dataset(config).path,
+            "store": self.shared.store.path,
+            "reward_model": reward_model,
+            "references": references.path if references else None,
+            "test_tokens": (test_tokens.path, test_tokens.digest) if test_tokens else None,
+        }
+        return Measuring(fields, reward_digest, references.digest if references else None)
 
     def fed_and_embedded(self, config: TrialConfig) -> tuple[Artifact, Artifact | None]:
         """Tokens and vectors; of many rows at once, as vectors may need GPUs and tokens do not.

@@ -70,13 +70,11 @@ def check_before_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
             setting that this machine cannot run.
     """
     from orchestrator.study.benchmarks import check_benchmarks
-    from orchestrator.study.cluster import check_kept, joins
+    from orchestrator.study.cluster import joins
     from orchestrator.tune.optuna import check_search
 
     check_search(study)
-    check_kept(layout.output, "--output /shared/outputs")
-    check_kept(layout.store, "--set store=/shared/store")
-    check_folders(layout, starts_ray=not joins())
+    check_places(layout, starts_ray=not joins())
     check_names(trials, layout.store, study.remote_store)
     check_settings(trials)
     check_benchmarks(trial.config for trial in trials)
@@ -121,6 +119,19 @@ def check_fetched(
     """
     check_trainable(configs, folder_of, screen, concurrent)
     check_templates(configs, folder_of, screen)
+
+
+def check_places(layout: Layout, *, starts_ray: bool) -> None:
+    """Refuse results where they would be lost, and what `check_folders` refuses.
+
+    Raises:
+        ResourceError: naming the folders, each with what to type.
+    """
+    from orchestrator.study.cluster import check_kept
+
+    check_kept(layout.output, "--output /shared/outputs")
+    check_kept(layout.store, "--set store=/shared/store")
+    check_folders(layout, starts_ray=starts_ray)
 
 
 def check_folders(layout: Layout, *, starts_ray: bool) -> None:

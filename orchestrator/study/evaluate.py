@@ -22,7 +22,6 @@ from orchestrator.errors import UserError
 from orchestrator.models.adapter import adapter_base
 from orchestrator.report.build import build_report
 from orchestrator.screen import Screen, quiet_streams, shown_path
-from orchestrator.stages.dataset import tokens_spec
 from orchestrator.storage.artifacts import key_digest, write_text
 from orchestrator.storage.files import (
     CONFIG_FILE,
@@ -33,11 +32,13 @@ from orchestrator.storage.files import (
     SUMMARY_FILE,
 )
 from orchestrator.storage.lock import locked
+from orchestrator.storage.remote import check_remote_store
 from orchestrator.study.benchmarks import check_benchmarks, run_models, write_benchmarks
-from orchestrator.study.checks import check_folders, check_settings, check_with_ray
+from orchestrator.study.checks import check_places, check_settings, check_with_ray
 from orchestrator.study.cluster import cluster, joins, threads
 from orchestrator.study.model_checks import check_model_files, check_templates
 from orchestrator.study.pipeline import Pipeline
+from orchestrator.training.adapters import adapter_type
 from orchestrator.training.evaluation.benchmarks import BenchmarkSpec
 from orchestrator.training.outcome import FINISHED, read_outcome
 from orchestrator.training.spec import TrialSpec
@@ -63,8 +64,10 @@ def evaluate_on(study: Study, name: str) -> None:
     folder = Path(name).expanduser().resolve()
     base = adapter_base(folder) if models.is_path(name) else None
     adapter = None if base is None else folder
-    layout, trials = Layout.of(study), _kinds(expand(study), base or name)
-    check_folders(layout, starts_ray=not joins())
+    layout, trials = Layout.of(study), _kinds(expand(study), base or name, adapter)
+    check_places(layout, starts_ray=not joins())
+    if study.remote_store:
+        check_remote_store(study.remote_store)
     scorers = {trial.config.evaluation.generate.reward_model for trial in trials} - {None}
     needed = [base or name, *filter(None, scorers)]
     for model in needed:
@@ -83,21 +86,33 @@ def evaluate_on(study: Study, name: str) -> None:
             screen.line("report").done(shown_path(build_report(layout.folder)))
 
 
-def _kinds(trials: Iterable[Trial], name: str) -> list[Trial]:
-    """The first trial of each kind, with the model in the place of its own."""
+def _kinds(trials: Iterable[Trial], name: str, adapter: Path | None) -> list[Trial]:
+    """The first trial of each kind, with the model in the place of its own.
+
+    Args:
+        name: of the model, or of the one that `adapter` belongs to.
+        adapter: folder of a trained one; None: the model is measured as it is.
+    """
     kinds: dict[str, Trial] = {}
     for trial in trials:
+        own = trial.config.model
         # A revision is that of the study's own model; this one's stands in its name.
-        model = trial.config.model.model_copy(update={"name": name, "revision": None})
-        config = trial.config.model_copy(update={"model": model})
+        changes: dict[str, Any] = {"name": name, "revision": None}
+        if adapter is None and adapter_type(own.adapter).frozen_bits is None:
+            # A new one changes no loss, and may name layers that this model does not have.
+            changes["adapter"] = "none"
+        config = trial.config.model_copy(update={"model": own.model_copy(update=changes)})
         kinds.setdefault(key_digest(_measured_by(config)), replace(trial, config=config))
     return list(kinds.values())
 
 
 def _measured_by(config: TrialConfig) -> dict[str, Any]:
     """The settings, and the sources, that losses and answers of a model depend on."""
+    sources = set(TEST_SETS)
+    if config.data.hold_out is not None:
+        sources.add(config.data.hold_out.origin)
     return {
-        "sets": config.data.model_dump(mode="json", include=set(TEST_SETS)),
+        "sets": config.data.model_dump(mode="json", include=sources),
         "model": config.model.model_dump(mode="json", exclude={"cache"}),
         "length": config.test_length,
         "generate": config.evaluation.generate.model_dump(mode="json"),
@@ -132,7 +147,6 @@ def _evaluate(
         write_text(spec.folder / CONFIG_FILE, dump_yaml(spec.config))
         facts = {
             "model": label,
-            "as_trial": trial.name,
             "fingerprint": spec.model_digest,
             "tokens_digest": spec.tokens_digest,
         }
@@ -153,35 +167,35 @@ def _evaluate(
 def _spec(
     trial: Trial, label: str, adapter: Path | None, pipeline: Pipeline, layout: Layout
 ) -> TrialSpec:
-    config, shared = trial.config, pipeline.shared
-    model, digest_of_base = shared.model(config.model.name)
-    digest = digest_of_base
-    if adapter is not None:
-        digest = key_digest([digest, models.fingerprint(adapter)])
-    scoring = config.evaluation.generate.reward_model
-    reward_model, reward_digest = shared.model(scoring) if scoring else (None, None)
+    config = trial.config
     # Of the test sets alone: a pool of millions need not be read for them.
-    length = config.test_length or config.model.max_length
-    instances = pipeline.dataset(config)
-    tokens = shared.get(tokens_spec(instances, config.model, model, digest_of_base, length))
+    fields, reward_digest, references_digest = pipeline.measuring(config, trained=False)
+    tokens, tokens_digest = fields["test_tokens"]
+    if adapter is not None:
+        digest = key_digest([fields["model_digest"], models.fingerprint(adapter)])
+        fields = fields | {"model_digest": digest}
     settings = config.model.model_dump(mode="json", exclude={"cache", "name"})
     generate = config.evaluation.generate.model_dump(mode="json")
     key = key_digest(
-        [EVALUATE_VERSION, digest, tokens.digest, settings, generate, reward_digest, config.seed]
+        [
+            EVALUATE_VERSION,
+            fields["model_digest"],
+            tokens_digest,
+            settings,
+            generate,
+            reward_digest,
+            config.seed,
+            *([] if references_digest is None else [references_digest]),
+        ]
     )
     slug = re.sub(r"[^a-z0-9_]+", "-", label.lower()).strip("-_")[-48:].strip("-_")
     return TrialSpec(
         trial=f"{slug}-{key[:8]}",
         key=key,
-        config=config,
-        model=model,
-        model_digest=digest,
-        dataset=instances.path,
-        tokens=tokens.path,
-        tokens_digest=tokens.digest,
+        tokens=tokens,
+        tokens_digest=tokens_digest,
         folder=layout.folder / EVALUATED_FOLDER / f"{slug}-{key[:8]}",
-        store=shared.store.path,
-        reward_model=reward_model,
+        **fields,
     )
 
 

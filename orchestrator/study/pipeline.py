@@ -143,14 +143,10 @@ class Pipeline(StudyArtifacts):
     def _trial_spec(self, trial: Trial) -> TrialSpec:
         """What trains a trial, its shared artifacts made."""
         config = trial.config
-        model, model_digest = self.shared.model(config.model.reference)
-        scoring = config.evaluation.generate.reward_model
-        reward_model, reward_digest = self.shared.model(scoring) if scoring else (None, None)
+        measuring = self.measuring(config, trained=True)
         tokens, embeddings = self.fed_and_embedded(config)
-        references = self.references(config)
         listed = self.listed_rows(config)
         self.near_duplicates(config)
-        test_tokens = self.test_tokens(config)
         return TrialSpec(
             trial=trial.name,
             # The content of files counts, not only their names in the configuration.
@@ -163,21 +159,14 @@ class Pipeline(StudyArtifacts):
                     if embeddings and arranges_vectors(config.arrangement)
                     else None,
                     method_version(config.arrangement.method),
-                    reward_digest,
+                    measuring.reward_digest,
                     *([] if listed is None else [rows_digest(listed[: config.arrangement.rows])]),
                 ]
             ),
-            config=config,
-            model=model,
-            model_digest=model_digest,
-            dataset=self.dataset(config).path,
             tokens=tokens.path,
             tokens_digest=tokens.digest,
             folder=self._layout.trial(trial.name),
-            store=self.shared.store.path,
-            reward_model=reward_model,
-            references=references.path if references else None,
-            test_tokens=(test_tokens.path, test_tokens.digest) if test_tokens else None,
+            **measuring.fields,
         )
 
     def _lay_out(self, spec: TrialSpec) -> None:
