@@ -147,6 +147,7 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "total": len(trials),
         "faults": [fault for trial in (*trials, *record.evaluated) for fault in trial.faults],
         "evaluated": evaluated_table(arms, record.evaluated),
+        "left_out": record.left_out,
         "tokenizers": tokenizer_notes(arms, record.evaluated),
         "benchmarks": benchmark_table(arms, record.evaluated),
         "disagreements": disagreements(arms),

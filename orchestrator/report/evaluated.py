@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.core.text_metrics import score_titles
@@ -20,13 +22,19 @@ from orchestrator.report.arms import Arm
 from orchestrator.report.figures import SETS, mean_scores
 from orchestrator.report.tables import MISSING, Cell, Table, number
 from orchestrator.report.trial import Trial
-from orchestrator.storage.files import EVALUATED_FOLDER, RESULT_FILE
+from orchestrator.storage.files import EVALUATED_FOLDER, LOSSES_FILE, RESULT_FILE
 
 Curve = Callable[[Trial], tuple[Steps, Floats]]
+Items = dict[str, set[str]]  # ids of test items, by set
 
 
-def evaluated_folders(study_dir: Path) -> dict[str, Path]:
+def evaluated_folders(
+    study_dir: Path, trials: Iterable[Trial]
+) -> tuple[dict[str, Path], list[str]]:
     """What each model that was measured into a study is called, and its folder.
+
+    Models whose test items are not those of any trial are left out: of these a second list tells
+    the folders. They were measured before the study had its test sets of now.
 
     Where one was measured in several ways, its folder is told, whose config.yaml says how.
     """
@@ -34,11 +42,42 @@ def evaluated_folders(study_dir: Path) -> dict[str, Path]:
         path.parent: json.loads(path.read_bytes())
         for path in sorted((study_dir / EVALUATED_FOLDER).glob(f"*/{RESULT_FILE}"))
     }
+    known = [items for trial in trials if (items := _items(trial.tables.get("losses")))]
+    others = [folder for folder in results if not _among(_items_in(folder), known)]
+    for folder in others:
+        del results[folder]
     names = [result["model"] for result in results.values()]
-    return {
+    named = {
         result["model"] + (f" as {folder.name}" if names.count(result["model"]) > 1 else ""): folder
         for folder, result in results.items()
     }
+    return named, [folder.name for folder in others]
+
+
+def _among(items: Items, known: list[Items]) -> bool:
+    """Whether some trial has the same items in each set that both have; so it is without trials."""
+    return not known or any(
+        all(items[name] == own[name] for name in items.keys() & own.keys()) for own in known
+    )
+
+
+def _items_in(folder: Path) -> Items:
+    """The items of a model that was measured; none where they cannot be read, which others tell."""
+    try:
+        return _items(pq.read_table(folder / LOSSES_FILE, columns=["step", "set", "id"]))
+    except (pa.ArrowInvalid, OSError):
+        return {}
+
+
+def _items(table: pa.Table | None) -> Items:
+    """The ids of each test set at the first step of a table of losses."""
+    if table is None or not len(table):
+        return {}
+    first = table.filter(pc.equal(table["step"], pc.min(table["step"])))
+    found: Items = {}
+    for name, item in zip(first["set"].to_pylist(), first["id"].to_pylist(), strict=True):
+        found.setdefault(name, set()).add(item)
+    return found
 
 
 def evaluated_table(arms: list[Arm], models: list[Trial]) -> Table | None:

@@ -49,6 +49,7 @@ class StudyRecord:
         run: run.json, what was run and on what; empty if there is none.
         claim: what study.yaml says the paper expects; None if nothing.
         evaluated: models that no trial trained, each as a trial that was measured once.
+        left_out: folders of others, which were measured on other test items.
     """
 
     name: str
@@ -56,6 +57,7 @@ class StudyRecord:
     run: dict[str, Any]
     claim: Claim | None
     evaluated: list[Trial] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def read_study(study_dir: Path) -> StudyRecord:
@@ -79,11 +81,12 @@ def read_study(study_dir: Path) -> StudyRecord:
     facts = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {}
     study = _read_yaml(study_dir / STUDY_FILE)
     claim = _read_claim(study.get("claim"), study_dir / STUDY_FILE)
+    folders, others = evaluated_folders(study_dir, trials)
     models = [
         _read_trial({"trial": name, "arm": name, "status": FINISHED}, folder)
-        for name, folder in evaluated_folders(study_dir).items()
+        for name, folder in folders.items()
     ]
-    return StudyRecord(study.get("study", study_dir.name), trials, facts, claim, models)
+    return StudyRecord(study.get("study", study_dir.name), trials, facts, claim, models, others)
 
 
 def _read_claim(section: dict[str, Any] | None, path: Path) -> Claim | None:

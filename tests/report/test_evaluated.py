@@ -25,13 +25,13 @@ def study_dir(study_of):
     return study_of({"farthest_first": 0.3})
 
 
-def add_model(study, name="rival", loss=1.5, tokens=12, folder="rival-1234"):
+def add_model(study, name="rival", loss=1.5, tokens=12, folder="rival-1234", items=3):
     """A model with one loss for all items, whose tokenizer makes so many tokens of an answer."""
     rows = [
         {"step": 0, "set": "query", "id": f"{task}/{item}", "task": task, "loss": loss,
          "tokens": tokens}
         for task in TASKS
-        for item in range(3)
+        for item in range(items)
     ]  # fmt: skip
     path = study / "evaluated" / folder
     path.mkdir(parents=True)
@@ -90,6 +90,22 @@ def test_one_name_measured_twice_is_told_apart_by_its_folders(study_dir):
     _, rows = rows_of(study_dir)
     assert rows["rival as rival-1234"][0] == "1.500"
     assert rows["rival as rival-5678"][0] == "2.500"
+
+
+def test_a_model_that_was_measured_on_other_test_items_is_left_out_and_named(study_dir):
+    add_model(study_dir)
+    add_model(study_dir, loss=2.5, folder="rival-5678", items=2)
+    _, rows = rows_of(study_dir)
+    assert rows["rival"][0] == "1.500"
+    assert not any("5678" in name for name in rows)
+    sentence = "measured on other test items than the trials were: rival-5678. Measure these"
+    assert sentence in words_of(page_of(study_dir))
+
+
+def test_where_all_models_are_left_out_the_page_says_so_still(study_dir):
+    add_model(study_dir, items=2)
+    words = words_of(page_of(study_dir))
+    assert "than the trials were: rival-1234. Measure these" in words
 
 
 @pytest.mark.parametrize("harm", ["changed", "removed", "unmarked"])
