@@ -258,10 +258,11 @@ def ui(
 def _print_estimate(study: Study) -> None:
     from orchestrator.config.layout import Layout
     from orchestrator.estimate import print_estimate
-    from orchestrator.study.checks import check_here
+    from orchestrator.study.checks import check_benchmarks, check_here
     from orchestrator.trials import expansion
 
-    starts_ray = not os.environ.get("RAY_ADDRESS")
-    check_here(Layout.of(study), expansion(study).trials, starts_ray=starts_ray)
+    trials = expansion(study).trials
+    check_here(Layout.of(study), trials, starts_ray=not os.environ.get("RAY_ADDRESS"))
+    check_benchmarks(trial.config for trial in trials)
     # Lines of a file are not folded to the width of a terminal.
     print_estimate(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))

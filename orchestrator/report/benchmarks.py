@@ -46,7 +46,7 @@ class Score:
         if not (self.error and other.error) or self.higher_is_better is None:
             return None
         gap = self.value - other.value
-        if abs(gap) <= NORMAL * np.hypot(self.error, other.error):
+        if not abs(gap) > NORMAL * np.hypot(self.error, other.error):  # nor is NaN
             return None
         return (gap > 0) == self.higher_is_better
 

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from orchestrator import models
-from orchestrator.config import TrialConfig
 from orchestrator.errors import DataError, UserError
 from orchestrator.models.adapter import adapter_base
 from orchestrator.screen import Screen
-from orchestrator.storage.artifacts import file_digest, key_digest, write_json
-from orchestrator.storage.files import BENCHMARKS_FILE, BENCHMARKS_RESULT_FILE
+from orchestrator.storage.artifacts import key_digest
 from orchestrator.training.evaluation.benchmarks import (
-    PACKAGE,
     BenchmarkSpec,
-    check_tasks,
+    forget,
     headlines,
     measure,
-    measured_table,
     unmeasured,
+    write_measured,
 )
 from orchestrator.training.export import saved_model
 from orchestrator.training.journal import Journal, read_journal
@@ -35,17 +31,6 @@ from orchestrator.training.spec import TrialSpec
 from orchestrator.tune.trainable import refusal_of, reserved_cpus
 
 EVENT = "benchmark"
-
-
-def check_benchmarks(configs: Iterable[TrialConfig]) -> None:
-    """Refuse benchmarks that could not be run, before anything is trained for them.
-
-    Raises:
-        ConfigError: what is wrong with the first that is wrong.
-    """
-    asked = (config.evaluation.benchmarks for config in configs)
-    for benchmarks in {each.model_dump_json(): each for each in asked if each}.values():
-        check_tasks(benchmarks)
 
 
 def run_benchmarks(specs: Iterable[TrialSpec], screen: Screen) -> dict[str, str]:
@@ -62,7 +47,10 @@ def run_benchmarks(specs: Iterable[TrialSpec], screen: Screen) -> dict[str, str]
             continue
         try:
             models_of_trial = _models(spec, int(outcome.result["steps"]))
-        except UserError as error:
+            if any(map(unmeasured, models_of_trial)):
+                forget(spec.folder)
+        except (UserError, OSError) as error:
+            forget(spec.folder)
             errors[spec.trial] = str(error)
         else:
             wanted[spec.trial] = spec.folder, models_of_trial
@@ -72,7 +60,7 @@ def run_benchmarks(specs: Iterable[TrialSpec], screen: Screen) -> dict[str, str]
         if faults:
             errors[trial] = faults[0]
         else:
-            _note(folder, write_benchmarks(folder, measured))
+            _note(folder, write_measured(folder, measured))
     return errors
 
 
@@ -101,15 +89,6 @@ def run_models(specs: list[BenchmarkSpec], screen: Screen) -> dict[BenchmarkSpec
     words = f"{len(alike)} models, {', '.join(tasks)}"
     line.done(words, mark="failed" if failed else "done" if left else "reused")
     return failed
-
-
-def write_benchmarks(folder: Path, specs: list[BenchmarkSpec]) -> pa.Table:
-    """Write the table of some models beside their losses, and its digest; returns the table."""
-    table = pa.concat_tables([measured_table(spec) for spec in specs])
-    pq.write_table(table, folder / BENCHMARKS_FILE)
-    digests = {BENCHMARKS_FILE: file_digest(folder / BENCHMARKS_FILE)}
-    write_json(folder / BENCHMARKS_RESULT_FILE, {"files": digests, "harness": version(PACKAGE)})
-    return table
 
 
 def _start(spec: BenchmarkSpec) -> Any:
@@ -154,7 +133,8 @@ def _note(folder: Path, table: pa.Table) -> None:
     """Tell the trial's journal, and through it MLflow, what is not there yet."""
     by_step: dict[int, dict[str, float]] = {}
     for row in headlines(table).to_pylist():
-        by_step.setdefault(row["step"], {})[f"{row['task']}/{row['metric']}"] = row["value"]
+        if math.isfinite(row["value"]):  # JSON knows no other numbers
+            by_step.setdefault(row["step"], {})[f"{row['task']}/{row['metric']}"] = row["value"]
     events = read_journal(folder)
     known = [event for event in events if event["event"] == EVENT]
     new = {
@@ -163,6 +143,6 @@ def _note(folder: Path, table: pa.Table) -> None:
         if not any(event["step"] == step and event.items() >= values.items() for event in known)
     }
     if new:
-        journal = Journal(folder, kept_to=max(event["step"] for event in events))
+        journal = Journal(folder, kept_to=max((event["step"] for event in events), default=0))
         for step, values in new.items():
             journal.write(EVENT, step, **values)

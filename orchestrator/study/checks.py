@@ -4,8 +4,8 @@
    Before them, the modules of the working folder (`host.shadows`).
 2. `check_here`: what this machine alone can tell in seconds; no network, no engine, nothing
    written. `estimate`, `show` and `arrange` ask it, too; `arrange` then asks its own folder and
-   the remote store (`study.arrange`), `estimate` whether the optimizer counts all weights
-   (`estimate.memory`).
+   the remote store (`study.arrange`), `estimate` its benchmarks, and whether the optimizer counts
+   all weights (`estimate.memory`).
 3. `check_before_ray`: that, and what only a run needs: the hub, the remote store, packages, GPUs.
 4. The data, while it is read (`Pipeline.read_data`).
 5. `check_with_ray`: the machines of the cluster, and the folders that they see.
@@ -18,7 +18,7 @@ Engines are imported where they are asked: what needs none answers in a second.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from orchestrator import models
@@ -69,7 +69,6 @@ def check_before_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
         ResourceError: results where they would be lost, folders that cannot be written, and every
             setting that this machine cannot run.
     """
-    from orchestrator.study.benchmarks import check_benchmarks
     from orchestrator.study.cluster import joins
     from orchestrator.tune.optuna import check_search
 
@@ -190,6 +189,19 @@ def vector_faults(trials: list[Trial]) -> list[str]:
     """What is wrong with the files of own vectors, before the data is read."""
     sections = dict.fromkeys(trial.config.embedding for trial in trials)
     return list(dict.fromkeys(fault for each in sections for fault in file_faults(each)))
+
+
+def check_benchmarks(configs: Iterable[TrialConfig]) -> None:
+    """Refuse benchmarks that could not be run, before anything is trained for them.
+
+    Raises:
+        ConfigError: what is wrong with the first that is wrong.
+    """
+    from orchestrator.training.evaluation.benchmarks import check_tasks
+
+    asked = (config.evaluation.benchmarks for config in configs)
+    for benchmarks in {each.model_dump_json(): each for each in asked if each}.values():
+        check_tasks(benchmarks)
 
 
 def check_settings(trials: list[Trial]) -> None:

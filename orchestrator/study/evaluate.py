@@ -33,13 +33,18 @@ from orchestrator.storage.files import (
 )
 from orchestrator.storage.lock import locked
 from orchestrator.storage.remote import check_remote_store
-from orchestrator.study.benchmarks import check_benchmarks, run_models, write_benchmarks
-from orchestrator.study.checks import check_places, check_settings, check_with_ray
+from orchestrator.study.benchmarks import run_models
+from orchestrator.study.checks import (
+    check_benchmarks,
+    check_places,
+    check_settings,
+    check_with_ray,
+)
 from orchestrator.study.cluster import cluster, joins, threads
 from orchestrator.study.model_checks import check_model_files, check_templates
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.training.adapters import adapter_type
-from orchestrator.training.evaluation.benchmarks import BenchmarkSpec
+from orchestrator.training.evaluation.benchmarks import BenchmarkSpec, forget_others, write_measured
 from orchestrator.training.outcome import FINISHED, read_outcome
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Trial, expand
@@ -151,13 +156,14 @@ def _evaluate(
             "tokens_digest": spec.tokens_digest,
         }
         run_evaluation(spec, adapter, facts, layout.folder / RAY_FOLDER)
+    forget_others(spec.folder, spec.config)
     if asked := spec.config.evaluation.benchmarks:
         model = BenchmarkSpec(
             label, 0, asked, spec.config, spec.model, adapter, spec.model_digest, spec.store
         )
         for error in run_models([model], screen).values():
             raise UserError(f"benchmarks of {label}: {error}")
-        write_benchmarks(spec.folder, [model])
+        write_measured(spec.folder, [model])
     means = json.loads((spec.folder / RESULT_FILE).read_bytes())["means"]
     words = ", ".join(f"{key} {value:.3f}" for key, value in means.items())
     line.done(words, mark="reused" if before else "done")

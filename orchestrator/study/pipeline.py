@@ -47,6 +47,7 @@ from orchestrator.storage.files import (
 )
 from orchestrator.study.artifacts import StudyArtifacts
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
+from orchestrator.training.evaluation.benchmarks import forget, forget_others
 from orchestrator.training.outcome import ended
 from orchestrator.training.spec import TRAIN_VERSION, TrialSpec
 from orchestrator.trials import Trial
@@ -173,6 +174,7 @@ class Pipeline(StudyArtifacts):
         """The trial's folder with its plan; of one that ended nothing changes."""
         if ended(spec.folder, spec.key):
             remove_checkpoints(spec.folder)  # what a kill at its very end left
+            forget_others(spec.folder, spec.config)
             # Measures that were not asked for when it ended.
             if spec.config.evaluation.measures and not (spec.folder / MEASURES_FILE).is_file():
                 rows = pq.read_table(spec.folder / PLAN_FILE, columns=["row"])["row"].to_numpy()
@@ -183,6 +185,7 @@ class Pipeline(StudyArtifacts):
         ends = (RESULT_FILE, ERROR_FILE, STOPPED_FILE)
         for stale in (*ends, *(() if continues else (JOURNAL_FILE,))):
             (spec.folder / stale).unlink(missing_ok=True)
+        forget(spec.folder)
         plan = self.write_plan(spec.config, spec.folder)
         if plan.note:
             self.notes.append(f"{spec.trial}: {plan.note}")

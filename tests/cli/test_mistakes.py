@@ -152,6 +152,10 @@ MISTAKES = [
     Mistake("a file for Ray", "set RAY_TMPDIR to a short folder of your own",
             file("ray", b""), environment={"RAY_TMPDIR": "."}),
 
+    Mistake("benchmarks of a folder that is none", "nowhere is no folder",
+            options=("--set", "evaluation.benchmarks.tasks=[quiz]", "--set",
+                     "training.save_model=true", "--set", "evaluation.benchmarks.path=nowhere")),
+
     # Other models.
     Mistake("a study that is nowhere", "nowhere does not exist: give the path of a study",
             options=("--on", "nowhere"), commands=("evaluate",)),

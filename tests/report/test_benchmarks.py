@@ -60,7 +60,7 @@ def test_a_lower_value_is_the_better_one_where_the_task_says_so(study):
 
 @pytest.mark.parametrize(
     "lines", [[line(0.5), line(0.52)], [line(0.5, error=None), line(0.9, error=None)],
-              [line(0.0, error=0.0), line(0.9)],
+              [line(0.0, error=0.0), line(0.9)], [line(float("nan")), line(0.9)],
               [line(0.5, better=None), line(0.9, better=None)]]
 )  # fmt: skip
 def test_what_is_within_the_errors_or_without_one_ranks_nothing(study, lines):

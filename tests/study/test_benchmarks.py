@@ -1,9 +1,23 @@
 """A study whose trained models, and the untouched one, are benchmarked once its trials are over."""
 
+import io
+import math
+
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
+from rich.console import Console
 
+from orchestrator.config import load_study
+from orchestrator.config.layout import Layout
 from orchestrator.errors import DataError
+from orchestrator.screen import Screen
+from orchestrator.storage.files import BENCHMARKS_SCHEMA
+from orchestrator.study.benchmarks import _note, run_benchmarks
+from orchestrator.study.pipeline import Pipeline
+from orchestrator.training.journal import Journal, read_journal
+from orchestrator.trials import expand
 from orchestrator.verify import verify_measured
 from tests.studies import STUDY, orchestrate, runs_of, write_study
 from tests.training.evaluation.harness import ITEMS, write_tasks
@@ -13,7 +27,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A study of one trial of two steps, run twice."""
+    """A study of one trial of two steps: its folder, its file and what the run printed."""
     folder = tmp_path_factory.mktemp("benchmarked")
     tasks = write_tasks(folder / "tasks", "colours")
     path = write_study(
@@ -24,18 +38,16 @@ def study(tmp_path_factory):
             "every": 2, "measures": False,
             "benchmarks": {"tasks": ["colours"], "at": [0, 1, 500], "path": str(tasks)},
         },
-        sweep={},
+        sweep={}, output=str(folder / "out"),
     )  # fmt: skip
-    first, again = (orchestrate("run", path, "--output", folder / "out") for _ in range(2))
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert again.returncode == 0, again.stdout + again.stderr
-    return folder / "out" / "tiny", first, again
+    ran = orchestrate("run", path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return folder / "out" / "tiny", path, ran.stdout
 
 
 def test_each_model_is_measured_once_and_stands_beside_its_losses(study):
-    folder, first, again = study
-    assert "   done benchmarks                     3 models, colours" in first.stdout
-    assert " reused benchmarks                     3 models, colours" in again.stdout
+    folder, _, told = study
+    assert "   done benchmarks                     3 models, colours" in told
     (trial,) = (folder / "trials").iterdir()
     table = pq.read_table(trial / "benchmarks.parquet").to_pandas()
     assert table["step"].tolist() == [0, 1, 2]
@@ -43,8 +55,32 @@ def test_each_model_is_measured_once_and_stands_beside_its_losses(study):
     assert "Benchmarks beside the losses" in (folder / "report" / "index.html").read_text()
 
 
+def test_what_is_measured_needs_no_ray_again_and_is_told_to_nobody_twice(study):
+    folder, path, _ = study
+    (trial,) = (folder / "trials").iterdir()
+    files = [trial / name for name in ("benchmarks.parquet", "benchmarks.json", "journal.jsonl")]
+    before, stream, loaded = [file.read_bytes() for file in files], io.StringIO(), load_study(path)
+    with Screen(Console(file=stream, width=200)) as screen:
+        (spec,) = Pipeline(Layout.of(loaded), screen).prepare(expand(loaded))
+        assert [file.read_bytes() for file in files] == before
+        assert run_benchmarks([spec], screen) == {}
+    assert not ray.is_initialized()
+    assert " reused benchmarks                     3 models, colours" in stream.getvalue()
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_a_score_that_is_no_number_ends_no_study(tmp_path):
+    row = {"step": 2, "benchmark": "b", "task": "b", "n": 1, "higher_is_better": None}
+    scores = {"acc": 0.5, "perplexity": math.inf, "f1": math.nan}
+    lines = [row | {"metric": name, "value": value} for name, value in scores.items()]
+    Journal(tmp_path, kept_to=None).write("start", 0)
+    _note(tmp_path, pa.Table.from_pylist(lines, schema=BENCHMARKS_SCHEMA))
+    event = read_journal(tmp_path)[-1]
+    assert {name: event[name] for name in event if "/" in name} == {"b/acc": 0.5}
+
+
 def test_mlflow_has_the_scores_at_their_steps_and_the_table(study):
-    folder, _, _ = study
+    folder, *_ = study
     client, runs = runs_of(folder.parent)
     (trial,) = (folder / "trials").iterdir()
     (run,) = (run for run in runs if run.info.run_name == trial.name)
@@ -56,7 +92,7 @@ def test_mlflow_has_the_scores_at_their_steps_and_the_table(study):
 
 
 def test_the_proof_covers_the_table(study):
-    folder, _, _ = study
+    folder, *_ = study
     (trial,) = (folder / "trials").iterdir()
     assert verify_measured(folder) == [(f"trials/{trial.name}", 1)]
     table = trial / "benchmarks.parquet"

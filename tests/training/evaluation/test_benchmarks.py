@@ -12,10 +12,12 @@ from orchestrator.errors import ConfigError
 from orchestrator.training.evaluation.benchmarks import (
     BenchmarkSpec,
     check_tasks,
+    forget_others,
     headlines,
     measure,
     measured_table,
     unmeasured,
+    write_measured,
 )
 from tests.training.conftest import DATA
 from tests.training.evaluation.harness import ITEMS, write_tasks
@@ -95,6 +97,22 @@ def test_only_what_the_store_lacks_is_run(spec_of, tasks):
     assert unmeasured(spec_of(tasks=["colours"])) == ["colours"]
 
 
+def test_a_table_goes_when_the_study_asks_for_other_benchmarks(spec_of, tasks, tmp_path):
+    spec, folder = spec_of(tasks=["colours"], limit=1), tmp_path / "trial"
+    folder.mkdir()
+    measure(spec)
+    write_measured(folder, [spec])
+    files = {"benchmarks.json", "benchmarks.parquet"}
+    forget_others(folder, spec_of(tasks=["colours"], limit=1, batch_size=2).config)
+    assert {path.name for path in folder.iterdir()} == files
+    none = TrialConfig.model_validate({"data": DATA})
+    others = [spec_of(tasks=["colours", "more"], limit=1).config, spec_of(tasks=["colours"]).config]
+    for config in (*others, spec_of(tasks=["colours"], limit=1, at=[0]).config, none):
+        write_measured(folder, [spec])
+        forget_others(folder, config)
+        assert not list(folder.iterdir())
+
+
 def test_of_a_group_its_own_line_is_the_headline_and_of_a_tag_those_of_its_tasks(spec_of, tasks):
     write_tasks(tasks, "one", "two")
     (tasks / "both.yaml").write_text(
@@ -146,7 +164,11 @@ def test_a_template_reaches_nothing_but_the_item(spec_of, tasks):
         measure(spec)
 
 
-def test_a_task_that_nobody_knows_is_refused_before_anything_is_trained(spec_of, tasks):
+def test_a_task_that_nobody_knows_is_refused_before_anything_is_trained(
+    spec_of, tasks, monkeypatch
+):
+    # The thousands of the harness take seconds to read: these stand in their place.
+    monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(tasks / "manager.py"))
     with pytest.raises(ConfigError, match="'colors' is no task of lm-evaluation-harness"):
         check_tasks(spec_of(tasks=["colors", "colours"]).asked)
     with pytest.raises(ConfigError, match="is no folder"):
