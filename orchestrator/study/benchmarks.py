@@ -21,6 +21,7 @@ from orchestrator.training.evaluation.benchmarks import (
     forget,
     headlines,
     measure,
+    results_digest,
     unmeasured,
     write_measured,
 )
@@ -68,8 +69,7 @@ def run_models(specs: list[BenchmarkSpec], screen: Screen) -> dict[BenchmarkSpec
     """Run what the store lacks, each distinct model once; returns why some could not be."""
     alike: dict[str, list[BenchmarkSpec]] = {}
     for spec in specs:
-        asked = [spec.digest, spec.asked.model_dump(mode="json", exclude={"at"})]
-        alike.setdefault(key_digest(asked), []).append(spec)
+        alike.setdefault(results_digest(spec), []).append(spec)
     if not alike:
         return {}
     line = screen.line("benchmarks", len(alike))

@@ -103,6 +103,11 @@ def unmeasured(spec: BenchmarkSpec) -> list[str]:
     return [task for task, key in keys.items() if not _stored(spec.store, key)]
 
 
+def results_digest(spec: BenchmarkSpec) -> str:
+    """The same of two specs whose results are the same ones in the store."""
+    return key_digest([_key(spec, task) for task in spec.asked.tasks])
+
+
 def measure(spec: BenchmarkSpec) -> None:
     """Run the tasks that the store has no result of; one process, in which nothing else runs."""
     from lm_eval import simple_evaluate

@@ -16,6 +16,7 @@ from orchestrator.training.evaluation.benchmarks import (
     headlines,
     measure,
     measured_table,
+    results_digest,
     unmeasured,
     write_measured,
 )
@@ -38,9 +39,9 @@ def _no_network(monkeypatch):
 def spec_of(shared, tmp_path):
     """Makes the spec of the tiny model; `asked` is the section of the study file."""
 
-    def make(digest="tiny", **asked):
+    def make(digest="tiny", precision="float32", **asked):
         evaluation = {"benchmarks": {"path": str(tmp_path / "tasks"), **asked}}
-        model = {"precision": "float32"}
+        model = {"precision": precision}
         config = TrialConfig.model_validate(
             {"data": DATA, "model": model, "evaluation": evaluation}
         )
@@ -95,6 +96,12 @@ def test_only_what_the_store_lacks_is_run(spec_of, tasks):
     assert unmeasured(spec_of(tasks=["colours"], digest="other")) == ["colours"]
     (tasks / "items.jsonl").write_text('{"question": "?", "choices": ["a", "b"], "label": 0}\n')
     assert unmeasured(spec_of(tasks=["colours"])) == ["colours"]
+
+
+def test_one_model_in_two_arithmetics_is_measured_twice(spec_of, tasks):
+    spec = spec_of(tasks=["colours"])
+    assert results_digest(spec) == results_digest(spec_of(tasks=["colours"], at=[0], batch_size=2))
+    assert results_digest(spec) != results_digest(spec_of(tasks=["colours"], precision="bfloat16"))
 
 
 def test_a_table_goes_when_the_study_asks_for_other_benchmarks(spec_of, tasks, tmp_path):
