@@ -16,14 +16,13 @@ from orchestrator.errors import DataError, UserError
 from orchestrator.models.adapter import adapter_base
 from orchestrator.screen import Screen
 from orchestrator.storage.artifacts import key_digest
+from orchestrator.training.evaluation.benchmark_files import forget, write_measured
 from orchestrator.training.evaluation.benchmarks import (
     BenchmarkSpec,
-    forget,
     headlines,
     measure,
     results_digest,
     unmeasured,
-    write_measured,
 )
 from orchestrator.training.export import saved_model
 from orchestrator.training.journal import Journal, read_journal

@@ -44,7 +44,8 @@ from orchestrator.study.cluster import cluster, joins, threads
 from orchestrator.study.model_checks import check_model_files, check_templates
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.training.adapters import adapter_type
-from orchestrator.training.evaluation.benchmarks import BenchmarkSpec, forget_others, write_measured
+from orchestrator.training.evaluation.benchmark_files import forget_others, write_measured
+from orchestrator.training.evaluation.benchmarks import BenchmarkSpec
 from orchestrator.training.outcome import FINISHED, read_outcome
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Trial, expand

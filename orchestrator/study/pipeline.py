@@ -47,7 +47,7 @@ from orchestrator.storage.files import (
 )
 from orchestrator.study.artifacts import StudyArtifacts
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
-from orchestrator.training.evaluation.benchmarks import forget, forget_others
+from orchestrator.training.evaluation.benchmark_files import forget, forget_others
 from orchestrator.training.outcome import ended
 from orchestrator.training.spec import TRAIN_VERSION, TrialSpec
 from orchestrator.trials import Trial

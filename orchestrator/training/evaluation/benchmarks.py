@@ -8,7 +8,6 @@ would wait for hours in which it does not train.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,12 +21,8 @@ import pyarrow.parquet as pq
 from orchestrator.config.benchmarks import Benchmarks
 from orchestrator.config.schema import TrialConfig
 from orchestrator.errors import ConfigError
-from orchestrator.storage.artifacts import build, file_digest, find, key_digest, sound, write_json
-from orchestrator.storage.files import (
-    BENCHMARKS_FILE,
-    BENCHMARKS_RESULT_FILE,
-    BENCHMARKS_SCHEMA,
-)
+from orchestrator.storage.artifacts import build, file_digest, find, key_digest, sound
+from orchestrator.storage.files import BENCHMARKS_FILE, BENCHMARKS_SCHEMA
 from orchestrator.training.evaluation.task_files import code_faults
 
 BENCHMARKS_VERSION = 1
@@ -108,6 +103,27 @@ def results_digest(spec: BenchmarkSpec) -> str:
     return key_digest([_key(spec, task) for task in spec.asked.tasks])
 
 
+def shared_settings(asked: Benchmarks, config: TrialConfig) -> dict[str, Any]:
+    """What determines results besides task and model: a batch's size moves them by rounding."""
+    folder = _folder(asked)
+    settings = config.model.model_dump(mode="json", include={"precision", "attention", "adapter"})
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
+    return {
+        "version": BENCHMARKS_VERSION,
+        "harness": version(PACKAGE),
+        "limit": asked.limit,
+        "settings": settings,
+        "gpu": config.training.gpus_per_worker > 0,
+        "files": key_digest(
+            {
+                str(path.relative_to(folder)): file_digest(path)
+                for path in files
+                if folder and "__pycache__" not in path.parts
+            }
+        ),
+    }
+
+
 def measure(spec: BenchmarkSpec) -> None:
     """Run the tasks that the store has no result of; one process, in which nothing else runs."""
     from lm_eval import simple_evaluate
@@ -132,35 +148,6 @@ def measure(spec: BenchmarkSpec) -> None:
             )
         table = pa.Table.from_pylist(list(_rows(task, found)), schema=BENCHMARKS_SCHEMA)
         build(spec.store, KIND, _key(spec, task), partial(_write, table))
-
-
-def write_measured(folder: Path, specs: list[BenchmarkSpec]) -> pa.Table:
-    """Write what was measured of the models of one trial beside its losses; returns the table."""
-    table = pa.concat_tables([measured_table(spec) for spec in specs])
-    pq.write_table(table, folder / BENCHMARKS_FILE)
-    mark = {
-        "asked": _asked_digest(specs[0].config),
-        "files": {BENCHMARKS_FILE: file_digest(folder / BENCHMARKS_FILE)},
-        "harness": version(PACKAGE),
-    }
-    write_json(folder / BENCHMARKS_RESULT_FILE, mark)
-    return table
-
-
-def forget_others(folder: Path, config: TrialConfig) -> None:
-    """Remove a table of benchmarks that are not those which the study asks for now."""
-    try:
-        told = json.loads((folder / BENCHMARKS_RESULT_FILE).read_bytes())["asked"]
-    except (OSError, ValueError, KeyError):
-        told = None
-    if config.evaluation.benchmarks is None or told != _asked_digest(config):
-        forget(folder)
-
-
-def forget(folder: Path) -> None:
-    """Remove the table of benchmarks in a folder, if there is one, and the mark beside it."""
-    for name in (BENCHMARKS_RESULT_FILE, BENCHMARKS_FILE):
-        (folder / name).unlink(missing_ok=True)
 
 
 def measured_table(spec: BenchmarkSpec) -> pa.Table:
@@ -213,35 +200,7 @@ def _rows(benchmark: str, found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _key(spec: BenchmarkSpec, task: str) -> dict[str, Any]:
     """All that determines a result."""
-    return {**_settings(spec.asked, spec.config), "model": spec.digest, "task": task}
-
-
-def _asked_digest(config: TrialConfig) -> str:
-    """Tells apart what is asked of a trial's models, whatever their weights."""
-    asked = config.evaluation.benchmarks
-    assert asked is not None, "asked by the caller"
-    return key_digest([_settings(asked, config), sorted(asked.tasks), sorted(asked.at)])
-
-
-def _settings(asked: Benchmarks, config: TrialConfig) -> dict[str, Any]:
-    """What determines results besides task and model: a batch's size moves them by rounding."""
-    folder = _folder(asked)
-    settings = config.model.model_dump(mode="json", include={"precision", "attention", "adapter"})
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
-    return {
-        "version": BENCHMARKS_VERSION,
-        "harness": version(PACKAGE),
-        "limit": asked.limit,
-        "settings": settings,
-        "gpu": config.training.gpus_per_worker > 0,
-        "files": key_digest(
-            {
-                str(path.relative_to(folder)): file_digest(path)
-                for path in files
-                if folder and "__pycache__" not in path.parts
-            }
-        ),
-    }
+    return {**shared_settings(spec.asked, spec.config), "model": spec.digest, "task": task}
 
 
 def _stored(store: Path, key: Any) -> bool:

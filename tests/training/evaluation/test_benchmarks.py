@@ -9,16 +9,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator.config.schema import TrialConfig
 from orchestrator.errors import ConfigError
+from orchestrator.training.evaluation.benchmark_files import forget_others, write_measured
 from orchestrator.training.evaluation.benchmarks import (
     BenchmarkSpec,
     check_tasks,
-    forget_others,
     headlines,
     measure,
     measured_table,
     results_digest,
     unmeasured,
-    write_measured,
 )
 from tests.training.conftest import DATA
 from tests.training.evaluation.harness import ITEMS, write_tasks
