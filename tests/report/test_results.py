@@ -9,7 +9,7 @@ from orchestrator.errors import DataError
 from orchestrator.report.arms import group_arms
 from orchestrator.report.contrast import arm_contrast
 from orchestrator.report.read import read_study
-from orchestrator.storage.files import BENCHMARKS_SCHEMA, LOSSES_SCHEMA
+from orchestrator.storage.files import BENCHMARKS_SCHEMA
 from orchestrator.training.outcome import mark_finished
 from tests.report.conftest import SETS, STEPS, TASKS
 
@@ -87,10 +87,9 @@ def test_what_cannot_be_read_is_a_fault_and_what_nobody_left_a_table_without_row
 def test_benchmarks_are_those_of_all_trials_and_of_models_that_none_trained_by_themselves(study):
     score = {"step": 24, "benchmark": "quiz", "task": "quiz", "metric": "acc", "value": 0.5,
              "stderr": 0.1, "n": 9, "higher_is_better": True}  # fmt: skip
-    loss = {"step": 0, "set": "query", "id": "a", "task": "t", "loss": 1.5, "tokens": 3}
     model, trial = study / "evaluated" / "rival-1234", study / "trials" / "random-0"
     model.mkdir(parents=True)
-    losses = pa.Table.from_pylist([loss], LOSSES_SCHEMA)
+    losses = pq.read_table(trial / "losses.parquet", filters=[("step", "=", 0)])
     mark_finished(model, {"losses.parquet": losses}, {"model": "rival", "key": "k"}, there=())
     for folder, value in ((trial, 0.5), (model, 0.75)):
         table = pa.Table.from_pylist([score | {"value": value}], BENCHMARKS_SCHEMA)
@@ -98,7 +97,8 @@ def test_benchmarks_are_those_of_all_trials_and_of_models_that_none_trained_by_t
     results = orchestrator.read_results(study)
     assert results.benchmarks.to_pylist() == [{"trial": "random-0", "arm": "random", **score}]
     assert set(results.evaluated) == {"losses", "generations", "benchmarks"}
-    assert results.evaluated["losses"].to_pylist() == [{"model": "rival", **loss}]
+    expected = [{"model": "rival", **loss} for loss in losses.to_pylist()]
+    assert results.evaluated["losses"].to_pylist() == expected
     assert results.evaluated["benchmarks"]["value"].to_pylist() == [0.75]
     assert results.evaluated["generations"].column_names[:2] == ["model", "step"]
     assert "rival" not in results.losses["trial"].to_pylist()
