@@ -21,7 +21,8 @@ from pydantic import (
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.claim import Claim
 from orchestrator.config.evaluation import Evaluation
-from orchestrator.config.section import Section, Seed
+from orchestrator.config.gradients import Gradients
+from orchestrator.config.section import Section, Seed, later
 from orchestrator.config.sources import Data
 from orchestrator.config.sweep import Sweep
 from orchestrator.config.training import Model, Training
@@ -35,7 +36,7 @@ TRACKING_SCHEMES = {"http", "https", "databricks", "sqlite", "postgresql", "mysq
 OWN_VECTORS = frozenset(
     {"vectors", "ids", "query_vectors", "query_ids", "held_out_vectors", "held_out_ids"}
 )
-READING = frozenset({"pooling", "dtype", "max_length", "text", "keep"})
+READING = frozenset({"pooling", "gradient", "dtype", "max_length", "text", "keep"})
 
 
 class Embedding(Section):
@@ -44,9 +45,12 @@ class Embedding(Section):
 
     model: str = "all-MiniLM-L6-v2"
     """A sentence-transformers model, or a causal LM; not read where `vectors` is given."""
-    pooling: Literal["auto", "mean", "weighted_mean"] = "auto"
+    pooling: Literal["auto", "mean", "weighted_mean", "gradient"] = "auto"
     """auto: what the model was made with; of a causal LM weighted_mean, over the last hidden states
-    with weights that rise with the position (RDS+, arXiv 2503.01807)."""
+    with weights that rise with the position (RDS+, arXiv 2503.01807). gradient: what an instance
+    would teach the model, which has to be a causal LM, as the one that is trained."""
+    gradient: Gradients = later(Gradients())
+    """Of `pooling: gradient`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the model computes in."""
     max_length: PositiveInt = 256

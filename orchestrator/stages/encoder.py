@@ -83,10 +83,7 @@ class Encoder:
         cache = VectorCache(
             self.store / "vectors" / key_digest(vectors_key(self.digest, self.embedding))[:16]
         )
-        held = cache.held(digests)
-        wanted = np.zeros(len(digests), dtype=bool)
-        wanted[np.unique(digests, return_index=True)[1]] = True
-        wanted &= ~held
+        held, wanted = held_and_wanted(cache, digests)
         missing, rate = int(wanted.sum()), None
         report(missing, 0.0)
         if missing:
@@ -96,55 +93,87 @@ class Encoder:
             )
             chunk = max(1, int(batch_tokens * CHUNK_TEXTS_PER_TOKEN))
             order = _write_chunks(texts(), wanted, chunk, path)
-            rate = self._embed(path, batch_tokens, digests[order], cache, report)
+            rate = take_in(self._vectors(path, batch_tokens), digests[order], cache, report)
             path.unlink()
-        return cache, {"cached": int(held.sum()), "embedded": missing, "rate": rate}
-
-    def _embed(
-        self, path: Path, batch_tokens: int, digests: Digests, cache: VectorCache, report: Report
-    ) -> float:
-        """Put the vectors of a file of texts into the cache; returns texts per second."""
-        done, started, rate = 0, None, 0.0
-        try:
-            for batch in self._vectors(path, batch_tokens):
-                cache.add(digests[batch["position"]], batch["vector"], batch["cut"], batch["read"])
-                now = time.monotonic()
-                # From the begin of the first chunk: loading the model is no embedding.
-                started = started or now - float(batch["seconds"][0])
-                done += len(batch["position"])
-                rate = done / (now - started)
-                report(len(digests) - done, rate)
-        finally:
-            # An interrupted run keeps what has arrived.
-            cache.flush()
-        return rate
+        return cache, {"cached": held, "embedded": missing, "rate": rate}
 
     def _vectors(self, path: Path, batch_tokens: int) -> Iterator[dict[str, NDArray[Any]]]:
         """For each text its position in the file, its vector, whether it was cut, what was read
         of it, and the seconds of its chunk, as they come."""
-        import ray.data  # here: an estimate, which imports the stages for their keys, needs no Ray
-
-        workers, gpus = self.embedding.workers, self.embedding.gpus_per_worker
-        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         chunks = pq.ParquetFile(path).metadata.num_row_groups
-        dataset = ray.data.from_items(
-            [{"chunk": number} for number in range(chunks)], override_num_blocks=chunks
-        )
-        embedded = dataset.map_batches(
+        return mapped(
+            [{"chunk": number} for number in range(chunks)],
             ChunkEmbedder,
-            fn_constructor_kwargs={
-                "path": path,
-                "model": self.model,
-                "embedding": self.embedding,
-                "batch_tokens": batch_tokens,
-                # Actors that share a node share its cores.
-                "share": -(-workers // max(1, len(nodes))),
-            },
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_gpus=gpus or None,
+            self.embedding,
+            path=path,
+            model=self.model,
+            batch_tokens=batch_tokens,
         )
-        return iter(embedded.iter_batches(batch_size=None, batch_format="numpy"))
+
+
+def held_and_wanted(cache: VectorCache, digests: Digests) -> tuple[int, NDArray[np.bool_]]:
+    """How many vectors a cache holds, and (n,) which to make: each distinct one once."""
+    held = cache.held(digests)
+    wanted = np.zeros(len(digests), dtype=bool)
+    wanted[np.unique(digests, return_index=True)[1]] = True
+    return int(held.sum()), wanted & ~held
+
+
+def take_in(
+    batches: Iterable[dict[str, NDArray[Any]]],
+    digests: Digests,
+    cache: VectorCache,
+    report: Report,
+) -> float:
+    """Put vectors into the cache as they come; returns how many a second.
+
+    Args:
+        batches: with the `position` of each vector in `digests`, the `vector`, whether the text was
+            `cut`, what was `read` of it, and the `seconds` that the batch took.
+        digests: of all that are made.
+        report: called as vectors arrive.
+    """
+    done, started, rate = 0, None, 0.0
+    try:
+        for batch in batches:
+            cache.add(digests[batch["position"]], batch["vector"], batch["cut"], batch["read"])
+            now = time.monotonic()
+            # From the begin of the first batch: loading the model is no embedding.
+            started = started or now - float(batch["seconds"][0])
+            done += len(batch["position"])
+            rate = done / (now - started)
+            report(len(digests) - done, rate)
+    finally:
+        # An interrupted run keeps what has arrived.
+        cache.flush()
+    return rate
+
+
+def mapped(
+    items: list[dict[str, Any]], actor: type, embedding: Embedding, **more: Any
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """What the actors of Ray Data make of items, as it comes.
+
+    Args:
+        items: one a call.
+        actor: made with `embedding`, with how many actors `share` a node, and with `more`.
+        embedding: how many actors, with how many GPUs each.
+    """
+    import ray.data  # here: an estimate, which imports the stages for their keys, needs no Ray
+
+    workers, gpus = embedding.workers, embedding.gpus_per_worker
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    dataset = ray.data.from_items(items, override_num_blocks=len(items))
+    # Actors that share a node share its cores.
+    arguments = {"embedding": embedding, "share": -(-workers // max(1, len(nodes))), **more}
+    made = dataset.map_batches(
+        actor,
+        fn_constructor_kwargs=arguments,
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_gpus=gpus or None,
+    )
+    return iter(made.iter_batches(batch_size=None, batch_format="numpy"))
 
 
 class ChunkEmbedder:

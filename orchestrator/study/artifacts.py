@@ -28,6 +28,7 @@ from orchestrator.stages.dataset import (
 )
 from orchestrator.stages.embed import embeddings_spec
 from orchestrator.stages.given import listed_rows
+from orchestrator.stages.gradients import Source, gradients_spec, warm_up_spec
 from orchestrator.stages.near_duplicates import near_duplicates_spec
 from orchestrator.stages.neighbours import load_neighbours, neighbours_spec
 from orchestrator.stages.own_vectors import own_vectors_spec
@@ -99,6 +100,8 @@ class StudyArtifacts:
         if not looks_at_vectors(config):
             return None
         dataset = self.dataset(config)
+        if config.embedding.pooling == "gradient":
+            return self._gradients(config, dataset, check)
         key = (dataset.digest, config.embedding)
         if key not in self._embeddings_specs:
             self._embeddings_specs[key] = self._embeddings_spec(config, dataset)
@@ -109,6 +112,16 @@ class StudyArtifacts:
             return own_vectors_spec(dataset, config.embedding)
         model, digest = self.shared.model(config.embedding.model)
         return embeddings_spec(dataset, config.embedding, model, digest, self.shared.store.path)
+
+    def _gradients(self, config: TrialConfig, dataset: Artifact, check: Check) -> Artifact:
+        """Gradient vectors, behind the tokens and the warm-up that they are made of."""
+        model, digest = self.shared.model(config.embedding.model)
+        length = config.embedding.max_length
+        read = config.model.model_copy(update={"max_length": length})
+        tokens = self.shared.get(tokens_spec(dataset, read, model, digest), check)
+        source = Source(dataset, tokens, config.embedding, model, digest)
+        warm_up = self.shared.get(warm_up_spec(source), check)
+        return self.shared.get(gradients_spec(source, warm_up, self.shared.store.path), check)
 
     def references(self, config: TrialConfig) -> Artifact | None:
         """All right answers of test items; None where each has one, or none is generated."""
@@ -146,16 +159,17 @@ class StudyArtifacts:
 
         A row that cannot be fed as it is is told before anything is embedded, or ends that.
         """
-        if not tokenised_by_others(self.dataset(config)):
+        in_turn = config.embedding.pooling == "gradient"  # of tokens, perhaps the same ones
+        if in_turn or not tokenised_by_others(self.dataset(config)):
             return self.tokens(config), self.embeddings(config)
         return self.shared.both(
             lambda check: self.tokens(config, check), lambda check: self.embeddings(config, check)
         )
 
     def near_duplicates(self, config: TrialConfig) -> Artifact | None:
-        """Pairs of pool and test items that nearly equal; None where nothing is embedded."""
+        """Pairs of pool and test items that nearly equal; None where no text is embedded."""
         dataset, embeddings = self.dataset(config), self.embeddings(config)
-        if embeddings is None:
+        if embeddings is None or config.embedding.pooling == "gradient":
             return None
         threshold, neighbours = config.data.near_duplicate, config.neighbours
         return self.shared.get(near_duplicates_spec(dataset, embeddings, threshold, neighbours))

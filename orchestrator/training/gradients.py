@@ -3,11 +3,11 @@
 Beside every linear layer y = W a lies a small adapter, y = W a + P' M Q a, of which P (rank, out)
 and Q (rank, in) are drawn once and frozen. The gradient of an instance's answer loss with respect
 to M is the sum over its tokens of (P d)(Q a)', where d is the gradient of y: that of W, projected
-on both sides (LoGra, arXiv 2405.13954). M is trained a few steps on rows of the pool; then the pool's
-gradients are divided by the root of Adam's second moment, as its updates would be, and those of
-test items are not (LESS, arXiv 2402.04333, section 3). The numbers of all layers are mapped to
-`dimensions` and scaled to length one: the cosine of a pool row and a test item says whether a step
-on the one lowers the loss of the other.
+on both sides (LoGra, arXiv 2405.13954). M is trained a few steps on rows of the pool; then the
+gradients of the pool are divided by the root of Adam's second moment, as its updates would be, and
+those of test items are not (LESS, arXiv 2402.04333, section 3). The numbers of all layers are
+mapped to `dimensions` and scaled to length one: the cosine of a pool row and a test item says
+whether a step on the one lowers the loss of the other.
 
 Use it where what texts are about says too little. It costs a forward and a backward pass of the
 trained model for every row.
@@ -15,7 +15,7 @@ trained model for every row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +53,20 @@ class GradientModel:
     def __init__(self, folder: Path, settings: Gradients, device: Device) -> None:
         self._settings = settings
         self._device = device.torch_device
-        self._model: Any = load_model(folder, Model(name=str(folder)), device)
-        self._model.eval()  # nothing is dropped at random
-        self._model.requires_grad_(False)
-        head = self._model.get_output_embeddings()
+        model: Any = load_model(folder, Model(name=str(folder)), device)
+        model.eval()  # nothing is dropped at random
+        model.requires_grad_(False)
+        self._model = model
+        head = model.get_output_embeddings()
         layers = {
             name: layer
-            for name, layer in self._model.named_modules()
+            for name, layer in model.named_modules()
             if isinstance(layer, torch.nn.Linear) and layer is not head
         }
         if not layers:
             raise ModelError(
-                f"the model {folder} has no linear layers, of which gradient vectors are made: name "
-                "another model in embedding.model, or another embedding.pooling"
+                f"the model {folder} has no linear layers, of which gradient vectors are made: "
+                "name another model in embedding.model, or another embedding.pooling"
             )
         drawn = torch.Generator().manual_seed(settings.seed)
         self._adapters = [
@@ -81,12 +82,14 @@ class GradientModel:
         self._numbers = numbers
         self.moments: torch.Tensor | None = None
 
-    def warm_up(self, tokens: Tokens, rows: NDArray[np.int64], batch_tokens: int) -> list[float]:
+    def warm_up(
+        self, tokens: Tokens, steps: Sequence[NDArray[np.int64]], batch_tokens: int
+    ) -> list[float]:
         """Train the adapters with Adam and keep its second moments.
 
         Args:
             tokens: of all instances.
-            rows: (steps, rows of a step) int64.
+            steps: the rows of each step, (n,) int64.
             batch_tokens: padded tokens of a forward pass.
 
         Returns:
@@ -97,17 +100,17 @@ class GradientModel:
             weights, lr=self._settings.learning_rate, betas=BETAS, eps=EPS, foreach=True
         )
         losses = []
-        for of_step in rows:
+        for of_step in steps:
             total = 0.0
             for batch in _batches(tokens, of_step, batch_tokens):
                 loss = self._row_losses(tokens, batch).sum() / len(of_step)
                 loss.backward()
-                total += float(loss)
+                total += loss.item()
             adam.step()
             adam.zero_grad()
             losses.append(total)
         moments = torch.cat([adam.state[weight]["exp_avg_sq"].flatten() for weight in weights])
-        self.moments = moments / (1 - BETAS[1] ** len(rows))
+        self.moments = moments / (1 - BETAS[1] ** len(steps))
         for weight in weights:
             weight.requires_grad_(False)
         return losses

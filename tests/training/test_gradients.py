@@ -102,7 +102,9 @@ def test_another_process_that_takes_over_the_state_makes_the_same_vectors(warm, 
     other = GradientModel(folder, SETTINGS, pick_device("float32", gpu=False))
     other.load_state(warm.state())
     rows = np.arange(10)
-    assert np.array_equal(*(each.vectors(tokens, rows, BUDGET, pool=True) for each in (warm, other)))
+    assert np.array_equal(
+        *(each.vectors(tokens, rows, BUDGET, pool=True) for each in (warm, other))
+    )
 
 
 def test_after_one_step_the_second_moments_are_the_squares_of_its_gradient(model, tokens):
