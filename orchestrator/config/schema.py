@@ -93,6 +93,7 @@ class Embedding(Section):
                 f"{' and '.join(given)} out"
             )
         if not given:
+            self._check_gradient()
             return self
         if self.held_out_ids is not None and self.held_out_vectors is None:
             raise ValueError("held_out_ids names the rows of held_out_vectors: give it, too")
@@ -103,6 +104,17 @@ class Embedding(Section):
                 f"{'it' if len(unread) == 1 else 'them'} out"
             )
         return self
+
+    def _check_gradient(self) -> None:
+        """Refuse keys that say nothing with, or without, `pooling: gradient`."""
+        is_gradient = self.pooling == "gradient"
+        unread = sorted(self.model_fields_set & ({"text", "keep"} if is_gradient else {"gradient"}))
+        if unread:
+            raise ValueError(
+                f"pooling: {self.pooling} does not read {' and '.join(unread)}: leave "
+                f"{'it' if len(unread) == 1 else 'them'} out"
+                + ("" if is_gradient else ", or set pooling: gradient")
+            )
 
     @model_serializer(mode="wrap")
     def _without_unread_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -57,9 +57,11 @@ def embeddings_disk(config: TrialConfig, store: StoreLookup) -> Amount | None:
     model = model_config(config.embedding.model, store)
     if dataset is None or model is None:
         return None
-    splits = dataset.info["splits"]
+    splits, embedding = dataset.info["splits"], config.embedding
     texts = sum(splits[name]["instances"] for name in splits if name != "off_target")
-    return Amount(2 * 4 * texts * model["hidden_size"], "~")
+    gradient = embedding.pooling == "gradient"
+    dimensions = embedding.gradient.dimensions if gradient else model["hidden_size"]
+    return Amount(2 * 4 * texts * dimensions, "~")
 
 
 def _checkpoints(config: TrialConfig, store: StoreLookup) -> Amount | None:

@@ -34,38 +34,42 @@ def check_preset(model: Model, test_length: int | None = None) -> None:
     _check_settings(model, test_length, positions, llama_sizes(preset))
 
 
-def check_fit(model: Model, folder: Path, test_length: int | None = None) -> None:
+def check_fit(
+    model: Model, folder: Path, test_length: int | None = None, key: str = "model.name"
+) -> None:
     """Refuse a model that cannot be trained as the settings say.
 
     Args:
         model: its settings.
         folder: where its files are.
         test_length: `evaluation.max_length`.
+        key: of the study file, which names it.
 
     Raises:
         ModelError: no causal language model, or not all of its weights; a tokenizer that is broken
             or has more ids than the model has embeddings; a length beyond its positions; an adapter
             beside no layer.
     """
-    config = _config(folder, "model.name")
-    _check_causal(config, folder)
-    check_tokenizer(folder, "model.name")
+    config = _config(folder, key)
+    _check_causal(config, folder, key)
+    check_tokenizer(folder, key, fed=True)
     from transformers import AutoModelForCausalLM
 
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     _check_settings(model, test_length, positions, model_sizes(folder))
-    check_weights(folder, AutoModelForCausalLM, f"model.name: {folder}")
+    check_weights(folder, AutoModelForCausalLM, f"{key}: {folder}")
 
 
-def check_tokenizer(folder: Path, key: str) -> None:
+def check_tokenizer(folder: Path, key: str, *, fed: bool = False) -> None:
     """Refuse a tokenizer that cannot be read, reads nothing, or has ids without an embedding.
 
     Args:
         folder: of a model, whatever it is for.
         key: of the study file, which names it.
+        fed: whether rows are fed as `training.tokens` has them.
 
     Raises:
-        ModelError: naming the folder; one of Python alone, too, of a model that is trained.
+        ModelError: naming the folder; one of Python alone, too, where rows are fed.
     """
     from transformers import AutoTokenizer
 
@@ -84,7 +88,7 @@ def check_tokenizer(folder: Path, key: str) -> None:
             "tokenizer.json is missing: fetch it, or write it with "
             "tokenizer.save_pretrained(FOLDER)"
         )
-    if key == "model.name" and not tokenizer.is_fast:
+    if fed and not tokenizer.is_fast:
         # Only the tokenizers in Rust tell which characters a token stands for, and so which of
         # them carry loss.
         raise ModelError(
@@ -199,7 +203,7 @@ def _config(folder: Path, key: str) -> Any:
         ) from error
 
 
-def _check_causal(config: Any, folder: Path) -> None:
+def _check_causal(config: Any, folder: Path, key: str) -> None:
     from transformers.models.auto import modeling_auto as known
 
     kind, (architecture, *_) = config.model_type, config.architectures or [config.model_type]
@@ -217,7 +221,7 @@ def _check_causal(config: Any, folder: Path) -> None:
         what = "made for another task than the next token"
     else:
         return
-    raise ModelError(f"model.name: {folder} is {architecture} ({kind}), {what}: {CAUSAL}")
+    raise ModelError(f"{key}: {folder} is {architecture} ({kind}), {what}: {CAUSAL}")
 
 
 def _check_settings(

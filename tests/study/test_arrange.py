@@ -41,6 +41,8 @@ STUDY = {
                  "arrangement.measure": "bigram_kl"},
                 {"label": "cluster", "arrangement.method": "cluster"},
                 {"label": "own", "embedding": {"vectors": "pool.npy", "query_vectors": "q.npy"}},
+                {"label": "gradient", "embedding": {"model": "random:tiny-llama",
+                 "pooling": "gradient", "gradient": {"dimensions": 64, "warm_up_steps": 2}}},
                 {"label": "passes", "arrangement.selection": "both_ends",
                  "arrangement.order": "random", "training.epochs": 2, "training.reorder": "each"},
             ]
