@@ -243,7 +243,7 @@ def test_the_certificate_of_several_passes_is_that_of_the_trial_that_makes_them(
 def test_a_card_says_where_nothing_leaks_and_where_nothing_was_compared(tmp_path):
     card = (write_order("hf", make_order(tmp_path, SINGLE)) / "README.md").read_text()
     assert "No row of the pool shares a task or a prompt with a test item." in card
-    assert "were not looked for: nothing was embedded" in card
+    assert "were not looked for: no text was embedded" in card
 
 
 def test_an_export_takes_the_place_of_an_older_one_and_leaves_other_files_alone(tmp_path):

@@ -113,7 +113,6 @@ def test_a_card_certifies_the_order_and_tells_of_near_duplicates(arranged):
         pipeline = Pipeline(Layout.of(study), screen)
         near = {trial.name: pipeline.near_duplicates(trial.config) for trial in expand(study)}
     for trial in expand(study):
-        pairs = set(pq.read_table(near[trial.name].path / "pairs.parquet")["row"].to_pylist())
         folder = plans / trial.name / "hf"
         table = pq.read_table(folder / "train.parquet")
         assert table.drop(["messages"]).equals(pq.read_table(plans / trial.name / "plan.parquet"))
@@ -123,6 +122,10 @@ def test_a_card_certifies_the_order_and_tells_of_near_duplicates(arranged):
         starts = (first + at for first in range(0, len(ids), 30) for at in range(0, 30, 4))
         digest = order_digest(ids[at : min(at + 4, at // 30 * 30 + 30)] for at in starts)
         assert f"| order_sha256 | {digest} |" in card
+        if near[trial.name] is None:  # of gradients, in which equal texts do not lie together
+            assert "were not looked for: no text was embedded." in card
+            continue
+        pairs = set(pq.read_table(near[trial.name].path / "pairs.parquet")["row"].to_pylist())
         assert f"a\ntest item: {len(pairs.intersection(rows))}. In the whole pool" in card
 
 

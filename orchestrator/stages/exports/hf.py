@@ -100,7 +100,7 @@ def _leakage(order: Order) -> Iterator[str]:
         what = "prompt" if alone else "task or a prompt"
         yield f"No row of the pool shares a {what} with a test item.\n"
     if order.near_duplicates is None:
-        yield "Rows that nearly equal a test item were not looked for: nothing was embedded.\n"
+        yield "Rows that nearly equal a test item were not looked for: no text was embedded.\n"
         return
     pairs = pq.read_table(order.near_duplicates.path / "pairs.parquet", columns=["row"])["row"]
     near = len(set(pairs.to_pylist()).intersection(order.table["row"].to_pylist()))
