@@ -104,8 +104,7 @@ def check_folder(folder: Path, what: str) -> None:
         raise ModelError(
             f"{what} has no *.safetensors. Weights in .bin or .pt are pickles, which can run "
             "code: they are not loaded. If you trust them, convert them once: "
-            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER). On the hub, "
-            "a pull request of the model may hold them: type its revision, owner/model@refs/pr/1"
+            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
         )
     if not any([*folder.glob("tokenizer*"), *folder.glob("vocab*")]):
         raise ModelError(

@@ -14,6 +14,7 @@ from orchestrator.models.folder import MODEL_FILES, check_folder, model_files
 from orchestrator.models.known import accepted, suggestion
 
 HUB_SECONDS = 10  # until the hub counts as unreachable
+PULL_REQUESTS = 10  # the newest, that are looked through for safetensors
 Answer = TypeVar("Answer")
 
 
@@ -32,7 +33,12 @@ def save_hub_model(name: str, revision: str | None, folder: Path, scratch: Path)
         target = folder / path.relative_to(cached)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, target)
-    check_folder(folder, f"the model {name} on the hub")
+    try:
+        check_folder(folder, f"the model {name} on the hub")
+    except ModelError as error:
+        if any(folder.glob("*.safetensors")):
+            raise
+        raise ModelError(f"{error}{_conversions(name)}") from None
     return commit
 
 
@@ -46,6 +52,38 @@ def check_hub_access(name: str, revision: str | None = None) -> str:
         ModelError: no hub, no such model or revision, or one whose licence or token is missing.
     """
     return _ask(name, lambda: _commit(name, revision))
+
+
+def _conversions(name: str) -> str:
+    """Names the pull requests that bring safetensors, the newest first.
+
+    The hub opens one for a model of pickled weights. It is not taken unasked: anybody may open one.
+    """
+    found = _ask(name, lambda: _pull_requests(name))
+    if not found:
+        return ""
+    named = ", ".join(f"{name}@{ref}" for ref in found)
+    return (
+        f". On the hub there are some as pull requests: {named}. Anybody may open "
+        "one: look at who did (the hub's own converter is SFconvertbot), and name it as the model, "
+        "or as model.revision"
+    )
+
+
+def _pull_requests(name: str) -> list[str]:
+    from huggingface_hub import HfApi
+
+    hub = HfApi()
+    refs = hub.list_repo_refs(name, include_pull_requests=True).pull_requests or []
+    newest = sorted(refs, key=lambda ref: -int(ref.ref.rpartition("/")[2]))[:PULL_REQUESTS]
+    return [
+        ref.ref
+        for ref in newest
+        if any(
+            file.endswith(".safetensors")
+            for file in hub.list_repo_files(name, revision=ref.target_commit)
+        )
+    ]
 
 
 def _commit(name: str, revision: str | None) -> str:

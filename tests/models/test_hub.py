@@ -16,6 +16,10 @@ from orchestrator.models import fingerprint, resolve
 from tests.hub import COMMIT, TOKEN, HubHandler, serving
 
 STEP = "3000" * 10  # the commit of the branch step3000
+LICENSED = {
+    "/api/models/owner/licensed": {"id": "owner/licensed", "sha": COMMIT, "gated": "manual"},
+    "/api/models/owner/licensed/auth-check": {},
+}
 
 
 class Hub(HubHandler):
@@ -34,6 +38,10 @@ class Hub(HubHandler):
                 self._json({"id": "owner/tiny", "sha": found})
             else:
                 self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        elif path == "/api/models/owner/tiny/refs":
+            pulls = [{"name": f"refs/pr/{n}", "ref": f"refs/pr/{n}", "targetCommit": commit}
+                     for n, commit in ((4, STEP), (12, COMMIT), (11, STEP))]  # fmt: skip
+            self._json({"branches": [], "converts": [], "tags": [], "pullRequests": pulls})
         elif tree := re.fullmatch(r"/api/models/owner/tiny/tree/(\w+)", path):
             files = commits[tree[1]]
             self._json([self._entry(name, content) for name, content in files.items()])
@@ -43,10 +51,8 @@ class Hub(HubHandler):
             self._json({"id": "owner/gated", "sha": COMMIT, "gated": "manual"})
         elif path == "/api/models/owner/gated/auth-check":
             self._send(403, b"", {"X-Error-Code": "GatedRepo"})
-        elif path == "/api/models/owner/licensed":
-            self._json({"id": "owner/licensed", "sha": COMMIT, "gated": "manual"})
-        elif path == "/api/models/owner/licensed/auth-check":
-            self._json({})
+        elif path in LICENSED:
+            self._json(LICENSED[path])
         elif path == "/api/models/owner/expired":
             message = f"Invalid credentials: {self.headers['Authorization']}"
             self._send(401, b"", {"X-Error-Message": message})
@@ -176,6 +182,16 @@ def test_a_model_that_is_unsafe_to_load_does_not_reach_the_store(hub, tmp_path, 
     assert status == 2
     assert answer in said
     assert list((tmp_path / "store" / "models").iterdir()) == []
+
+
+def test_pull_requests_that_bring_safetensors_are_named_and_not_taken(hub, tmp_path):
+    Hub.files = {"config.json": b"{}", "pytorch_model.bin": b"pickle"}
+    Hub.earlier = {"config.json": b"{}", "model.safetensors": b"weights"}
+    status, said = _resolve("owner/tiny", tmp_path, hub)
+    assert status == 2
+    assert "as pull requests: owner/tiny@refs/pr/11, owner/tiny@refs/pr/4." in said
+    assert "look at who did" in said
+    assert not any(path.endswith(".safetensors") for path in Hub.asked)
 
 
 @pytest.mark.parametrize("ask", ["resolve", "check_access"])
