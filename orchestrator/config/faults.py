@@ -49,7 +49,9 @@ def either(options: Iterable[object]) -> str:
 def unknown_key(key: str, siblings: list[str], elsewhere: Iterable[str] = ()) -> str:
     """What to say after `... is not a key`: the nearest name, its right place, or all names."""
     near = difflib.get_close_matches(key[:100], siblings, n=1)
-    near += [name for name in elsewhere if name.split(".")[-1] == key]
+    # The least deep first: what is asked for more often than the details of a detail.
+    places = (name for name in elsewhere if name.split(".")[-1] == key)
+    near += sorted(places, key=lambda name: name.count("."))
     if near:
         return f"did you mean {near[0]}?"
     return f"the keys here are {', '.join(siblings)}" if siblings else "no keys are read here"
