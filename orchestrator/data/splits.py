@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -60,10 +61,10 @@ def read_splits(data: Data, scratch: Path, in_order: InOrder = map) -> Splits:
         DataError: a source that cannot be read or gives nothing, a hold-out of nothing or of all,
             or more rows of a source than it gives.
     """
-    tests, counts, sources, streams = _marked(data, scratch, in_order)
+    marked = _marked(data, scratch, in_order)
     leaks: Counter[str] = Counter()
-    pool = _pool(data, streams, sources, leaks, scratch)
-    return Splits(tests, pool, counts, sources, leaks)
+    pool = _pool(data, marked.streams, marked.sources, leaks, scratch)
+    return Splits(marked.tests, pool, marked.counts, marked.sources, leaks)
 
 
 def read_tests(data: Data, scratch: Path, in_order: InOrder = map) -> dict[str, pa.Table]:
@@ -71,7 +72,7 @@ def read_tests(data: Data, scratch: Path, in_order: InOrder = map) -> dict[str, 
 
     Args and Raises as of `read_splits`.
     """
-    return _marked(data, scratch, in_order)[0]
+    return _marked(data, scratch, in_order).tests
 
 
 def undrawn_pool(data: Data, scratch: Path, in_order: InOrder = map) -> Iterator[pa.Table]:
@@ -79,13 +80,20 @@ def undrawn_pool(data: Data, scratch: Path, in_order: InOrder = map) -> Iterator
 
     Args and Raises as of `read_splits`.
     """
-    return chain.from_iterable(_marked(data, scratch, in_order)[3].values())
+    return chain.from_iterable(_marked(data, scratch, in_order).streams.values())
 
 
-def _marked(
-    data: Data, scratch: Path, in_order: InOrder
-) -> tuple[dict[str, pa.Table], dict[str, Counts], dict[str, Counts], Streams]:
+class _Marked(NamedTuple):
     """The test sets, what was left out of them and of each source, and the pool by source."""
+
+    tests: dict[str, pa.Table]
+    counts: dict[str, Counts]
+    sources: dict[str, Counts]
+    streams: Streams
+
+
+def _marked(data: Data, scratch: Path, in_order: InOrder) -> _Marked:
+    """Reads the test sets, takes the hold-out and marks the leaks of the pool."""
     hold_out = data.hold_out
     tests, counts = _test_sets(data, in_order)
     sources = {name: Counts() for name in data.pool_sources}
@@ -108,7 +116,7 @@ def _marked(
         streams = {
             name: in_order(mark, spool.tables(~masks[name])) for name, spool in spools.items()
         }
-    return tests, counts, sources, streams
+    return _Marked(tests, counts, sources, streams)
 
 
 def check_any(key: str, source: SourceOptions, instances: int, counts: Counts) -> None:

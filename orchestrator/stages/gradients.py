@@ -146,28 +146,19 @@ def gradients_spec(source: Source, warm_up: Artifact, store: Path) -> Spec:
 class ChunkOfGradients:
     """Keeps a warmed-up model open in an actor."""
 
-    def __init__(self, embedding: Embedding, share: int, source: Source, state: Path, pool: int):
+    def __init__(self, embedding: Embedding, share: int, source: Source, state: Path) -> None:
         from safetensors.torch import load_file
 
         self._model, self._tokens = source.open(max(1, cores() // share))
         self._model.load_state(load_file(state))
-        self._batch_tokens, self._pool = source.batch_tokens, pool
+        self._batch_tokens = source.batch_tokens
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         started = time.monotonic()
-        rows, position = batch["rows"][0], batch["positions"][0]
-        of_pool = rows < self._pool
-        parts = {
-            pool: self._model.vectors(self._tokens, rows[mask], self._batch_tokens, pool=pool)
-            for pool, mask in ((True, of_pool), (False, ~of_pool))
-            if mask.any()
-        }
-        vectors = np.empty((len(rows), next(iter(parts.values())).shape[1]), np.float32)
-        for pool, part in parts.items():
-            vectors[of_pool == pool] = part
+        rows, pool = batch["rows"][0], bool(batch["pool"][0])
         return {
-            "position": position,
-            "vector": vectors,
+            "position": batch["positions"][0],
+            "vector": self._model.vectors(self._tokens, rows, self._batch_tokens, pool=pool),
             "cut": np.zeros(len(rows), bool),
             "read": batch["read"][0].reshape(-1, 2),
             "seconds": np.full(len(rows), time.monotonic() - started),
@@ -198,21 +189,27 @@ def _fill(
     rate = None
     if len(rows):
         lengths = token_table.load(source.tokens.path).lengths[rows]
-        # The longest first, so that a batch too large for the memory shows at once.
-        rows = rows[np.argsort(-lengths, kind="stable")]
-        lengths = np.sort(lengths)[::-1]
+        # The pool apart from test items, and of each the longest first, so that a batch too large
+        # for the memory shows at once.
+        order = np.lexsort((-lengths, rows >= pool))
+        rows, lengths = rows[order], lengths[order]
         chunk = np.cumsum(lengths) // (CHUNK_BATCHES * source.batch_tokens)
-        cuts = np.flatnonzero(np.diff(chunk)) + 1
+        cuts = np.flatnonzero(np.diff(chunk) | np.diff(rows >= pool)) + 1
         read = np.ascontiguousarray(digests[rows]).view(np.int64).reshape(-1, 2)
         items = [
-            {"rows": part, "positions": place, "read": read[place].ravel()}
+            {
+                "rows": part,
+                "positions": place,
+                "read": read[place].ravel(),
+                "pool": bool(part[0] < pool),
+            }
             for part, place in zip(
                 np.split(rows, cuts), np.split(np.arange(len(rows)), cuts), strict=True
             )
         ]
         made = mapped(
             items, ChunkOfGradients, source.embedding,
-            source=source, state=warm_up.path / STATE_FILE, pool=pool,
+            source=source, state=warm_up.path / STATE_FILE,
         )  # fmt: skip
         rate = take_in(made, digests[rows], cache, report)
     return {"cached": held, "embedded": len(rows), "rate": rate}

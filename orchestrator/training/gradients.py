@@ -159,12 +159,14 @@ class GradientModel:
         Each row has its own copy of an adapter, so that one backward pass keeps the rows apart.
         """
         copies = [adapter.copied(len(rows)) for adapter in self._adapters]
-        loss = self._row_losses(tokens, rows).sum()
+        try:
+            loss = self._row_losses(tokens, rows).sum()
+        finally:
+            for adapter in self._adapters:
+                adapter.copy = None
         if not loss.requires_grad:  # no row has an answer
             return torch.zeros(len(rows), self._numbers, device=self._device)
         parts = torch.autograd.grad(loss, copies, allow_unused=True)
-        for adapter in self._adapters:
-            adapter.copy = None
         return torch.cat(
             [
                 (torch.zeros_like(copy) if part is None else part).flatten(1)
@@ -178,8 +180,9 @@ class GradientModel:
         batch = collate(tokens, rows, packed=False).to(self._device)
         owners = torch.as_tensor(batch.owners, device=self._device)
         counts = torch.bincount(owners, minlength=len(rows)).clamp(min=1)
-        losses = token_losses(self._model, batch) if len(owners) else torch.zeros(0)
-        sums = torch.zeros(len(rows), device=self._device).index_add(0, owners, losses)
+        sums = torch.zeros(len(rows), device=self._device)
+        if len(owners):
+            sums = sums.index_add(0, owners, token_losses(self._model, batch))
         return sums / counts
 
     def _mapped(self, gradients: torch.Tensor) -> torch.Tensor:
