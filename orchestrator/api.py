@@ -23,6 +23,7 @@ from orchestrator import config
 from orchestrator.config.layout import Layout
 from orchestrator.config.load import check_settings
 from orchestrator.core import plan as core
+from orchestrator.core.arrangements import Needs
 from orchestrator.core.bigrams import count_bigrams
 from orchestrator.errors import ConfigError, DataError, UserError
 from orchestrator.host.folders import check_written
@@ -140,12 +141,7 @@ def plan(  # noqa: PLR0913  (in a notebook each is a keyword)
     bigrams, vectors = None, None
     if isinstance(train, list) and isinstance(test, list):
         needs = needs_of(chosen.arrangement, chosen.seed)
-        if needs.answers:
-            raise UserError(
-                "this arrangement counts the tokens of answers, and only a study has a model that "
-                "says what a token is: set rows in place of answer_tokens and another method than "
-                "length_matched, or plan a study with `orchestrator arrange STUDY.yaml`"
-            )
+        _check_no_answers(needs)
         if needs.bigrams:
             bigrams = count_bigrams(train, test)
         if arranges_vectors(chosen.arrangement):
@@ -164,6 +160,15 @@ def plan(  # noqa: PLR0913  (in a notebook each is a keyword)
         order.rows, order.turn, order.unit, order.distance,
         [names[row] for row in order.rows], [labels[row] for row in order.rows], order.note,
     )  # fmt: skip
+
+
+def _check_no_answers(needs: Needs) -> None:
+    if needs.answers:
+        raise UserError(
+            "this arrangement counts the tokens of answers, and only a study has a model that "
+            "says what a token is: set rows in place of answer_tokens and another method than "
+            "length_matched, or plan a study with `orchestrator arrange STUDY.yaml`"
+        )
 
 
 @dataclass(frozen=True)
