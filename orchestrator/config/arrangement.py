@@ -82,6 +82,9 @@ class Arrangement(Section):
     answer_tokens: PositiveInt | None = later(None)
     """Budget in tokens that carry loss, under the trained model's tokenizer, template and
     max_length: as many whole rows as hold no more."""
+    equal_lengths: bool = later(False)
+    """Takes, in the order of the method, rows whose answers are as long as those of `rows` random
+    ones: arms of one pool and seed then have equal rows and equal answer tokens."""
     turns: PositiveInt | None = None
     """Budget in whole turns; in a turn every query takes its nearest (farthest) free unit."""
     turn_window: (
@@ -128,6 +131,8 @@ class Arrangement(Section):
             )
         if self.rows is not None and self.answer_tokens is not None:
             raise ValueError("rows and answer_tokens both say how much: leave out one of them")
+        if self.equal_lengths:
+            self._check_equal_lengths(reads)
         if "selection" in reads:
             self._check_budget(reads)
         if self.turn_window is not None:
@@ -140,6 +145,21 @@ class Arrangement(Section):
             if first >= end:
                 raise ValueError(f"turn_window: [{first}, {end}] holds no turn: [0, 5] holds five")
         return self
+
+    def _check_equal_lengths(self, reads: frozenset[str]) -> None:
+        if self.rows is None:
+            raise ValueError("equal_lengths has a budget in rows: set it")
+        others = [
+            key for key in ("turns", "turn_window", "per_task") if getattr(self, key) is not None
+        ]
+        if others:
+            raise ValueError(f"equal_lengths has a budget in rows alone: leave out {others[0]}")
+        from_an_end = {("nearest", "nearest_first"), ("farthest", "farthest_first")}
+        if "selection" in reads and (self.selection, self.order) not in from_an_end:
+            raise ValueError(
+                "equal_lengths takes rows from one end on: set selection: nearest and order: "
+                "nearest_first, or farthest and farthest_first"
+            )
 
     def _check_budget(self, reads: frozenset[str]) -> None:
         given = [key for key in BUDGETS if getattr(self, key) is not None]
@@ -200,7 +220,7 @@ def keys_read(method: str) -> frozenset[str]:
     """Keys of the section that mean something to a method; all others are refused."""
     declared = find_method(method)
     options = {"options"} if declared.options else set()
-    return declared.reads | {"method", "rows", "answer_tokens"} | options
+    return declared.reads | {"method", "rows", "answer_tokens", "equal_lengths"} | options
 
 
 def _without_arm(given: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from orchestrator.config.faults import show, unknown_key
-from orchestrator.config.section import Section
+from orchestrator.config.section import Section, later
 
 Band = Annotated[list[float], Field(min_length=2, max_length=2)]  # [low, high] of a loss
 
@@ -40,12 +40,16 @@ class Claim(Section):
 
     question: str
     """What is asked, in one sentence."""
-    kind: Literal["order", "early", "drops", "measures", "prediction"] = "order"
-    """What answers it: the arms' losses (order), or another section of the report: how early the
-    loss falls (early), sudden drops (drops), the nine measures (measures), prediction."""
+    kind: Literal["order", "baseline", "early", "drops", "measures", "prediction"] = "order"
+    """What answers it: the arms' losses, each arm against the next (order) or several against one
+    (baseline), or another section of the report: how early the loss falls (early), sudden drops
+    (drops), the nine measures (measures), prediction."""
     arms: list[str] = []
-    """Of an order, as the paper expects them: the lowest loss first. An arm is all trials that
-    differ in their seed alone; `orchestrator estimate` shows its name."""
+    """Of an order, as the paper expects them: the lowest loss first. Of a baseline, that one, then
+    those that are set against it. An arm is all trials that differ in their seed alone;
+    `orchestrator estimate` shows its name."""
+    set: Literal["query", "held_out", "off_target"] = later("query")
+    """Of a baseline: the test set whose area under the loss curve decides."""
     figures: list[Figure] = []
     """What `orchestrator reproduce` compares with."""
 
@@ -53,8 +57,12 @@ class Claim(Section):
     def _arms_are_ordered(self) -> Claim:
         if self.kind == "order" and len(self.arms) < 2:
             raise ValueError("arms: give a list of 2 or more, the lowest expected loss first")
-        if self.kind != "order" and (self.arms or self.figures):
+        if self.kind == "baseline" and len(self.arms) < 2:
+            raise ValueError("arms: give a list of 2 or more, the baseline first")
+        if self.kind not in ("order", "baseline") and (self.arms or self.figures):
             raise ValueError(f"kind {self.kind} orders no arms: leave out arms and figures")
+        if self.kind != "baseline" and self.set != "query":
+            raise ValueError(f"kind {self.kind} has no set of its own: leave out set")
         twice = [arm for at, arm in enumerate(self.arms) if arm in self.arms[:at]]
         if twice:
             raise ValueError(f"arms names {twice[0]} twice: name each arm once")
@@ -81,9 +89,10 @@ class Claim(Section):
             for key, arm in named
             if arm not in arms
         ]
+        sets = [("claim.set", self.set)] if self.kind == "baseline" else []
+        sets += [(f"claim.figures.{at}.set", each.set) for at, each in enumerate(self.figures)]
         return (faults if len(faults) < len(named) else []) + [
-            f"claim.figures.{at}.set is {figure.set}, and data.{figure.set} is not given in every "
-            "trial: give it, or set query"
-            for at, figure in enumerate(self.figures)
-            if figure.set not in test_sets
+            f"{key} is {name}, and data.{name} is not given in every trial: give it, or set query"
+            for key, name in sets
+            if name not in test_sets
         ]

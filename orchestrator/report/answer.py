@@ -16,6 +16,12 @@ from itertools import chain, pairwise
 from orchestrator.config.claim import Claim
 from orchestrator.core.statistics.analysis import Steps
 from orchestrator.report.arms import Arm, common_basis, unit_of
+from orchestrator.report.baseline import (
+    Against,
+    baseline_details,
+    baseline_sentence,
+    set_against,
+)
 from orchestrator.report.claim import ImpliedClaim, pair_note
 from orchestrator.report.contrast import Contrast, arm_contrast, set_contrasts, trial_pairs
 from orchestrator.report.figures import SETS
@@ -46,6 +52,7 @@ class Answer:
         contrast: the two arms compared; None when no two comparable ones finished.
         neighbours: of a claim, each arm against the next in the expected order.
         sets: title of a test set -> the two arms compared on it.
+        against: of a claim of a baseline, each other arm set against it.
     """
 
     question: str
@@ -55,18 +62,19 @@ class Answer:
     details: list[str] = field(default_factory=list)
     neighbours: list[Contrast] = field(default_factory=list)
     sets: dict[str, Contrast] = field(default_factory=dict)
+    against: list[Against] = field(default_factory=list)
 
 
 def answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
     """The claim's question, answered by its arms or by the section that its kind looks at."""
     if isinstance(claim, ImpliedClaim):
         return _pair_answer(claim) if claim.pairs else best_answer(claim.question, arms)
-    if claim.kind != "order":
+    if claim.kind not in ("order", "baseline"):
         return _beside_best(claim.question, section_finding(claim.kind, arms), arms)
     names = {trial.arm for arm in arms for trial in arm.trials}
     if names.isdisjoint(claim.arms):
         return _beside_best(claim.question, Finding(_no_arms(claim, sorted(names))), arms)
-    return _order_answer(claim, arms)
+    return _order_answer(claim, arms) if claim.kind == "order" else _baseline_answer(claim, arms)
 
 
 def _no_arms(claim: Claim, names: list[str]) -> str:
@@ -110,6 +118,30 @@ def _order_answer(claim: Claim, arms: list[Arm]) -> Answer:
     return _ends_answer(
         unanswered, ends, basis.steps, lambda contrast: verdict_sentence(contrast, yes), notes
     )
+
+
+def _baseline_answer(claim: Claim, arms: list[Arm]) -> Answer:
+    """Which of the claim's arms are ahead of its first, on the set that the claim names?"""
+    by_name = {arm.name: arm for arm in arms if arm.finished}
+    missing = [name for name in claim.arms if name not in by_name]
+    left_out = [f"No trial finished of: {', '.join(missing)}."] if missing else []
+    baseline, *others = (by_name.get(name) for name in claim.arms)
+    compared = [arm for arm in others if arm is not None]
+    against = set_against(baseline, compared, claim.set) if baseline else []
+    if baseline is None or not against:
+        why = f"{claim.arms[0]} shares no seed, step or task of data.{claim.set} with another arm"
+        return Answer(claim.question, f"This study does not say: {why}.", left_out, None)
+    lowest = min(against, key=lambda row: row.corrected.comparison.difference)
+    result = lowest.corrected.comparison
+    answer = Answer(
+        claim.question, baseline_sentence(baseline.name, claim.set, against),
+        [*limit_sentences(result, unit_of(baseline.trials, claim.set)), *left_out], None,
+        baseline_details(baseline.name, against), against=against,
+    )  # fmt: skip
+    notes = set_note(trial_pairs(lowest.arm, baseline))
+    beside = _ends_answer(answer, (lowest.arm, baseline), None, lambda _: answer.sentence, [])
+    # What the intervals cover is told of the set that decides, not of the query set.
+    return replace(beside, details=answer.details, caveats=[*notes, *answer.caveats])
 
 
 def _pair_answer(claim: ImpliedClaim) -> Answer:

@@ -12,6 +12,7 @@ from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.answer import answer_of
 from orchestrator.report.arithmetic import arithmetic_notes
 from orchestrator.report.arms import Arm, group_arms, unit_of
+from orchestrator.report.baseline import baseline_table
 from orchestrator.report.benchmarks import benchmark_table, disagreements
 from orchestrator.report.claim import implied_claim
 from orchestrator.report.contrast_tables import (
@@ -140,6 +141,7 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "answer": answer,
         "neighbours": neighbour_table(answer.neighbours),
         "set_gaps": set_gap_table(answer.sets),
+        "against": baseline_table(claim, arms, answer.against) if claim else None,
         "checks": checks,
         "check_table": check_table(checks),
         "unfinished": [trial.label for trial in trials if not (trial.finished or trial.stopped)],

@@ -97,16 +97,21 @@ def arm_contrast(
         test_set: whose losses.
         steps: as for `contrast`.
     """
+    pairs = seed_pairs(a, b, test_set)
+    return contrast(a.name, b.name, pairs, steps, unit_of([*a.trials, *b.trials], test_set))
+
+
+def seed_pairs(a: Arm, b: Arm, test_set: str) -> list[tuple[TaskCurves, TaskCurves]]:
+    """The curves of two finished arms for each seed that they share; empty of others."""
     if not a.finished or not b.finished:
-        return None
+        return []
     by_seed: dict[tuple[str, ...], list[tuple[TaskCurves, TaskCurves]]] = {}
     for near, far in trial_pairs(a, b):
         curves = near.task_losses(test_set), far.task_losses(test_set)
         if curves[0] is not None and curves[1] is not None:
             by_seed.setdefault(near.seed, []).append((curves[0], curves[1]))
     means = [tuple(map(mean_curves, zip(*pairs, strict=True))) for pairs in by_seed.values()]
-    pairs = [(x, y) for x, y in means if x is not None and y is not None]
-    return contrast(a.name, b.name, pairs, steps, unit_of([*a.trials, *b.trials], test_set))
+    return [(x, y) for x, y in means if x is not None and y is not None]
 
 
 def trial_pairs(a: Arm, b: Arm) -> list[tuple[Trial, Trial]]:

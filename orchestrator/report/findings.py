@@ -17,7 +17,7 @@ from orchestrator.report.measures import Correlation, correlations
 from orchestrator.report.prediction import prediction
 from orchestrator.report.sentences import limit_sentences
 from orchestrator.report.sudden import TrialDrops, sudden_drops
-from orchestrator.report.tables import by_chance, interval, number, p_value, signed
+from orchestrator.report.tables import by_chance, interval, number, p_words, signed
 
 NEAREST = "cosine_min"
 LEVEL = 0.05  # of p
@@ -115,7 +115,7 @@ def _drop_words(row: TrialDrops) -> str:
         f"in {row.trial.name} {chance.matched} of {chance.drops} sudden drops, "
         f"{chance.matched / chance.drops:.0%} (95% interval {share.low:.0%} to {share.high:.0%}), "
         f"came with the task’s nearest rows, against {by_chance(chance.by_chance)} by chance "
-        f"(p = {p_value(chance.p_value)})"
+        f"({p_words(chance.p_value)})"
     )
 
 

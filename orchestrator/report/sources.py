@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.core.order import rows_fed
 from orchestrator.report.arms import Arm
 from orchestrator.report.tables import Cell, Table, gap_cell, loss_cell
 from orchestrator.report.trial import Trial
@@ -75,12 +74,7 @@ def _trained_sources(trial: Trial) -> pa.ChunkedArray | None:
     plan = trial.tables.get("plan")
     if plan is None or SOURCE.name not in plan.column_names:
         return None
-    training = trial.config.get("training", {})
-    steps, fed = training.get("max_steps"), len(plan)
-    if steps is not None:
-        batch, epochs = training["global_batch"], training.get("epochs", 1)
-        fed = min(fed, int(rows_fed(steps, len(plan), batch, epochs)))
-    return plan[SOURCE.name].slice(0, fed)
+    return plan[SOURCE.name].slice(0, trial.rows_fed)
 
 
 def _ends(trial: Trial) -> Iterator[tuple[str, tuple[int, float, float]]]:

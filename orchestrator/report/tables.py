@@ -45,7 +45,13 @@ def by_chance(count: float) -> str:
 
 def p_value(value: float) -> str:
     """Three decimals, for the eye alone: whether p is below a threshold is asked of the number."""
-    return f"{value:.3f}"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def p_words(value: float) -> str:
+    """p and its value, as in "p = 0.012"."""
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def short_hash(value: str) -> str:

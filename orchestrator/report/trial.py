@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.core.order import rows_fed
 from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves, set_curve, task_curves
 from orchestrator.data.instance import UNLABELLED
 from orchestrator.training.outcome import FINISHED, STOPPED
@@ -59,6 +60,15 @@ class Trial:
         """The section `arrangement` of the configuration; empty if the trial left none."""
         section: dict[str, Any] = self.config.get("arrangement", {})
         return section
+
+    @property
+    def rows_fed(self) -> int | None:
+        """How many rows of the plan training comes to, from its beginning; None without a plan."""
+        plan, training = self.tables.get("plan"), self.config.get("training", {})
+        if plan is None or training.get("max_steps") is None:
+            return None if plan is None else len(plan)
+        batch, epochs = training["global_batch"], training.get("epochs", 1)
+        return min(len(plan), int(rows_fed(training["max_steps"], len(plan), batch, epochs)))
 
     @property
     def finished(self) -> bool:

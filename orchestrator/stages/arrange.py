@@ -36,6 +36,7 @@ def settings_of(arrangement: Arrangement, seed: int) -> Settings:
         rows=arrangement.rows,
         per_task=arrangement.per_task,
         answer_tokens=arrangement.answer_tokens,
+        equal_lengths=arrangement.equal_lengths,
         turns=arrangement.turns,
         turn_window=None if window is None else (window[0], window[1]),
         cut=arrangement.cut,
@@ -48,7 +49,8 @@ def settings_of(arrangement: Arrangement, seed: int) -> Settings:
 def needs_of(arrangement: Arrangement, seed: int) -> Needs:
     """What has to be made before the plan of an arrangement."""
     needs = find_method(arrangement.method).needs(settings_of(arrangement, seed))
-    return replace(needs, answers=True) if arrangement.answer_tokens is not None else needs
+    counted = arrangement.answer_tokens is not None or arrangement.equal_lengths
+    return replace(needs, answers=True) if counted else needs
 
 
 def make_plan(

@@ -76,6 +76,7 @@ TRAIN_LOG_SCHEMA = pa.schema(
         ("lr", pa.float64()),
         ("grad_norm", pa.float64()),
         ("tokens", pa.int64()),
+        ("answer_tokens", pa.int64()),  # those of them that may carry loss
         ("padded_tokens", pa.int64()),  # positions that were computed
         ("useful_share", pa.float64()),  # of what all ranks could compute while the slowest did
         ("seconds", pa.float64()),

@@ -180,6 +180,7 @@ class TrialRun:
             "lr": lr,
             "grad_norm": norm,
             "tokens": int(self.tokens.lengths[rows].sum()),
+            "answer_tokens": int(self.tokens.answer_counts(rows).sum()),
             "padded_tokens": fed.padded_tokens,
             "useful_share": fed.useful_share,
             "seconds": time.monotonic() - began,

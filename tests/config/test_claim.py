@@ -58,7 +58,7 @@ def test_a_figure_of_a_test_set_that_is_not_measured_is_a_fault(faults):
     [
         (("arms: [instance, task]", "arms: [instance]"), "give a list of 2 or more"),
         (("  arms: [instance, task]\n", ""), "arms: give a list of 2 or more"),
-        (("  arms:", "  kind: late\n  arms:"), "give order, early, drops, measures or prediction"),
+        (("  arms:", "  kind: late\n  arms:"), "give order, baseline, early, drops, measures or prediction"),
         (("arms: [instance, task]", "arms: [task, task]"), "arms names task twice"),
         (("[1, 2]", "[2, 1]"), "the band of task runs from 2.0 to 1.0"),
         (("[1, 2]", "1"), "give a list of 2, each a number"),
@@ -70,3 +70,16 @@ def test_a_figure_of_a_test_set_that_is_not_measured_is_a_fault(faults):
 def test_a_claim_that_cannot_be_checked_is_refused_with_its_line(faults, changed, said):
     found = faults(CLAIM.replace(*changed))
     assert any(said in fault and fault.startswith("study.yaml line") for fault in found), found
+
+
+BASELINE = CLAIM[: CLAIM.index("  figures")].replace("  arms:", "  kind: baseline\n  arms:")
+
+
+def test_a_claim_of_a_baseline_names_the_set_that_decides_which_every_trial_measures(study, faults):
+    assert study(BASELINE).claim.set == "query"
+    (fault,) = faults(BASELINE + "  set: held_out\n")
+    assert "claim.set is held_out, and data.held_out is not given in every trial" in fault
+    (fault,) = faults(BASELINE.replace("[instance, task]", "[instance]"))
+    assert "give a list of 2 or more, the baseline first" in fault
+    (fault,) = faults(CLAIM + "  set: held_out\n")
+    assert "kind order has no set of its own: leave out set" in fault

@@ -25,6 +25,7 @@ from orchestrator.core.arrangements import (
     wsd,
 )
 from orchestrator.core.arrangements.budget import within_answer_tokens
+from orchestrator.core.arrangements.equal_lengths import of_equal_lengths
 from orchestrator.core.arrangements.per_task import SELECTIONS, arrange_per_task
 from orchestrator.core.arrangements.request import Method, Needs, Request, Settings
 from orchestrator.core.plan import Plan
@@ -95,6 +96,8 @@ def arrange(method: str, request: Request) -> Plan:
     found, budget = find_method(method), request.answer_tokens
     if "per_task" in found.reads and request.selection in SELECTIONS:
         plan = arrange_per_task(found.arrange, request)
+    elif request.equal_lengths:
+        plan = of_equal_lengths(found.arrange, request)
     elif budget is not None:
         plan = within_answer_tokens(found.arrange, request, budget)
     else:

@@ -22,8 +22,9 @@ class Settings:
 
     Attributes:
         seed: of every random choice.
-        selection, order, rows, per_task, answer_tokens, turns, turn_window, cut, within_turn,
-            measure: as in the study; a method never sees answer_tokens.
+        selection, order, rows, per_task, answer_tokens, equal_lengths, turns, turn_window, cut,
+            within_turn, measure: as in the study; a method heeds neither answer_tokens nor
+            equal_lengths, under which it is asked with other `rows`.
         options: the method's own settings, its defaults filled in.
     """
 
@@ -33,6 +34,7 @@ class Settings:
     rows: int | None = None
     per_task: int | None = None
     answer_tokens: int | None = None
+    equal_lengths: bool = False
     turns: int | None = None
     turn_window: tuple[int, int] | None = None
     cut: bool = True
@@ -114,8 +116,8 @@ class Method:
     Attributes:
         arrange: makes the plan.
         reads: keys of the `arrangement` section that it looks at, beside `method` and the budgets:
-            `rows`, and `answer_tokens`, under which it is asked with other `rows`. Others are
-            refused in a study, so that no setting is without effect unseen. One that reads
+            `rows`, `answer_tokens` and `equal_lengths`. Others are refused in a study, so that no
+            setting is without effect unseen. One that reads
             `per_task` is called with `selection: all` for single tasks and for what was taken of
             them: its plans hold in `distance` what it sorts by.
         embeds: whether it looks at vectors or distances.

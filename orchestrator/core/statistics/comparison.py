@@ -16,13 +16,19 @@ seed the interval covers the choice of tasks only, and says nothing of another s
 that were estimated from a part of their items (`sampled`) need no other interval: what the part
 misses sets tasks apart, too.
 
+Of several arms against one, `compare_several` keeps the chance of any false "ahead" or "behind"
+below 5% (Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure"): the smallest of m
+values of p is held against 0.05 / m, the next against 0.05 / (m - 1), until one fails, and each
+interval is of the level that its p was held against.
+
 Not for trials that differ in tasks, nor for picking the best of many arms: the winner of many
 comparisons is flattered by its interval.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -33,6 +39,8 @@ from orchestrator.core.statistics.analysis import Floats, Steps, area_under_curv
 
 Verdict = Literal["ahead", "behind", "no clear difference"]
 
+LEVEL = 0.05
+LEAST_P = 1e-4  # of what a bootstrap of so many resamples can tell
 # With fewer tasks even a unanimous result has p > 0.05 in a two-sided sign test (2 * 0.5**5).
 FEWEST_TASKS = 6
 RESAMPLES = 10_000
@@ -44,7 +52,7 @@ class Comparison:
 
     Attributes:
         difference: mean over tasks and seeds of loss A minus loss B; negative: A is ahead.
-        low, high: 95% paired bootstrap interval of it.
+        low, high: 95% paired bootstrap interval of it, or of another level where one was asked for.
         low_tasks, high_tasks: the interval over tasks alone: what holds of these very seeds.
         tasks_ahead: tasks in which A's loss, as the mean over seeds, is strictly lower.
         tasks, seeds: how many were compared.
@@ -61,6 +69,23 @@ class Comparison:
     tasks: int
     seeds: int
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """One of several arms against the same other one.
+
+    Attributes:
+        comparison: by area; its interval has the level that Holm's procedure gives it, and its
+            verdict is clear only where those of all smaller p are.
+        p: two-sided, the least level at which the interval of this comparison alone leaves out 0.
+        p_holm: corrected for the number of arms; below `LEVEL` where the verdict is clear, if
+            there are `FEWEST_TASKS` tasks.
+    """
+
+    comparison: Comparison
+    p: float
+    p_holm: float
 
 
 def compare_arms(steps: Steps, a: Floats, b: Floats) -> tuple[list[Comparison], Comparison]:
@@ -80,21 +105,37 @@ def compare_arms(steps: Steps, a: Floats, b: Floats) -> tuple[list[Comparison], 
     Raises:
         ValueError: the shapes differ, or no task has a loss in both arms at every step and seed.
     """
-    if a.ndim != 3 or a.shape != b.shape or a.shape[1:2] != steps.shape:
-        raise ValueError(
-            f"arms of shapes {a.shape} and {b.shape} at {steps.shape} steps: "
-            "give (seeds, steps, tasks), the same for both"
-        )
-    common = ~np.isnan(a + b).any(axis=(0, 1))
-    if not common.any():
-        raise ValueError("no task has a loss in both arms at every step and seed")
-    both = np.concatenate([a, b], axis=1)[..., common].reshape(len(a), -1)
-    seeds = np.sort(np.unique(both, axis=0, return_index=True)[1])
-    gaps = np.swapaxes((a - b)[seeds], 0, 1)[..., common]  # (S, K, T)
-    area = area_under_curve(steps, gaps.reshape(len(steps), -1)).reshape(gaps.shape[1:])
+    gaps, area = _gaps(steps, a, b)
+    return [_compare(part) for part in gaps], _compare(area)
 
-    rows = [_compare(part) for part in [*gaps, area]]
-    return rows[:-1], rows[-1]
+
+def compare_several(steps: Steps, pairs: Sequence[tuple[Floats, Floats]]) -> list[Corrected]:
+    """Compare several arms with the same other one by area under the curve, corrected by Holm.
+
+    Args:
+        steps: (S,), strictly ascending.
+        pairs: of each arm its losses and those of the other one, (K, S, T) both, as for
+            `compare_arms`.
+
+    Returns:
+        A comparison for each pair, in their order.
+
+    Raises:
+        ValueError: as `compare_arms`.
+    """
+    areas = [_gaps(steps, arm, other)[1] for arm, other in pairs]
+    values = np.array([_p_value(area) for area in areas])
+    corrected: list[Corrected | None] = [None] * len(areas)
+    held, largest = True, 0.0
+    for passed, at in enumerate(np.argsort(values, kind="stable").tolist()):
+        left = len(areas) - passed
+        result = _compare(areas[at], LEVEL / left)
+        held = held and values[at] < LEVEL / left
+        if not held:
+            result = replace(result, verdict="no clear difference")
+        largest = max(largest, min(1.0, left * values[at]))
+        corrected[at] = Corrected(result, float(values[at]), float(largest))
+    return [result for result in corrected if result is not None]
 
 
 def compare_with_start(losses: Floats) -> Comparison:
@@ -111,13 +152,56 @@ def compare_with_start(losses: Floats) -> Comparison:
     return compare_arms(np.zeros(1, np.int64), losses[:, -1:], losses[:, :1])[1]
 
 
-def _compare(gap: Floats) -> Comparison:
-    """The comparison of one (K, T) table of differences."""
+def _gaps(steps: Steps, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Differences of two arms at each step (S, K, T) and by area (K, T), as `compare_arms`."""
+    if a.ndim != 3 or a.shape != b.shape or a.shape[1:2] != steps.shape:
+        raise ValueError(
+            f"arms of shapes {a.shape} and {b.shape} at {steps.shape} steps: "
+            "give (seeds, steps, tasks), the same for both"
+        )
+    common = ~np.isnan(a + b).any(axis=(0, 1))
+    if not common.any():
+        raise ValueError("no task has a loss in both arms at every step and seed")
+    both = np.concatenate([a, b], axis=1)[..., common].reshape(len(a), -1)
+    seeds = np.sort(np.unique(both, axis=0, return_index=True)[1])
+    gaps = np.swapaxes((a - b)[seeds], 0, 1)[..., common]
+    area = area_under_curve(steps, gaps.reshape(len(steps), -1)).reshape(gaps.shape[1:])
+    return gaps, area
+
+
+def _p_value(gap: Floats) -> float:
+    """The least level at which the interval of a (K, T) table of differences leaves out 0."""
+    low, high = LEAST_P, 1.0
+    if _excludes_zero(gap, low):
+        return low
+    while high / low > 1.001:
+        middle = float(np.sqrt(low * high))
+        low, high = (low, middle) if _excludes_zero(gap, middle) else (middle, high)
+    return high
+
+
+def _excludes_zero(gap: Floats, level: float) -> bool:
+    low, high = _limits(gap, level)
+    return not low <= 0 <= high
+
+
+def _limits(gap: Floats, level: float) -> tuple[float, float]:
+    """The interval of the mean of a (K, T) table, over seeds and tasks."""
+    low_seeds, high_seeds = _deviations(gap.mean(axis=1), level)
+    low_tasks, high_tasks = _deviations(gap.mean(axis=0), level)
+    mean = gap.mean()
+    return (
+        float(mean - np.hypot(low_seeds, low_tasks)),
+        float(mean + np.hypot(high_seeds, high_tasks)),
+    )
+
+
+def _compare(gap: Floats, level: float = LEVEL) -> Comparison:
+    """The comparison of one (K, T) table of differences, with an interval of 1 - level."""
     seeds, tasks = gap.shape
     mean, by_task = gap.mean(), gap.mean(axis=0)
-    low_seeds, high_seeds = _deviations(gap.mean(axis=1))
-    low_tasks, high_tasks = _deviations(by_task)
-    low, high = mean - np.hypot(low_seeds, low_tasks), mean + np.hypot(high_seeds, high_tasks)
+    low, high = _limits(gap, level)
+    low_tasks, high_tasks = _deviations(by_task, level)
     clear = tasks >= FEWEST_TASKS and not low <= 0 <= high
     verdict: Verdict = "no clear difference"
     if clear:
@@ -129,17 +213,18 @@ def _compare(gap: Floats) -> Comparison:
     )  # fmt: skip
 
 
-def _deviations(means: Floats) -> tuple[float, float]:
-    """How far the 95% limits of the mean of n values lie below and above it; 0 of a single one."""
+def _deviations(means: Floats, level: float) -> tuple[float, float]:
+    """How far the limits of the mean of n values lie below and above it; 0 of a single one."""
     count = len(means)
     if count == 1:
         return 0.0, 0.0
-    student = t.ppf(0.975, count - 1)
+    student = t.ppf(1 - level / 2, count - 1)
     if count < FEWEST_TASKS:
         margin = float(student * means.std(ddof=1) / np.sqrt(count))
         return margin, margin
-    low, high = np.quantile(_weights(count) @ means, [0.025, 0.975]) - means.mean()
-    widened = student / norm.ppf(0.975)
+    quantiles = [level / 2, 1 - level / 2]
+    low, high = np.quantile(_weights(count) @ means, quantiles) - means.mean()
+    widened = student / norm.ppf(quantiles[1])
     return float(-low * widened), float(high * widened)
 
 

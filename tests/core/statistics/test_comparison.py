@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from orchestrator.core.statistics.analysis import area_under_curve
-from orchestrator.core.statistics.comparison import FEWEST_TASKS, compare_arms, compare_with_start
+from orchestrator.core.statistics.comparison import (
+    FEWEST_TASKS,
+    LEVEL,
+    compare_arms,
+    compare_several,
+    compare_with_start,
+)
 
 STEPS = np.array([0, 10, 30])
 NAN = float("nan")
@@ -176,3 +182,55 @@ def test_a_seed_that_changed_nothing_is_no_repetition():
     assert repeated == once
     _, twice = compare_arms(steps, np.concatenate([a, a + 1e-9]), np.concatenate([zero, zero]))
     assert twice.seeds == 2
+
+
+def several(gaps, *, seeds=3, tasks=12, noise=0.1, seed=0):
+    """Arms that lie `gaps` below one baseline, at one step, with noise of their own."""
+    rng = np.random.default_rng(seed)
+    base = rng.normal(2, 0.5, (seeds, 1, tasks))
+    return [(base - gap + rng.normal(0, noise, base.shape), base) for gap in gaps]
+
+
+def test_of_several_arms_the_least_p_is_held_against_a_level_divided_by_their_number():
+    pairs = several([0.0, 0.3, -0.2, 0.05])
+    alone = [compare_arms(STEPS[:1], *pair)[1] for pair in pairs]
+    results = compare_several(STEPS[:1], pairs)
+    order = sorted(range(4), key=lambda at: results[at].p)
+    largest = 0.0
+    for passed, at in enumerate(order):
+        result, single = results[at], alone[at]
+        largest = max(largest, min(1.0, (4 - passed) * result.p))
+        assert result.p_holm == pytest.approx(largest)
+        assert result.comparison.difference == single.difference
+        wider = result.comparison.high - result.comparison.low
+        assert wider >= (single.high - single.low) * (1 - 1e-9)
+        assert (result.p < LEVEL) == (not single.low <= 0 <= single.high)
+        assert (result.comparison.verdict != "no clear difference") == (result.p_holm < LEVEL)
+    assert results[1].comparison.verdict == "ahead"
+    assert results[2].comparison.verdict == "behind"
+
+
+def test_one_arm_against_another_needs_no_correction():
+    (pair,) = several([0.1])
+    (result,) = compare_several(STEPS[:1], [pair])
+    assert result.comparison == compare_arms(STEPS[:1], *pair)[1]
+    assert result.p_holm == result.p
+
+
+def test_an_arm_behind_one_that_fails_is_not_called_clear_whatever_its_own_level():
+    pairs = several([0.0, 0.0, 0.095], noise=0.15, seed=1)
+    results = compare_several(STEPS[:1], pairs)
+    least = min(results, key=lambda result: result.p)
+    assert LEVEL / 3 < least.p < LEVEL, "clear alone, not among three"
+    assert {result.comparison.verdict for result in results} == {"no clear difference"}
+
+
+def test_among_arms_that_do_not_differ_a_false_word_is_rarer_than_one_in_twenty():
+    false = sum(
+        any(
+            result.comparison.verdict != "no clear difference"
+            for result in compare_several(STEPS[:1], several([0.0] * 5, seeds=5, seed=seed))
+        )
+        for seed in range(100)
+    )
+    assert false <= 9  # of a binomial with 0.05, one time in 40 or less often
