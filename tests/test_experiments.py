@@ -10,6 +10,7 @@ from orchestrator.trials import expand
 
 FOLDER = Path("experiments")
 OVERLAYS = {
+    "beyond_tma_7b",
     "laptop",
     "llama2_7b_full_1gpu",
     "llama2_7b_full_8gpu",
@@ -17,7 +18,8 @@ OVERLAYS = {
     "sampled_evaluation",
 }
 STUDIES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in OVERLAYS)
-PAPER = [name for name in STUDIES if name != "quickstart"]
+SMALL = {"quickstart", "beyond_tma"}
+PAPER = [name for name in STUDIES if name not in SMALL]
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -66,3 +68,19 @@ def test_sampled_evaluation_takes_less_than_15_percent_of_the_computing_on_flan_
         steps = rows // trial.config.training.global_batch
         sets = [SetSize(items, tasks, items * tokens)]
         assert evaluation_share(trial.config, sets, steps, rows * tokens) < 0.15
+
+
+@pytest.mark.parametrize("overlay", [None, "beyond_tma_7b"])
+def test_the_honest_test_feeds_every_arm_equally_much_over_five_seeds(overlay):
+    overlays = [FOLDER / f"{overlay}.yaml"] if overlay else []
+    study = load_study(FOLDER / "beyond_tma.yaml", overlays=overlays)
+    arms: dict[str, set[tuple[int, int, int]]] = {}
+    for trial in expand(study):
+        data, arrangement = trial.config.data, trial.config.arrangement
+        drawn = (data.pool.seed, data.query.seed, data.held_out.seed)
+        arms.setdefault(trial.arm, set()).add(drawn)
+        assert (arrangement.rows, arrangement.equal_lengths) == (study.arrangement.rows, True)
+        if trial.arm in ("rds", "gradient", "path"):
+            assert trial.config.embedding.model == trial.config.model.name
+    assert [*arms] == study.claim.arms
+    assert set(map(len, arms.values())) == {5}

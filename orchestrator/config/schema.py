@@ -39,12 +39,16 @@ OWN_VECTORS = frozenset(
 READING = frozenset({"pooling", "gradient", "dtype", "max_length", "text", "keep"})
 
 
+TRAINED = "trained"  # as the name of a model that embeds: the one that the trial trains
+
+
 class Embedding(Section):
     """How instances become the vectors whose distances an arrangement goes by: a model reads their
     texts, or `vectors` brings those that you have already."""
 
     model: str = "all-MiniLM-L6-v2"
-    """A sentence-transformers model, or a causal LM; not read where `vectors` is given."""
+    """A sentence-transformers model, or a causal LM; trained: the one of `model.name`, whichever
+    that is. Not read where `vectors` is given."""
     pooling: Literal["auto", "mean", "weighted_mean", "gradient"] = "auto"
     """auto: what the model was made with; of a causal LM weighted_mean, over the last hidden states
     with weights that rise with the position (RDS+, arXiv 2503.01807). gradient: what an instance
@@ -194,6 +198,21 @@ class TrialConfig(Section):
         """Tokens of a test item at most; None: as of a row that is trained on."""
         length = self.evaluation.max_length
         return None if length == self.model.max_length else length
+
+    @model_validator(mode="before")
+    @classmethod
+    def _embeds_with_the_trained_model(cls, given: Any) -> Any:
+        """Puts its name in the place of `trained`; a study leaves that to its trials, which may
+        train other ones."""
+        embedding = given.get("embedding") if isinstance(given, dict) else None
+        if cls is not TrialConfig or not isinstance(embedding, dict):
+            return given
+        model = given.get("model", {})
+        if embedding.get("model") != TRAINED or not isinstance(model, dict):
+            return given
+        name, revision = model.get("name", Model().name), model.get("revision")
+        reference = name if revision is None else f"{name}@{revision}"
+        return {**given, "embedding": {**embedding, "model": reference}}
 
     @model_validator(mode="after")
     def _has_what_vectors_are_of(self) -> TrialConfig:

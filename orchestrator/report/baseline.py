@@ -183,8 +183,7 @@ def _words(row: Against, minus: str = "") -> str:
     result = row.corrected.comparison
     name = f"{row.arm.name} minus {minus}" if minus else row.arm.name
     return (
-        f"{name} {signed(result.difference)} ({interval(result)}, "
-        f"{p_words(row.corrected.p_holm)})"
+        f"{name} {signed(result.difference)} ({interval(result)}, {p_words(row.corrected.p_holm)})"
     )
 
 

@@ -58,7 +58,10 @@ def test_a_figure_of_a_test_set_that_is_not_measured_is_a_fault(faults):
     [
         (("arms: [instance, task]", "arms: [instance]"), "give a list of 2 or more"),
         (("  arms: [instance, task]\n", ""), "arms: give a list of 2 or more"),
-        (("  arms:", "  kind: late\n  arms:"), "give order, baseline, early, drops, measures or prediction"),
+        (
+            ("  arms:", "  kind: late\n  arms:"),
+            "give order, baseline, early, drops, measures or prediction",
+        ),
         (("arms: [instance, task]", "arms: [task, task]"), "arms names task twice"),
         (("[1, 2]", "[2, 1]"), "the band of task runs from 2.0 to 1.0"),
         (("[1, 2]", "1"), "give a list of 2, each a number"),

@@ -69,3 +69,12 @@ def test_trials_with_the_same_vectors_are_one_whatever_model_the_base_names(stud
 def test_a_section_without_meaning_is_one_fault_that_says_what_to_type(faults, section, said):
     (fault,) = faults("", f"embedding={section}")
     assert fault.endswith(said)
+
+
+def test_the_trained_model_embeds_whichever_a_trial_trains_as_if_its_name_stood_there(study):
+    axis = "sweep: {parameters: {model.name: {grid: [owner/one, owner/two]}}}"
+    trials = expand(study(axis, "embedding.model=trained", "model.revision=v2"))
+    assert [trial.config.embedding.model for trial in trials] == ["owner/one@v2", "owner/two@v2"]
+    named = expand(study("", "embedding.model=owner/one@v2", "model.name=owner/one",
+                         "model.revision=v2"))  # fmt: skip
+    assert named[0].key == trials[0].key
