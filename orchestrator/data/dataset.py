@@ -128,9 +128,8 @@ def left_out(data: Data, ids: pa.Array, folder: Path, in_order: InOrder = map) -
 
 def load_messages(folder: Path) -> Iterator[list[Message]]:
     """Yields the messages of every instance, in row order."""
-    file = pq.ParquetFile(folder / INSTANCES_FILE)
-    for batch in file.iter_batches(columns=["messages"]):
-        yield from batch.column(0).to_pylist()
+    for column in _message_columns(folder):
+        yield from column.to_pylist()
 
 
 def parts(folder: Path, rows: int, skipped: int = 0) -> list[Part]:
@@ -183,12 +182,21 @@ def load_messages_of(folder: Path, rows: NDArray[np.int64]) -> Iterator[list[Mes
 
 def _rising_messages(folder: Path, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Message]]]:
     first = 0
-    for batch in pq.ParquetFile(folder / INSTANCES_FILE).iter_batches(columns=["messages"]):
-        begin, end = np.searchsorted(rows, [first, first + len(batch)])
+    for column in _message_columns(folder):
+        begin, end = np.searchsorted(rows, [first, first + len(column)])
         here = rows[begin:end]
-        messages = batch.column(0).take(pa.array(here - first)).to_pylist()
+        messages = column.take(pa.array(here - first)).to_pylist()
         yield from zip(here.tolist(), messages, strict=True)
-        first += len(batch)
+        first += len(column)
+
+
+def _message_columns(folder: Path) -> Iterator[pa.Array]:
+    """Yields the messages of all instances, some thousand at a time."""
+    file = pq.ParquetFile(folder / INSTANCES_FILE)
+    for group in range(file.num_row_groups):
+        # One by one: what Arrow reads over several groups it keeps until the last of them.
+        for batch in file.iter_batches(columns=["messages"], row_groups=[group]):
+            yield batch.column(0)
 
 
 def embedding_text(messages: list[Message], part: str = "both") -> str:

@@ -1,10 +1,15 @@
 """The table of all splits numbers its rows through, however it is written."""
 
+from random import Random
+
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.config.sources import Data
 from orchestrator.data import dataset
+from orchestrator.data.table import MESSAGE
 from tests.data.conftest import row
 
 
@@ -25,3 +30,20 @@ def test_rows_are_numbered_through_splits_and_batches(jsonl, tmp_path, monkeypat
     messages = next(dataset.load_messages(tmp_path))
     assert dataset.embedding_text([*messages, *messages], "prompt") == "question 0 question 0"
     assert dataset.embedding_text(messages, "answer") == "yes"
+
+
+def test_memory_does_not_grow_with_the_rows_that_are_read_again(tmp_path):
+    """80 row groups of 500 texts of a kilobyte, as messages in order and as those of some rows."""
+    random = Random(0)
+    kinds = {"row": pa.int64(), "messages": pa.list_(MESSAGE)}
+    with pq.ParquetWriter(tmp_path / "instances.parquet", pa.schema([*kinds.items()])) as writer:
+        for group in range(80):
+            said = [random.randbytes(500).hex() for _ in range(500)]
+            rows = [[{"role": "user", "content": text}] for text in said]
+            columns = {"row": range(500 * group, 500 * (group + 1)), "messages": rows}
+            writer.write_table(pa.table({k: pa.array(columns[k], kinds[k]) for k in kinds}))
+    some = np.arange(0, 40_000, 7)
+    for messages in (dataset.load_messages(tmp_path), dataset.load_messages_of(tmp_path, some)):
+        before = pa.total_allocated_bytes()
+        held = max(pa.total_allocated_bytes() - before for _ in messages)
+        assert held < 8e6  # of 40 MB

@@ -71,9 +71,10 @@ def _sound_table(path: Path, kind: str, number: int) -> Iterator[None]:
 def _batches(file: File, kind: str) -> Iterator[pa.RecordBatch]:
     """Yields at most `BATCH_ROWS` rows of a table at a time."""
     if kind == PARQUET:
-        # Unbuffered, Arrow would hold whole column chunks.
+        # Unbuffered, Arrow would hold whole column chunks; over several groups, all that it read.
         with pq.ParquetFile(file.path, buffer_size=2**20, pre_buffer=False) as parquet:
-            yield from parquet.iter_batches(batch_size=BATCH_ROWS)
+            for group in range(parquet.num_row_groups):
+                yield from parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[group])
         return
     with pa.memory_map(str(file.path)) as stream:
         if kind == ARROW_FILE:
