@@ -28,12 +28,13 @@ from orchestrator.stages.dataset import (
 )
 from orchestrator.stages.embed import embeddings_spec
 from orchestrator.stages.given import listed_rows
-from orchestrator.stages.gradients import Source, gradients_spec, warm_up_spec
+from orchestrator.stages.gradients import gradients_spec, warm_up_spec
 from orchestrator.stages.near_duplicates import near_duplicates_spec
 from orchestrator.stages.neighbours import load_neighbours, neighbours_spec
 from orchestrator.stages.own_vectors import own_vectors_spec
 from orchestrator.stages.pool import Pool, groups_spec, load_pool
 from orchestrator.stages.spec import Spec
+from orchestrator.stages.token_vectors import Source
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
 from orchestrator.study.shared import Check, SharedResources

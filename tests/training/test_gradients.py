@@ -56,14 +56,14 @@ def alone(model, tokens, row):
     return torch.cat(
         [
             (adapter.left @ part @ adapter.right.T).flatten()
-            for adapter, part in zip(model._adapters, parts, strict=True)
+            for adapter, part in zip(model.adapters, parts, strict=True)
         ]
     )
 
 
 def layers(model):
     named = dict(model._model.named_modules())
-    return {adapter.name: named[adapter.name] for adapter in model._adapters}
+    return {adapter.name: named[adapter.name] for adapter in model.adapters}
 
 
 def warmed_up(model, tokens):
