@@ -22,6 +22,7 @@ from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.claim import Claim
 from orchestrator.config.evaluation import Evaluation
 from orchestrator.config.gradients import Gradients
+from orchestrator.config.path import TargetPath
 from orchestrator.config.section import Section, Seed, later
 from orchestrator.config.sources import Data
 from orchestrator.config.sweep import Sweep
@@ -36,7 +37,7 @@ TRACKING_SCHEMES = {"http", "https", "databricks", "sqlite", "postgresql", "mysq
 OWN_VECTORS = frozenset(
     {"vectors", "ids", "query_vectors", "query_ids", "held_out_vectors", "held_out_ids"}
 )
-READING = frozenset({"pooling", "gradient", "dtype", "max_length", "text", "keep"})
+READING = frozenset({"pooling", "gradient", "path", "dtype", "max_length", "text", "keep"})
 
 
 TRAINED = "trained"  # as the name of a model that embeds: the one that the trial trains
@@ -49,12 +50,15 @@ class Embedding(Section):
     model: str = "all-MiniLM-L6-v2"
     """A sentence-transformers model, or a causal LM; trained: the one of `model.name`, whichever
     that is. Not read where `vectors` is given."""
-    pooling: Literal["auto", "mean", "weighted_mean", "gradient"] = "auto"
+    pooling: Literal["auto", "mean", "weighted_mean", "gradient", "path"] = "auto"
     """auto: what the model was made with; of a causal LM weighted_mean, over the last hidden states
     with weights that rise with the position (RDS+, arXiv 2503.01807). gradient: what an instance
-    would teach the model, which has to be a causal LM, as the one that is trained."""
+    would teach the model, which has to be a causal LM, as the one that is trained. path: how far
+    its loss falls while such a model learns the queries, which only data.held_out can judge."""
     gradient: Gradients = later(Gradients())
     """Of `pooling: gradient`."""
+    path: TargetPath = later(TargetPath())
+    """Of `pooling: path`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the model computes in."""
     max_length: PositiveInt = 256
@@ -97,7 +101,7 @@ class Embedding(Section):
                 f"{' and '.join(given)} out"
             )
         if not given:
-            self._check_gradient()
+            self._check_pooling()
             return self
         if self.held_out_ids is not None and self.held_out_vectors is None:
             raise ValueError("held_out_ids names the rows of held_out_vectors: give it, too")
@@ -109,15 +113,20 @@ class Embedding(Section):
             )
         return self
 
-    def _check_gradient(self) -> None:
-        """Refuse keys that say nothing with, or without, `pooling: gradient`."""
-        is_gradient = self.pooling == "gradient"
-        unread = sorted(self.model_fields_set & ({"text", "keep"} if is_gradient else {"gradient"}))
-        if unread:
+    @property
+    def of_tokens(self) -> bool:
+        """Whether vectors are made of what a model is fed in training, and not of texts."""
+        return self.pooling in ("gradient", "path")
+
+    def _check_pooling(self) -> None:
+        """Refuse keys that say nothing with this pooling."""
+        sections = {"gradient", "path"} - {self.pooling}
+        foreign = sections | {"text", "keep"} if self.of_tokens else sections
+        if unread := sorted(self.model_fields_set & foreign):
             raise ValueError(
                 f"pooling: {self.pooling} does not read {' and '.join(unread)}: leave "
                 f"{'it' if len(unread) == 1 else 'them'} out"
-                + ("" if is_gradient else ", or set pooling: gradient")
+                + (f", or set pooling: {unread[0]}" if unread[0] in sections else "")
             )
 
     @model_serializer(mode="wrap")
@@ -220,6 +229,11 @@ class TrialConfig(Section):
             raise ValueError(
                 "embedding.held_out_vectors are of data.held_out, which is not given: leave them "
                 "out, or give it"
+            )
+        if self.embedding.pooling == "path" and self.data.held_out is None:
+            raise ValueError(
+                "embedding.pooling: path trains on the answers of data.query, so that no loss on "
+                "it can judge the arrangement: give data.held_out, or take another pooling"
             )
         return self
 

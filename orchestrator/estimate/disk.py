@@ -59,8 +59,8 @@ def embeddings_disk(config: TrialConfig, store: StoreLookup) -> Amount | None:
         return None
     splits, embedding = dataset.info["splits"], config.embedding
     texts = sum(splits[name]["instances"] for name in splits if name != "off_target")
-    gradient = embedding.pooling == "gradient"
-    dimensions = embedding.gradient.dimensions if gradient else model["hidden_size"]
+    made = {"gradient": embedding.gradient.dimensions, "path": embedding.path.clusters + 1}
+    dimensions = made.get(embedding.pooling, model["hidden_size"])
     return Amount(2 * 4 * texts * dimensions, "~")
 
 

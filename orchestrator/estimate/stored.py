@@ -65,7 +65,7 @@ class StoreLookup:
         if config.embedding.vectors is not None:
             return self._own_vectors(dataset, config.embedding)
         model = self._fingerprint(config.embedding.model)
-        if model is None or config.embedding.pooling == "gradient":  # behind tokens and a warm-up
+        if model is None or config.embedding.of_tokens:  # behind tokens and adapters
             return None
         return self._find(embeddings_spec(dataset, config.embedding, *model, self._root))
 

@@ -34,6 +34,7 @@ from orchestrator.report.sentences import (
     order_sentences,
     set_note,
     timing_sentence,
+    trained_on_note,
     verdict_sentence,
 )
 from orchestrator.report.tables import number
@@ -67,6 +68,11 @@ class Answer:
 
 def answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
     """The claim's question, answered by its arms or by the section that its kind looks at."""
+    answer = _answer_of(claim, arms)
+    return replace(answer, caveats=[*trained_on_note(arms), *answer.caveats])
+
+
+def _answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
     if isinstance(claim, ImpliedClaim):
         return _pair_answer(claim) if claim.pairs else best_answer(claim.question, arms)
     if claim.kind not in ("order", "baseline"):

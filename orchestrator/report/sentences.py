@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.core.statistics.analysis import Steps
 from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison, Verdict
-from orchestrator.report.arms import CommonBasis
+from orchestrator.report.arms import Arm, CommonBasis
 from orchestrator.report.contrast import Contrast
 from orchestrator.report.tables import interval, number, signed
 from orchestrator.report.trial import Trial
@@ -94,6 +94,17 @@ def set_note(pairs: list[tuple[Trial, Trial]]) -> list[str]:
     if all(a and b for a, b in sets):
         return ["The arms did not train on the same instances: order is not all that differs."]
     return []
+
+
+def trained_on_note(arms: list[Arm]) -> list[str]:
+    """A sentence on the arms whose arrangement has trained on the queries' answers, if any."""
+    names = [arm.name for arm in arms if arm.trials[0].learned_queries]
+    if not names:
+        return []
+    return [
+        f"The query losses of {', '.join(names)} are of answers that the arrangement has trained "
+        "on (embedding.pooling: path): its losses on the held-out set judge it."
+    ]
 
 
 def left_out_note(trials: list[Trial]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.core.arrangements import find_method
 from orchestrator.core.order import rows_fed
 from orchestrator.core.statistics.analysis import Floats, Steps, TaskCurves, set_curve, task_curves
 from orchestrator.data.instance import UNLABELLED
@@ -69,6 +70,20 @@ class Trial:
             return None if plan is None else len(plan)
         batch, epochs = training["global_batch"], training.get("epochs", 1)
         return min(len(plan), int(rows_fed(training["max_steps"], len(plan), batch, epochs)))
+
+    @property
+    def learned_queries(self) -> bool:
+        """Whether its arrangement goes by vectors of a model that was trained on the queries.
+
+        A method that cannot be asked, of a package that is not installed, counts as one that does.
+        """
+        if self.config.get("embedding", {}).get("pooling") != "path":
+            return False
+        try:
+            embeds = find_method(str(self.arrangement.get("method"))).embeds
+        except ValueError:
+            embeds = True
+        return embeds or not isinstance(self.arrangement.get("granularity", ""), str)
 
     @property
     def finished(self) -> bool:

@@ -34,6 +34,7 @@ from orchestrator.stages.neighbours import load_neighbours, neighbours_spec
 from orchestrator.stages.own_vectors import own_vectors_spec
 from orchestrator.stages.pool import Pool, groups_spec, load_pool
 from orchestrator.stages.spec import Spec
+from orchestrator.stages.target_path import path_vectors_spec, paths_spec
 from orchestrator.stages.token_vectors import Source
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
@@ -101,8 +102,8 @@ class StudyArtifacts:
         if not looks_at_vectors(config):
             return None
         dataset = self.dataset(config)
-        if config.embedding.pooling == "gradient":
-            return self._gradients(config, dataset, check)
+        if config.embedding.of_tokens:
+            return self._token_vectors(config, dataset, check)
         key = (dataset.digest, config.embedding)
         if key not in self._embeddings_specs:
             self._embeddings_specs[key] = self._embeddings_spec(config, dataset)
@@ -114,13 +115,16 @@ class StudyArtifacts:
         model, digest = self.shared.model(config.embedding.model)
         return embeddings_spec(dataset, config.embedding, model, digest, self.shared.store.path)
 
-    def _gradients(self, config: TrialConfig, dataset: Artifact, check: Check) -> Artifact:
-        """Gradient vectors, behind the tokens and the warm-up that they are made of."""
+    def _token_vectors(self, config: TrialConfig, dataset: Artifact, check: Check) -> Artifact:
+        """Gradient vectors or target paths, behind the tokens and adapters they are made with."""
         model, digest = self.shared.model(config.embedding.model)
         length = config.embedding.max_length
         read = config.model.model_copy(update={"max_length": length})
         tokens = self.shared.get(tokens_spec(dataset, read, model, digest), check)
         source = Source(dataset, tokens, config.embedding, model, digest)
+        if config.embedding.pooling == "path":
+            paths = self.shared.get(paths_spec(source), check)
+            return self.shared.get(path_vectors_spec(source, paths, self.shared.store.path), check)
         warm_up = self.shared.get(warm_up_spec(source), check)
         return self.shared.get(gradients_spec(source, warm_up, self.shared.store.path), check)
 
@@ -160,7 +164,7 @@ class StudyArtifacts:
 
         A row that cannot be fed as it is is told before anything is embedded, or ends that.
         """
-        in_turn = config.embedding.pooling == "gradient"  # of tokens, perhaps the same ones
+        in_turn = config.embedding.of_tokens  # of tokens, perhaps the same ones
         if in_turn or not tokenised_by_others(self.dataset(config)):
             return self.tokens(config), self.embeddings(config)
         return self.shared.both(
@@ -170,7 +174,7 @@ class StudyArtifacts:
     def near_duplicates(self, config: TrialConfig) -> Artifact | None:
         """Pairs of pool and test items that nearly equal; None where no text is embedded."""
         dataset, embeddings = self.dataset(config), self.embeddings(config)
-        if embeddings is None or config.embedding.pooling == "gradient":
+        if embeddings is None or config.embedding.of_tokens:
             return None
         threshold, neighbours = config.data.near_duplicate, config.neighbours
         return self.shared.get(near_duplicates_spec(dataset, embeddings, threshold, neighbours))

@@ -118,7 +118,7 @@ def check_model_files(config: TrialConfig, key: str, folder: Path) -> None:
     if key == "model.name":
         check_fit(config.model, folder, config.evaluation.max_length)
         return
-    if key == "embedding.model" and config.embedding.pooling == "gradient":
+    if key == "embedding.model" and config.embedding.of_tokens:
         length = config.embedding.max_length
         read = config.model.model_copy(update={"adapter": "none", "max_length": length})
         check_fit(read, folder, key=key)

@@ -63,6 +63,24 @@ def test_trials_with_the_same_vectors_are_one_whatever_model_the_base_names(stud
             "embedding.held_out_vectors are of data.held_out, which is not given: leave them out, "
             "or give it",
         ),
+        (
+            "{pooling: path}",
+            "embedding.pooling: path trains on the answers of data.query, so that no loss on it "
+            "can judge the arrangement: give data.held_out, or take another pooling",
+        ),
+        (
+            "{path: {clusters: 3}}",
+            "embedding: pooling: auto does not read path: leave it out, or set pooling: path",
+        ),
+        (
+            "{pooling: path, gradient: {rank: 4}, keep: end}",
+            "embedding: pooling: path does not read gradient and keep: leave them out, or set "
+            "pooling: gradient",
+        ),
+        (
+            "{pooling: gradient, text: prompt}",
+            "embedding: pooling: gradient does not read text: leave it out",
+        ),
         ("{vectors: 3}", 'embedding.vectors is 3: give text, in quotes: "3"'),
     ],
 )

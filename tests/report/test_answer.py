@@ -10,6 +10,7 @@ from orchestrator.report.contrast_tables import step_table
 from orchestrator.report.read import read_study
 from orchestrator.report.tables import number, signed
 from tests.report.conftest import ARMS
+from tests.report.curves import smooth, trial_of
 
 NEAR, FAR = ARMS["nearest_first"], ARMS["farthest_first"]
 
@@ -123,3 +124,20 @@ def test_an_arm_that_alone_finished_is_not_called_the_only_one(study_of):
     arms = {"shuffled": ARMS["random"], "near": NEAR}
     trials = read_study(study_of({}, arms=arms, failed=("near",))).trials
     assert answer_implied(trials).sentence.endswith("; no other arm finished.")
+
+
+def test_an_arm_that_has_trained_on_the_queries_is_named_beside_the_headline():
+    trials = [
+        trial_of(smooth() - 0.1 * number, name=name, method=method)
+        for number, (name, method) in enumerate(
+            {"learned": "tma", "shuffled": "random", "read": "tma"}.items()
+        )
+    ]
+    for trial in trials[:2]:  # one section for both, of which `random` reads nothing
+        trial.config["embedding"] = {"pooling": "path"}
+    note = (
+        "The query losses of learned are of answers that the arrangement has trained on "
+        "(embedding.pooling: path): its losses on the held-out set judge it."
+    )
+    assert note in answer_implied(trials).caveats
+    assert note not in answer_implied(trials[1:]).caveats

@@ -9,17 +9,22 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from rich.console import Console
+from safetensors.torch import load_file
 
 from orchestrator.config import Study
 from orchestrator.config.layout import Layout
 from orchestrator.config.schema import Embedding
 from orchestrator.core.plan import order_digest
 from orchestrator.errors import ConfigError, DataError, UserError
+from orchestrator.models import resolve
 from orchestrator.screen import Screen
 from orchestrator.stages.exports import LINES
 from orchestrator.study.arrange import arrange_study
 from orchestrator.study.arrays import ArraySettings, arrange_arrays
 from orchestrator.study.pipeline import Pipeline
+from orchestrator.training import tokens as token_table
+from orchestrator.training.device import pick_device
+from orchestrator.training.target_path import PathModel, scores
 from orchestrator.trials import expand
 
 STUDY = {
@@ -27,6 +32,7 @@ STUDY = {
     "data": {
         "pool": {"reader": "builtin", "split": "pool", "max_per_task": 2},
         "query": {"reader": "builtin", "split": "query", "max_per_task": 1},
+        "held_out": {"reader": "builtin", "split": "held_out", "max_per_task": 1},
     },
     "embedding": {"model": "random:tiny-bert"},
     "neighbours": {"shard_rows": 40, "depth": 8},
@@ -43,6 +49,8 @@ STUDY = {
                 {"label": "own", "embedding": {"vectors": "pool.npy", "query_vectors": "q.npy"}},
                 {"label": "gradient", "embedding": {"model": "random:tiny-llama",
                  "pooling": "gradient", "gradient": {"dimensions": 64, "warm_up_steps": 2}}},
+                {"label": "path", "embedding": {"model": "random:tiny-llama",
+                 "pooling": "path", "path": {"clusters": 2, "steps": 2}}},
                 {"label": "passes", "arrangement.selection": "both_ends",
                  "arrangement.order": "random", "training.epochs": 2, "training.reorder": "each"},
             ]
@@ -122,7 +130,7 @@ def test_a_card_certifies_the_order_and_tells_of_near_duplicates(arranged):
         starts = (first + at for first in range(0, len(ids), 30) for at in range(0, 30, 4))
         digest = order_digest(ids[at : min(at + 4, at // 30 * 30 + 30)] for at in starts)
         assert f"| order_sha256 | {digest} |" in card
-        if near[trial.name] is None:  # of gradients, in which equal texts do not lie together
+        if near[trial.name] is None:  # of tokens, in which equal texts do not lie together
             assert "were not looked for: no text was embedded." in card
             continue
         pairs = set(pq.read_table(near[trial.name].path / "pairs.parquet")["row"].to_pylist())
@@ -144,6 +152,31 @@ def test_a_trial_on_own_vectors_has_the_plan_of_the_bare_arrays(arranged, tmp_pa
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_the_distances_of_a_target_path_are_the_scores_behind_the_adapters_of_the_store(arranged):
+    study, plans = arranged
+    (trial,) = (trial for trial in expand(study) if trial.arm == "path")
+    store = Layout.of(study).store
+    with Screen(Console(file=io.StringIO())) as screen:
+        embeddings = Pipeline(Layout.of(study), screen).embeddings(trial.config)
+    assert embeddings.info["splits"] == {"pool": 100, "query": 10}
+    model = PathModel(
+        resolve("random:tiny-llama", store), trial.config.embedding.path,
+        pick_device("float32", gpu=False),
+    )  # fmt: skip
+    (paths,) = store.glob("target_path/*/state.safetensors")
+    (fed,) = store.glob("tokens/*/ids.npy")  # those of the gradients, too
+    tokens = token_table.load(fed.parent)
+    model.load_state(load_file(paths))
+    plan = pq.read_table(plans / trial.name / "plan.parquet")
+    rows = plan["row"].to_numpy()[:8]
+    groups = np.load(paths.with_name("groups.npy"))
+    found = scores(np.array([model.losses(tokens, rows[at : at + 1])[0] for at in range(8)]))
+    nearest = found[:, np.unique(groups)].max(axis=1) / np.sqrt(found.shape[1])
+    assert np.abs(plan["distance"].to_numpy()[:8] + nearest).max() <= 1e-5
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["nearest_first", "random"])
 def test_the_vectors_of_a_model_given_as_own_ones_make_the_plan_that_the_model_makes(
     arranged, tmp_path, order
@@ -156,7 +189,7 @@ def test_the_vectors_of_a_model_given_as_own_ones_make_the_plan_that_the_model_m
         (made,) = expand(Study.model_validate(base))
         vectors = np.load(pipeline.embeddings(made.config).path / "vectors.npy")
         own = {"vectors": str(tmp_path / "p.npy"), "query_vectors": str(tmp_path / "q.npy")}
-        for path, part in zip(own.values(), (vectors[:100], vectors[100:]), strict=True):
+        for path, part in zip(own.values(), (vectors[:100], vectors[100:110]), strict=True):
             np.save(path, part)
         (given,) = expand(Study.model_validate(base | {"embedding": own}))
         plans = [pipeline.write_plan(each.config, tmp_path / each.name) for each in (made, given)]
