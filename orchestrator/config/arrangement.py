@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,13 +22,15 @@ from orchestrator.config.faults import describe, either, show, unknown_key
 from orchestrator.config.section import Section, later
 from orchestrator.core.arrangements import find_method, method_names
 from orchestrator.core.arrangements.per_task import SELECTIONS as PER_TASK
+from orchestrator.core.arrangements.residual import check_redundancy
 from orchestrator.core.measures import MEASURES
 
-# The paper's arms. NFT, FFT and RT are one set of rows in three orders.
+# The paper's arms, and one more order: NFT, FFT, RT and the sandwich are one set of rows.
 ARMS = {
     "nft": {"selection": "both_ends", "order": "nearest_first"},
     "fft": {"selection": "both_ends", "order": "farthest_first"},
     "rt": {"selection": "both_ends", "order": "random"},
+    "sandwich": {"selection": "both_ends", "order": "sandwich"},
     "min": {"selection": "nearest", "order": "nearest_first"},
     "max": {"selection": "farthest", "order": "farthest_first"},
 }
@@ -65,15 +68,15 @@ class Arrangement(Section):
     """One of the [methods](README.md#methods)."""
     granularity: Literal["instance", "task"] | Clusters = "instance"
     """What is moved as one: a single row, all rows of a task, or a k-means group."""
-    arm: Literal["nft", "fft", "rt", "min", "max"] | None = None
+    arm: Literal["nft", "fft", "rt", "sandwich", "min", "max"] | None = None
     """Short for selection and order, see [methods](README.md#methods)."""
     selection: Literal["nearest", "farthest", "both_ends", "random", "all", "polar", "uniform"] = (
         "all"
     )
     """Which rows; both_ends: half of the budget from each; polar and uniform: `per_task` of each
     task, half from each end or evenly spread by distance."""
-    order: Literal["nearest_first", "farthest_first", "random"] = "nearest_first"
-    """When the selected rows come."""
+    order: Literal["nearest_first", "farthest_first", "random", "sandwich"] = "nearest_first"
+    """When the selected rows come; sandwich: near, far, near."""
     rows: PositiveInt | None = None
     """Budget in instances: whole turns until it is reached."""
     per_task: PositiveInt | None = later(None)
@@ -135,6 +138,8 @@ class Arrangement(Section):
             self._check_equal_lengths(reads)
         if "selection" in reads:
             self._check_budget(reads)
+        if self.method == "tma":
+            check_redundancy(self.options["redundancy"], self.selection)
         if self.turn_window is not None:
             first, end = self.turn_window
             if self.turns is not None or self.selection not in ("nearest", "farthest"):
@@ -211,9 +216,18 @@ class Arrangement(Section):
 
     @model_serializer(mode="wrap")
     def _without_unread_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A dump that names keys which the method does not read could not be loaded again."""
-        kept = keys_read(self.method)
-        return {key: value for key, value in handler(self).items() if key in kept}
+        """A dump that names keys which the method does not read could not be loaded again.
+
+        Nor does it name options that came later and have their default, as by `section.later`.
+        """
+        kept, found = keys_read(self.method), find_method(self.method)
+        dump = {key: value for key, value in handler(self).items() if key in kept}
+        for option in found.later & dump.get("options", {}).keys():
+            if dump["options"][option] == found.options[option]:
+                del dump["options"][option]
+        if found.later and not dump.get("options"):
+            dump.pop("options", None)
+        return dump
 
 
 def keys_read(method: str) -> frozenset[str]:
@@ -221,6 +235,15 @@ def keys_read(method: str) -> frozenset[str]:
     declared = find_method(method)
     options = {"options"} if declared.options else set()
     return declared.reads | {"method", "rows", "answer_tokens", "equal_lengths"} | options
+
+
+def foreign_options(method: str) -> set[str]:
+    """Options that other methods know and this one does not."""
+    known: set[str] = set()
+    for name in method_names():
+        with suppress(ValueError):  # one that cannot be imported is refused where it is named
+            known |= find_method(name).options.keys()
+    return known - find_method(method).options.keys()
 
 
 def _without_arm(given: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,9 @@ class NeighbourLists:
         vectors: (units, d) unit vectors, perhaps memory-mapped.
         candidates: lists of all queries over all units, from that end.
         end: of the pool.
+
+    Attributes:
+        deepest: entries that a list holds at most.
     """
 
     def __init__(self, queries: Floats, vectors: Floats, candidates: Candidates, end: End) -> None:
@@ -44,35 +47,42 @@ class NeighbourLists:
         self._bound = np.array(candidates.bound)
         depth = self._units.shape[1]
         self._depth = np.full(len(queries), depth)
-        self._deepest = max(depth, LIST_BYTES // (12 * len(queries)))
+        self.deepest = max(depth, LIST_BYTES // (12 * len(queries)))
         self._width = np.full(len(queries), max(1, depth // 32))
 
     @property
     def queries(self) -> int:
         return len(self._wanted)
 
-    def nearest(self, queries: NDArray[np.int64], taken: NDArray[np.bool_]) -> RankedLists:
+    def nearest(
+        self, queries: NDArray[np.int64], taken: NDArray[np.bool_], at_least: int = 1
+    ) -> RankedLists:
         """The next entries of some queries' lists, without the units that are taken.
 
         Only a query whose list is used up is searched again, among what is left, and each time
         twice as deep: a query that met many taken units meets more of them. A list comes back
-        without a proved entry where more units tie than it holds; asked again, it is longer.
+        with too few proved entries where more units tie than it holds; asked again, it is longer.
 
         Args:
             queries: (n,) int64.
             taken: (units,) bool, at least one False.
+            at_least: proved entries that are wanted of each list; no more than units are free.
         """
+        at_least = min(at_least, self.deepest)
+        # Room behind them, as the last entries of a list are seldom proved.
+        wider = np.maximum(self._width[queries], 2 * at_least - 1)
+        self._width[queries] = np.minimum(wider, self.deepest)
         free = self._free(queries, taken)
         short = (free.sum(axis=1) < self._width[queries]) & np.isfinite(self._bound[queries])
         if short.any():
             self._search_again(queries[short], taken)
             free = self._free(queries, taken)
         lists = certify(self._wanted[queries], self._vectors, self._next(queries, free))
-        unproved = queries[lists.lengths == 0]
-        stuck = unproved[self._width[unproved] >= self._deepest]
+        unproved = queries[lists.lengths < at_least]
+        stuck = unproved[self._width[unproved] >= self.deepest]
         if len(stuck):
             return self._scan(int(stuck[0]), queries, taken)
-        self._width[unproved] = np.minimum(2 * self._width[unproved], self._deepest)
+        self._width[unproved] = np.minimum(2 * self._width[unproved], self.deepest)
         return lists
 
     def _scan(
@@ -89,7 +99,7 @@ class NeighbourLists:
             free = np.flatnonzero(~taken[start : start + rows]) + start
             wanted = self._wanted[query : query + 1]
             distances[free] = distances_to(wanted, self._vectors, free[None])[0]
-        width = min(self._deepest, int((~taken).sum()))
+        width = min(self.deepest, int((~taken).sum()))
         units = np.argsort(distances, kind="stable")[:width]
         at = np.flatnonzero(queries == query)[0]
         lists = RankedLists(
@@ -117,7 +127,7 @@ class NeighbourLists:
         return Candidates(units, distances, np.minimum(after, self._bound[queries]))
 
     def _search_again(self, queries: NDArray[np.int64], taken: NDArray[np.bool_]) -> None:
-        self._depth[queries] = np.minimum(2 * self._depth[queries], self._deepest)
+        self._depth[queries] = np.minimum(2 * self._depth[queries], self.deepest)
         depth = int(self._depth[queries].max())
         fresh = search_free(self._wanted[queries], self._vectors, depth, taken)
         wider = fresh.units.shape[1] - self._units.shape[1]

@@ -54,6 +54,25 @@ def concatenate(first: Plan, second: Plan) -> Plan:
     return both.take(np.sort(positions))
 
 
+def sandwiched(plan: Plan, near: int | None = None) -> Plan:
+    """Near, far, near: the first half of the near part, the far part, the rest of the near part.
+
+    Args:
+        plan: from the nearest rows to the farthest. No unit is torn apart inside its near part.
+        near: rows of the near part; None: half of the plan.
+    """
+    ends = np.append(np.flatnonzero(np.diff(plan.unit)) + 1, len(plan))  # of units, by position
+
+    def whole_units(rows: int) -> int:
+        return int(ends[np.searchsorted(ends, rows)])
+
+    if near is None:
+        near = whole_units(-(-len(plan) // 2))
+    half = min(near, whole_units(-(-near // 2)))
+    positions = np.arange(len(plan))
+    return plan.take(np.concatenate([positions[:half], positions[near:], positions[half:near]]))
+
+
 def in_passes(passes: Sequence[Plan]) -> Plan:
     """Several passes over the data (epochs), one after another, as one plan.
 

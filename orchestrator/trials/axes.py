@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.config.arrangement import Arrangement, keys_read
+from orchestrator.config.arrangement import Arrangement, foreign_options, keys_read
 from orchestrator.config.faults import show, unknown_key
 from orchestrator.config.schema import Study, TrialConfig
 from orchestrator.config.strict_yaml import MAX_DEPTH
@@ -73,6 +73,8 @@ def unread_keys(choice: Choice) -> set[str]:
         if isinstance(method, str) and method in method_names():
             keys = set(Arrangement.model_fields) - keys_read(method)
             unread |= {f"arrangement.{key}" for key in keys} - beside
+            if "arrangement.options" not in beside:
+                unread |= {f"arrangement.options.{option}" for option in foreign_options(method)}
         if setting.get("arrangement.arm") is not None:
             unread |= {"arrangement.selection", "arrangement.order"} - beside
     return unread

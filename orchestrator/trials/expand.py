@@ -201,6 +201,12 @@ def _configure(
     if unread := unread_keys(choice):
         section = base.get("arrangement", {})
         kept = {key: value for key, value in section.items() if f"arrangement.{key}" not in unread}
+        if "options" in kept:
+            kept["options"] = {
+                option: value
+                for option, value in kept["options"].items()
+                if f"arrangement.options.{option}" not in unread
+            }
         raw = {**base, "arrangement": kept}
     settings = kept_settings(choice)
     raw, faults = _set(raw, settings)

@@ -3,6 +3,7 @@
     python tests/benchmarks/arrange.py --pool 55000
     python tests/benchmarks/arrange.py --pool 1300000 --repeats 2 --plain-repeats 1
     python tests/benchmarks/arrange.py --pool 1300000 --scale
+    python tests/benchmarks/arrange.py --pool 28000 --rows 10000 --redundancy 1 --dimensions 1024
 
 Three things are timed in turn, in one process, on the same memory-mapped vectors: the plan, a
 plain transcription of the authors' procedure (a distance matrix, kept twice; every turn a full
@@ -12,7 +13,7 @@ in tasks, and their components are small multiples of 1/64: float32 sums are the
 distances are frequent, and the two procedures can be compared without rounding.
 
 `--scale` instead measures 1/4, 1/2 and the whole pool, each in a process of its own: seconds,
-and peak memory above the vectors.
+and peak memory above the vectors. `--redundancy` measures residual turns and says what a pick took.
 """
 
 from __future__ import annotations
@@ -37,27 +38,29 @@ DEPTH = 1024
 BLOCK = 8192
 
 
-def write_vectors(path: Path, rows: int, tasks: int, seed: int) -> None:
-    """Vectors around the centres of tasks, task by task, as (rows, 384) float32."""
+def write_vectors(
+    path: Path, rows: int, tasks: int, seed: int, dimensions: int = DIMENSIONS
+) -> None:
+    """Vectors around the centres of tasks, task by task, as (rows, dimensions) float32."""
     rng = np.random.default_rng(seed)
     # Tasks resemble one another in families, as real ones do.
-    families = np.random.default_rng(7).normal(size=(100, DIMENSIONS))
-    centres = families[rng.integers(0, 100, tasks)] + rng.normal(size=(tasks, DIMENSIONS))
+    families = np.random.default_rng(7).normal(size=(100, dimensions))
+    centres = families[rng.integers(0, 100, tasks)] + rng.normal(size=(tasks, dimensions))
     task = np.sort(rng.integers(0, tasks, rows))
-    out = np.lib.format.open_memmap(path, "w+", np.float32, (rows, DIMENSIONS))
+    out = np.lib.format.open_memmap(path, "w+", np.float32, (rows, dimensions))
     for start in range(0, rows, BLOCK):
         part = task[start : start + BLOCK]
-        noise = rng.standard_normal((len(part), DIMENSIONS), dtype=np.float32)
+        noise = rng.standard_normal((len(part), dimensions), dtype=np.float32)
         out[start : start + BLOCK] = np.clip(np.rint(centres[part] + noise), -3, 3) / 64
     out.flush()
 
 
-def plan(pool, queries, rows):
+def plan(pool, queries, rows, **options):
     """The plan of `method: tma, selection: nearest`, whole turns until `rows` are reached."""
     units = instances(len(pool))
     request = Request(
         units, units, pool, queries, {"near": search(queries, pool, DEPTH)},
-        selection="nearest", order="nearest_first", rows=rows, cut=False,
+        selection="nearest", order="nearest_first", rows=rows, cut=False, options=options,
     )  # fmt: skip
     return arrange("tma", request).rows
 
@@ -112,6 +115,16 @@ def compare(pool, queries, rows, repeats, plain_repeats):
         print(f"  plain / plan: median {statistics.median(faster):.1f}; the plans are equal")
 
 
+def measure_residual(pool, queries, rows, redundancy):
+    """Residual turns over vectors of length one."""
+    pool, queries = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (pool, queries))
+    seconds, chosen = timed(lambda: plan(pool, queries, rows, redundancy=redundancy))
+    print(
+        f"{len(pool):,} x {len(queries):,} x {pool.shape[1]}, {len(chosen):,} picks: "
+        f"{seconds:.1f} s, {1000 * seconds / len(chosen):.2f} ms a pick"
+    )
+
+
 def measure_alone(folder: Path, rows: int) -> None:
     """Seconds and peak memory of one plan in this fresh process."""
     pool, queries = (np.load(folder / name, mmap_mode="r") for name in ("pool.npy", "queries.npy"))
@@ -132,6 +145,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--plain-repeats", type=int, default=None, help="default: all")
     parser.add_argument("--scale", action="store_true")
+    parser.add_argument("--redundancy", type=float)
+    parser.add_argument("--dimensions", type=int, default=DIMENSIONS, help="of residual turns")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.alone:
@@ -139,6 +154,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        if given.redundancy:
+            vectors = []
+            for seed, rows, tasks in ((1, given.pool, 1_600), (2, given.queries, 225)):
+                write_vectors(folder / "made.npy", rows, tasks, seed, given.dimensions)
+                vectors.append(np.load(folder / "made.npy"))
+            measure_residual(*vectors, given.rows, given.redundancy)
+            return
         write_vectors(folder / "queries.npy", given.queries, max(1, given.queries // 5), seed=2)
         sizes = [given.pool // 4, given.pool // 2, given.pool] if given.scale else [given.pool]
         for size in sizes:

@@ -19,7 +19,7 @@ FREE = {
     "within_turn": st.sampled_from(["row", "distance"]),
     "measure": st.sampled_from(MEASURES),
 }
-ORDERS = st.sampled_from(["nearest_first", "farthest_first", "random"])
+ORDERS = st.sampled_from(["nearest_first", "farthest_first", "random", "sandwich"])
 OPTIONS = {
     "folding": st.fixed_dictionaries({"folds": COUNTS}),
     "length_matched": st.fixed_dictionaries({"tolerance": st.floats(0, 1)}),
@@ -91,6 +91,7 @@ def test_a_section_without_rows_of_each_task_is_written_as_before_there_were_any
         ("nft", "both_ends", "nearest_first"),
         ("fft", "both_ends", "farthest_first"),
         ("rt", "both_ends", "random"),
+        ("sandwich", "both_ends", "sandwich"),
         ("min", "nearest", "nearest_first"),
         ("max", "farthest", "farthest_first"),
     ],
@@ -105,6 +106,13 @@ def test_an_arm_is_its_selection_and_order(arm, selection, order):
 def test_a_section_without_a_budget_in_answer_tokens_is_written_as_before_there_was_one():
     assert "answer_tokens" not in Arrangement(arm="min", rows=5).model_dump()
     assert Arrangement(method="random", answer_tokens=5).model_dump()["answer_tokens"] == 5
+
+
+def test_a_section_without_redundancy_is_written_as_before_there_was_any():
+    for options in ({}, {"redundancy": 0}):
+        assert "options" not in Arrangement(options=options).model_dump()
+    given = Arrangement(arm="min", rows=5, options={"redundancy": 2})
+    assert given.model_dump()["options"] == {"redundancy": 2.0}
 
 
 def test_what_is_left_out_of_options_and_clusters_is_the_default():
@@ -147,8 +155,8 @@ def test_a_whole_number_is_a_number(monkeypatch):
     [
         ("method: tmb", ".method: method 'tmb' does not exist: did you mean tma?"),
         ("measure: cosine", ".measure: measure 'cosine' does not exist: choose cosine_avg, "),
-        ("arm: nftt", '.arm is "nftt": give nft, fft, rt, min, max or null'),
-        ("arm: [nft]", '.arm is ["nft"]: give nft, fft, rt, min, max or null'),
+        ("arm: nftt", '.arm is "nftt": give nft, fft, rt, sandwich, min, max or null'),
+        ("arm: [nft]", '.arm is ["nft"]: give nft, fft, rt, sandwich, min, max or null'),
         (
             "{arm: nft, selection: nearest, rows: 4}",
             ": arm: nft means selection: both_ends; leave out selection: nearest or arm",
@@ -200,7 +208,17 @@ def test_a_whole_number_is_a_number(monkeypatch):
             "method: tma has none: set method: wsd, ot, measure or folding",
         ),
         ("{selection: polar, per_task: 9}", ": method: tma does not read per_task: leave it out"),
-        ("{method: tma, options: {folds: 3}}", "not an option of method: tma: no keys are read"),
+        ("{method: wsd, options: {folds: 3}}", "not an option of method: wsd: no keys are read"),
+        ("{options: {redundnacy: 1}}", "not an option of method: tma: did you mean redundancy?"),
+        (
+            "{arm: min, rows: 3, options: {redundancy: -1}}",
+            ": options.redundancy is -1.0: give 0 or more, such as 1",
+        ),
+        (
+            "{arm: nft, rows: 3, options: {redundancy: 1}}",
+            "selection is both_ends: only turns from the near end can allow for redundancy; set "
+            "selection: nearest, or leave it out",
+        ),
         ("{method: folding, options: null}", ".options is null: give a mapping of the method's"),
         ("{arm: min, rows: 3, answer_tokens: 9}", ": rows and answer_tokens both say how much"),
         ("answer_tokens: 9", ": selection: all takes the whole pool: leave out answer_tokens, or"),

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.arrangements import arrange
+from orchestrator.core.plan import set_digest
 from orchestrator.core.units import groups
 from tests.core.pools import make_request, pool_with_duplicates, unit_rows
 
@@ -50,7 +51,7 @@ def test_turns_equal_the_plain_procedure_with_duplicates_short_lists_and_any_sha
 
 
 @pytest.mark.parametrize("selection", ["nearest", "farthest", "both_ends", "random", "all"])
-@pytest.mark.parametrize("order", ["nearest_first", "farthest_first", "random"])
+@pytest.mark.parametrize("order", ["nearest_first", "farthest_first", "random", "sandwich"])
 @pytest.mark.parametrize("granularity", ["instance", "task"])
 def test_every_plan_is_a_sequence_of_exactly_the_budgeted_distinct_rows(
     selection, order, granularity
@@ -66,16 +67,45 @@ def test_every_plan_is_a_sequence_of_exactly_the_budgeted_distinct_rows(
     assert set(plan.rows.tolist()) <= set(range(90))
 
 
-def test_nearest_first_farthest_first_and_random_of_both_ends_are_the_same_set_in_other_orders():
+def test_all_orders_of_both_ends_are_the_same_set_in_other_orders():
     rng = np.random.default_rng(5)
     pool, queries = pool_with_duplicates(5, 120, 70), unit_rows(rng, 9)
     plans = [
         arrange("tma", make_request(pool, queries, selection="both_ends", order=order, rows=50))
-        for order in ("nearest_first", "farthest_first", "random")
+        for order in ("nearest_first", "farthest_first", "random", "sandwich")
     ]
-    sets = {frozenset(plan.rows.tolist()) for plan in plans}
-    assert len(sets) == 1
-    assert len({tuple(plan.rows.tolist()) for plan in plans}) == 3
+    assert len({set_digest(map(str, plan.rows)) for plan in plans}) == 1
+    assert len({tuple(plan.rows.tolist()) for plan in plans}) == 4
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 50, 51])
+def test_a_sandwich_is_half_of_the_near_part_the_far_part_and_the_rest_of_the_near_part(rows):
+    rng = np.random.default_rng(5)
+    pool, queries = pool_with_duplicates(5, 120, 70), unit_rows(rng, 9)
+    near_first, sandwich = (
+        arrange("tma", make_request(pool, queries, selection="both_ends", order=order, rows=rows))
+        for order in ("nearest_first", "sandwich")
+    )
+    near, far = near_first.rows[near_first.turn >= 0], near_first.rows[near_first.turn < 0]
+    half = (len(near) + 1) // 2
+    assert sandwich.rows.tolist() == [*near[:half], *far, *near[half:]]
+
+
+def test_a_sandwich_of_one_end_is_of_the_halves_of_its_nearest_first_plan_and_tears_no_task():
+    rng = np.random.default_rng(6)
+    pool, queries, tasks = unit_rows(rng, 60), unit_rows(rng, 5), rng.integers(0, 9, 60)
+    for selection in ("nearest", "farthest", "all"):
+        rows = None if selection == "all" else 42
+        near_first, sandwich = (
+            arrange("tma", make_request(pool, queries, selection=selection, order=order, rows=rows))
+            for order in ("nearest_first", "sandwich")
+        )
+        quarters = np.split(near_first.rows, [15, 30] if rows is None else [11, 21])
+        assert sandwich.rows.tolist() == [*quarters[0], *quarters[2], *quarters[1]]
+        of_tasks = arrange("tma", make_request(pool, queries, groups(tasks), selection=selection,
+                                               order="sandwich", turns=rows and 9))  # fmt: skip
+        moved = tasks[of_tasks.rows]
+        assert np.count_nonzero(np.diff(moved)) == len(np.unique(moved)) - 1
 
 
 def test_nearest_first_sees_nearer_rows_early_and_farthest_first_sees_them_late():

@@ -12,7 +12,7 @@ from orchestrator.core.units import instances, unit_vectors
 from tests.core.pools import blocks_of, make_request, pool_with_duplicates, unit_rows, units_at
 
 SELECTIONS = ["nearest", "farthest", "both_ends", "random", "all"]
-ORDERS = ["nearest_first", "farthest_first", "random"]
+ORDERS = ["nearest_first", "farthest_first", "random", "sandwich"]
 POOLS = {
     "seed": st.integers(0, 10**6),
     "rows": st.integers(1, 50),
@@ -53,7 +53,22 @@ def plain_selection(scores, blocks, selection, order, budget, *, cut, seed):
         chosen = set(take(f"{selection}_first", budget))
     if order == "random":
         return np.random.default_rng(seed).permutation(sorted(chosen)).tolist()
+    if order == "sandwich":
+        return plain_sandwich([row for row in walks["nearest_first"] if row in chosen], blocks)
     return [row for row in walks[order] if row in chosen]
+
+
+def plain_sandwich(rows, blocks):
+    """Rows from the nearest on, cut at a quarter and at half of them but inside no block."""
+
+    def whole_blocks(count):
+        while 0 < count < len(rows) and any({*rows[count - 1 : count + 1]} <= {*b} for b in blocks):
+            count += 1
+        return count
+
+    near = whole_blocks((len(rows) + 1) // 2)
+    half = min(near, whole_blocks((near + 1) // 2))
+    return rows[:half] + rows[near:] + rows[half:near]
 
 
 @settings(deadline=None)

@@ -101,6 +101,8 @@ def test_keys_that_came_later_are_part_of_the_key_once_they_are_set():
     assert key(training={"save_model": False}) == key()
     assert key(model={"revision": None}) == key() != key(model={"revision": "step3000"})
     assert key(evaluation={"max_length": None}) == key() != key(evaluation={"max_length": 512})
+    options = {"arm": "min", "rows": 4, "options": {"redundancy": 0.0}}
+    assert key(arrangement=options) == key(arrangement={"arm": "min", "rows": 4})
     assert len({key(), key(training={"epochs": 2}),
                 key(training={"epochs": 2, "reorder": "each"})}) == 3  # fmt: skip
 
@@ -131,6 +133,23 @@ def test_a_sweep_over_methods_drops_what_the_method_does_not_read(sweep):
     assert random.settings == {"arrangement.method": "random"}
     (alone,) = expand(demo(arrangement={"method": "random", "rows": 5}))
     assert random.key == alone.key
+
+
+def test_a_sweep_over_methods_drops_the_options_of_other_methods_and_no_misspelt_one(faults):
+    base = {"arm": "min", "rows": 5, "options": {"redundancy": 2.0}}
+    sweep = grid(arrangement__method=["tma", "length_matched", "random"])
+    tma, matched, random = expand(demo(sweep, arrangement=base))
+    assert tma.config.arrangement.options == {"redundancy": 2.0}
+    assert matched.config.arrangement.options == {"tolerance": 0.1}
+    assert random.config.arrangement.options == {}
+    folding = {"method": "folding", "options": {"folds": 7}}
+    for trial in expand(demo(grid(arrangement__method=["folding", "tma"]), arrangement=folding)):
+        (alone,) = expand(demo(arrangement=folding if trial.settings["arrangement.method"] ==
+                               "folding" else {"method": "tma"}))  # fmt: skip
+        assert trial.key == alone.key
+    beside = {"label": "a", "arrangement.method": "tma", "arrangement.options": {"folds": 3}}
+    with pytest.raises(ConfigError, match="folds is not an option of method: tma"):
+        expand(demo({"paired": [[beside]]}))
 
 
 def test_axes_that_the_method_does_not_read_do_not_multiply_its_trials():

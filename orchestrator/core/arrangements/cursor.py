@@ -36,8 +36,26 @@ class Cursor:
         at = self._pointer[queries]
         return self._units[queries, at], self._distances[queries, at]
 
-    def _read_on(self, queries: NDArray[np.int64]) -> None:
-        fresh = self._lists.nearest(queries, self._taken)
+    def first(self, query: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The nearest free units of one query and their distances: `count` of them, or all.
+
+        Fewer where memory holds no lists as long.
+        """
+        at = self._free_ahead(query)
+        if len(at) < count:
+            wanted = min(count, int(np.count_nonzero(~self._taken)), self._lists.deepest)
+            while len(at) < wanted:
+                self._read_on(np.array([query]), wanted)
+                at = self._free_ahead(query)
+        return self._units[query, at[:count]], self._distances[query, at[:count]]
+
+    def _free_ahead(self, query: int) -> NDArray[np.int64]:
+        """Places of a query's list, from its pointer on, of units that are not taken."""
+        first, end = int(self._pointer[query]), int(self._lengths[query])
+        return first + np.flatnonzero(~self._taken[self._units[query, first:end]])
+
+    def _read_on(self, queries: NDArray[np.int64], at_least: int = 1) -> None:
+        fresh = self._lists.nearest(queries, self._taken, at_least)
         width = fresh.units.shape[1]
         if width > self._units.shape[1]:
             grown = ((0, 0), (0, width - self._units.shape[1]))

@@ -62,6 +62,8 @@ class Request(Settings):
             where the method does not need them.
         answers: (rows,) int64, tokens of each row's answers; None where they are not needed, or
             there is no text.
+        losses: (queries,) float64, the loss of the untouched model on each query in nats, NaN where
+            its answer was cut away; None where they are not needed, or there is no model.
     """
 
     units: Units
@@ -72,6 +74,7 @@ class Request(Settings):
     bigrams: tuple[Bigrams, Bigrams] | None = None
     listed: NDArray[np.int64] | None = None
     answers: NDArray[np.int64] | None = None
+    losses: NDArray[np.float64] | None = None
 
     def lists(self, end: End) -> NeighbourLists:
         """The ranked lists from one end of the pool, which grow where they are used up.
@@ -96,12 +99,14 @@ class Needs:
         bigrams: whether it looks at the bigrams of texts.
         listed: whether it takes the rows that the file at its option `path` names by their ids.
         answers: whether it looks at how many tokens answers have.
+        losses: whether it looks at the untouched model's losses of the queries, where there is one.
     """
 
     ends: tuple[End, ...] = ()
     bigrams: bool = False
     listed: bool = False
     answers: bool = False
+    losses: bool = False
 
 
 def needs_nothing(settings: Settings) -> Needs:
@@ -128,6 +133,8 @@ class Method:
             their values. Empty where its plans have no distances.
         options: its own settings under `arrangement.options`, with their defaults. One whose
             default is an empty text has to be given.
+        later: those of the options that older studies do not know: where they have their default
+            they are not written, so that the names of older trials stay as they are.
     """
 
     arrange: Callable[[Request], Plan]
@@ -137,3 +144,4 @@ class Method:
     deals: bool = False
     distance: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    later: frozenset[str] = frozenset()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.core.arrangements.request import Request
-from orchestrator.core.plan import Plan
+from orchestrator.core.plan import Plan, sandwiched
 from orchestrator.core.ranking import Floats
 from orchestrator.core.units import Units, unit_of_rows
 
@@ -47,6 +47,7 @@ def arrange_by(scores: NDArray[np.float64], request: Request, note: str = "") ->
     units = request.units
     near, far = from_either_end(scores)
     sequences = {"nearest_first": units.expand(near), "farthest_first": units.expand(far)}
+    sequences["sandwich"] = sequences["nearest_first"]
     chosen = np.zeros(len(units.rows), bool)
     chosen[selected(request, near, far)] = True
     if request.order == "random":
@@ -56,9 +57,12 @@ def arrange_by(scores: NDArray[np.float64], request: Request, note: str = "") ->
         rows = sequences[request.order]
         rows = rows[chosen[rows]]
     else:
-        raise ValueError(f"order {request.order!r}: nearest_first, farthest_first or random")
+        raise ValueError(
+            f"order {request.order!r}: nearest_first, farthest_first, random or sandwich"
+        )
     unit = unit_of_rows(units)[rows]
-    return Plan(rows, np.zeros(len(rows), np.int64), unit, scores[unit], note)
+    plan = Plan(rows, np.zeros(len(rows), np.int64), unit, scores[unit], note)
+    return sandwiched(plan) if request.order == "sandwich" else plan
 
 
 def from_either_end(scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

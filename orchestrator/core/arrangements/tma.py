@@ -5,7 +5,8 @@ is the turn; it is removed and the next turn begins. Turned round (every query t
 farthest unit) the same procedure works from the far end of the pool.
 
 Use it where the queries stand for what the model shall generalise to. It needs embeddings; for
-an order that ignores the test side use `random`.
+an order that ignores the test side use `random`. Where the nearest units repeat one another, set
+`options.redundancy`: the turns are then those of `residual`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from numpy.typing import NDArray
 
 from orchestrator.core.arrangements.cursor import Cursor
 from orchestrator.core.arrangements.request import Method, Needs, Request, Settings
+from orchestrator.core.arrangements.residual import (
+    check_redundancy,
+    take_residual_turns,
+    weight_note,
+)
 from orchestrator.core.lists import NeighbourLists
-from orchestrator.core.plan import Plan, concatenate
+from orchestrator.core.plan import Plan, concatenate, sandwiched
 from orchestrator.core.ranking import End
 from orchestrator.core.units import Units
 
@@ -29,17 +35,19 @@ def arrange(request: Request) -> Plan:
     """The plan of `method: tma`.
 
     Raises:
-        ValueError: for a selection or an order that does not exist.
+        ValueError: for a selection or an order that does not exist, or a redundancy that it cannot
+            allow for.
     """
-    order = request.order
+    order, near = request.order, None
+    check_redundancy(_redundancy(request), request.selection)
     if request.selection in ("nearest", "farthest"):
         end: End = "near" if request.selection == "nearest" else "far"
         plan = _budgeted(request, end, rows=request.rows, turns=request.turns)
-        plan = plan if (end == "near") == (order == "nearest_first") else _reverse(plan)
+        plan = plan if (end == "near") == (order != "farthest_first") else _reverse(plan)
     elif request.selection == "both_ends":
         near_part, far_part = _both_ends(request)
         first, last = (near_part, far_part) if order != "farthest_first" else (far_part, near_part)
-        plan = concatenate(first, _reverse(last))
+        plan, near = concatenate(first, _reverse(last)), len(near_part)
     elif request.selection in ("all", "random"):
         subset = np.ones(len(request.units.rows), bool)
         if request.selection == "random":
@@ -52,19 +60,33 @@ def arrange(request: Request) -> Plan:
         # Sorted first, so that the shuffle depends on the set and the seed alone.
         plan = plan.take(np.argsort(plan.rows))
         plan = plan.take(np.random.default_rng(request.seed).permutation(len(plan)))
+    elif order == "sandwich":
+        plan = sandwiched(plan, near)
     elif order not in ("nearest_first", "farthest_first"):
-        raise ValueError(f"order {order!r}: nearest_first, farthest_first or random")
+        raise ValueError(f"order {order!r}: nearest_first, farthest_first, random or sandwich")
     return plan
 
 
 def needs(settings: Settings) -> Needs:
-    """Ranked lists from the ends of the pool that the selection, or the order of all, starts at."""
+    """Ranked lists from the ends of the pool that the selection, or the order of all, starts at.
+
+    Residual turns also look at the losses of the queries.
+    """
     ends: dict[str, tuple[End, ...]] = {
         "nearest": ("near",),
         "farthest": ("far",),
         "both_ends": ("near", "far"),
     }
-    return Needs(ends=ends.get(settings.selection, (_first_end(settings.order),)))
+    return Needs(
+        ends=ends.get(settings.selection, (_first_end(settings.order),)),
+        losses=_redundancy(settings) > 0,
+    )
+
+
+def _redundancy(settings: Settings) -> float:
+    """`options.redundancy`; 0 under a method that plans by these turns and has no such option."""
+    redundancy: float = settings.options.get("redundancy", 0.0)
+    return redundancy
 
 
 def _first_end(order: str) -> End:
@@ -123,20 +145,25 @@ def _turns(
 
     Turns from the far end count down from -1, and their distances are those from the near end.
     """
-    units = request.units
+    units, note = request.units, ""
     excluded = np.zeros(len(units), bool)
     if keep is not None:
         kept = np.add.reduceat(keep[units.rows].astype(np.int64), units.starts[:-1])
         excluded = kept == 0
-    chosen, turn, distance = take_turns(
-        request.lists(end), units, done, excluded, request.within_turn
-    )
+    if _redundancy(request):
+        chosen, turn, distance = take_residual_turns(request, done)
+        note = weight_note(request.losses)
+    else:
+        chosen, turn, distance = take_turns(
+            request.lists(end), units, done, excluded, request.within_turn
+        )
     rows, sizes = units.expand(chosen), units.sizes[chosen]
     plan = Plan(
         rows,
         np.repeat(turn if end == "near" else -turn - 1, sizes),
         np.repeat(chosen, sizes),
         np.repeat(distance if end == "near" else -distance, sizes),
+        note,
     )
     return plan if keep is None else plan.take(np.flatnonzero(keep[plan.rows]))
 
@@ -214,4 +241,6 @@ METHOD = Method(
     ),
     needs=needs,
     distance="Negative cosine to the choosing query",
+    options={"redundancy": 0.0},
+    later=frozenset({"redundancy"}),
 )
