@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,14 @@ from orchestrator.storage.artifacts import Artifact, replacing
 from orchestrator.storage.files import INSTANCES_FILE, PLAN_SCHEMA, SOURCE
 
 ARRANGE_VERSION = 2
+
+
+class Known(TypedDict, total=False):
+    """What a method may be told beside vectors and texts, as `Request` explains it."""
+
+    listed: NDArray[np.int64] | None
+    answers: NDArray[np.int64] | None
+    losses: NDArray[np.float64] | None
 
 
 def settings_of(arrangement: Arrangement, seed: int) -> Settings:
@@ -53,15 +62,19 @@ def needs_of(arrangement: Arrangement, seed: int) -> Needs:
     return replace(needs, answers=True) if counted else needs
 
 
+def reads_model(arrangement: Arrangement, seed: int) -> bool:
+    """Does the plan need the model that is trained, or its tokenizer?"""
+    needs = needs_of(arrangement, seed)
+    return needs.answers or needs.losses
+
+
 def make_plan(
     arrangement: Arrangement,
     seed: int,
     pool: Pool,
     neighbours: Mapping[End, Candidates],
     bigrams: tuple[Bigrams, Bigrams] | None = None,
-    *,
-    listed: NDArray[np.int64] | None = None,
-    answers: NDArray[np.int64] | None = None,
+    **known: Unpack[Known],
 ) -> Plan:
     """The plan of an arrangement.
 
@@ -70,8 +83,7 @@ def make_plan(
             for.
         bigrams: of the pool's rows and of the queries; None where they are not needed, or there is
             no text.
-        listed: rows that a file names; None where they are not needed.
-        answers: tokens of each row's answers; None where they are not needed, or there is no text.
+        known: what else the arrangement needs, as far as it is known.
 
     Raises:
         DataError: the arrangement asks for what the pool does not have, or holds no row.
@@ -83,8 +95,7 @@ def make_plan(
         queries=pool.queries,
         neighbours=neighbours,
         bigrams=bigrams and (bigrams[0].of_units(pool.units), bigrams[1]),
-        listed=listed,
-        answers=answers,
+        **known,
         **vars(settings_of(arrangement, seed)),
     )
     try:

@@ -12,11 +12,12 @@ from orchestrator.core.plan import Plan
 from orchestrator.errors import UserError
 from orchestrator.host.folders import check_written
 from orchestrator.screen import Screen, quiet_streams
+from orchestrator.stages.arrange import needs_of
 from orchestrator.stages.exports import write_order
 from orchestrator.stages.exports.order import Order
 from orchestrator.storage.files import PLAN_FILE
 from orchestrator.storage.remote import check_remote_store
-from orchestrator.study.checks import check_here
+from orchestrator.study.checks import check_here, check_settings
 from orchestrator.study.cluster import cluster, joins, threads
 from orchestrator.study.model_checks import check_all_fetched
 from orchestrator.study.pipeline import Pipeline
@@ -38,6 +39,9 @@ def arrange_study(study: Study, out: Path, form: str | None) -> None:
     check_written(out.absolute(), "give another with --out")
     trials = expand(study)
     check_here(layout, trials, starts_ray=not joins(), training=False)
+    measured = [t for t in trials if needs_of(t.config.arrangement, t.config.seed).losses]
+    if measured:
+        check_settings(measured)  # the losses are, where their trial would be
     if study.remote_store:
         check_remote_store(study.remote_store)
     configs = [trial.config for trial in trials]

@@ -1,7 +1,8 @@
 """The artifacts that trials share: each made once in a run, and none that the store holds.
 
 As the class reads from top to bottom: dataset, tokens, vectors, references, near duplicates, the
-pool at a granularity, ranked lists, listed rows. Each asks for what the ones before it made.
+pool at a granularity, ranked lists, listed rows, losses of queries. Each asks for what the ones
+before it made.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config import TrialConfig
 from orchestrator.config.arrangement import Clusters
+from orchestrator.config.evaluation import Generation
 from orchestrator.config.layout import Layout
 from orchestrator.config.schema import Embedding
 from orchestrator.core.ranking import Candidates, End
@@ -33,12 +35,15 @@ from orchestrator.stages.near_duplicates import near_duplicates_spec
 from orchestrator.stages.neighbours import load_neighbours, neighbours_spec
 from orchestrator.stages.own_vectors import own_vectors_spec
 from orchestrator.stages.pool import Pool, groups_spec, load_pool
+from orchestrator.stages.query_losses import query_losses_spec
 from orchestrator.stages.spec import Spec
 from orchestrator.stages.target_path import path_vectors_spec, paths_spec
 from orchestrator.stages.token_vectors import Source
 from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.files import RAY_FOLDER
 from orchestrator.storage.remote import ArtifactStore, RemoteStore
 from orchestrator.study.shared import Check, SharedResources
+from orchestrator.training.spec import TrialSpec
 
 
 class Measuring(NamedTuple):
@@ -64,6 +69,7 @@ class StudyArtifacts:
 
     def __init__(self, layout: Layout, screen: Screen) -> None:
         remote = RemoteStore(layout.remote_store, screen) if layout.remote_store else None
+        self._layout = layout
         self.shared = SharedResources(ArtifactStore(layout.store, remote), screen)
         # Files of gigabytes are hashed once.
         self._dataset_specs: dict[str, Spec] = {}
@@ -211,3 +217,27 @@ class StudyArtifacts:
             dataset = self.dataset(config)
             self._listed[key] = listed_rows(config.arrangement, config.data, dataset)
         return self._listed[key]
+
+    def query_losses(self, config: TrialConfig) -> Artifact | None:
+        """What the untouched model loses on each query; None where no plan looks at that."""
+        if not needs_of(config.arrangement, config.seed).losses:
+            return None
+        silent = config.evaluation.model_copy(update={"generate": Generation()})
+        config = config.model_copy(update={"evaluation": silent})
+        tokens, fields = self.tokens(config), self.measuring(config, trained=True).fields
+        # In the place of a trial, whose folder is the artifact's.
+        trial = TrialSpec(
+            trial="query-losses",
+            key="",
+            tokens=tokens.path,
+            tokens_digest=tokens.digest,
+            folder=self._layout.folder,
+            **fields,
+        )
+
+        def measure(spec: TrialSpec) -> None:
+            from orchestrator.tune.evaluate import run_evaluation  # with Ray Train, in seconds
+
+            run_evaluation(spec, None, {}, self._layout.folder / RAY_FOLDER)
+
+        return self.shared.get(query_losses_spec(trial, measure))

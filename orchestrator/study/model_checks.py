@@ -12,6 +12,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.training import Training
 from orchestrator.errors import ModelError, ResourceError
 from orchestrator.screen import Screen
+from orchestrator.stages.arrange import needs_of
 from orchestrator.trials import Trial
 
 if TYPE_CHECKING:
@@ -43,12 +44,10 @@ def named_models(config: TrialConfig, *, training: bool = True) -> dict[str, str
     """The models that a trial names, by the key of the study file."""
     embedding = config.embedding
     named = {"embedding.model": embedding.model if embedding.vectors is None else ""}
+    if training or needs_of(config.arrangement, config.seed).losses:
+        named["model.name"] = config.model.reference
     if training:
-        scorer = config.evaluation.generate.reward_model
-        named |= {
-            "model.name": config.model.reference,
-            "evaluation.generate.reward_model": scorer or "",
-        }
+        named["evaluation.generate.reward_model"] = config.evaluation.generate.reward_model or ""
     return {key: name for key, name in named.items() if name}
 
 

@@ -27,6 +27,7 @@ from orchestrator.stages.arrange import (
     make_plan,
     needs_of,
     plan_of_passes,
+    reads_model,
     write_plan,
 )
 from orchestrator.stages.dataset import (
@@ -35,6 +36,7 @@ from orchestrator.stages.dataset import (
 )
 from orchestrator.stages.given import rows_digest
 from orchestrator.stages.measures import load_bigrams, write_measures
+from orchestrator.stages.query_losses import load_query_losses
 from orchestrator.storage.artifacts import key_digest
 from orchestrator.storage.files import (
     CONFIG_FILE,
@@ -63,7 +65,6 @@ class Pipeline(StudyArtifacts):
     def __init__(self, layout: Layout, screen: Screen) -> None:
         super().__init__(layout, screen)
         self.notes: list[str] = []
-        self._layout = layout
         self._screen = screen
 
     def read_data(self, trials: list[Trial]) -> None:
@@ -92,7 +93,7 @@ class Pipeline(StudyArtifacts):
         trained = [
             config.model.reference
             for config in configs
-            if training or needs_of(config.arrangement, config.seed).answers
+            if training or reads_model(config.arrangement, config.seed)
         ]
         scoring = [config.evaluation.generate.reward_model for config in configs if training]
         return self.shared.fetching(filter(None, [*embedders, *trained, *scoring]))
@@ -122,11 +123,14 @@ class Pipeline(StudyArtifacts):
         bigrams = load_bigrams(dataset) if needs.bigrams else None
         listed = self.listed_rows(config)
         answers = load_answers(dataset, self.tokens(config)) if needs.answers else None
+        measured = self.query_losses(config)
+        losses = None if measured is None else load_query_losses(measured)
 
         def arranged(arrangement: Arrangement, seed: int) -> Plan:
             return make_plan(
-                arrangement, seed, pool, neighbours, bigrams, listed=listed, answers=answers
-            )
+                arrangement, seed, pool, neighbours, bigrams,
+                listed=listed, answers=answers, losses=losses,
+            )  # fmt: skip
 
         plan = plan_of_passes(arranged, config.arrangement, config.training, config.seed)
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +150,7 @@ class Pipeline(StudyArtifacts):
         config = trial.config
         measuring = self.measuring(config, trained=True)
         tokens, embeddings = self.fed_and_embedded(config)
-        listed = self.listed_rows(config)
+        listed, losses = self.listed_rows(config), self.query_losses(config)
         self.near_duplicates(config)
         return TrialSpec(
             trial=trial.name,
@@ -162,6 +166,7 @@ class Pipeline(StudyArtifacts):
                     method_version(config.arrangement.method),
                     measuring.reward_digest,
                     *([] if listed is None else [rows_digest(listed[: config.arrangement.rows])]),
+                    *([] if losses is None else [losses.digest]),
                 ]
             ),
             tokens=tokens.path,

@@ -51,6 +51,8 @@ STUDY = {
                  "pooling": "gradient", "gradient": {"dimensions": 64, "warm_up_steps": 2}}},
                 {"label": "path", "embedding": {"model": "random:tiny-llama",
                  "pooling": "path", "path": {"clusters": 2, "steps": 2}}},
+                {"label": "residual", "arrangement.options.redundancy": 1.0,
+                 "model.name": "random:tiny-llama"},
                 {"label": "passes", "arrangement.selection": "both_ends",
                  "arrangement.order": "random", "training.epochs": 2, "training.reorder": "each"},
             ]
@@ -97,6 +99,23 @@ def test_plans_are_those_of_a_run_which_finds_all_shared_artifacts_made(arranged
         assert table["position"].to_pylist() == list(range(30 * len(passes)))
     assert len({tuple(table["row"].to_pylist()) for table in tables}) == len(trials)
     assert not (Layout.of(study).folder / "trials").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_losses_that_weigh_queries_are_those_that_trials_find_at_step_0(arranged):
+    study, plans = arranged
+    store = Layout.of(study).store
+    (measured,) = store.glob("query_losses/*/losses.parquet")
+    (baseline,) = store.glob("baseline/*/losses.npy")
+    losses = pq.read_table(measured)["loss"].to_numpy()
+    assert len(losses) == 10
+    np.testing.assert_array_equal(losses, np.load(baseline))
+    weights = losses / losses.mean()
+    (trial,) = (trial for trial in expand(study) if "residual" in trial.name)
+    plan = pq.read_table(plans / trial.name / "plan.parquet")
+    took = f"a query takes {weights.min():.2f} to {weights.max():.2f} units in a turn, by its loss"
+    assert plan.schema.metadata[b"note"].decode() == took
 
 
 @pytest.mark.ray

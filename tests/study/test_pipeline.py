@@ -1,6 +1,7 @@
 """Plans of a study that hang on more than its file: on a file of ids, on the tokens of answers."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -8,6 +9,8 @@ from orchestrator.config import Study
 from orchestrator.config.layout import Layout
 from orchestrator.errors import DataError
 from orchestrator.screen import Screen
+from orchestrator.storage.artifacts import Artifact
+from orchestrator.storage.files import LOSSES_FILE
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.training.tokens import load
 from orchestrator.trials import expand
@@ -73,6 +76,17 @@ def test_a_budget_in_answer_tokens_counts_what_the_trained_model_learns(prepare)
     assert note == f"{held[len(plan) - 1]} of 300 answer tokens"
     with pytest.raises(DataError, match=f"all answers together hold {held[-1]:,}: set that or fe"):
         prepare([], answer_tokens=int(held[-1]) + 1)
+
+
+def test_losses_that_weigh_queries_are_part_of_the_trials_identity(prepare, tmp_path, monkeypatch):
+    """They hang on the files of the model, of which the study file names the folder alone."""
+    pq.write_table(pa.table({"set": ["query"], "loss": [1.0]}), tmp_path / LOSSES_FILE)
+    keys = set()
+    for digest in ("a", "b"):
+        losses = Artifact(tmp_path, digest, {}, reused=False)
+        monkeypatch.setattr(Pipeline, "query_losses", lambda *_, losses=losses: losses)
+        keys.add(prepare([])[0].key)
+    assert len(keys) == 2
 
 
 def test_a_wrong_file_is_refused_before_anything_but_the_data_is_made(prepare, tmp_path):
