@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
@@ -115,15 +116,32 @@ def check_folder(folder: Path, what: str) -> None:
             f"{what} brings code of its own ({script.name}), which is never run. If transformers "
             "knows this architecture, remove the file, and auto_map from config.json"
         )
-    for path in folder.glob("*config.json"):
-        if "auto_map" in _read_json(path, what):
+    for path in (each for each in model_files(folder) if each.match("*config.json")):
+        name, settings = path.relative_to(folder), _read_json(path, what)
+        if "auto_map" in settings:
             raise ModelError(
-                f"{what} asks for code of its own (auto_map in {path.name}), which is never run. "
+                f"{what} asks for code of its own (auto_map in {name}), which is never run. "
                 "If transformers knows this architecture, use a copy without auto_map"
+            )
+        for key, kernel in _kernels(settings):
+            raise ModelError(
+                f"{what} asks for the kernel {kernel} of the hub ({key} in {name}), which is code "
+                "and never run. Use a copy without this key: model.attention says what computes"
             )
     if (folder / "modules.json").is_file():
         _check_modules(folder / "modules.json", what)
     _check_weights(folder, what)
+
+
+def _kernels(settings: Any) -> Iterator[tuple[str, str]]:
+    """Keys, in sections of any depth, under which transformers would load a repository's kernel."""
+    if not isinstance(settings, dict):
+        return
+    for key, value in settings.items():
+        named = value.values() if isinstance(value, dict) else [value]
+        if key.endswith("_implementation"):
+            yield from ((key, each) for each in named if isinstance(each, str) and "/" in each)
+        yield from _kernels(value)
 
 
 def _check_weights(folder: Path, what: str) -> None:
@@ -142,6 +160,7 @@ def _check_weights(folder: Path, what: str) -> None:
     for index in folder.glob("*.safetensors.index.json"):
         listed = _read_json(index, what)
         parts = set(listed.get("weight_map", {}).values()) if isinstance(listed, dict) else set()
+        _check_inside(parts, index.name, what)
         if missing := sorted(name for name in parts if not (folder / name).is_file()):
             raise ModelError(
                 f"{what} lacks {', '.join(missing[:3])}, {len(missing)} of the {len(parts)} files "
@@ -149,9 +168,24 @@ def _check_weights(folder: Path, what: str) -> None:
             )
 
 
+def _check_inside(names: Iterable[Any], where: str, what: str) -> None:
+    """Names of files and folders of a model lead nowhere else."""
+    for name in names:
+        path = PurePath(str(name))
+        if path.is_absolute() or ".." in path.parts:
+            raise ModelError(
+                f"{what} names {str(name)!r} in {where}, which is no file of its own: use a copy with "
+                "all files in its folder"
+            )
+
+
 def _check_modules(path: Path, what: str) -> None:
-    """The modules.json of a sentence-transformers model names classes that are imported."""
-    for module in _read_json(path, what):
+    """The modules.json of a sentence-transformers model names classes that are imported, and where
+    their files are."""
+    modules = _read_json(path, what)
+    places = [module.get("path", "") for module in modules if isinstance(module, dict)]
+    _check_inside(places, path.name, what)
+    for module in modules:
         kind = str(module.get("type")) if isinstance(module, dict) else repr(module)
         if not kind.startswith("sentence_transformers."):
             raise ModelError(

@@ -26,9 +26,9 @@ def _make_pickle(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
-def _foreign_module(folder):
+def _module(folder, **values):
     modules = json.loads((folder / "modules.json").read_text())
-    modules[1]["type"] = "os.path.Pooling"
+    modules[1] |= values
     (folder / "modules.json").write_text(json.dumps(modules))
 
 
@@ -40,8 +40,8 @@ def _cut(path, size):
     path.write_bytes(path.read_bytes()[:size])
 
 
-def _index(folder):
-    parts = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+def _index(folder, second="model-00002-of-00002.safetensors"):
+    parts = ["model-00001-of-00002.safetensors", second]
     (folder / "model.safetensors").rename(folder / parts[0])
     index = {"weight_map": dict(zip("ab", parts, strict=True))}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -57,7 +57,7 @@ def _index(folder):
         (lambda f: (f / "1_Pooling" / "code.py").write_text(""), "code.py"),
         (lambda f: _set(f / "config.json", auto_map={"AutoModel": "x.Y"}), "auto_map"),
         (lambda f: _set(f / "tokenizer_config.json", auto_map={}), "tokenizer_config.json"),
-        (_foreign_module, "os.path.Pooling"),
+        (lambda f: _module(f, type="os.path.Pooling"), "os.path.Pooling"),
         (lambda f: (f / "adapter_config.json").write_text("{}"), "merge_and_unload()"),
         (lambda f: (f / "config.json").write_text("{"), "is not JSON"),
         (lambda f: (f / "modules.json").write_text('["x"]'), "modules.json"),
@@ -67,6 +67,17 @@ def _index(folder):
         (lambda f: _cut(f / "model.safetensors", 1000), "no whole safetensors file"),
         (lambda f: _cut(f / "model.safetensors", -1), "no whole safetensors file"),
         (lambda f: _cut(f / "model.safetensors", 0), "fetch it again"),
+        (lambda f: _index(f, "../outside.safetensors"), "names '../outside.safetensors' in model."),
+        (lambda f: _index(f, "/etc/passwd"), "names '/etc/passwd' in model.safetensors.index.json"),
+        (lambda f: _module(f, path="../other"), "names '../other' in modules.json"),
+        (
+            lambda f: _set(f / "config.json", _attn_implementation="owner/kernel"),
+            "asks for the kernel owner/kernel of the hub (_attn_implementation in config.json)",
+        ),
+        (
+            lambda f: _set(f / "config.json", text={"experts_implementation": {"": "a/b"}}),
+            "asks for the kernel a/b of the hub",
+        ),
         (_index, "lacks model-00002-of-00002.safetensors, 1 of the 2 files"),
     ],
 )
