@@ -31,7 +31,8 @@ def test_a_study_at_paper_scale_trains_llama_2_7b_with_the_papers_settings(name)
         training = config.training
         assert (training.global_batch, training.learning_rate) == (16, 1e-6)
         assert (training.betas, training.eps, training.weight_decay) == ([0.9, 0.95], 1e-5, 0.0)
-        assert (training.schedule, training.min_lr_ratio, training.clip) == ("cosine", 0.1, 1.0)
+        assert (training.min_lr_ratio, training.clip) == (0.1, 1.0)
+        assert training.schedule == "cosine" or trial.arm.endswith("_constant")
 
 
 @pytest.mark.parametrize("name", PAPER)

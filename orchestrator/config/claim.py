@@ -10,6 +10,12 @@ from pydantic import Field, model_validator
 from orchestrator.config.faults import show, unknown_key
 from orchestrator.config.section import Section, later
 
+# Kinds that name arms: how many at least, and in which order.
+CLAIMED_ARMS = {
+    "order": (2, "2 or more, the lowest expected loss first"),
+    "baseline": (2, "2 or more, the baseline first"),
+    "schedule": (4, "2 or more of each training.schedule, the lowest expected loss first"),
+}
 Band = Annotated[list[float], Field(min_length=2, max_length=2)]  # [low, high] of a loss
 
 
@@ -40,13 +46,16 @@ class Claim(Section):
 
     question: str
     """What is asked, in one sentence."""
-    kind: Literal["order", "baseline", "early", "drops", "measures", "prediction"] = "order"
-    """What answers it: the arms' losses, each arm against the next (order) or several against one
-    (baseline), or another section of the report: how early the loss falls (early), sudden drops
-    (drops), the nine measures (measures), prediction."""
+    kind: Literal["order", "baseline", "schedule", "early", "drops", "measures", "prediction"] = (
+        "order"
+    )
+    """What answers it: the arms' losses, each arm against the next (order), several against one
+    (baseline), or the first against the last under several schedules of the learning rate, a
+    constant one among them (schedule); or another section of the report: how early the loss falls
+    (early), sudden drops (drops), the nine measures (measures), prediction."""
     arms: list[str] = []
-    """Of an order, as the paper expects them: the lowest loss first. Of a baseline, that one, then
-    those that are set against it. An arm is all trials that differ in their seed alone;
+    """The lowest expected loss first; of schedules those of each in that order; of a baseline, that
+    one, then those that are set against it. An arm is all trials that differ in their seed alone;
     `orchestrator estimate` shows its name."""
     set: Literal["query", "held_out", "off_target"] = later("query")
     """Of a baseline: the test set whose area under the loss curve decides."""
@@ -55,11 +64,11 @@ class Claim(Section):
 
     @model_validator(mode="after")
     def _arms_are_ordered(self) -> Claim:
-        if self.kind == "order" and len(self.arms) < 2:
-            raise ValueError("arms: give a list of 2 or more, the lowest expected loss first")
-        if self.kind == "baseline" and len(self.arms) < 2:
-            raise ValueError("arms: give a list of 2 or more, the baseline first")
-        if self.kind not in ("order", "baseline") and (self.arms or self.figures):
+        if self.kind in CLAIMED_ARMS:
+            fewest, which = CLAIMED_ARMS[self.kind]
+            if len(self.arms) < fewest:
+                raise ValueError(f"arms: give a list of {which}")
+        elif self.arms or self.figures:
             raise ValueError(f"kind {self.kind} orders no arms: leave out arms and figures")
         if self.kind != "baseline" and self.set != "query":
             raise ValueError(f"kind {self.kind} has no set of its own: leave out set")

@@ -174,8 +174,8 @@ def _check_inside(names: Iterable[Any], where: str, what: str) -> None:
         path = PurePath(str(name))
         if path.is_absolute() or ".." in path.parts:
             raise ModelError(
-                f"{what} names {str(name)!r} in {where}, which is no file of its own: use a copy with "
-                "all files in its folder"
+                f"{what} names {str(name)!r} in {where}, which is no file of its own: use a copy "
+                "with all files in its folder"
             )
 
 

@@ -4,7 +4,7 @@ Where the claim is an order of arms, the headline sets the first arm against the
 under the query curve. "Yes" takes more: each arm clearly ahead of the next. Every one of these
 tests must hold, so that 95% intervals need no correction for their number (Berger 1982,
 intersection-union tests). All arms are compared over the seeds and steps that they share. Claims
-of another kind are answered by `findings`, beside which the best arm is named.
+of another kind are answered by `schedule` and `findings`, beside which the best arm is named.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from orchestrator.report.claim import ImpliedClaim, pair_note
 from orchestrator.report.contrast import Contrast, arm_contrast, set_contrasts, trial_pairs
 from orchestrator.report.figures import SETS
 from orchestrator.report.findings import Finding, section_finding
+from orchestrator.report.schedule import schedule_answer
 from orchestrator.report.sentences import (
     area_words,
     left_out_note,
@@ -75,12 +76,26 @@ def answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
 def _answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
     if isinstance(claim, ImpliedClaim):
         return _pair_answer(claim) if claim.pairs else best_answer(claim.question, arms)
-    if claim.kind not in ("order", "baseline"):
+    if claim.kind not in ("order", "baseline", "schedule"):
         return _beside_best(claim.question, section_finding(claim.kind, arms), arms)
     names = {trial.arm for arm in arms for trial in arm.trials}
     if names.isdisjoint(claim.arms):
         return _beside_best(claim.question, Finding(_no_arms(claim, sorted(names))), arms)
-    return _order_answer(claim, arms) if claim.kind == "order" else _baseline_answer(claim, arms)
+    answered = {
+        "order": _order_answer, "baseline": _baseline_answer, "schedule": _schedule_answer,
+    }  # fmt: skip
+    return answered[claim.kind](claim, arms)
+
+
+def _schedule_answer(claim: Claim, arms: list[Arm]) -> Answer:
+    """Are the claim's arms in their order at a constant learning rate, too?"""
+    found = schedule_answer(claim.arms, arms)
+    finding, gap = found.finding, found.gap
+    if gap is None:
+        return _beside_best(claim.question, finding, arms)
+    return Answer(
+        claim.question, finding.sentence, finding.caveats, gap.query, finding.details, sets=gap.sets
+    )
 
 
 def _no_arms(claim: Claim, names: list[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+from orchestrator.config.claim import Claim
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.config.schema import Study, TrialConfig
 from orchestrator.config.sweep import Sweep
@@ -74,7 +76,26 @@ def _claim_faults(study: Study, configs: Sequence[TrialConfig], arms: Sequence[s
         return ["sweep.search chooses the values, so no arm of claim.arms is sure to be run: "
                 "leave out one of the two"]  # fmt: skip
     sets = [{name for name, source in config.data if source is not None} for config in configs]
-    return study.claim.faults(list(dict.fromkeys(arms)), set.intersection(*sets))
+    faults = study.claim.faults(list(dict.fromkeys(arms)), set.intersection(*sets))
+    return faults or _schedule_faults(study.claim, configs, arms)
+
+
+def _schedule_faults(
+    claim: Claim, configs: Sequence[TrialConfig], arms: Sequence[str]
+) -> list[str]:
+    """A claim of schedules whose arms do not have two, a constant rate among them."""
+    schedules = {arm: config.training.schedule for arm, config in zip(arms, configs, strict=True)}
+    counts = Counter(schedules[arm] for arm in claim.arms if arm in schedules)
+    if claim.kind != "schedule" or not counts:
+        return []
+    if len(counts) > 1 and counts["constant"] and min(counts.values()) > 1:
+        return []
+    found = ", ".join(f"{count} of {schedule}" for schedule, count in counts.items())
+    return [
+        "claim.arms: kind schedule compares arms under a constant rate with the same under "
+        f"another one, and these are {found}: name two or more of training.schedule: constant, "
+        "and two or more of another"
+    ]
 
 
 def _registration_faults(study: Study, configs: Sequence[TrialConfig]) -> list[str]:

@@ -48,6 +48,25 @@ def test_a_claim_about_a_section_needs_no_arms_and_takes_none(study, faults, kin
     assert f"kind {kind} orders no arms: leave out arms and figures" in fault
 
 
+SCHEDULES = """
+sweep:
+  parameters: {training.schedule: {grid: [cosine, constant]}}
+  paired: [[{label: a, arrangement.order: nearest_first}, {label: b, arrangement.order: random}]]
+claim:
+  question: Does it hold at a constant rate?
+  kind: schedule
+  arms: [schedule-cosine_a, schedule-cosine_b, schedule-constant_a, schedule-constant_b]
+"""
+
+
+def test_a_claim_of_schedules_names_two_arms_or_more_of_each_one_of_them_constant(study, faults):
+    assert {trial.arm for trial in expand(study(SCHEDULES))} == set(study(SCHEDULES).claim.arms)
+    (fault,) = faults(SCHEDULES.replace(", schedule-constant_b", ""))
+    assert "2 or more of each training.schedule" in fault
+    (fault,) = faults(SCHEDULES.replace("constant", "linear"))
+    assert "these are 2 of cosine, 2 of linear: name two or more of training.schedule: c" in fault
+
+
 def test_a_figure_of_a_test_set_that_is_not_measured_is_a_fault(faults):
     (fault,) = faults(CLAIM.replace("step: 1090", "set: held_out"))
     assert "claim.figures.0.set is held_out, and data.held_out is not given" in fault
@@ -60,7 +79,7 @@ def test_a_figure_of_a_test_set_that_is_not_measured_is_a_fault(faults):
         (("  arms: [instance, task]\n", ""), "arms: give a list of 2 or more"),
         (
             ("  arms:", "  kind: late\n  arms:"),
-            "give order, baseline, early, drops, measures or prediction",
+            "give order, baseline, schedule, early, drops, measures or prediction",
         ),
         (("arms: [instance, task]", "arms: [task, task]"), "arms names task twice"),
         (("[1, 2]", "[2, 1]"), "the band of task runs from 2.0 to 1.0"),
