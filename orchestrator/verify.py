@@ -17,12 +17,14 @@ from orchestrator.storage.files import (
     BENCHMARKS_RESULT_FILE,
     CONFIG_FILE,
     EVALUATED_FOLDER,
+    FORECASTS_FOLDER,
     PLAN_FILE,
     REALISED_FILE,
     RESULT_FILE,
     SUMMARY_FILE,
     TRIALS_FOLDER,
 )
+from orchestrator.storage.sealed import SEAL, read_sealed
 from orchestrator.training.outcome import STOPPED, Outcome, read_outcome
 
 
@@ -109,6 +111,18 @@ def verify_measured(study: Path) -> list[tuple[str, int | UserError]]:
         name = str(folder.relative_to(study))
         try:
             checked.append((name, sum(verify_tables(folder, mark) for mark in names)))
+        except UserError as error:
+            checked.append((name, error))
+    return checked
+
+
+def verify_forecasts(study: Path) -> list[tuple[str, str | UserError]]:
+    """Each forecast's name with its SHA-256, or that it is not what was written."""
+    checked: list[tuple[str, str | UserError]] = []
+    for path in sorted((study / FORECASTS_FOLDER).glob("*.json")):
+        name = str(path.relative_to(study))
+        try:
+            checked.append((name, read_sealed(path)[SEAL]))
         except UserError as error:
             checked.append((name, error))
     return checked

@@ -183,10 +183,24 @@ def evaluate(
 
 
 @app.command()
+def forecast(
+    study: StudyFile,
+    overlays: Overlays = None,
+    settings: Settings = None,
+    output: Output = None,
+) -> None:
+    """Say before a study runs which of its arms will end ahead, and after it how right that was."""
+    from orchestrator.study.forecast import forecast_study
+
+    if not forecast_study(load(study, overlays, settings, output)):
+        raise typer.Exit(1)
+
+
+@app.command()
 def verify(folder: StudyFolder) -> None:
     """Prove from the files that every trial was fed its plan."""
     from orchestrator.training.outcome import Outcome
-    from orchestrator.verify import verify_measured, verify_study
+    from orchestrator.verify import verify_forecasts, verify_measured, verify_study
 
     console = Console(highlight=False)
     bad = 0
@@ -205,6 +219,12 @@ def verify(folder: StudyFolder) -> None:
             console.print(f"[red]  wrong[/] {escape(str(tables))}", soft_wrap=True)
         else:
             console.print(f"[green]  sound[/] {name}  {tables} tables as written", soft_wrap=True)
+    for name, digest in verify_forecasts(folder):
+        if isinstance(digest, UserError):
+            bad += 1
+            console.print(f"[red]  wrong[/] {escape(str(digest))}", soft_wrap=True)
+        else:
+            console.print(f"[green]  sound[/] {name}  SHA-256 {digest}", soft_wrap=True)
     if bad:
         raise typer.Exit(1)
 

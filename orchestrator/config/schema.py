@@ -21,6 +21,7 @@ from pydantic import (
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.claim import Claim
 from orchestrator.config.evaluation import Evaluation
+from orchestrator.config.forecast import Forecast
 from orchestrator.config.gradients import Gradients
 from orchestrator.config.path import TargetPath
 from orchestrator.config.section import Section, Seed, later
@@ -262,6 +263,8 @@ class Study(TrialConfig):
     """What the trials differ in."""
     claim: Claim | None = None
     """What the study is to find out, for its report."""
+    forecast: Forecast | None = later(None)
+    """What is foretold of its arms before the first step, and scored at the end; null: nothing."""
 
     @field_validator("remote_store")
     @classmethod

@@ -33,6 +33,7 @@ from orchestrator.report.figures import (
     loss_panels,
     train_panel,
 )
+from orchestrator.report.forecast_tables import ForecastSection, forecast_section
 from orchestrator.report.generations import generation_panels
 from orchestrator.report.measures import SHOWN, correlation_table, correlations, measure_panels
 from orchestrator.report.picker import save_task_png, task_picker
@@ -46,7 +47,7 @@ from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial
 from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER
 
-Content = tuple[StudyRecord, list[Arm], Prediction | None, dict[str, list[Panel]]]
+Content = tuple[StudyRecord, list[Arm], Prediction | None, ForecastSection, dict[str, list[Panel]]]
 
 
 def build_report(study_dir: Path) -> Path:
@@ -58,7 +59,8 @@ def build_report(study_dir: Path) -> Path:
     Raises:
         DataError: the folder holds no summary.csv, or its study.yaml a claim that is none.
     """
-    record, arms, predicted, figures = _content(study_dir)
+    content = _content(study_dir)
+    _, arms, _, _, figures = content
     figures_dir = study_dir / REPORT_FOLDER / FIGURES_FOLDER
     figures_dir.mkdir(parents=True, exist_ok=True)
     for name, panels in figures.items():
@@ -66,7 +68,7 @@ def build_report(study_dir: Path) -> Path:
             save_png(panels, figures_dir / f"{name}.png")
     save_task_png(arms, figures_dir / "tasks.png")
     path = study_dir / REPORT_FOLDER / PAGE_FILE
-    path.write_text(_page(record, arms, predicted, figures), encoding="utf-8")
+    path.write_text(_page(*content), encoding="utf-8")
     return path
 
 
@@ -84,7 +86,8 @@ def _content(study_dir: Path) -> Content:
     record = read_study(study_dir)
     arms = group_arms(record.trials)
     predicted = prediction(arms)
-    return record, arms, predicted, _figures(arms, record.evaluated, predicted)
+    foretold = forecast_section(study_dir, record.trials)
+    return record, arms, predicted, foretold, _figures(arms, record.evaluated, predicted)
 
 
 def _figures(
@@ -105,6 +108,7 @@ def _page(
     record: StudyRecord,
     arms: list[Arm],
     predicted: Prediction | None,
+    foretold: ForecastSection,
     figures: dict[str, list[Panel]],
 ) -> str:
     """The page as HTML."""
@@ -116,6 +120,7 @@ def _page(
     return templates.get_template("page.html.j2").render(
         **_page_text(record, arms),
         prediction=predicted,
+        foretold=foretold,
         forecasts=forecast_table(predicted.forecasts) if predicted else None,
         shown={f"measure-{name}" for name in SHOWN},
         without_measures=_arms_without_line(arms, figures["measures"]),

@@ -23,6 +23,7 @@ LOGS_FOLDER = "logs"
 LOG_FILE = "run.log"  # of the logs: everything that libraries print
 RAY_FOLDER = "ray"  # Ray Tune's and Ray Train's own files
 EVALUATED_FOLDER = "evaluated"  # a folder a model that no trial of the study trained
+FORECASTS_FOLDER = "forecasts"  # <forecaster>.json: what was expected before the first step
 REPORT_FOLDER = "report"
 PAGE_FILE = "index.html"  # of the report: opens from disk
 FIGURES_FOLDER = "figures"  # of the report: the same figures as PNG
@@ -122,5 +123,6 @@ RESULT_TABLES = (PLAN_FILE, REALISED_FILE, LOSSES_FILE, TRAIN_LOG_FILE)
 
 # <output>/
 DATABASE_FILE = "mlflow.db"  # MLflow's, of all studies, where it has no server
+LEDGER_FILE = "ledger.jsonl"  # how right forecasts were: a line a study and forecaster
 STORE_FOLDER = "store"  # shared artifacts and models
 INSTANCES_FILE = "instances.parquet"  # of the store's data sets: all that trials train and test on

@@ -1,4 +1,4 @@
-"""One process at a time writes into the folder of a study.
+"""One process at a time writes into a folder: that of a study, or what its studies share.
 
 An advisory lock of the operating system on a file in that folder. It ends with the process that
 holds it, so whatever is killed leaves none. Between machines it holds on NFS, unless mounted with
@@ -23,8 +23,11 @@ LOCK_FILE = ".lock"
 
 
 @contextmanager
-def locked(study_folder: Path) -> Iterator[None]:
+def locked(study_folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a study's folder, which is made if it is not there.
+
+    Args:
+        wait: for the process that holds it, where that needs an instant.
 
     Raises:
         UserError: another process holds it; names that process, its machine and since when.
@@ -32,7 +35,7 @@ def locked(study_folder: Path) -> Iterator[None]:
     study_folder.mkdir(parents=True, exist_ok=True)
     with (study_folder / LOCK_FILE).open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             file.seek(0)
             raise UserError(

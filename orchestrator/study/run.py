@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.markup import escape
 
 from orchestrator.config import Study, dump_yaml
 from orchestrator.config.layout import Layout
+from orchestrator.forecast.forecaster import Request
 from orchestrator.report.build import build_report
 from orchestrator.report.summary import (
     screen_table,
@@ -25,6 +27,7 @@ from orchestrator.storage.files import (
     BENCHMARKS_FILE,
     CONFIG_FILE,
     ERROR_FILE,
+    FORECASTS_FOLDER,
     LOG_FILE,
     LOGS_FOLDER,
     MEASURES_FILE,
@@ -41,8 +44,16 @@ from orchestrator.study.benchmarks import run_benchmarks
 from orchestrator.study.checks import check_before_ray, check_fetched, check_with_ray
 from orchestrator.study.cluster import cluster, describe_cluster, joins, threads
 from orchestrator.study.facts import provenance_tags, study_facts
+from orchestrator.study.forecasting import (
+    forecast_tags,
+    forecasters_to_ask,
+    settle,
+    studies_before,
+    write_forecasts,
+)
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.tracking import (
+    PARENT,
     Backlog,
     Record,
     SystemSampler,
@@ -61,7 +72,7 @@ from orchestrator.tune.run import INTERRUPTED, KnownTrials, run_trials
 
 # Of a trial, for MLflow, beside its tables.
 TRIAL_FILES = [CONFIG_FILE, PLAN_FILE, MEASURES_FILE, ERROR_FILE, BENCHMARKS_FILE]
-STUDY_FILES = [SUMMARY_FILE, STUDY_FILE, RUN_FILE, REPORT_FOLDER]
+STUDY_FILES = [SUMMARY_FILE, STUDY_FILE, RUN_FILE, FORECASTS_FOLDER, REPORT_FOLDER]
 
 
 def run_study(study: Study) -> bool:
@@ -77,6 +88,8 @@ def run_study(study: Study) -> bool:
     expanded = expansion(study)
     layout = Layout.of(study)
     check_before_ray(study, expanded.trials, layout)
+    for first in studies_before(study, expanded.trials, layout):
+        run_study(first)
     log = layout.folder / LOGS_FOLDER / LOG_FILE
     with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:
         run = Run(study, expanded, layout, screen)
@@ -97,8 +110,28 @@ class Run:
         self.errors: dict[str, str] = {}
         self.unmeasured: dict[str, str] = {}  # trials without the benchmarks asked for, and why
         self.certificates: dict[str, dict[str, str]] = {}  # of the plans, by the spec's key
+        self.foretold: list[str] = []  # what became of the forecasts, in sentences
 
     def run(self) -> bool:
+        with self.prepared() as (pipeline, specs):
+            tracker = Tracker(self._record(specs), self.layout.folder, self.screen)
+            try:
+                searched = self.study.sweep.search
+                trials = self._search(pipeline, tracker) if searched else KnownTrials(specs)
+                ray_folder = self.layout.folder / RAY_FOLDER
+                with self._sampling():
+                    self.errors = run_trials(self.study, trials, self.screen, ray_folder)
+                if INTERRUPTED not in self.errors.values():
+                    self.unmeasured = run_benchmarks(trials.specs, self.screen)
+                self._finish(pipeline, trials.specs, tracker)
+            except BaseException:
+                tracker.abandon()
+                raise
+        return not (self.errors or self.unmeasured)
+
+    @contextmanager
+    def prepared(self) -> Iterator[tuple[Pipeline, list[TrialSpec]]]:
+        """Ray, and all that comes before the first step: artifacts, plans, forecasts."""
         study, layout, screen = self.study, self.layout, self.screen
         by = f", chosen by {study.sweep.search.type}" if study.sweep.search else ""
         screen.print(
@@ -106,6 +139,7 @@ class Run:
             f"{escape(shown_path(layout.folder))}"
             + (f" ({escape(self.left_out)})" if self.left_out and not by else "")
         )
+        asked = forecasters_to_ask(study, self.trials, layout, screen)
         pipeline = Pipeline(layout, screen)
         if not joins():
             pipeline.read_data(self.trials)  # what is wrong with it is told before Ray starts
@@ -123,20 +157,11 @@ class Run:
                 if study.sweep.search:
                     self.trials = []  # they were examples: the search chooses its own
                 specs = pipeline.prepare(self.trials) if self.trials else []
-            tracker = Tracker(self._record(specs), layout.folder, screen)
-            try:
-                trials = (
-                    self._search(pipeline, tracker) if study.sweep.search else KnownTrials(specs)
-                )
-                with self._sampling():
-                    self.errors = run_trials(study, trials, screen, layout.folder / RAY_FOLDER)
-                if INTERRUPTED not in self.errors.values():
-                    self.unmeasured = run_benchmarks(trials.specs, screen)
-                self._finish(pipeline, trials.specs, tracker)
-            except BaseException:
-                tracker.abandon()
-                raise
-        return not (self.errors or self.unmeasured)
+            if asked:
+                request = Request(study, self.trials, specs, pipeline, layout.output)
+                self._certify(specs)
+                write_forecasts(asked, request, self.certificates, layout.folder, screen)
+            yield pipeline, specs
 
     def _search(self, pipeline: Pipeline, tracker: Tracker) -> Suggestions:
         """The trials of `sweep.search`, taken up where an earlier run of the study left them."""
@@ -149,12 +174,17 @@ class Run:
         suggestions.resume()
         return suggestions
 
-    def _record(self, specs: list[TrialSpec]) -> Record:
+    def _certify(self, specs: list[TrialSpec]) -> None:
+        """Know the certificate that each plan is to earn."""
         for spec in specs:
             if spec.key not in self.certificates:  # a search names its trials again and again
                 self.certificates[spec.key] = certificate(spec)
+
+    def _record(self, specs: list[TrialSpec]) -> Record:
+        self._certify(specs)
+        tags = provenance_tags() | forecast_tags(self.layout.folder)
         return describe(
-            self.study, self.trials, specs, provenance_tags(), TRIAL_FILES, self.layout.folder,
+            self.study, self.trials, specs, tags, TRIAL_FILES, self.layout.folder,
             certificates=self.certificates,
         )  # fmt: skip
 
@@ -170,12 +200,13 @@ class Run:
         precisions = (row["precision"] for row in rows)
         facts = study_facts(pipeline, self.trials, precisions, self.started, folder)
         write_json(folder / RUN_FILE, facts)
+        self.foretold, scores = settle(folder, self.screen)
         report = build_report(folder)
         line.done(shown_path(report))
         endings = {
             row["trial"]: {"ended": row["status"], "precision": row["precision"]} for row in rows
         }
-        metrics = {row["trial"]: self._metrics(row) for row in rows}
+        metrics = {row["trial"]: self._metrics(row) for row in rows} | {PARENT: scores}
         killed = [name for name, error in self.errors.items() if error == INTERRUPTED]
         tracker.update(finished(tracker.record, STUDY_FILES, self.errors, endings, metrics, killed))
         line = self.screen.line("mlflow")
@@ -191,6 +222,8 @@ class Run:
             self.screen.print(f"[red]{name} failed:[/] {escape(error)}")
         for name, error in self.unmeasured.items():
             self.screen.print(f"[red]{name} has no benchmarks:[/] {escape(error)}")
+        for sentence in self.foretold:
+            self.screen.print(f"[bold]forecast[/] {escape(sentence)}")
         if unsent:
             self.screen.print(f"[yellow]not sent:[/] {escape(shown_path(str(unsent)))}")
         next_steps = {

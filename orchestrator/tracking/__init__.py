@@ -5,11 +5,18 @@ MLflow holds a copy of what the study's folder holds: `record` says what the cop
 """
 
 from orchestrator.tracking.parameters import flat_params
-from orchestrator.tracking.record import Record, certificate, describe, finished, read_record
+from orchestrator.tracking.record import (
+    PARENT,
+    Record,
+    certificate,
+    describe,
+    finished,
+    read_record,
+)
 from orchestrator.tracking.system import SystemSampler
 from orchestrator.tracking.tracker import Backlog, Tracker, sync
 
 __all__ = [
-    "Backlog", "Record", "SystemSampler", "Tracker", "certificate", "describe", "finished",
-    "flat_params", "read_record", "sync",
+    "PARENT", "Backlog", "Record", "SystemSampler", "Tracker", "certificate", "describe",
+    "finished", "flat_params", "read_record", "sync",
 ]  # fmt: skip

@@ -196,7 +196,7 @@ def finished(
         errors: of the trials that failed, by name.
         endings: tags of each trial, by name: `ended`, the word of the summary for how it ended,
             as MLflow has none for one that a scheduler stopped, and `precision`, its arithmetic.
-        metrics: results of each trial, by name.
+        metrics: results of each trial, by name, and of the study, as `PARENT`.
         interrupted: those of `errors` that did not fail: Ctrl-C or a stopped job of Ray ended them.
     """
 
@@ -225,6 +225,7 @@ def finished(
         status="KILLED" if "KILLED" in statuses else "FAILED" if errors else "FINISHED",
         tags=parent.tags | counts,
         files=files,
+        metrics=metrics.get(PARENT, {}),
     )
     return replace(record, runs=[parent, *ended], complete=True)
 

@@ -126,7 +126,8 @@ def expansion(study: Study) -> Expansion:
         ]
     if not faults:
         configs = [trial.config for trial in expanded.trials]
-        faults = study_faults(study, configs, [trial.arm for trial in expanded.trials])
+        swept = {key for trial in expanded.trials for key in trial.settings}
+        faults = study_faults(study, configs, [trial.arm for trial in expanded.trials], swept)
     if faults:
         raise ConfigError(faults)
     return expanded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from orchestrator.config.claim import Claim
 from orchestrator.config.evaluation import scheduled_steps
@@ -12,11 +12,14 @@ from orchestrator.config.sweep import Sweep
 from orchestrator.core.order import step_count
 
 
-def study_faults(study: Study, configs: Sequence[TrialConfig], arms: Sequence[str]) -> list[str]:
+def study_faults(
+    study: Study, configs: Sequence[TrialConfig], arms: Sequence[str], swept: Collection[str] = ()
+) -> list[str]:
     """Faults of a study whose trials are sound each by itself.
 
     Args:
         configs, arms: of each trial.
+        swept: dotted keys that the sweep sets in any trial.
     """
     return [
         *_metric_faults(study.sweep, configs),
@@ -24,6 +27,7 @@ def study_faults(study: Study, configs: Sequence[TrialConfig], arms: Sequence[st
         *_claim_faults(study, configs, arms),
         *_registration_faults(study, configs),
         *_benchmark_faults(configs),
+        *_forecast_faults(study, swept),
     ]
 
 
@@ -131,4 +135,21 @@ def _benchmark_faults(configs: Sequence[TrialConfig]) -> list[str]:
         f"evaluation.benchmarks.at names step {step}, whose model is not kept: add it to "
         "training.save_model, as in {at: [" + str(step) + "]}"
         for step in unkept
+    ]
+
+
+def _forecast_faults(study: Study, swept: Collection[str]) -> list[str]:
+    """Forecasts of arms that are not known, and a proxy that would make arms alike."""
+    if study.forecast is None:
+        return []
+    if study.sweep.search is not None:
+        return ["sweep.search chooses each trial by how those before it ended, so that no arm is "
+                "known to forecast: leave out one of sweep.search and forecast"]  # fmt: skip
+    if "proxy" not in study.forecast.forecasters:
+        return []
+    return [
+        f"the proxy of forecast.forecasters sets {key} in every trial, and sweep varies it: leave "
+        "proxy out of forecast.forecasters"
+        for key in study.forecast.proxy.settings
+        if key in swept
     ]

@@ -217,9 +217,9 @@ def test_a_dumped_study_loads_back_as_an_equal_one_with_the_same_trials(study, t
         assert TrialConfig.model_validate(parse(dump_yaml(trial.config))[0]) == trial.config
 
 
-def test_a_dump_keeps_the_order_of_the_schema_and_every_default(study):
+def test_a_dump_keeps_the_order_of_the_schema_and_every_default_but_of_later_keys(study):
     dumped = yaml.safe_load(dump_yaml(study()))
-    assert list(dumped) == list(Study.model_fields)
+    assert list(dumped) == [key for key in Study.model_fields if key != "forecast"]
     assert dumped["training"]["global_batch"] == 16
 
 

@@ -6,13 +6,23 @@ import os
 import re
 import signal
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from mlflow.tracking import MlflowClient
 
-from tests.studies import BATCH, COMMAND, orchestrate, runs_of, trial_folders, write_study
+from tests.studies import (
+    BATCH,
+    COMMAND,
+    STUDY,
+    orchestrate,
+    runs_of,
+    trial_folders,
+    write_study,
+)
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -191,3 +201,38 @@ def test_the_report_and_the_record_tell_what_was_run(finished):
         assert row["precision"] == "bfloat16"
         assert 0.95 < float(row["lowest_update_fidelity"]) < 1.05
         assert 0 < float(row["changed_weights"]) < 1
+
+
+def test_a_later_study_is_forecast_from_this_one_and_scored_when_it_ends(finished, tmp_path):
+    _, output, _, _ = finished
+    arms = [
+        {"label": order, "arrangement.order": order}
+        for order in ("nearest_first", "farthest_first")
+    ]
+    training = STUDY["training"] | {"max_steps": 2}
+    asked = {"forecast": {"forecasters": ["distance"]}, "sweep": {"paired": [arms]}}
+    path = write_study(tmp_path, study="later", training=training, **asked)
+    done = orchestrate("run", path, "--output", output)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "forecast distance, query set: right in " in done.stdout
+    study = output / "later"
+    forecast = json.loads((study / "forecasts" / "distance.json").read_text())
+    assert forecast["origin"]["studies"] == ["tiny"]
+    assert set(forecast["sets"]) == {"query"}
+    made = datetime.fromisoformat(forecast["made"]).timestamp()
+    for folder in trial_folders(study).values():
+        first = json.loads((folder / "journal.jsonl").read_text().splitlines()[0])
+        assert made <= first["time"]
+    (line,) = map(json.loads, (output / "ledger.jsonl").read_text().splitlines())
+    assert line["forecast"] == forecast["sha256"]
+    assert line["sets"]["query"]["pairs"] == 1
+    client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
+    (run,) = client.search_runs(
+        [client.get_experiment_by_name("later").experiment_id],
+        f"tags.`forecast.distance` = '{forecast['sha256']}'",
+    )
+    assert run.data.metrics["forecast/distance/query/pairs"] == 1
+    assert "What was forecast" in (study / "report" / "index.html").read_text()
+    assert "sound forecasts/distance.json" in orchestrate("verify", study).stdout
+    assert "Query set" in orchestrate("forecast", path, "--output", output).stdout
+    assert json.loads((study / "forecasts" / "distance.json").read_text()) == forecast

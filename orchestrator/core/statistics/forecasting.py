@@ -1,0 +1,194 @@
+"""What a forecast of arms is worth: how sure it is of each pair, and how right it was.
+
+A forecaster expects a loss of each arm at the end of training. Arm a is ahead of arm b with the
+probability
+
+    P(a ahead of b) = Phi(-gap / sqrt(spread^2 + error^2)),
+
+where the gap is the expected loss of a minus that of b, the spread the standard error of its mean
+over tasks, and the error the forecaster's own, as far as earlier studies show it: so large that a
+gap of the study's usual size G (root mean square over its pairs) would be ranked right as often as
+the forecaster ranked pairs right before,
+
+    error = G / Phi^-1(q),   q = (right + 2) / (pairs + 3).
+
+The 2 in 3 are a wide prior: a forecaster without any record is right in two of three usual pairs.
+q is at least 0.51: no record turns a forecast round. Sizes cancel, so that a forecaster whose gaps
+are of another scale than the losses is as sure as any other.
+
+The 95% interval of an expected loss is that loss plus and minus 1.96 r c, where c is the largest
+change since step 0 that the arm's curve was expected to make so far, and r the forecaster's
+relative error: the root mean square of its relative errors in earlier studies and of a prior, 0.5.
+
+Not for few studies: the pairs of a study share arms and are not independent, so that the 95%
+interval of the share of pairs ranked right (Wilson's, of a binomial) is narrower than it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+from orchestrator.core.statistics.analysis import Floats
+
+PRIOR_RIGHT, PRIOR_PAIRS = 2, 3
+PRIOR_ERROR = 0.5
+LEAST = 0.51
+WIDTH = float(norm.ppf(0.975))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How right a forecast was, on one test set.
+
+    Attributes:
+        pairs: pairs of arms that it ranked and that ended apart, whatever their seeds.
+        right: those of them that ended as it said.
+        clear, clear_right: the same of the pairs whose measured gap is clear.
+        undecided: pairs that it left open, at a probability of one half.
+        brier: mean over ranked and open pairs of (probability - what came)^2; 0.25 by always
+            saying one half, None without a pair.
+        cells, covered: of arms and steps those compared, and those whose loss lay in the interval.
+        error: mean absolute error of the arms' losses in nats, over arms and steps but 0.
+        gap_error: the same of their differences from the arms' mean; `naive_error` of the guess
+            that no arm differs from it.
+        relative_error: root mean square error, by the root mean square of the expected changes
+            since step 0. Errors are None of a forecast of the order alone.
+    """
+
+    pairs: int
+    right: int
+    clear: int
+    clear_right: int
+    undecided: int
+    brier: float | None
+    cells: int = 0
+    covered: int = 0
+    error: float | None = None
+    gap_error: float | None = None
+    naive_error: float | None = None
+    relative_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The scores of one forecaster on one test set, summed over studies.
+
+    Attributes:
+        studies, pairs, right, clear, clear_right: summed.
+        low, high: 95% Wilson interval of the share of pairs ranked right; 0 and 1 without a pair.
+        brier: mean over studies; None where none has one.
+        relative_error: as the intervals of its next forecast take it, the prior among it.
+    """
+
+    studies: int
+    pairs: int
+    right: int
+    clear: int
+    clear_right: int
+    low: float
+    high: float
+    brier: float | None
+    relative_error: float
+
+    @property
+    def share(self) -> float:
+        """How often it is taken to rank a usual pair right: its record and the prior, as q."""
+        return max(LEAST, (self.right + PRIOR_RIGHT) / (self.pairs + PRIOR_PAIRS))
+
+
+def standing(scores: Iterable[Score]) -> Standing:
+    """The sum of a forecaster's scores, none of them perhaps."""
+    scores = list(scores)
+    pairs, right = sum(score.pairs for score in scores), sum(score.right for score in scores)
+    low, high = 0.0, 1.0
+    if pairs:
+        low, high = binomtest(right, pairs).proportion_ci(0.95, method="wilson")
+    briers = [score.brier for score in scores if score.brier is not None]
+    errors = [score.relative_error for score in scores if score.relative_error is not None]
+    return Standing(
+        len(scores), pairs, right,
+        sum(score.clear for score in scores), sum(score.clear_right for score in scores),
+        float(low), float(high), float(np.mean(briers)) if briers else None,
+        float(np.sqrt(np.mean(np.square([PRIOR_ERROR, *errors])))),
+    )  # fmt: skip
+
+
+def pair_probabilities(gaps: Floats, spreads: Floats, share: float) -> Floats:
+    """The probability that the first arm of each pair ends ahead of the second.
+
+    Args:
+        gaps: (P,), the expected loss of the first minus that of the second.
+        spreads: (P,), the standard error of each gap over tasks.
+        share: of usual pairs that the forecaster ranks right, above 0.5 and below 1.
+
+    Returns:
+        (P,); one half where the gap is 0.
+
+    Raises:
+        ValueError: a share outside (0.5, 1).
+    """
+    if not 0.5 < share < 1:
+        raise ValueError(f"share must be in (0.5, 1), got {share}")
+    usual = np.sqrt(np.mean(np.square(gaps))) if len(gaps) else 0.0
+    if usual == 0:
+        return np.full(len(gaps), 0.5)
+    return np.asarray(norm.cdf(-gaps / np.hypot(spreads, usual / norm.ppf(share))))
+
+
+def standard_error(gaps: Floats) -> float:
+    """Of the mean of a gap over T tasks (T,); 0 of a single one, which says nothing of others."""
+    return float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
+
+
+def half_width(curve: Floats, relative_error: float) -> Floats:
+    """Half of the 95% interval of an expected curve (S,), whose first loss is that at step 0."""
+    return np.asarray(WIDTH * relative_error * np.maximum.accumulate(np.abs(curve - curve[0])))
+
+
+def brier(probabilities: Floats, ahead: Floats) -> float | None:
+    """Brier 1950: the mean of (probability - 1 where the first arm came out ahead, else 0)^2.
+
+    Args:
+        probabilities, ahead: (P,).
+    """
+    return float(np.mean(np.square(probabilities - ahead))) if len(ahead) else None
+
+
+class CurveErrors(NamedTuple):
+    """Errors of expected curves, as the fields of a `Score` of these names."""
+
+    error: float
+    gap_error: float
+    naive_error: float
+    relative_error: float
+
+
+def curve_errors(expected: Floats, measured: Floats) -> CurveErrors:
+    """How far expected losses were off.
+
+    Args:
+        expected, measured: (A, S) losses of A arms, at step 0 first.
+
+    Raises:
+        ValueError: the shapes differ, or there is no step behind the first.
+    """
+    if expected.shape != measured.shape or expected.ndim != 2 or expected.shape[1] < 2:
+        raise ValueError(
+            f"expected {expected.shape} and measured {measured.shape}: give (arms, steps) both, "
+            "of 2 steps or more"
+        )
+    off = (expected - measured)[:, 1:]
+    apart, gaps = ((losses - losses.mean(axis=0))[:, 1:] for losses in (expected, measured))
+    change = np.sqrt(np.mean(np.square(expected[:, 1:] - expected[:, :1])))
+    relative = np.sqrt(np.mean(np.square(off))) / change if change > 0 else PRIOR_ERROR
+    return CurveErrors(
+        error=float(np.abs(off).mean()),
+        gap_error=float(np.abs(apart - gaps).mean()),
+        naive_error=float(np.abs(gaps).mean()),
+        relative_error=float(relative),
+    )
