@@ -1,10 +1,11 @@
-"""The order certificates of a study, checked again from its files alone."""
+"""What a study's files prove: the orders that were fed, and that no table was changed since."""
 
 from __future__ import annotations
 
 import csv
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -12,7 +13,6 @@ from orchestrator.config.strict_yaml import parse
 from orchestrator.core.order import check_order, step_count
 from orchestrator.core.plan import order_digest
 from orchestrator.errors import DataError, OrderError, UserError
-from orchestrator.storage.artifacts import file_digest
 from orchestrator.storage.files import (
     BENCHMARKS_RESULT_FILE,
     CONFIG_FILE,
@@ -25,17 +25,26 @@ from orchestrator.storage.files import (
     TRIALS_FOLDER,
 )
 from orchestrator.storage.sealed import SEAL, read_sealed
-from orchestrator.training.outcome import STOPPED, Outcome, read_outcome
+from orchestrator.training.outcome import STOPPED, Outcome, changed_tables, read_outcome
 
 
-def verify_trial(folder: Path) -> str:
-    """Check one trial's realised order against its plan.
+class Certificate(NamedTuple):
+    """What the files of a finished trial prove.
 
-    Returns:
-        The certificate: SHA-256 of the order that was fed.
+    Attributes:
+        order: SHA-256 of the order in which its rows were fed, which is that of its plan.
+        tables: how many of its tables are what they were when it ended.
+    """
+
+    order: str
+    tables: int
+
+
+def verify_trial(folder: Path) -> Certificate:
+    """Check one trial's realised order against its plan, and its tables against their digests.
 
     Raises:
-        DataError: if a file is missing or cannot be read.
+        DataError: if a file is missing, cannot be read, or is not what it was.
         OrderError: if the order differs from the plan, or its digest from the recorded one.
     """
     try:
@@ -66,10 +75,11 @@ def verify_trial(folder: Path) -> str:
         raise OrderError(
             f"{folder.name}: the order's SHA-256 is {digest}, result.json says {recorded}"
         )
-    return digest
+    again = "run the study again, which trains it anew"
+    return Certificate(digest, verify_tables(folder, RESULT_FILE, again))
 
 
-def verify_study(study: Path) -> list[tuple[str, str | Outcome | UserError]]:
+def verify_study(study: Path) -> list[tuple[str, Certificate | Outcome | UserError]]:
     """Each trial's name with its certificate, its outcome if it was stopped, or what is wrong.
 
     Raises:
@@ -82,7 +92,7 @@ def verify_study(study: Path) -> list[tuple[str, str | Outcome | UserError]]:
             folders = [study / TRIALS_FOLDER / row["trial"] for row in csv.DictReader(file)]
     if not folders and not (study / EVALUATED_FOLDER).is_dir():
         raise DataError(f"{study} holds no trials: give the folder of a study, <output>/<study>")
-    checked: list[tuple[str, str | Outcome | UserError]] = []
+    checked: list[tuple[str, Certificate | Outcome | UserError]] = []
     for folder in folders:
         try:
             checked.append((folder.name, _stop(folder) or verify_trial(folder)))
@@ -128,8 +138,11 @@ def verify_forecasts(study: Path) -> list[tuple[str, str | UserError]]:
     return checked
 
 
-def verify_tables(folder: Path, mark: str) -> int:
+def verify_tables(folder: Path, mark: str, again: str = "remove it and measure again") -> int:
     """Compare the tables of a folder with the digests that a mark beside them holds.
+
+    Args:
+        again: what to do where one has changed.
 
     Returns:
         How many there are.
@@ -138,16 +151,14 @@ def verify_tables(folder: Path, mark: str) -> int:
         DataError: one of them is missing or differs, or the mark does.
     """
     try:
-        digests = json.loads((folder / mark).read_bytes())["files"]
-        changed = [name for name in digests if file_digest(folder / name) != digests[name]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        changed, tables = changed_tables(folder, mark)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder.name}: nothing proves its tables ({error})") from None
     if changed:
         raise DataError(
-            f"{folder.name}: {', '.join(changed)} changed since {mark} was written: remove the "
-            "folder and measure again"
+            f"{folder.name}: {', '.join(changed)} changed since {mark} was written: {again}"
         )
-    return len(digests)
+    return tables
 
 
 def _stop(folder: Path) -> Outcome | None:

@@ -10,8 +10,8 @@ import yaml
 from orchestrator.cli.commands import app
 from orchestrator.core.plan import order_digest
 from orchestrator.errors import OrderError, UserError
-from orchestrator.training.outcome import STOPPED, Outcome
-from orchestrator.verify import verify_study
+from orchestrator.training.outcome import STOPPED, Outcome, mark_finished, mark_measures
+from orchestrator.verify import Certificate, verify_study
 
 IDS = [f"item {row}" for row in range(8)]
 ORDER = [3, 0, 7, 1, 5, 2, 6, 4]
@@ -33,8 +33,14 @@ def finish_trial(folder, fed=ORDER):
     ids = [IDS[row] for row in fed]
     pq.write_table(pa.table({"step": steps, "row": fed, "id": ids}), folder / "realised.parquet")
     digest = order_digest([ids[at : at + BATCH] for at in range(0, len(ids), BATCH)])
-    (folder / "result.json").write_text(json.dumps({"order_sha256": digest}))
-    return digest
+    mark(folder, digest)
+    return Certificate(digest, 2)
+
+
+def mark(folder, digest):
+    """The mark of a trial that ended with these tables."""
+    tables = ("plan.parquet", "realised.parquet")
+    mark_finished(folder, {}, {"order_sha256": digest}, there=tables)
 
 
 def test_all_passes_are_proved_from_the_files_of_a_trial_that_makes_several(tmp_path):
@@ -45,9 +51,9 @@ def test_all_passes_are_proved_from_the_files_of_a_trial_that_makes_several(tmp_
     ids = [IDS[row] for row in ORDER]
     columns = {"step": steps, "row": ORDER, "id": ids}
     digest = order_digest([ids[0:3], ids[3:4], ids[4:7], ids[7:8]])
-    (folder / "result.json").write_text(json.dumps({"order_sha256": digest}))
     pq.write_table(pa.table(columns), folder / "realised.parquet")
-    assert verify_study(tmp_path) == [("trial", digest)]
+    mark(folder, digest)
+    assert verify_study(tmp_path) == [("trial", Certificate(digest, 2))]
     pq.write_table(
         pa.table(columns | {"step": [1, 1, 1, 2, 2, 2, 3, 3]}), folder / "realised.parquet"
     )
@@ -60,12 +66,12 @@ def stop_trial(folder, step=2):
 
 
 def test_each_trial_is_what_its_files_say(tmp_path):
-    digest = finish_trial(start_trial(tmp_path, "a-finished"))
+    certificate = finish_trial(start_trial(tmp_path, "a-finished"))
     finish_trial(start_trial(tmp_path, "b-shuffled"), fed=ORDER[::-1])
     stop_trial(start_trial(tmp_path, "c-stopped"))
     start_trial(tmp_path, "d-unfinished")
     found = dict(verify_study(tmp_path))
-    assert found["a-finished"] == digest
+    assert found["a-finished"] == certificate
     assert isinstance(found["b-shuffled"], OrderError)
     assert found["c-stopped"] == Outcome(STOPPED, {}, last_step=2)
     assert "unfinished or damaged" in str(found["d-unfinished"])
@@ -102,3 +108,26 @@ def test_a_stopped_trial_has_a_line_and_only_wrong_ones_fail_the_command(
     assert lines[0].startswith(" proved a  order ")
     assert lines[1] == "stopped b  after step 12: a scheduler ended it, there is no certificate"
     assert [line.split()[:2] for line in lines[2:]] == [["wrong", "c:"]] * unfinished
+
+
+@pytest.mark.parametrize("name", ["losses.parquet", "measures.parquet"])
+def test_a_table_that_was_changed_after_the_end_is_told_and_the_trial_is_not_proved(tmp_path, name):
+    folder = start_trial(tmp_path, "trial")
+    pq.write_table(pa.table({"loss": [3.0]}), folder / "losses.parquet")
+    pq.write_table(pa.table({"cosine_min": [-0.5]}), folder / "measures.parquet")
+    digest = finish_trial(folder).order
+    mark_finished(folder, {}, {"order_sha256": digest}, there=["plan.parquet", "losses.parquet"])
+    assert verify_study(tmp_path) == [("trial", Certificate(digest, 3))]
+    pq.write_table(pa.table({"loss": [0.0]}), folder / name)
+    ((_, found),) = verify_study(tmp_path)
+    assert f"trial: {name} changed since result.json was written" in str(found)
+
+
+def test_measures_that_are_missing_are_no_fault_and_later_ones_are_proved_as_well(tmp_path):
+    folder = start_trial(tmp_path, "trial")
+    certificate = finish_trial(folder)
+    pq.write_table(pa.table({"cosine_min": [-0.5]}), folder / "measures.parquet")
+    mark_measures(folder)
+    assert verify_study(tmp_path) == [("trial", Certificate(certificate.order, 3))]
+    (folder / "measures.parquet").unlink()
+    assert verify_study(tmp_path) == [("trial", certificate)]

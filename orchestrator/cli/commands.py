@@ -198,7 +198,7 @@ def forecast(
 
 @app.command()
 def verify(folder: StudyFolder) -> None:
-    """Prove from the files that every trial was fed its plan."""
+    """Prove from the files that every trial was fed its plan, and that no table was changed."""
     from orchestrator.training.outcome import Outcome
     from orchestrator.verify import verify_forecasts, verify_measured, verify_study
 
@@ -212,7 +212,8 @@ def verify(folder: StudyFolder) -> None:
             words = f"after step {result.last_step}: a scheduler ended it, there is no certificate"
             console.print(f"[yellow]stopped[/] {name}  {words}", soft_wrap=True)
         else:
-            console.print(f"[green] proved[/] {name}  order {result}", soft_wrap=True)
+            words = f"order {result.order}, {result.tables} tables as written"
+            console.print(f"[green] proved[/] {name}  {words}", soft_wrap=True)
     for name, tables in verify_measured(folder):
         if isinstance(tables, UserError):
             bad += 1

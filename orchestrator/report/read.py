@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from orchestrator.storage.files import (
 )
 from orchestrator.training.evaluation.sampled import completed
 from orchestrator.training.journal import read_journal
-from orchestrator.training.outcome import FINISHED, STOPPED
+from orchestrator.training.outcome import FINISHED, STOPPED, changed_tables
 
 TABLES = ("losses", "train_log", "plan", "measures", "generations", "benchmarks")
 # Written before training: of a stopped trial all others would be another attempt's.
@@ -111,8 +112,23 @@ def _read_trial(summary: dict[str, str], folder: Path) -> Trial:
             tables[name] = completed(table) if name == "losses" else table
         except (pa.ArrowInvalid, OSError) as error:
             faults.append(f"{summary['trial']}: {path.name} cannot be read: {error}")
+    faults += _changed(summary["trial"], folder, tables)
     trial = Trial(summary, _read_yaml(folder / CONFIG_FILE), tables, faults)
     return _stopped_trial(trial, folder) if trial.stopped else trial
+
+
+def _changed(trial: str, folder: Path, read: Collection[str]) -> list[str]:
+    """A sentence for each table that is not the one that the trial ended with."""
+    try:
+        changed, _ = changed_tables(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return [
+        f"{trial}: {name} was changed after its end and is read as it is now: run the same command "
+        "again, which makes it anew"
+        for name in changed
+        if Path(name).stem in read
+    ]
 
 
 def _stopped_trial(trial: Trial, folder: Path) -> Trial:

@@ -50,7 +50,7 @@ from orchestrator.storage.files import (
 from orchestrator.study.artifacts import StudyArtifacts
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.evaluation.benchmark_files import forget, forget_others
-from orchestrator.training.outcome import ended
+from orchestrator.training.outcome import ended, mark_measures
 from orchestrator.training.spec import TRAIN_VERSION, TrialSpec
 from orchestrator.trials import Trial
 
@@ -184,6 +184,10 @@ class Pipeline(StudyArtifacts):
             if spec.config.evaluation.measures and not (spec.folder / MEASURES_FILE).is_file():
                 rows = pq.read_table(spec.folder / PLAN_FILE, columns=["row"])["row"].to_numpy()
                 self._write_measures(rows, spec.config, spec.folder)
+                if (spec.folder / RESULT_FILE).is_file() and (
+                    spec.folder / MEASURES_FILE
+                ).is_file():
+                    mark_measures(spec.folder)
             return
         # What an earlier attempt or another configuration left, unless it continues.
         continues = keep_checkpoints_of(spec.folder, spec.key)

@@ -12,7 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.storage.artifacts import file_digest, write_json
-from orchestrator.storage.files import ERROR_FILE, RESULT_FILE, RESULT_TABLES, STOPPED_FILE
+from orchestrator.storage.files import (
+    ERROR_FILE,
+    MEASURES_FILE,
+    RESULT_FILE,
+    RESULT_TABLES,
+    STOPPED_FILE,
+)
 from orchestrator.training.journal import measured_losses
 
 FINISHED, STOPPED, FAILED, UNFINISHED = "finished", "stopped", "failed", "unfinished"
@@ -77,6 +83,34 @@ def mark_finished(
         pq.write_table(table, folder / name)
     digests = {name: file_digest(folder / name) for name in {*there, *tables}}
     write_json(folder / RESULT_FILE, {**result, "files": digests})
+    if (folder / MEASURES_FILE).is_file():
+        mark_measures(folder)
+
+
+def mark_measures(folder: Path) -> None:
+    """Add the digest of the measures to the mark of a finished trial, which stays finished without
+    them: they can be made again."""
+    result = json.loads((folder / RESULT_FILE).read_bytes())
+    beside = {MEASURES_FILE: file_digest(folder / MEASURES_FILE)}
+    write_json(folder / RESULT_FILE, {**result, "beside": beside})
+
+
+def changed_tables(folder: Path, mark: str = RESULT_FILE) -> tuple[list[str], int]:
+    """Names of the tables that are no longer what they were when a mark was written, and how many
+    tables it has a digest of. Tables that can be made again may be missing.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: there is no such mark, or it is damaged.
+    """
+    result = json.loads((folder / mark).read_bytes())
+    beside = {name: digest for name, digest in result.get("beside", {}).items()
+              if (folder / name).is_file()}  # fmt: skip
+    digests = {**result["files"], **beside}
+    changed = [
+        name for name in digests
+        if not (folder / name).is_file() or file_digest(folder / name) != digests[name]
+    ]  # fmt: skip
+    return changed, len(digests)
 
 
 def mark_stopped(folder: Path, key: str, scheduler: dict[str, Any]) -> int:

@@ -3,12 +3,14 @@
 import json
 import re
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.core.measures import MEASURES
 from orchestrator.errors import DataError
 from orchestrator.report.build import build_report, page_of
+from orchestrator.training.outcome import mark_finished
 from tests.report.conftest import ARMS, RUN, TASKS, make_study
 from tests.report.pages import words_of
 
@@ -217,3 +219,14 @@ def test_instances_without_a_loss_are_counted(page):
 def test_a_folder_that_is_no_study_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"summary\.csv"):
         build_report(tmp_path)
+
+
+def test_a_table_that_was_changed_after_its_trial_ended_is_told_on_the_page(study_of):
+    folder = study_of({"nearest_first": -0.3})
+    trial = folder / "trials" / "random"
+    mark_finished(trial, {}, {"key": "k"}, there=["plan.parquet", "losses.parquet"])
+    assert "was changed after its end" not in page_of(folder)
+    losses = pq.read_table(trial / "losses.parquet").to_pylist()
+    lower = [row | {"loss": row["loss"] and row["loss"] - 3} for row in losses]
+    pq.write_table(pa.Table.from_pylist(lower), trial / "losses.parquet")
+    assert "random: losses.parquet was changed after its end" in page_of(folder)
