@@ -33,6 +33,7 @@ from orchestrator.report.figures import (
     loss_panels,
     train_panel,
 )
+from orchestrator.report.forecast_figures import forecast_panels
 from orchestrator.report.forecast_tables import ForecastSection, forecast_section
 from orchestrator.report.generations import generation_panels
 from orchestrator.report.measures import SHOWN, correlation_table, correlations, measure_panels
@@ -87,11 +88,12 @@ def _content(study_dir: Path) -> Content:
     arms = group_arms(record.trials)
     predicted = prediction(arms)
     foretold = forecast_section(study_dir, record.trials)
-    return record, arms, predicted, foretold, _figures(arms, record.evaluated, predicted)
+    figures = _figures(arms, record.evaluated, predicted, foretold)
+    return record, arms, predicted, foretold, figures
 
 
 def _figures(
-    arms: list[Arm], models: list[Trial], predicted: Prediction | None
+    arms: list[Arm], models: list[Trial], predicted: Prediction | None, foretold: ForecastSection
 ) -> dict[str, list[Panel]]:
     """The panels of each figure, by the name of its file; empty where it shows nothing."""
     return {
@@ -99,6 +101,7 @@ def _figures(
         "generations": generation_panels(arms, models),
         "measures": measure_panels(arms),
         "prediction": predicted.panels if predicted else [],
+        "forecasts": forecast_panels([part.foretold for part in foretold.parts], arms),
         "train_loss": [panel for panel in [train_panel(arms)] if panel.lines],
         "plan_distance": distance_panels(arms),
     }

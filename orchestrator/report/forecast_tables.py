@@ -31,7 +31,7 @@ class ForecastPart:
     """One forecaster's part of the section.
 
     Attributes:
-        name: of the forecaster.
+        foretold: the forecast.
         made: when and under which digest, in a sentence.
         sentences: why it is not scored, and what the ledger says of it.
         scores: a row a test set; None where it is not scored.
@@ -39,7 +39,7 @@ class ForecastPart:
         pairs: each pair of arms.
     """
 
-    name: str
+    foretold: Foretold
     made: str
     sentences: list[str]
     scores: Table | None
@@ -98,7 +98,7 @@ def _part(foretold: Foretold, ledger: list[dict[str, Any]]) -> ForecastPart:
     waiting = [f"Not scored yet: {foretold.waiting}."] if foretold.waiting else []
     order = "" if record["sized"] else " It is of the order of the arms alone, not of their losses."
     return ForecastPart(
-        foretold.name,
+        foretold,
         f"Made {record['made']}, before the first step; SHA-256 {short_hash(record[SEAL])}.{order}",
         [*waiting, *standing_sentences(foretold.name, ledger)],
         score_table(scores) if scores else None,
@@ -139,7 +139,8 @@ def arm_table(foretold: Foretold) -> Table:
             "measured",
         ]
     )  # fmt: skip
-    for key, section in foretold.record["sets"].items():
+    for key in foretold.pairs:
+        section = foretold.record["sets"][key]
         curves: dict[str, Any] = section["curves"]
         order = sorted(curves, key=lambda name: curves[name]["losses"][-1])
         for arm, following in zip(order, [*order[1:], None], strict=True):

@@ -20,6 +20,7 @@ from orchestrator.core.statistics.forecasting import Score, brier, curve_errors
 from orchestrator.errors import DataError
 from orchestrator.report.arms import Arm, group_arms, mean_curves, stack
 from orchestrator.report.contrast import arm_contrast
+from orchestrator.report.figures import SETS
 from orchestrator.report.trial import Trial
 from orchestrator.storage.artifacts import key_digest
 from orchestrator.storage.files import FORECASTS_FOLDER
@@ -162,7 +163,7 @@ def _set_against(record: dict[str, Any], trials: list[Trial]) -> Foretold:
     missing = len(expected) - len(chosen)
     waiting = f"{missing} of its {len(expected)} trials have not finished" if missing else ""
     arms = {} if waiting else {arm.name: arm for arm in group_arms(chosen)}
-    sets = record["sets"]
+    sets = {name: record["sets"][name] for name in SETS if name in record["sets"]}
     return Foretold(
         record,
         waiting,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
@@ -72,11 +74,12 @@ def _trials(layout: Layout) -> list[Trial]:
 
 
 def _print(section: ForecastSection, layout: Layout) -> None:
-    console = Console(highlight=False)
+    # Lines of a file are not folded to the width of a terminal.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
     for fault in section.faults:
         console.print(f"[red]  wrong[/] {escape(fault)}", soft_wrap=True)
     for part in section.parts:
-        console.print(f"\n[bold]{part.name}[/]  {escape(part.made)}", soft_wrap=True)
+        console.print(f"\n[bold]{part.foretold.name}[/]  {escape(part.made)}", soft_wrap=True)
         for table in filter(None, (part.arms, part.scores)):
             console.print(_screen_table(table))
         for sentence in part.sentences:

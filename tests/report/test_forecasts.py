@@ -6,7 +6,9 @@ import pytest
 
 from orchestrator.cli.commands import app
 from orchestrator.core.statistics.forecasting import Score
+from orchestrator.report.arms import group_arms
 from orchestrator.report.build import page_of
+from orchestrator.report.forecast_figures import forecast_panels
 from orchestrator.report.forecast_tables import standing_sentences
 from orchestrator.report.forecasts import forecast_metrics, read_forecasts, settle_forecasts
 from orchestrator.report.read import read_study
@@ -72,6 +74,20 @@ def test_a_pair_left_open_is_not_ranked_and_enters_the_brier_score(study_of):
     write_forecast(study, {"farthest_first": 2.5, "nearest_first_tasks": 2.5, "random": 2.5})
     score = forecasts_of(study)[0][0].scores["query"]
     assert (score.pairs, score.undecided, score.brier) == (0, 3, 0.25)
+
+
+def test_the_page_draws_expected_curves_beside_the_measured_ones(study_of):
+    study = study_of(SHIFTS)
+    write_forecast(study, {"nearest_first": 2.5, "random": 2.4})
+    arms = group_arms(read_study(study).trials)
+    (panel,) = forecast_panels(forecasts_of(study)[0], arms)
+    assert [(line.arm.name, line.predicted) for line in panel.lines] == [
+        ("nearest_first", False), ("nearest_first", True), ("random", False), ("random", True)
+    ]  # fmt: skip
+    expected = panel.lines[1]
+    assert expected.y.tolist() == [3.45, 2.5, 2.5, 2.5]
+    assert expected.band[1] - expected.band[0] == pytest.approx(0.2)
+    assert "Query set, as distance expected it" in words_of(page_of(study))
 
 
 def test_a_forecast_of_the_order_alone_has_no_errors_and_no_interval(study_of):
