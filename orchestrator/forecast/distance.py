@@ -10,8 +10,9 @@ nearer its nearest row was than theirs (`core.statistics.prediction`). A trial i
 the means over all arms of the earlier studies, straight between their steps and constant beyond
 them. The distances of a trial are those of its plan; its own losses are never looked at.
 
-Not for test sets other than the query set, whose distances are all that a study measures, nor for
-queries without task labels.
+Not for arms that train on the same rows in another order: at the end they have come equally near,
+and the pair is left open. Nor for test sets other than the query set, whose distances alone are
+measured, nor for queries without task labels.
 """
 
 from __future__ import annotations

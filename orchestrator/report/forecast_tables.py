@@ -77,15 +77,18 @@ def standing_sentences(forecaster: str, ledger: list[dict[str, Any]]) -> list[st
 
 
 def _standing_sentence(forecaster: str, where: str, total: Standing) -> str:
+    studies = "1 study" if total.studies == 1 else f"{total.studies} studies"
     if not total.pairs:
-        return f"{forecaster}, {where}: no pair of arms that it ranked has ended apart so far."
+        return (
+            f"{forecaster}, {where}: no pair of {studies} was ranked, {total.undecided} were left "
+            "open at one half."
+        )
     if total.low > 0.5:
         verdict = "the interval excludes 50%, it ranks better than a coin"
     elif total.high < 0.5:
         verdict = "the interval excludes 50%, it ranks worse than a coin"
     else:
         verdict = "the interval includes 50%, so that it may rank no better than a coin"
-    studies = "1 study" if total.studies == 1 else f"{total.studies} studies"
     return (
         f"{forecaster}, {where}: right in {total.right} of {total.pairs} pairs of {studies}, 95% "
         f"interval {total.low:.0%} to {total.high:.0%}: {verdict}. Of pairs whose gap was clear "

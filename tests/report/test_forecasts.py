@@ -74,6 +74,10 @@ def test_a_pair_left_open_is_not_ranked_and_enters_the_brier_score(study_of):
     write_forecast(study, {"farthest_first": 2.5, "nearest_first_tasks": 2.5, "random": 2.5})
     score = forecasts_of(study)[0][0].scores["query"]
     assert (score.pairs, score.undecided, score.brier) == (0, 3, 0.25)
+    (sentence,) = standing_sentences(
+        "distance", [{"forecaster": "distance", "sets": {"query": score}}]
+    )
+    assert "no pair of 1 study was ranked, 3 were left open" in sentence
 
 
 def test_the_page_draws_expected_curves_beside_the_measured_ones(study_of):

@@ -79,7 +79,7 @@ class Standing:
     """The scores of one forecaster on one test set, summed over studies.
 
     Attributes:
-        studies, pairs, right, clear, clear_right: summed.
+        studies, pairs, right, clear, clear_right, undecided: summed.
         low, high: 95% Wilson interval of the share of pairs ranked right; 0 and 1 without a pair.
         brier: mean over studies; None where none has one.
         relative_error: as the intervals of its next forecast take it, the prior among it.
@@ -90,6 +90,7 @@ class Standing:
     right: int
     clear: int
     clear_right: int
+    undecided: int
     low: float
     high: float
     brier: float | None
@@ -113,6 +114,7 @@ def standing(scores: Iterable[Score]) -> Standing:
     return Standing(
         len(scores), pairs, right,
         sum(score.clear for score in scores), sum(score.clear_right for score in scores),
+        sum(score.undecided for score in scores),
         float(low), float(high), float(np.mean(briers)) if briers else None,
         float(np.sqrt(np.mean(np.square([PRIOR_ERROR, *errors])))),
     )  # fmt: skip
