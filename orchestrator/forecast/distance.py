@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -37,6 +38,7 @@ from orchestrator.report.measures import drop_curves, measure_curves
 from orchestrator.report.prediction import MEASURE
 from orchestrator.report.read import read_study
 from orchestrator.report.trial import Trial
+from orchestrator.storage.artifacts import key_digest
 from orchestrator.storage.files import MEASURES_FILE, PLAN_FILE, SUMMARY_FILE
 from orchestrator.training.outcome import FINISHED
 from orchestrator.training.spec import evaluation_steps
@@ -58,16 +60,24 @@ class Earlier:
 
     Attributes:
         study: its name.
+        arms: how many of its arms compare.
         losses, distances: means over its arms, of each query task.
         nearer, fell: (N,), by how much a distance differed from that of the other arms, and the
             drop of the loss likewise: an entry for each arm, step and task.
     """
 
     study: str
+    arms: int
     losses: TaskCurves
     distances: TaskCurves
     nearer: Floats
     fell: Floats
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """How many arms it tells of, and a digest of all that it tells."""
+        told = (self.losses.losses, self.distances.losses, self.nearer, self.fell)
+        return {"arms": self.arms, "sha256": key_digest([part.tolist() for part in told])}
 
 
 def forecast(request: Request) -> Expectation:
@@ -78,7 +88,7 @@ def forecast(request: Request) -> Expectation:
     """
     studies = _finished_trials(request)
     losses: dict[str, dict[str, TaskCurves]] = {}
-    used: set[str] = set()
+    used: dict[str, Any] = {}
     learn = lru_cache(maxsize=None)(lambda kind: _learn(studies, kind))
     for trial, spec in zip(request.trials, request.specs, strict=True):
         earlier = learn(kind_of(trial.config))
@@ -89,13 +99,13 @@ def forecast(request: Request) -> Expectation:
         steps = np.array(evaluation_steps(trial.config, rows))
         if (expected := _expected(earlier, near, steps)) is not None:
             losses[trial.name] = {"query": expected}
-            used |= {one.study for one in earlier}
+            used |= {one.study: one.origin for one in earlier}
     if not losses:
         raise Abstains(
             "no finished study of the same output folder has two arms or more with the same model, "
             "training, embedding and query tasks, and measures of their plans"
         )
-    return Expectation(losses, {"measure": MEASURE, "studies": sorted(used)})
+    return Expectation(losses, {"measure": MEASURE, "studies": used})
 
 
 def kind_of(config: TrialConfig) -> str:
@@ -147,6 +157,7 @@ def _learn(studies: dict[str, list[tuple[str, Trial]]], kind: str) -> list[Earli
         told.append(
             Earlier(
                 name,
+                len(arms),
                 TaskCurves(np.concatenate([[0], steps]), tasks, mean),
                 TaskCurves(steps, tasks, near.mean(axis=0)),
                 from_others(near, 0).ravel(),

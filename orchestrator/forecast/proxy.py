@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 
 from orchestrator.config import Study
-from orchestrator.config.load import replaced
+from orchestrator.config.load import check_settings, replaced
 from orchestrator.core.statistics.analysis import TaskCurves
 from orchestrator.errors import DataError
 from orchestrator.forecast.forecaster import Abstains, Expectation, Request
@@ -32,7 +32,11 @@ NAME_LENGTH = 64
 
 
 def proxy_study(study: Study) -> Study:
-    """The study that is trained to forecast another one, whose section `forecast` is given."""
+    """The study that is trained to forecast another one, whose section `forecast` is given.
+
+    Raises:
+        ConfigError: what it sets does not fit the study.
+    """
     assert study.forecast is not None, "a study without the section has no proxy"
     raw = study.model_dump(mode="json", exclude_unset=True)
     for path in LEFT_OUT:
@@ -42,7 +46,8 @@ def proxy_study(study: Study) -> Study:
         section.pop(path[-1], None)
     for key, value in study.forecast.proxy.settings.items():
         raw = replaced(raw, key.split("."), value)
-    return Study.model_validate(raw | {"study": proxy_name(study.study)})
+    raw["study"] = proxy_name(study.study)
+    return check_settings(Study, raw, "forecast.proxy")
 
 
 def proxy_name(study: str) -> str:

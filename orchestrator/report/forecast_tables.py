@@ -57,11 +57,15 @@ class ForecastSection:
 
 def forecast_section(study_dir: Path, trials: list[Trial]) -> ForecastSection:
     """The section of a study folder; without parts and faults where nothing was forecast."""
-    foretold, faults = read_forecasts(study_dir, trials)
+    return section_of(*read_forecasts(study_dir, trials), study_dir.parent)
+
+
+def section_of(foretold: list[Foretold], faults: list[str], output: Path) -> ForecastSection:
+    """The section on forecasts that were read, beside the ledger of the output folder."""
     ledger: list[dict[str, Any]] = []
     if foretold:
         try:
-            ledger = read_ledger(study_dir.parent)
+            ledger = read_ledger(output)
         except DataError as error:
             faults = [*faults, f"The ledger is not shown: {error}."]
     return ForecastSection([_part(one, ledger) for one in foretold], faults)

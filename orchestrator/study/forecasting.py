@@ -13,7 +13,7 @@ from orchestrator.forecast import FORECASTERS
 from orchestrator.forecast.forecaster import Abstains, Request
 from orchestrator.forecast.proxy import proxy_study
 from orchestrator.forecast.record import make_record
-from orchestrator.report.forecast_tables import forecast_section, forecast_sentences
+from orchestrator.report.forecast_tables import forecast_sentences, section_of
 from orchestrator.report.forecasts import forecast_metrics, read_forecasts, settle_forecasts
 from orchestrator.report.read import read_study
 from orchestrator.screen import Screen, shown_path
@@ -122,10 +122,10 @@ def settle(folder: Path, screen: Screen) -> tuple[list[str], dict[str, float]]:
     """
     if not (folder / FORECASTS_FOLDER).is_dir():
         return [], {}
-    trials = read_study(folder).trials
-    foretold, _ = read_forecasts(folder, trials)
+    foretold, faults = read_forecasts(folder, read_study(folder).trials)
     try:
         settle_forecasts(folder, foretold)
     except DataError as error:
         screen.tell(f"the forecasts are not in the ledger: {error}")
-    return forecast_sentences(forecast_section(folder, trials)), forecast_metrics(foretold)
+    sentences = forecast_sentences(section_of(foretold, faults, folder.parent))
+    return sentences, forecast_metrics(foretold)

@@ -42,7 +42,8 @@ def test_a_nearer_plan_is_expected_to_lower_losses_by_as_much_as_nearness_did_be
     request = asked(earlier, [-0.75, -0.5], orders=("random", "nearest_first"))
     expectation = forecast(request)
     assert expectation.sized
-    assert expectation.origin["studies"] == ["earlier"]
+    assert [*expectation.origin["studies"]] == ["earlier"]
+    assert expectation.origin["studies"]["earlier"]["arms"] == len(ORDERS)
     for trial, near in zip(request.trials, [-0.75, -0.5], strict=True):
         curves = expectation.losses[trial.name]["query"]
         assert (curves.steps.tolist(), curves.tasks) == (STEPS.tolist(), TASKS)

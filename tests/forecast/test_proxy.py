@@ -67,6 +67,15 @@ def test_a_proxy_that_would_make_arms_alike_is_refused():
         expand(study)
 
 
+def test_what_does_not_fit_the_study_is_told_in_a_sentence():
+    study = study_of("main", ["nearest_first"], forecast=FORECAST)
+    arrangement = type(study.arrangement).model_validate(
+        {"selection": "nearest", "answer_tokens": 500}
+    )
+    with pytest.raises(ConfigError, match=r"forecast\.proxy: arrangement"):
+        proxy_study(study.model_copy(update={"arrangement": arrangement}))
+
+
 def test_a_proxy_that_nobody_asks_is_a_fault():
     with pytest.raises(ValueError, match="add proxy to forecasters"):
         study_of("main", ORDERS, forecast={"forecasters": ["distance"], "proxy": {"rows": 3}})

@@ -217,7 +217,7 @@ def test_a_later_study_is_forecast_from_this_one_and_scored_when_it_ends(finishe
     assert "forecast distance, query set: right in " in done.stdout
     study = output / "later"
     forecast = json.loads((study / "forecasts" / "distance.json").read_text())
-    assert forecast["origin"]["studies"] == ["tiny"]
+    assert [*forecast["origin"]["studies"]] == ["tiny"]
     assert set(forecast["sets"]) == {"query"}
     made = datetime.fromisoformat(forecast["made"]).timestamp()
     for folder in trial_folders(study).values():

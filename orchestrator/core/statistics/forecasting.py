@@ -7,8 +7,8 @@ probability
 
 where the gap is the expected loss of a minus that of b, the spread the standard error of its mean
 over tasks, and the error the forecaster's own, as far as earlier studies show it: so large that a
-gap of the study's usual size G (root mean square over its pairs) would be ranked right as often as
-the forecaster ranked pairs right before,
+gap of the study's usual size G (root mean square over pairs with a gap) would be ranked right as
+often as the forecaster ranked pairs right before,
 
     error = G / Phi^-1(q),   q = (right + 2) / (pairs + 3).
 
@@ -38,6 +38,7 @@ from orchestrator.core.statistics.analysis import Floats
 PRIOR_RIGHT, PRIOR_PAIRS = 2, 3
 PRIOR_ERROR = 0.5
 LEAST = 0.51
+ROUNDING = 1e-9  # nats; losses that are equal but for rounding have no gap
 WIDTH = float(norm.ppf(0.975))
 
 
@@ -129,17 +130,19 @@ def pair_probabilities(gaps: Floats, spreads: Floats, share: float) -> Floats:
         share: of usual pairs that the forecaster ranks right, above 0.5 and below 1.
 
     Returns:
-        (P,); one half where the gap is 0.
+        (P,); one half where there is no gap.
 
     Raises:
         ValueError: a share outside (0.5, 1).
     """
     if not 0.5 < share < 1:
         raise ValueError(f"share must be in (0.5, 1), got {share}")
-    usual = np.sqrt(np.mean(np.square(gaps))) if len(gaps) else 0.0
-    if usual == 0:
-        return np.full(len(gaps), 0.5)
-    return np.asarray(norm.cdf(-gaps / np.hypot(spreads, usual / norm.ppf(share))))
+    probabilities = np.full(len(gaps), 0.5)
+    apart = np.abs(gaps) > ROUNDING
+    if apart.any():
+        error = np.sqrt(np.mean(np.square(gaps[apart]))) / norm.ppf(share)
+        probabilities[apart] = norm.cdf(-gaps[apart] / np.hypot(spreads[apart], error))
+    return probabilities
 
 
 def standard_error(gaps: Floats) -> float:

@@ -33,7 +33,9 @@ def test_a_larger_gap_is_surer_and_a_larger_spread_less_sure():
 
 
 def test_no_gap_is_left_open():
-    assert pair_probabilities(np.array([0.0, -1.0]), np.zeros(2), 0.9)[0] == 0.5
+    open_, ranked = pair_probabilities(np.array([1e-16, -1.0]), np.zeros(2), 0.9)
+    assert open_ == 0.5
+    assert ranked == pytest.approx(0.9)  # a pair without a gap makes no other one surer
     assert pair_probabilities(np.zeros(3), np.ones(3), 0.9).tolist() == [0.5] * 3
     assert len(pair_probabilities(np.zeros(0), np.zeros(0), 0.9)) == 0
     with pytest.raises(ValueError, match="share must be in"):
