@@ -11,7 +11,7 @@ from orchestrator.core.arrangements.scored import arrange_by
 from orchestrator.core.bigrams import count_bigrams
 from orchestrator.core.units import groups, instances
 from tests.core.pools import make_request, unit_rows
-from tests.core.test_scored import ORDERS
+from tests.core.test_scored import ORDERS, plain_sandwich
 
 SCORED = [name for name, method in METHODS.items() if "per_task" in method.reads]
 
@@ -95,6 +95,8 @@ def test_each_task_gives_its_ends_or_an_even_spread_and_the_whole_is_ordered_at_
     expected = sorted(chosen, key=lambda row: (sign * scores[row], row))
     if order == "random":
         expected = np.random.default_rng(seed).permutation(sorted(chosen)).tolist()
+    if order == "sandwich":
+        expected = plain_sandwich(expected, [[row] for row in expected])
     assert plan.rows.tolist() == expected
     assert plan.unit.tolist() == plan.rows.tolist()
     assert np.array_equal(plan.distance, scores[plan.rows])
