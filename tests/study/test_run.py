@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.tracking import MlflowClient
 
+from orchestrator.verify import verify_forecasts
 from tests.studies import (
     BATCH,
     COMMAND,
@@ -233,6 +234,4 @@ def test_a_later_study_is_forecast_from_this_one_and_scored_when_it_ends(finishe
     )
     assert run.data.metrics["forecast/distance/query/pairs"] == 1
     assert "What was forecast" in (study / "report" / "index.html").read_text()
-    assert "sound forecasts/distance.json" in orchestrate("verify", study).stdout
-    assert "Query set" in orchestrate("forecast", path, "--output", output).stdout
-    assert json.loads((study / "forecasts" / "distance.json").read_text()) == forecast
+    assert verify_forecasts(study) == [("forecasts/distance.json", forecast["sha256"])]
