@@ -13,8 +13,9 @@ of an instance is s / sqrt(groups), which is no longer than one, with one number
 so; that of a query is the axis of its group. Their cosine is s_c / sqrt(groups), so that whatever
 runs on cosines goes by the scores.
 
-Use it where queries are few and pools large: it costs forward passes alone, one more than there are
-groups. Not where the queries are to judge what comes of it, as it has learned their answers.
+Use it where a backward pass does not fit into memory, or the target is one: a row costs forward
+passes alone, one more than there are groups, and a gradient vector about two. Not where the queries
+are to judge what comes of it, as it has learned their answers.
 """
 
 from __future__ import annotations
