@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator import models
 from orchestrator.config import TrialConfig
-from orchestrator.config.schema import Embedding
+from orchestrator.config.embedding import Embedding
 from orchestrator.config.sources import Data
 from orchestrator.core.ranking import End
 from orchestrator.errors import DataError

@@ -23,7 +23,7 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import AutoConfig
 
-from orchestrator.config.schema import Embedding
+from orchestrator.config.embedding import Embedding
 
 # Our names -> those of sentence-transformers.
 POOLINGS = {"mean": "mean", "weighted_mean": "weightedmean"}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.schema import Embedding
+from orchestrator.config.embedding import Embedding
 from orchestrator.data.dataset import embedding_text, load_messages
 from orchestrator.data.digests import Digests, text_digests
 from orchestrator.screen import Line

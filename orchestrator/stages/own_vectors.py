@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from orchestrator.config.schema import Embedding
+from orchestrator.config.embedding import Embedding
 from orchestrator.errors import DataError
 from orchestrator.screen import Line
 from orchestrator.stages.embed import EMBEDDED

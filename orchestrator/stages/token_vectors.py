@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.schema import Embedding
+from orchestrator.config.embedding import Embedding
 from orchestrator.data.digests import DIGEST_BYTES, Digests
 from orchestrator.host.share import cores
 from orchestrator.stages.encoder import Report, held_and_wanted, mapped, take_in

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.schema import Embedding
+from orchestrator.config.embedding import Embedding
 from orchestrator.data.digests import DIGEST_BYTES, Digests
 from orchestrator.storage.artifacts import commit, sound
 

@@ -125,4 +125,6 @@ RESULT_TABLES = (PLAN_FILE, REALISED_FILE, LOSSES_FILE, TRAIN_LOG_FILE)
 DATABASE_FILE = "mlflow.db"  # MLflow's, of all studies, where it has no server
 LEDGER_FILE = "ledger.jsonl"  # how right forecasts were: a line a study and forecaster
 STORE_FOLDER = "store"  # shared artifacts and models
+MLFLOW_FOLDER = "mlartifacts"  # files of MLflow's runs, where it has no server
+SHARED_FOLDERS = (STORE_FOLDER, MLFLOW_FOLDER)  # which no study can have as its own
 INSTANCES_FILE = "instances.parquet"  # of the store's data sets: all that trials train and test on

@@ -8,6 +8,7 @@ within one machine; where the file system has no locks at all, a warning says so
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from orchestrator.errors import UserError
 
@@ -30,10 +32,11 @@ def locked(study_folder: Path, *, wait: bool = False) -> Iterator[None]:
         wait: for the process that holds it, where that needs an instant.
 
     Raises:
-        UserError: another process holds it; names that process, its machine and since when.
+        UserError: another process holds it; names that process, its machine and since when. Or the
+            lock is a link, through which another file would be overwritten.
     """
     study_folder.mkdir(parents=True, exist_ok=True)
-    with (study_folder / LOCK_FILE).open("a+", encoding="utf-8") as file:
+    with _opened(study_folder / LOCK_FILE) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
@@ -49,3 +52,13 @@ def locked(study_folder: Path, *, wait: bool = False) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
         file.flush()
         yield
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UserError(f"{path} is a link to another file: remove the link") from None
+    return os.fdopen(descriptor, "a+", encoding="utf-8")

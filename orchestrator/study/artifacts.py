@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from orchestrator.config import TrialConfig
 from orchestrator.config.arrangement import Clusters
+from orchestrator.config.embedding import Embedding
 from orchestrator.config.evaluation import Generation
 from orchestrator.config.layout import Layout
-from orchestrator.config.schema import Embedding
 from orchestrator.core.ranking import Candidates, End
 from orchestrator.data.references import has_references
 from orchestrator.screen import Screen

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.config.embedding import Embedding
 from orchestrator.config.faults import show
-from orchestrator.config.schema import Embedding
 from orchestrator.errors import DataError, UserError
 from orchestrator.host.share import cores
 from orchestrator.screen import quiet_cell

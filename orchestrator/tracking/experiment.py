@@ -11,7 +11,7 @@ from mlflow.entities import LifecycleStage
 from mlflow.tracking import MlflowClient
 
 from orchestrator.errors import UserError
-from orchestrator.storage.files import DATABASE_FILE
+from orchestrator.storage.files import DATABASE_FILE, MLFLOW_FOLDER
 from orchestrator.tracking.record import Record
 
 # Patience with a server belongs to the sender, which tries again; a request fails soon.
@@ -36,7 +36,7 @@ def connect(record: Record, study_folder: Path) -> tuple[MlflowClient, str]:
     client = MlflowClient(record.uri or sqlite_address(database))
     experiment = client.get_experiment_by_name(record.experiment)
     if experiment is None:
-        beside = (study_folder.parent / "mlartifacts" / record.experiment).as_uri()
+        beside = (study_folder.parent / MLFLOW_FOLDER / record.experiment).as_uri()
         # Without this tag the UI takes the experiment for one of prompts and traces.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         made = client.create_experiment(record.experiment, None if record.uri else beside, kind)

@@ -28,7 +28,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from orchestrator import models
-from orchestrator.config.schema import Embedding
+from orchestrator.config.embedding import Embedding
 from orchestrator.data import suite as builtin
 from orchestrator.data.dataset import embedding_text
 from orchestrator.models.embedder import Embedder

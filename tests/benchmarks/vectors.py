@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from orchestrator import models
+from orchestrator.config.embedding import Embedding
 from orchestrator.config.gradients import Gradients
 from orchestrator.config.path import TargetPath
-from orchestrator.config.schema import Embedding
 from orchestrator.data.dataset import embedding_text
 from orchestrator.data.instance import single_turn
 from orchestrator.models.embedder import Embedder

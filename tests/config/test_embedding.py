@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.config import dump_yaml
-from orchestrator.config.schema import OWN_VECTORS, Embedding
+from orchestrator.config.embedding import OWN_VECTORS, Embedding
 from orchestrator.config.strict_yaml import parse
 from orchestrator.trials import expand
 

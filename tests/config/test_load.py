@@ -236,3 +236,9 @@ def test_the_exit_of_a_fault_is_one_error_that_lists_all(tmp_path: Path):
     with pytest.raises(ConfigError, match="3 faults in the settings:") as caught:
         load_study(path)
     assert len(caught.value.faults) == 3
+
+
+@pytest.mark.parametrize("name", ["store", "mlartifacts"])
+def test_a_study_is_not_called_as_the_folders_that_studies_share(faults, name):
+    (fault,) = faults("", f"study={name}")
+    assert f"{name} is the folder beside the studies that they share" in fault

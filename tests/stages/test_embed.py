@@ -9,7 +9,7 @@ import ray
 from sentence_transformers import SentenceTransformer
 
 from orchestrator import models
-from orchestrator.config.schema import Embedding
+from orchestrator.config.embedding import Embedding
 from orchestrator.data import dataset
 from orchestrator.data.digests import text_digests
 from orchestrator.errors import ModelError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config.schema import Embedding
+from orchestrator.config.embedding import Embedding
 from orchestrator.data import dataset
 from orchestrator.errors import DataError
 from orchestrator.stages.own_vectors import (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from orchestrator.config.schema import Embedding
+from orchestrator.config.embedding import Embedding
 from orchestrator.errors import DataError
 from orchestrator.models import resolve
 from orchestrator.stages.target_path import follow, paths_spec

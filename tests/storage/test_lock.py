@@ -41,6 +41,14 @@ def test_a_second_process_is_told_who_works_there_until_that_one_is_killed(tmp_p
         assert f"process {os.getpid()} " in (tmp_path / LOCK_FILE).read_text()
 
 
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / LOCK_FILE).symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match="is a link to another file"), locked(tmp_path):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
 def test_a_lock_ends_with_its_block_whatever_ends_it(tmp_path):
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), locked(tmp_path / "made"):

@@ -12,8 +12,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from orchestrator.config import Study
+from orchestrator.config.embedding import Embedding
 from orchestrator.config.layout import Layout
-from orchestrator.config.schema import Embedding
 from orchestrator.core.plan import order_digest
 from orchestrator.errors import ConfigError, DataError, UserError
 from orchestrator.models import resolve
