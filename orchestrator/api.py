@@ -141,7 +141,7 @@ def plan(  # noqa: PLR0913  (in a notebook each is a keyword)
     bigrams, vectors = None, None
     if isinstance(train, list) and isinstance(test, list):
         needs = needs_of(chosen.arrangement, chosen.seed)
-        _check_no_answers(needs)
+        _check_no_model(needs)
         if needs.bigrams:
             bigrams = count_bigrams(train, test)
         if arranges_vectors(chosen.arrangement):
@@ -162,12 +162,17 @@ def plan(  # noqa: PLR0913  (in a notebook each is a keyword)
     )  # fmt: skip
 
 
-def _check_no_answers(needs: Needs) -> None:
+def _check_no_model(needs: Needs) -> None:
     if needs.answers:
         raise UserError(
             "this arrangement counts the tokens of answers, and only a study has a model that "
             "says what a token is: set rows in place of answer_tokens and another method than "
             "length_matched, or plan a study with `orchestrator arrange STUDY.yaml`"
+        )
+    if needs.influence:
+        raise UserError(
+            "this arrangement foresees the training of a model, and only a study has one: set "
+            "another method than searched, or plan a study with `orchestrator arrange STUDY.yaml`"
         )
 
 

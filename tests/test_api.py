@@ -60,7 +60,7 @@ def test_what_the_package_gives_is_named_and_nothing_else():
 
 
 @pytest.mark.parametrize("granularity", ["instance", "task", {"clusters": 6}])
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"given", "length_matched"}))
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"given", "length_matched", "searched"}))
 def test_a_plan_of_arrays_is_the_file_that_arrange_writes_of_them(tmp_path, method, granularity):
     settings = {"granularity": granularity, "rows": 15}
     if "selection" in METHODS[method].reads:
@@ -152,6 +152,11 @@ def test_texts_that_are_arranged_without_vectors_need_no_model(tmp_path, method)
 def test_tokens_of_texts_are_said_to_need_the_model_of_a_study(setting):
     with pytest.raises(UserError, match="only a study has a model that says what a token is"):
         orchestrator.plan(TEXTS, ASKED, model=MODEL, selection="nearest", **setting)
+
+
+def test_a_search_is_said_to_need_the_model_of_a_study():
+    with pytest.raises(UserError, match="foresees the training of a model, and only a study has"):
+        orchestrator.plan(TEXTS, ASKED, model=MODEL, method="searched", rows=3)
 
 
 @pytest.mark.slow

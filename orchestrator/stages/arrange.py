@@ -18,6 +18,7 @@ from orchestrator.config.training import Training
 from orchestrator.core.arrangements import Needs, Request, Settings, arrange, find_method
 from orchestrator.core.bigrams import Bigrams
 from orchestrator.core.plan import Plan, in_passes
+from orchestrator.core.quadratic import Influence
 from orchestrator.core.ranking import Candidates, End
 from orchestrator.errors import DataError
 from orchestrator.stages.pool import Pool
@@ -33,6 +34,7 @@ class Known(TypedDict, total=False):
     listed: NDArray[np.int64] | None
     answers: NDArray[np.int64] | None
     losses: NDArray[np.float64] | None
+    influence: Influence | None
 
 
 def settings_of(arrangement: Arrangement, seed: int) -> Settings:
@@ -65,7 +67,7 @@ def needs_of(arrangement: Arrangement, seed: int) -> Needs:
 def reads_model(arrangement: Arrangement, seed: int) -> bool:
     """Does the plan need the model that is trained, or its tokenizer?"""
     needs = needs_of(arrangement, seed)
-    return needs.answers or needs.losses
+    return needs.answers or needs.losses or needs.influence
 
 
 def make_plan(

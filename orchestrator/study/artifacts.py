@@ -1,8 +1,8 @@
 """The artifacts that trials share: each made once in a run, and none that the store holds.
 
-As the class reads from top to bottom: dataset, tokens, vectors, references, near duplicates, the
-pool at a granularity, ranked lists, listed rows, losses of queries. Each asks for what the ones
-before it made.
+As the class reads from top to bottom: dataset, tokens, vectors, influence, references, near
+duplicates, the pool at a granularity, ranked lists, listed rows, losses of queries. Each asks for
+what the ones before it made.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from orchestrator.config.arrangement import Clusters
 from orchestrator.config.embedding import Embedding
 from orchestrator.config.evaluation import Generation
 from orchestrator.config.layout import Layout
+from orchestrator.core.quadratic import Influence
 from orchestrator.core.ranking import Candidates, End
 from orchestrator.data.references import has_references
 from orchestrator.screen import Screen
@@ -31,6 +32,7 @@ from orchestrator.stages.dataset import (
 from orchestrator.stages.embed import embeddings_spec
 from orchestrator.stages.given import listed_rows
 from orchestrator.stages.gradients import gradients_spec, warm_up_spec
+from orchestrator.stages.influence import influence_settings, influence_spec, load_influence
 from orchestrator.stages.near_duplicates import near_duplicates_spec
 from orchestrator.stages.neighbours import load_neighbours, neighbours_spec
 from orchestrator.stages.own_vectors import own_vectors_spec
@@ -133,6 +135,21 @@ class StudyArtifacts:
             return self.shared.get(path_vectors_spec(source, paths, self.shared.store.path), check)
         warm_up = self.shared.get(warm_up_spec(source), check)
         return self.shared.get(gradients_spec(source, warm_up, self.shared.store.path), check)
+
+    def influence(self, config: TrialConfig) -> Artifact:
+        """What each row would do to the others by a step, and all losses at the start."""
+        model, digest = self.shared.model(config.model.reference)
+        settings = influence_settings(config)
+        source = Source(self.dataset(config), self.tokens(config), settings, model, digest)
+        warm_up, store = self.shared.get(warm_up_spec(source)), self.shared.store.path
+        return self.shared.get(influence_spec(source, warm_up, store, config.model.adapter))
+
+    def query_influence(self, config: TrialConfig) -> Influence | None:
+        """That of the pool on the query set; None for a method that does not need it."""
+        if not needs_of(config.arrangement, config.seed).influence:
+            return None
+        dataset, tokens = self.dataset(config), self.tokens(config)
+        return load_influence(self.influence(config), dataset, tokens, config)
 
     def references(self, config: TrialConfig) -> Artifact | None:
         """All right answers of test items; None where each has one, or none is generated."""

@@ -123,13 +123,13 @@ class Pipeline(StudyArtifacts):
         bigrams = load_bigrams(dataset) if needs.bigrams else None
         listed = self.listed_rows(config)
         answers = load_answers(dataset, self.tokens(config)) if needs.answers else None
-        measured = self.query_losses(config)
+        measured, influence = self.query_losses(config), self.query_influence(config)
         losses = None if measured is None else load_query_losses(measured)
 
         def arranged(arrangement: Arrangement, seed: int) -> Plan:
             return make_plan(
                 arrangement, seed, pool, neighbours, bigrams,
-                listed=listed, answers=answers, losses=losses,
+                listed=listed, answers=answers, losses=losses, influence=influence,
             )  # fmt: skip
 
         plan = plan_of_passes(arranged, config.arrangement, config.training, config.seed)
@@ -151,6 +151,8 @@ class Pipeline(StudyArtifacts):
         measuring = self.measuring(config, trained=True)
         tokens, embeddings = self.fed_and_embedded(config)
         listed, losses = self.listed_rows(config), self.query_losses(config)
+        searches = needs_of(config.arrangement, config.seed).influence
+        influence = self.influence(config) if searches else None
         self.near_duplicates(config)
         return TrialSpec(
             trial=trial.name,
@@ -167,6 +169,7 @@ class Pipeline(StudyArtifacts):
                     measuring.reward_digest,
                     *([] if listed is None else [rows_digest(listed[: config.arrangement.rows])]),
                     *([] if losses is None else [losses.digest]),
+                    *([] if influence is None else [influence.digest]),
                 ]
             ),
             tokens=tokens.path,

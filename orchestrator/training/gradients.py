@@ -15,7 +15,7 @@ trained model for every row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +83,10 @@ class GradientModel(AdaptedModel):
             adapter.matrix = state[adapter.name].to(self._device)
         self.moments = state["second_moments"].to(self._device)
 
+    def load_moments(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over the second moments alone: the adapters stay zero, the model untouched."""
+        self.moments = state["second_moments"].to(self._device)
+
     def vectors(
         self, tokens: Tokens, rows: NDArray[np.int64], batch_tokens: int, *, pool: bool
     ) -> NDArray[np.float32]:
@@ -98,32 +102,53 @@ class GradientModel(AdaptedModel):
         Returns:
             (n, dimensions) float32, in the order of `rows`.
         """
-        place = {row: at for at, row in enumerate(rows.tolist())}
+        divisor = self.root_moments() if pool else None
         vectors = np.empty((len(rows), self._settings.dimensions), np.float32)
-        for batch in batches(tokens, rows, batch_tokens):
-            gradients = self.gradients(tokens, batch)
-            if pool:
-                assert self.moments is not None, "warm_up comes first"
-                gradients = gradients / (self.moments.sqrt() + EPS)
-            mapped = functional.normalize(self._mapped(gradients), dim=1)
-            vectors[[place[row] for row in batch.tolist()]] = mapped.cpu().numpy()
+        for places, _, gradients in self.passes(tokens, rows, batch_tokens):
+            found = gradients if divisor is None else gradients / divisor
+            vectors[places] = functional.normalize(self.mapped(found), dim=1).cpu().numpy()
         return vectors
 
-    def gradients(self, tokens: Tokens, rows: NDArray[np.int64]) -> torch.Tensor:
-        """(n, layers * rank * rank) float32: of each row's mean answer loss, for one forward pass.
+    def passes(
+        self, tokens: Tokens, rows: NDArray[np.int64], batch_tokens: int
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """Rows in batches that fit into a forward pass: their places in `rows`, then `gradients`.
+
+        Args:
+            tokens: of all instances.
+            rows: (n,) int64, distinct.
+            batch_tokens: padded tokens of a forward pass.
+        """
+        place = {row: at for at, row in enumerate(rows.tolist())}
+        for batch in batches(tokens, rows, batch_tokens):
+            yield [place[row] for row in batch.tolist()], *self.gradients(tokens, batch)
+
+    def root_moments(self) -> torch.Tensor:
+        """(layers * rank * rank,) float32: what Adam divides a gradient by."""
+        assert self.moments is not None, "warm_up comes first"
+        return self.moments.sqrt() + EPS
+
+    def gradients(
+        self, tokens: Tokens, rows: NDArray[np.int64]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the rows of one forward pass.
 
         Each row has its own copy of an adapter, so that one backward pass keeps the rows apart.
+
+        Returns:
+            (n,) float32, each row's mean answer loss, 0 without an answer; and their gradients,
+            (n, layers * rank * rank) float32.
         """
         copies = [adapter.copied(len(rows)) for adapter in self.adapters]
         try:
-            loss = self._row_losses(tokens, rows).sum()
+            losses = self._row_losses(tokens, rows)
         finally:
             for adapter in self.adapters:
                 adapter.copy = None
-        if not loss.requires_grad:  # no row has an answer
-            return torch.zeros(len(rows), self._numbers, device=self._device)
-        parts = torch.autograd.grad(loss, copies, allow_unused=True)
-        return torch.cat(
+        if not losses.requires_grad:  # no row has an answer
+            return losses, torch.zeros(len(rows), self._numbers, device=self._device)
+        parts = torch.autograd.grad(losses.sum(), copies, allow_unused=True)
+        return losses.detach(), torch.cat(
             [
                 (torch.zeros_like(copy) if part is None else part).flatten(1)
                 for copy, part in zip(copies, parts, strict=True)
@@ -131,7 +156,8 @@ class GradientModel(AdaptedModel):
             dim=1,
         )
 
-    def _mapped(self, gradients: torch.Tensor) -> torch.Tensor:
+    def mapped(self, gradients: torch.Tensor) -> torch.Tensor:
+        """(n, dimensions): the numbers of all layers, (n, layers * rank * rank), in fewer."""
         padded = functional.pad(gradients, (0, len(self._place) - self._numbers))
         return (
             (padded[:, self._place] * self._sign)

@@ -24,7 +24,7 @@ def request_for(method, drawn, granularity="instance", **changes):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"searched"}))
 @settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 10**6),

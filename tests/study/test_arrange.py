@@ -27,6 +27,10 @@ from orchestrator.training.device import pick_device
 from orchestrator.training.target_path import PathModel, scores
 from orchestrator.trials import expand
 
+GRADIENT = {
+    "model": "random:tiny-llama", "pooling": "gradient",
+    "gradient": {"dimensions": 64, "warm_up_steps": 2},
+}  # fmt: skip
 STUDY = {
     "study": "small",
     "data": {
@@ -47,12 +51,14 @@ STUDY = {
                  "arrangement.measure": "bigram_kl"},
                 {"label": "cluster", "arrangement.method": "cluster"},
                 {"label": "own", "embedding": {"vectors": "pool.npy", "query_vectors": "q.npy"}},
-                {"label": "gradient", "embedding": {"model": "random:tiny-llama",
-                 "pooling": "gradient", "gradient": {"dimensions": 64, "warm_up_steps": 2}}},
                 {"label": "path", "embedding": {"model": "random:tiny-llama",
                  "pooling": "path", "path": {"clusters": 2, "steps": 2}}},
                 {"label": "residual", "arrangement.options.redundancy": 1.0,
                  "model.name": "random:tiny-llama"},
+                {"label": "gradient", "embedding": GRADIENT},
+                {"label": "searched", "arrangement.method": "searched",
+                 "arrangement.options": {"evaluations": 40}, "embedding": GRADIENT,
+                 "model": {"name": "random:tiny-llama", "max_length": 256}},
                 {"label": "passes", "arrangement.selection": "both_ends",
                  "arrangement.order": "random", "training.epochs": 2, "training.reorder": "each"},
             ]

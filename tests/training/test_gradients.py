@@ -76,7 +76,7 @@ def test_gradients_of_rows_that_go_together_are_those_of_each_row_alone(model, t
     if warm:
         warmed_up(model, tokens)
     rows = np.arange(8)
-    together = model.gradients(tokens, rows)
+    together = model.gradients(tokens, rows)[1]
     for row in rows:
         expected = alone(model, tokens, row)
         assert (together[row] - expected).norm() <= 1e-5 * expected.norm()
@@ -88,7 +88,7 @@ def test_vectors_of_the_pool_are_preconditioned_and_those_of_test_items_are_not(
     for pool, scale in ((False, 1), (True, 1 / (model.moments.sqrt() + 1e-8))):
         vectors = model.vectors(tokens, rows, BUDGET, pool=pool)
         for vector, row in zip(vectors, rows, strict=True):
-            expected = model._mapped((alone(model, tokens, row) * scale)[None])[0]
+            expected = model.mapped((alone(model, tokens, row) * scale)[None])[0]
             expected /= expected.norm()
             assert np.abs(vector - expected.numpy()).max() <= 1e-5
 
@@ -108,7 +108,7 @@ def test_another_process_that_takes_over_the_state_makes_the_same_vectors(warm, 
 
 
 def test_after_one_step_the_second_moments_are_the_squares_of_its_gradient(model, tokens):
-    gradient = model.gradients(tokens, np.arange(4)).mean(dim=0)
+    gradient = model.gradients(tokens, np.arange(4))[1].mean(dim=0)
     model.warm_up(tokens, np.arange(4)[None], BUDGET)
     assert torch.allclose(model.moments, gradient**2, rtol=1e-4, atol=1e-12)
 
@@ -120,7 +120,7 @@ def test_the_warm_up_lowers_the_loss_of_what_it_sees(model, tokens):
 
 def test_the_map_to_fewer_dimensions_keeps_cosines(model, tokens):
     rows = np.arange(8)
-    exact = torch.nn.functional.normalize(model.gradients(tokens, rows), dim=1)
-    mapped = torch.nn.functional.normalize(model._mapped(model.gradients(tokens, rows)), dim=1)
+    exact = torch.nn.functional.normalize(model.gradients(tokens, rows)[1], dim=1)
+    mapped = torch.nn.functional.normalize(model.mapped(model.gradients(tokens, rows)[1]), dim=1)
     # Of 64 dimensions an inner product is right to 1/8, one standard deviation.
     assert (exact @ exact.T - mapped @ mapped.T).abs().max() < 0.5

@@ -21,6 +21,7 @@ from orchestrator.core.arrangements import (
     random,
     rds,
     round_robin,
+    searched,
     tma,
     wsd,
 )
@@ -48,6 +49,7 @@ METHODS: dict[str, Method] = {
     "rds": rds.METHOD,
     "given": given.METHOD,
     "length_matched": length_matched.METHOD,
+    "searched": searched.METHOD,
 }
 
 

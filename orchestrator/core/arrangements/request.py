@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from orchestrator.core.bigrams import Bigrams
 from orchestrator.core.lists import NeighbourLists
 from orchestrator.core.plan import Plan
+from orchestrator.core.quadratic import Influence
 from orchestrator.core.ranking import Candidates, End, Floats
 from orchestrator.core.units import Units
 
@@ -64,6 +65,8 @@ class Request(Settings):
             there is no text.
         losses: (queries,) float64, the loss of the untouched model on each query in nats, NaN where
             its answer was cut away; None where they are not needed, or there is no model.
+        influence: of the pool's rows on the queries; None where the method does not need it, or
+            there is no model that is trained.
     """
 
     units: Units
@@ -75,6 +78,7 @@ class Request(Settings):
     listed: NDArray[np.int64] | None = None
     answers: NDArray[np.int64] | None = None
     losses: NDArray[np.float64] | None = None
+    influence: Influence | None = None
 
     def lists(self, end: End) -> NeighbourLists:
         """The ranked lists from one end of the pool, which grow where they are used up.
@@ -100,6 +104,7 @@ class Needs:
         listed: whether it takes the rows that the file at its option `path` names by their ids.
         answers: whether it looks at how many tokens answers have.
         losses: whether it looks at the untouched model's losses of the queries, where there is one.
+        influence: whether it foresees what training on rows does to the losses of the queries.
     """
 
     ends: tuple[End, ...] = ()
@@ -107,6 +112,7 @@ class Needs:
     listed: bool = False
     answers: bool = False
     losses: bool = False
+    influence: bool = False
 
 
 def needs_nothing(settings: Settings) -> Needs:

@@ -1,0 +1,72 @@
+"""What a search for plans is told of a study: the pool, the queries and the course, no more."""
+
+import numpy as np
+import pytest
+
+from orchestrator.config.schema import TrialConfig
+from orchestrator.stages.influence import (
+    course_of,
+    influence_settings,
+    load_influence,
+    load_phi,
+    row_mass,
+)
+from orchestrator.training.schedule import learning_rate
+from tests.stages.influences import SPLITS, WIDTH, drawn
+
+SOURCES = {name: {"reader": "builtin", "split": name} for name in ("pool", "query")}
+
+
+def trial(**sections):
+    return TrialConfig.model_validate({"data": SOURCES, **sections})
+
+
+def test_a_search_is_told_nothing_of_the_held_out_set(tmp_path):
+    artifacts = drawn(tmp_path)
+    dataset, tokens, influence = artifacts
+    told = load_influence(influence, dataset, tokens, trial())
+    path, pool = influence.path / "vectors.npy", SPLITS["pool"]
+    vectors, queries = np.load(path), slice(pool, pool + SPLITS["query"])
+    assert np.array_equal(told.pool, vectors[:pool, :-1])
+    assert np.array_equal(told.tests, vectors[queries, :-1])
+    assert np.array_equal(told.losses, vectors[queries, -1].astype(float), equal_nan=True)
+    vectors[queries.stop :] = np.nan
+    np.save(path, vectors)
+    blind = load_influence(influence, dataset, tokens, trial())
+    for name in ("pool", "mass", "tests", "losses"):
+        assert np.array_equal(getattr(told, name), getattr(blind, name), equal_nan=True)
+    assert load_phi(influence)[0].shape[1] == WIDTH
+
+
+def test_a_row_counts_in_its_batch_as_the_loss_of_training_has_it(tmp_path):
+    dataset, tokens, influence = drawn(tmp_path)
+    told = load_influence(influence, dataset, tokens, trial())
+    assert told.mass[-1] == 0
+    assert told.mass[:-1].min() >= 1
+    counts = np.array([0, 3, 5])
+    assert row_mass(counts, "token_mean").tolist() == [0, 3, 5]
+    assert row_mass(counts, "authors").tolist() == [0, 3, 5]
+    assert row_mass(counts, "example_mean").tolist() == [0, 1, 1]
+
+
+def test_the_course_is_that_of_the_training():
+    training = {
+        "global_batch": 4, "epochs": 2, "max_steps": 9, "learning_rate": 1e-3, "warmup_steps": 2,
+        "schedule": "linear", "betas": [0.8, 0.95],
+    }  # fmt: skip
+    course = course_of(trial(training=training))
+    assert course.steps(36) == 9
+    expected = [learning_rate(step, 9, 1e-3, "linear", 0.1, 2) for step in range(1, 10)]
+    assert course.rates(36).tolist() == expected
+    assert course.momentum == 0.8
+
+
+@pytest.mark.parametrize("pooling", ["gradient", "auto"])
+def test_gradients_are_taken_as_those_of_a_trial_that_has_some(pooling):
+    own = {"gradient": {"dimensions": 99}, "dtype": "bfloat16"} if pooling == "gradient" else {}
+    settings = influence_settings(trial(embedding={"pooling": pooling, "workers": 3, **own}))
+    assert settings.pooling == "gradient"
+    assert settings.workers == 3
+    assert (settings.gradient.dimensions, settings.dtype) == (
+        (99, "bfloat16") if own else (1024, "float32")
+    )
