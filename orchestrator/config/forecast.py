@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from orchestrator.config.section import Section
+from orchestrator.config.section import Section, later
 
-ForecasterName = Literal["distance", "proxy"]
+ForecasterName = Literal["distance", "proxy", "quadratic"]
 # Those that train no further model.
 CHEAP: list[ForecasterName] = ["distance"]
 
@@ -44,19 +44,34 @@ class Proxy(Section):
         }
 
 
+class Quadratic(Section):
+    """Each plan followed along a quadratic model of the loss, by the gradients of all rows. Its two
+    constants are 1 where nothing is known; an earlier study tells better ones."""
+
+    scale: PositiveFloat = 1.0
+    """Multiplies all learning rates."""
+    curvature: PositiveFloat = 1.0
+    """Multiplies the curvature, by which a later step weakens what earlier ones did."""
+
+
 class Forecast(Section):
     """What is expected of each arm, written down before the first step and scored at the end."""
 
     forecasters: Annotated[list[ForecasterName], Field(min_length=1)] = CHEAP
     """distance: the nearer the rows so far, the further a loss drops, by as much as in earlier
-    studies of the same output folder. proxy: the order of the arms in a cheaper training."""
-    proxy: Proxy = Proxy()
+    studies of the same output folder. proxy: the order of the arms in a cheaper training.
+    quadratic: the loss along each plan, by the gradients of all rows of pool and test sets."""
+    proxy: Proxy = later(Proxy())
     """Of the forecaster `proxy`."""
+    quadratic: Quadratic = later(Quadratic())
+    """Of the forecaster `quadratic`."""
 
     @model_validator(mode="after")
     def _reads_what_is_given(self) -> Forecast:
-        if "proxy" in self.model_fields_set and "proxy" not in self.forecasters:
-            raise ValueError(
-                "proxy is not read: add proxy to forecasters, or leave the section proxy out"
-            )
+        for name in ("proxy", "quadratic"):
+            if name in self.model_fields_set and name not in self.forecasters:
+                raise ValueError(
+                    f"{name} is not read: add {name} to forecasters, or leave the section "
+                    f"{name} out"
+                )
         return self

@@ -8,10 +8,11 @@ arms, intervals, probabilities and the file, is made in `record`; how right they
 from __future__ import annotations
 
 from orchestrator.config.forecast import ForecasterName
-from orchestrator.forecast import distance, proxy
+from orchestrator.forecast import distance, proxy, quadratic
 from orchestrator.forecast.forecaster import Forecaster
 
 FORECASTERS: dict[ForecasterName, Forecaster] = {
     "distance": distance.forecast,
     "proxy": proxy.forecast,
+    "quadratic": quadratic.forecast,
 }

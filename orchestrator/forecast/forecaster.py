@@ -25,6 +25,14 @@ class Artifacts(Protocol):
         """The instances of all splits."""
         ...
 
+    def tokens(self, config: TrialConfig) -> Artifact:
+        """What the model that is trained is fed, row by row."""
+        ...
+
+    def influence(self, config: TrialConfig) -> Artifact:
+        """What each row would do to the others by a step, and all losses at the start."""
+        ...
+
 
 @dataclass(frozen=True)
 class Request:

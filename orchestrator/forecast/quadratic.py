@@ -1,0 +1,110 @@
+"""The forecast by gradients: each plan followed along a quadratic model of the loss.
+
+What a row would teach each test item is read off the gradients of both (`training.influence`), and
+the course of batches and learning rates is the trial's own (`core.quadratic` has the model and what
+it cannot see). A plan costs milliseconds; the gradients of the pool and of all test sets cost a
+forward and a backward pass of the trained model for every row, once for all trials that share data,
+model and adapter.
+
+`forecast.quadratic` has the two constants of the model, which `core.quadratic.fit_constants` finds
+from the measured curves of an earlier study by least squares. While both are 1, nothing is known of
+them, and no more than the order of the arms is meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from orchestrator.config import TrialConfig
+from orchestrator.config.forecast import Quadratic as Constants
+from orchestrator.core.quadratic import Course, Doubles, Quadratic
+from orchestrator.core.statistics.analysis import TaskCurves, task_curves
+from orchestrator.data.instance import UNLABELLED
+from orchestrator.forecast.forecaster import Abstains, Artifacts, Expectation, Request
+from orchestrator.stages.dataset import load_answers
+from orchestrator.stages.influence import course_of, load_phi, row_mass
+from orchestrator.storage.files import PLAN_FILE
+from orchestrator.training.spec import Inputs, TrialSpec, evaluation_steps, inputs_of
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What trials that share their gradients share.
+
+    Attributes:
+        model: of the pool.
+        tests: (instances, k), turned phi of all instances.
+        losses: (instances,) at the start.
+    """
+
+    model: Quadratic
+    tests: Doubles
+    losses: Doubles
+
+
+def forecast(request: Request) -> Expectation:
+    """Expected losses of all test sets, of every trial.
+
+    Raises:
+        Abstains: steps of the model would not settle.
+    """
+    given = request.study.forecast.quadratic if request.study.forecast else Constants()
+    known: dict[tuple[str, str], _Known] = {}
+    losses: dict[str, dict[str, TaskCurves]] = {}
+    for trial, spec in zip(request.trials, request.specs, strict=True):
+        config = trial.config
+        key = request.artifacts.influence(config).digest, config.training.loss
+        if key not in known:
+            known[key] = _known(request.artifacts, config, given.curvature)
+        course = replace(course_of(config), scale=given.scale)
+        losses[trial.name] = _expected(known[key], spec, course)
+    digests = sorted({digest for digest, _ in known})
+    origin = {**given.model_dump(), "influence": digests}
+    return Expectation(losses, origin, sized=given != Constants())
+
+
+def _known(artifacts: Artifacts, config: TrialConfig, curvature: float) -> _Known:
+    dataset = artifacts.dataset(config)
+    phi, losses = load_phi(artifacts.influence(config))
+    pool = dataset.info["splits"]["pool"]["instances"]
+    mass = row_mass(load_answers(dataset, artifacts.tokens(config)), config.training.loss)
+    model = Quadratic(phi[:pool], mass, curvature)
+    return _Known(model, model.turned(phi), losses)
+
+
+def _expected(known: _Known, spec: TrialSpec, course: Course) -> dict[str, TaskCurves]:
+    """The curves of one trial on each of its test sets."""
+    plan = pq.read_table(spec.folder / PLAN_FILE, columns=["row"])["row"].to_numpy()
+    if not known.model.settles(course, len(plan)):
+        raise Abstains(
+            "the learning rate is so high for the curvature of the loss that the steps of its "
+            "model swing ever wider"
+        )
+    inputs, steps = (
+        inputs_of(spec.dataset, plan),
+        np.array(evaluation_steps(spec.config, len(plan))),
+    )
+    places = known.model.follow(plan, course)[steps]
+    curves = {}
+    for name, every in inputs.sets.items():
+        rows = every[~np.isnan(known.losses[every])]
+        losses = known.model.losses(places, known.tests[rows], known.losses[rows])
+        if len(rows):
+            curves[name] = _by_task(steps, _tasks(inputs, rows), losses)
+    return curves
+
+
+def _tasks(inputs: Inputs, rows: NDArray[np.int64]) -> NDArray[np.object_]:
+    """The task of each row; where none has one, every row is a task."""
+    tasks = inputs.tasks[rows]
+    return inputs.ids[rows] if (tasks == UNLABELLED).all() else tasks
+
+
+def _by_task(steps: NDArray[np.int64], tasks: NDArray[np.object_], losses: Doubles) -> TaskCurves:
+    """Means over the rows of each task, of losses (S, N)."""
+    each = np.repeat(steps, len(tasks)), np.tile(tasks, len(steps)).tolist()
+    return task_curves(*each, losses.ravel())
