@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.schema import Embedding, TrialConfig
+from orchestrator.config.embedding import Embedding
+from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora
 from orchestrator.core.quadratic import Course, Doubles, Influence
 from orchestrator.core.ranking import Floats
