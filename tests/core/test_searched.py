@@ -53,7 +53,7 @@ def test_a_searched_plan_keeps_the_budget_and_is_foreseen_no_worse_than_its_star
     plan = arrange("searched", asked)
     wanted = min(budget or rows, rows)
     start = arrange("tma", make_request(asked.vectors, asked.queries, selection="nearest"))
-    foresee = _foreseen(asked.influence)
+    foresee = _foreseen(asked.influence, wanted)
     assert len(plan) == wanted
     assert foresee(plan.rows) <= foresee(start.rows[:wanted])
     assert f"{foresee(plan.rows):.4f} at the end of {evaluations} plans" in plan.note
@@ -64,7 +64,7 @@ def test_a_searched_plan_keeps_the_budget_and_is_foreseen_no_worse_than_its_star
 
 def test_one_evaluation_is_the_start_and_many_find_better():
     plans = {many: arrange("searched", request(40, 16, many)).rows for many in (1, 5, 300)}
-    foresee = _foreseen(request(40, 16, 1).influence)
+    foresee = _foreseen(request(40, 16, 1).influence, 16)
     areas = [foresee(rows) for rows in plans.values()]
     assert areas[0] > areas[1] > areas[2]
     asked = request(40, 16, 1)
@@ -74,7 +74,7 @@ def test_one_evaluation_is_the_start_and_many_find_better():
 
 def test_of_a_small_pool_the_best_plan_of_all_is_found():
     asked = request(6, 4, 1500, global_batch=1)
-    foresee = _foreseen(asked.influence)
+    foresee = _foreseen(asked.influence, 4)
     best = min(foresee(np.array(rows)) for rows in itertools.permutations(range(6), 4))
     assert foresee(arrange("searched", asked).rows) == pytest.approx(best, rel=1e-12)
 
@@ -110,6 +110,7 @@ def test_without_a_model_that_is_trained_nothing_is_searched():
         (options(0), r"options\.evaluations is 0: give 1 or more"),
         (options(5, scale=0.0), r"options\.scale is 0\.0: give a number above 0"),
         (options(5, curvature=-1.0), r"options\.curvature is -1\.0: give a number above 0"),
+        (options(5, scale=1e4), r"swing ever wider: lower options\.scale and options\.curvature"),
     ],
 )
 def test_options_without_a_sense_are_refused(wrong, said):

@@ -62,8 +62,8 @@ def arrange(request: Request) -> Plan:
     Its turns and distances are those of the start, TMA on the trial's vectors.
 
     Raises:
-        ValueError: there is no influence, `options.evaluations` is below 1, or one of its constants
-            is not above 0.
+        ValueError: there is no influence, no query has an answer, `options.evaluations` is below 1,
+            one of the constants is not above 0, or with them the steps of the model do not settle.
     """
     evaluations, scale = request.options["evaluations"], request.options["scale"]
     curvature = request.options["curvature"]
@@ -95,7 +95,7 @@ def _search(
 ) -> tuple[Rows, tuple[float, float], int]:
     """The rows that were found, the areas at the start and at the end, and how many were seen."""
     wanted = len(start) if request.rows is None else min(request.rows, len(start))
-    foresee = _foreseen(influence)
+    foresee = _foreseen(influence, wanted)
 
     def state(ranking: Plan) -> _State:
         turn = np.empty(len(ranking), np.int64)
@@ -122,11 +122,19 @@ def _search(
     return best.rows[:wanted], (first.area, best.area), made
 
 
-def _foreseen(influence: Influence) -> Callable[[Rows], float]:
-    """What tells the area of a plan for one pass over the data; others repeat it."""
+def _foreseen(influence: Influence, wanted: int) -> Callable[[Rows], float]:
+    """What tells the area of a plan of `wanted` rows for one pass; other passes repeat it."""
     model = Quadratic(influence.pool, influence.mass, influence.curvature)
     course = influence.course
+    if not model.settles(course, wanted * course.epochs):
+        raise ValueError(
+            "the learning rate is so high for the curvature that the steps of the model of "
+            "training swing ever wider: lower options.scale and options.curvature to what is "
+            "fitted to a trained study"
+        )
     answered = ~np.isnan(influence.losses)
+    if not answered.any():
+        raise ValueError("method: searched lowers the loss of queries, and none has an answer")
     tests = model.turned(influence.tests[answered].mean(axis=0, dtype=np.float64)[None])
     losses = influence.losses[answered].mean()[None]
 
