@@ -98,6 +98,25 @@ def test_a_budget_in_answer_tokens_is_kept(share):
     assert plan.note.endswith(f"; {held:,} of {budget:,} answer tokens")
 
 
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 99), budget=st.integers(1, 30), evaluations=st.integers(1, 60))
+def test_with_equal_lengths_answers_are_those_of_the_draw_and_no_worse_than_the_start(
+    seed, budget, evaluations
+):
+    answers = np.random.default_rng(seed).integers(0, 10, 40)  # each length is a class
+    asked = request(40, budget, evaluations, seed)
+    alike = Request(**vars(asked) | {"answers": answers, "equal_lengths": True})
+    rows = arrange("searched", alike).rows
+    drawn = arrange("random", alike).rows
+    assert sorted(answers[rows]) == sorted(answers[drawn])
+    chosen = vars(alike) | {"selection": "nearest", "options": {"redundancy": 0.0}}
+    start = arrange("tma", Request(**chosen)).rows
+    foresee = _foreseen(asked.influence, budget)
+    assert foresee(rows) <= foresee(start)
+    if evaluations == 1:
+        assert rows.tolist() == start.tolist()
+
+
 def test_without_a_model_that_is_trained_nothing_is_searched():
     asked = request(9, 4, 5)
     with pytest.raises(ValueError, match="foresees the training of a model, and here is none"):

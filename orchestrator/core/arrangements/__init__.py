@@ -98,7 +98,7 @@ def arrange(method: str, request: Request) -> Plan:
     found, budget = find_method(method), request.answer_tokens
     if "per_task" in found.reads and request.selection in SELECTIONS:
         plan = arrange_per_task(found.arrange, request)
-    elif request.equal_lengths:
+    elif request.equal_lengths and not found.fills_lengths:
         plan = of_equal_lengths(found.arrange, request)
     elif budget is not None:
         plan = within_answer_tokens(found.arrange, request, budget)

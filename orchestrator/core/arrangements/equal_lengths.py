@@ -35,17 +35,11 @@ def of_equal_lengths(arrange: Callable[[Request], Plan], request: Request) -> Pl
         ValueError: without texts there are no tokens; there are fewer rows than asked for; or the
             method leaves out rows of the pool, so that it cannot fill the draw.
     """
-    if request.answers is None or request.rows is None:
-        raise ValueError("equal_lengths counts tokens of texts, and here are none: leave it out")
-    pool, rows = len(request.answers), request.rows
-    if rows > pool:
-        raise ValueError(f"rows is {rows:,}, and the pool holds {pool:,}: set that or fewer")
-    classes = length_classes(request.answers, TOLERANCE)
-    drawn = np.random.default_rng(request.seed).permutation(pool)[:rows]  # as of method: random
-    room = np.bincount(classes[drawn], minlength=classes.max() + 1)
+    classes, drawn, room = room_of_draw(request)
+    pool, rows = len(classes), len(drawn)
     for asked in _more_and_more(rows, pool):
         plan = arrange(replace(request, rows=asked))
-        places = _filling(classes[plan.rows], room)
+        places = filling(classes[plan.rows], room)
         if len(places) == rows:
             break
     else:
@@ -55,12 +49,37 @@ def of_equal_lengths(arrange: Callable[[Request], Plan], request: Request) -> Pl
             "leave it out"
         )
     found = plan.take(places)
-    tokens, of_draw = (int(request.answers[part].sum()) for part in (found.rows, drawn))
     note = (
-        f"{tokens:,} answer tokens, a random draw {of_draw:,}; "
+        f"{token_note(request, found.rows, drawn)}; "
         f"the last row was number {places[-1] + 1:,} of the method"
     )
     return replace(found, note="; ".join(filter(None, (found.note, note))))
+
+
+def room_of_draw(
+    request: Request,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the class of each row's answer, (pool,) int64; `rows` rows drawn at random, (rows,)
+    int64; and how many of each class are among them, (classes,) int64.
+
+    Raises:
+        ValueError: without texts there are no tokens; or there are fewer rows than asked for.
+    """
+    if request.answers is None or request.rows is None:
+        raise ValueError("equal_lengths counts tokens of texts, and here are none: leave it out")
+    pool, rows = len(request.answers), request.rows
+    if rows > pool:
+        raise ValueError(f"rows is {rows:,}, and the pool holds {pool:,}: set that or fewer")
+    classes = length_classes(request.answers, TOLERANCE)
+    drawn = np.random.default_rng(request.seed).permutation(pool)[:rows]  # as of method: random
+    return classes, drawn, np.bincount(classes[drawn], minlength=classes.max() + 1)
+
+
+def token_note(request: Request, rows: NDArray[np.int64], drawn: NDArray[np.int64]) -> str:
+    """What a plan notes of the answers that it holds, beside the draw."""
+    assert request.answers is not None, "they were counted"
+    held, of_draw = (int(request.answers[part].sum()) for part in (rows, drawn))
+    return f"{held:,} answer tokens, a random draw {of_draw:,}"
 
 
 def _more_and_more(rows: int, pool: int) -> Iterator[int]:
@@ -72,7 +91,7 @@ def _more_and_more(rows: int, pool: int) -> Iterator[int]:
     yield pool
 
 
-def _filling(classes: NDArray[np.int64], room: NDArray[np.int64]) -> NDArray[np.int64]:
+def filling(classes: NDArray[np.int64], room: NDArray[np.int64]) -> NDArray[np.int64]:
     """Places, rising, of the first so many of each class as there is room for."""
     order = np.argsort(classes, kind="stable")
     first = np.searchsorted(classes[order], classes[order])

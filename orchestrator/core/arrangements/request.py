@@ -24,7 +24,7 @@ class Settings:
     Attributes:
         seed: of every random choice.
         selection, order, rows, per_task, answer_tokens, equal_lengths, turns, turn_window, cut,
-            within_turn, measure: as in the study; a method heeds neither answer_tokens nor
+            within_turn, measure: as in the study; a method need heed neither answer_tokens nor
             equal_lengths, under which it is asked with other `rows`.
         options: the method's own settings, its defaults filled in.
     """
@@ -133,6 +133,8 @@ class Method:
             them: its plans hold in `distance` what it sorts by.
         embeds: whether it looks at vectors or distances.
         needs: what else has to be made for it under given settings.
+        fills_lengths: whether it heeds `equal_lengths` itself, as its plan of fewer rows is not the
+            beginning of that of more.
         deals: whether it deals from `Request.groups`, so that it needs tasks or clusters.
         distance: what the distances of its plans are, the title of their axis; plans whose titles
             are equal share an axis. `{measure}` and other keys of the section in braces stand for
@@ -147,6 +149,7 @@ class Method:
     reads: frozenset[str] = frozenset()
     embeds: bool = True
     needs: Callable[[Settings], Needs] = needs_nothing
+    fills_lengths: bool = False
     deals: bool = False
     distance: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.core.arrangements import tma
+from orchestrator.core.arrangements.equal_lengths import filling, room_of_draw, token_note
 from orchestrator.core.arrangements.request import Method, Needs, Request
 from orchestrator.core.lists import search_free
 from orchestrator.core.plan import Plan
@@ -83,9 +84,12 @@ def arrange(request: Request) -> Plan:
     found, areas, made = _search(request, influence, start, evaluations)
     at = np.empty(len(start), np.int64)
     at[start.rows] = np.arange(len(start))
+    tokens = ""
+    if request.equal_lengths:
+        tokens = f"; {token_note(request, found, room_of_draw(request)[1])}"
     note = (
         f"foreseen area under the query loss {areas[0]:.4f} at the start, {areas[-1]:.4f} at the "
-        f"end of {made:,} plans, in {monotonic() - began:.1f} s"
+        f"end of {made:,} plans, in {monotonic() - began:.1f} s{tokens}"
     )
     return replace(start.take(at[found]), note=note)
 
@@ -96,11 +100,17 @@ def _search(
     """The rows that were found, the areas at the start and at the end, and how many were seen."""
     wanted = len(start) if request.rows is None else min(request.rows, len(start))
     foresee = _foreseen(influence, wanted)
+    # Of what may change places with what outside of the plan; None: windows with windows.
+    classes, _, room = room_of_draw(request) if request.equal_lengths else (None, None, None)
 
     def state(ranking: Plan) -> _State:
         turn = np.empty(len(ranking), np.int64)
         turn[ranking.rows] = ranking.turn
-        return _State(ranking.rows, turn, foresee(ranking.rows[:wanted]))
+        rows = ranking.rows
+        if classes is not None and room is not None:
+            inside = filling(classes[rows], room)
+            rows = np.concatenate([rows[inside], np.delete(rows, inside)])
+        return _State(rows, turn, foresee(rows[:wanted]))
 
     best = first = state(start)
     made = 1
@@ -115,7 +125,7 @@ def _search(
         if rng.random() < 0.5:
             _swap_turns(rows[:wanted], best.turn, rng)
         else:
-            _swap_windows(rows, wanted, int(rng.integers(1, widest + 1)), rng)
+            _swap_windows(rows, wanted, int(rng.integers(1, widest + 1)), rng, classes)
         area = foresee(rows[:wanted])
         best = replace(best, rows=rows, area=area) if area < best.area else best
         made += 1
@@ -188,25 +198,38 @@ def _swap_turns(rows: Rows, turn: Rows, rng: np.random.Generator) -> None:
     rows[np.sort(np.concatenate([one, other]))] = rows[np.concatenate([later, earlier])]
 
 
-def _swap_windows(rows: Rows, wanted: int, width: int, rng: np.random.Generator) -> None:
+def _swap_windows(
+    rows: Rows, wanted: int, width: int, rng: np.random.Generator, classes: Rows | None
+) -> None:
     """Swap two blocks in place: one of the plan, one of it or of as many rows behind it.
 
     Args:
         rows: (pool,), the plan's `wanted` ones first.
         width: of a block, at most half of the plan.
+        classes: (pool,), of each row; a row of the plan changes places with one behind it only if
+            both are of one class, wherever that stands. None: all are alike.
     """
-    end = wanted if rng.random() < 0.5 else len(rows)
+    end = wanted if rng.random() < 0.5 else min(len(rows), 2 * wanted)
     first = int(rng.integers(0, wanted - width + 1))
-    second = int(rng.integers(0, min(end, 2 * wanted) - width + 1))
+    if classes is not None and end > wanted:
+        behind = rows[wanted:end]
+        for place in range(first, first + width):
+            alike = wanted + np.flatnonzero(classes[behind] == classes[rows[place]])
+            if len(alike):
+                other = int(rng.choice(alike))
+                rows[place], rows[other] = rows[other], rows[place]
+        return
+    second = int(rng.integers(0, end - width + 1))
     if abs(first - second) < width:  # they overlap
         return
-    one, other = slice(first, first + width), slice(second, second + width)
-    rows[one], rows[other] = rows[other].copy(), rows[one].copy()
+    here, there = slice(first, first + width), slice(second, second + width)
+    rows[here], rows[there] = rows[there].copy(), rows[here].copy()
 
 
 METHOD = Method(
     arrange,
     needs=lambda settings: Needs(ends=("near",), influence=True),
+    fills_lengths=True,
     distance=tma.METHOD.distance,
     options={"evaluations": 300, "scale": 1.0, "curvature": 1.0},
 )

@@ -19,7 +19,7 @@ misses sets tasks apart, too.
 Of several arms against one, `compare_several` keeps the chance of any false "ahead" or "behind"
 below 5% (Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure"): the smallest of m
 values of p is held against 0.05 / m, the next against 0.05 / (m - 1), until one fails, and each
-interval is of the level that its p was held against.
+interval is of the level that its p was held against, or that the first failed at.
 
 Not for trials that differ in tasks, nor for picking the best of many arms: the winner of many
 comparisons is flattered by its interval.
@@ -126,15 +126,17 @@ def compare_several(steps: Steps, pairs: Sequence[tuple[Floats, Floats]]) -> lis
     areas = [_gaps(steps, arm, other)[1] for arm, other in pairs]
     values = np.array([_p_value(area) for area in areas])
     corrected: list[Corrected | None] = [None] * len(areas)
-    held, largest = True, 0.0
+    largest, level = 0.0, LEVEL
     for passed, at in enumerate(np.argsort(values, kind="stable").tolist()):
         left = len(areas) - passed
-        result = _compare(areas[at], LEVEL / left)
-        held = held and values[at] < LEVEL / left
-        if not held:
+        held = largest < LEVEL
+        # Once one has failed, all others have its level: their intervals hold 0 as well.
+        level = LEVEL / left if held else level
+        largest = max(largest, min(1.0, left * float(values[at])))
+        result = _compare(areas[at], level)
+        if largest >= LEVEL:
             result = replace(result, verdict="no clear difference")
-        largest = max(largest, min(1.0, left * values[at]))
-        corrected[at] = Corrected(result, float(values[at]), float(largest))
+        corrected[at] = Corrected(result, float(values[at]), largest)
     return [result for result in corrected if result is not None]
 
 
@@ -170,7 +172,10 @@ def _gaps(steps: Steps, a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 
 def _p_value(gap: Floats) -> float:
-    """The least level at which the interval of a (K, T) table of differences leaves out 0."""
+    """The least level at which the interval of a (K, T) table of differences leaves out 0; 1 of a
+    single seed and task, which says nothing of others."""
+    if gap.size == 1:
+        return 1.0
     low, high = LEAST_P, 1.0
     if _excludes_zero(gap, low):
         return low

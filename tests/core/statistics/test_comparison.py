@@ -210,6 +210,22 @@ def test_of_several_arms_the_least_p_is_held_against_a_level_divided_by_their_nu
     assert results[2].comparison.verdict == "behind"
 
 
+def test_a_corrected_interval_leaves_out_0_where_its_arm_is_called_clear_and_nowhere_else():
+    clear = 0
+    for seed in range(40):
+        for result in compare_several(STEPS[:1], several([0.0, 0.06, 0.08, 0.1], seed=seed)):
+            found = result.comparison
+            clear += found.verdict != "no clear difference"
+            assert (found.verdict != "no clear difference") == (not found.low <= 0 <= found.high)
+            assert (result.p_holm < LEVEL) == (found.verdict != "no clear difference")
+    assert 20 < clear < 140, "some are, some are not"
+
+
+def test_one_task_of_one_seed_says_nothing():
+    (result,) = compare_several(STEPS[:1], several([0.3], seeds=1, tasks=1))
+    assert result.p == result.p_holm == 1
+
+
 def test_one_arm_against_another_needs_no_correction():
     (pair,) = several([0.1])
     (result,) = compare_several(STEPS[:1], [pair])
