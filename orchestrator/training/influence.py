@@ -17,7 +17,8 @@ r / (3 in): by the same reckoning the factor is (alpha / rank) sqrt(out / (3 in)
 
 What is left out: within a layer v differs from entry to entry, for which D is too large
 (Cauchy-Schwarz); embeddings, norms and the head move too; v is that of the warm-up, whose batches,
-losses and unclipped gradients are not those of the training; and its eps.
+losses and unclipped gradients are not those of the training; and its eps. All of it makes a first
+step of SmolLM2-135M 6.6 times too long (experiments/LOG.md), which a fitted scale puts right.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ FREE = {
 ORDERS = st.sampled_from(["nearest_first", "farthest_first", "random", "sandwich"])
 OPTIONS = {
     "folding": st.fixed_dictionaries({"folds": COUNTS}),
-    "searched": st.fixed_dictionaries({"evaluations": COUNTS, "scale": st.floats(0.01, 9)}),
+    "searched": st.fixed_dictionaries(
+        {"evaluations": COUNTS, "scale": st.floats(0.01, 9), "curvature": st.floats(0.01, 9)}
+    ),
     "length_matched": st.fixed_dictionaries({"tolerance": st.floats(0, 1)}),
     "given": st.fixed_dictionaries({"path": st.text("ab/. é", min_size=1)}),
 }
