@@ -152,6 +152,12 @@ class Arrangement(Section):
         return self
 
     def _check_equal_lengths(self, reads: frozenset[str]) -> None:
+        method = find_method(self.method)
+        if not (method.grows or method.fills_lengths):
+            raise ValueError(
+                f"equal_lengths takes rows in the order of the method, and with fewer rows method: "
+                f"{self.method} plans others, not the first of them: leave it out"
+            )
         if self.rows is None:
             raise ValueError("equal_lengths has a budget in rows: set it")
         others = [

@@ -23,6 +23,7 @@ OWN_VECTORS = frozenset(
 READING = frozenset({"pooling", "gradient", "path", "dtype", "max_length", "text", "keep"})
 
 
+OF_TOKENS = ("gradient", "path")  # poolings of what the trained model is fed, answers marked
 TRAINED = "trained"  # as the name of a model that embeds: the one that the trial trains
 
 
@@ -45,7 +46,8 @@ class Embedding(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the model computes in."""
     max_length: PositiveInt = 256
-    """Tokens of a text that are read. More than a quarter of texts cut is warned of."""
+    """Tokens of a text that are read; of gradient and path as many as `model.max_length`, where it
+    is not given. More than a quarter of texts cut is warned of."""
     text: Literal["prompt", "answer", "both"] = "both"
     """Of an instance; both: "prompt answer". Where system and tool turns are kept, they count as
     prompt. More than 1% of texts that share a vector is warned of."""
@@ -99,7 +101,7 @@ class Embedding(Section):
     @property
     def of_tokens(self) -> bool:
         """Whether vectors are made of what a model is fed in training, and not of texts."""
-        return self.pooling in ("gradient", "path")
+        return self.pooling in OF_TOKENS
 
     def _check_pooling(self) -> None:
         """Refuse keys that say nothing with this pooling."""

@@ -18,7 +18,7 @@ from pydantic import (
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.claim import Claim
-from orchestrator.config.embedding import TRAINED, Embedding
+from orchestrator.config.embedding import OF_TOKENS, TRAINED, Embedding
 from orchestrator.config.evaluation import Evaluation
 from orchestrator.config.forecast import Forecast
 from orchestrator.config.section import Section, Seed, later
@@ -106,18 +106,20 @@ class TrialConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _embeds_with_the_trained_model(cls, given: Any) -> Any:
-        """Puts its name in the place of `trained`; a study leaves that to its trials, which may
-        train other ones."""
+    def _embeds_as_it_trains(cls, given: Any) -> Any:
+        """Puts the trained model's name in the place of `trained`, and its `max_length` where
+        vectors are made of what it is fed; a study leaves that to its trials, which may differ."""
         embedding = given.get("embedding") if isinstance(given, dict) else None
-        if cls is not TrialConfig or not isinstance(embedding, dict):
+        model = given.get("model", {}) if isinstance(given, dict) else None
+        if cls is not TrialConfig or not isinstance(embedding, dict) or not isinstance(model, dict):
             return given
-        model = given.get("model", {})
-        if embedding.get("model") != TRAINED or not isinstance(model, dict):
-            return given
-        name, revision = model.get("name", Model().name), model.get("revision")
-        reference = name if revision is None else f"{name}@{revision}"
-        return {**given, "embedding": {**embedding, "model": reference}}
+        changes = {}
+        if embedding.get("model") == TRAINED:
+            name, revision = model.get("name", Model().name), model.get("revision")
+            changes["model"] = name if revision is None else f"{name}@{revision}"
+        if embedding.get("pooling") in OF_TOKENS and "max_length" not in embedding:
+            changes["max_length"] = model.get("max_length", Model().max_length)
+        return {**given, "embedding": {**embedding, **changes}}
 
     @model_validator(mode="after")
     def _has_what_vectors_are_of(self) -> TrialConfig:

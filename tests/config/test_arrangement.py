@@ -223,6 +223,13 @@ def test_a_whole_number_is_a_number(monkeypatch):
             "selection: nearest, or leave it out",
         ),
         ("{method: folding, options: null}", ".options is null: give a mapping of the method's"),
+        ("{arm: min, turns: 3, equal_lengths: true}", ": equal_lengths has a budget in rows: set"),
+        ("{arm: min, rows: 3, turns: 3, equal_lengths: true}", "in rows alone: leave out turns"),
+        ("{arm: nft, rows: 3, equal_lengths: true}", "set selection: nearest and order: nearest_"),
+        (
+            "{method: folding, arm: min, rows: 3, equal_lengths: true}",
+            "with fewer rows method: folding plans others, not the first of them: leave it out",
+        ),
         ("{arm: min, rows: 3, answer_tokens: 9}", ": rows and answer_tokens both say how much"),
         ("answer_tokens: 9", ": selection: all takes the whole pool: leave out answer_tokens, or"),
         ("method: given", ": method: given needs options.path: set it"),

@@ -96,3 +96,16 @@ def test_the_trained_model_embeds_whichever_a_trial_trains_as_if_its_name_stood_
     named = expand(study("", "embedding.model=owner/one@v2", "model.name=owner/one",
                          "model.revision=v2"))  # fmt: skip
     assert named[0].key == trials[0].key
+
+
+@pytest.mark.parametrize("pooling", ["gradient", "path"])
+def test_vectors_of_what_the_model_is_fed_are_of_as_many_tokens_unless_it_is_said(study, pooling):
+    held_out = "data.held_out={reader: builtin, split: held_out}"
+    fed = ("embedding.model=trained", f"embedding.pooling={pooling}", held_out)
+    length = "model.max_length=777"
+    (trial,) = expand(study("", *fed, length))
+    assert trial.config.embedding.max_length == 777
+    (trial,) = expand(study("", *fed, length, "embedding.max_length=99"))
+    assert trial.config.embedding.max_length == 99
+    (trial,) = expand(study("", length, "embedding.pooling=mean"))
+    assert trial.config.embedding.max_length == 256

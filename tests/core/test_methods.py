@@ -76,6 +76,21 @@ def test_a_budget_in_rows_cuts_the_plan_short_and_changes_nothing_else(method, g
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_plan_of_more_rows_begins_with_that_of_fewer_where_the_method_says_that_it_grows(method):
+    """It is what `equal_lengths` takes rows by; `searched` fills lengths itself."""
+    ends = {"nearest": "nearest_first", "farthest": "farthest_first"}
+    grows = True
+    for selection, order in ends.items():
+        fewer, more = (
+            arrange(method, request_for(method, "instance", selection=selection, order=order,
+                                        rows=rows, seed=5)).rows.tolist()
+            for rows in (30, 60)
+        )  # fmt: skip
+        grows &= more[:30] == fewer
+    assert grows == METHODS[method].grows
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_study_may_name_an_arm_wherever_it_may_name_selection_and_order(method):
     reads = METHODS[method].reads
     assert len({"arm", "selection", "order"} & reads) in (0, 3)

@@ -39,6 +39,7 @@ METHOD = Method(
     arrange,
     reads=READS | {"measure"},
     needs=measure_needs,
+    grows=False,
     distance="Measure {measure}",
     options={"folds": 3},
 )

@@ -92,4 +92,6 @@ def _note(answers: NDArray[np.int64], rows: NDArray[np.int64], selected: NDArray
     )
 
 
-METHOD = Method(arrange, reads=tma.METHOD.reads, needs=needs, options={"tolerance": 0.1})
+METHOD = Method(
+    arrange, reads=tma.METHOD.reads, needs=needs, grows=False, options={"tolerance": 0.1}
+)

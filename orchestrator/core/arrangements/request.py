@@ -133,8 +133,9 @@ class Method:
             them: its plans hold in `distance` what it sorts by.
         embeds: whether it looks at vectors or distances.
         needs: what else has to be made for it under given settings.
-        fills_lengths: whether it heeds `equal_lengths` itself, as its plan of fewer rows is not the
-            beginning of that of more.
+        grows: whether its plan of more rows, from one end, begins with that of fewer, as
+            `equal_lengths` needs it.
+        fills_lengths: whether it heeds `equal_lengths` itself, and so need not grow.
         deals: whether it deals from `Request.groups`, so that it needs tasks or clusters.
         distance: what the distances of its plans are, the title of their axis; plans whose titles
             are equal share an axis. `{measure}` and other keys of the section in braces stand for
@@ -149,6 +150,7 @@ class Method:
     reads: frozenset[str] = frozenset()
     embeds: bool = True
     needs: Callable[[Settings], Needs] = needs_nothing
+    grows: bool = True
     fills_lengths: bool = False
     deals: bool = False
     distance: str = ""

@@ -229,6 +229,7 @@ def _swap_windows(
 METHOD = Method(
     arrange,
     needs=lambda settings: Needs(ends=("near",), influence=True),
+    grows=False,
     fills_lengths=True,
     distance=tma.METHOD.distance,
     options={"evaluations": 300, "scale": 1.0, "curvature": 1.0},
