@@ -111,6 +111,7 @@ def schedule_answer(names: Sequence[str], arms: list[Arm]) -> ScheduleAnswer:
         *(_change_sentence(other, found) for other, found in zip(others, changes, strict=True)),
         *_set_sentences([constant, *others]),
         *_rate_sentence([*others, constant]),
+        *_means_sentence(arms),
         timing_sentence(query),
     ]
     caveats = [
@@ -132,10 +133,13 @@ def _ends(names: Sequence[str], arms: list[Arm]) -> dict[str, tuple[Arm, Arm]]:
     by_name, chains = {arm.name: arm for arm in arms}, dict[str, list[Arm]]()
     for name in names:
         if name in by_name:
-            training = by_name[name].trials[0].config.get("training", {})
-            schedule = training.get("schedule", Training.model_fields["schedule"].default)
-            chains.setdefault(schedule, []).append(by_name[name])
+            chains.setdefault(_schedule(by_name[name]), []).append(by_name[name])
     return {key: (chain[0], chain[-1]) for key, chain in chains.items() if len(chain) > 1}
+
+
+def _schedule(arm: Arm) -> str:
+    training = arm.trials[0].config.get("training", {})
+    return str(training.get("schedule", Training.model_fields["schedule"].default))
 
 
 def _early_rate(trial: Trial) -> float | None:
@@ -230,3 +234,17 @@ def _rate_sentence(gaps: list[ScheduleGap]) -> list[str]:
     if not parts:
         return []
     return [f"Of the summed learning rate the first half of the steps carries {', '.join(parts)}."]
+
+
+def _means_sentence(arms: list[Arm]) -> list[str]:
+    """All arms of each schedule by their means, those that the claim does not name among them."""
+    if (basis := common_basis(arms)) is None:
+        return []
+    by_schedule: dict[str, list[Arm]] = {}
+    for arm in sorted(basis.arms, key=lambda arm: basis.areas[arm.name]):
+        by_schedule.setdefault(_schedule(arm), []).append(arm)
+    parts = [
+        f"under {schedule} {', '.join(f'{arm.name} {number(basis.areas[arm.name])}' for arm in of)}"
+        for schedule, of in by_schedule.items()
+    ]
+    return [f"Means by area, the lowest first: {'; '.join(parts)}."]

@@ -124,4 +124,7 @@ def test_a_study_folder_says_which_schedule_an_arm_had_where_its_name_does_not(s
     record = read_study(study)
     result = answer_of(record.claim, group_arms(record.trials))
     assert "a was ahead of b by 0.4" in result.sentence
+    (means,) = (text for text in result.details if text.startswith("Means by area"))
+    at = [means.index(words) for words in ("under cosine c ", "d ", "under constant a ", "b ")]
+    assert sorted(at) in (at, at[2:] + at[:2])
     assert "also under a constant rate; under cosine c minus d is" in result.sentence
