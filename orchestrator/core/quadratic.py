@@ -5,8 +5,9 @@ a slope of its own on one common bowl,
 
     loss_q(x) = loss_q + g_q · x + x'H x / 2,    H = mean over the pool of g_i g_i'
 
-(the empirical Fisher matrix for the curvature), g being gradients at the start. With Adam's second
-moments v held fixed, so that D = 1 / (sqrt(v) + eps) is a fixed diagonal, one optimizer step is
+(the empirical Fisher matrix for the curvature, of the rows that have an answer), g being gradients
+at the start. With Adam's second moments v held fixed, so that D = 1 / (sqrt(v) + eps) is a fixed
+diagonal, one optimizer step is
 
     x <- x - lr D (mean over the batch of g_i + H x)
 
@@ -115,9 +116,10 @@ class Quadratic:
     def __init__(self, pool: Floats, mass: Doubles, factor: float = 1.0) -> None:
         blocks = range(0, len(pool), BLOCK_ROWS)
         fisher = np.zeros((pool.shape[1], pool.shape[1]))
+        answered = max(1, int((mass > 0).sum()))  # other rows are in no mean
         for start in blocks:
             block = pool[start : start + BLOCK_ROWS].astype(np.float64)
-            fisher += factor * block.T @ block / len(pool)
+            fisher += factor * block.T @ block / answered
         values, vectors = np.linalg.eigh(fisher)
         # What no row of the pool has a part in, no step can change.
         kept = values > values.max(initial=0) * len(values) * np.finfo(np.float64).eps

@@ -114,6 +114,16 @@ def test_a_batch_without_any_answer_pulls_nowhere_and_rows_without_one_count_not
     assert np.allclose(first[2], answered[1])
 
 
+def test_rows_without_an_answer_leave_the_curvature_as_it_is():
+    toy = LeastSquares()
+    phi = toy.phi(toy.goals)
+    model = Quadratic(phi, toy.mass)
+    more = Quadratic(
+        np.concatenate([phi, np.zeros((ROWS, WIDTH))]), np.concatenate([toy.mass, np.zeros(ROWS)])
+    )
+    assert np.allclose(more.curvature, model.curvature, rtol=1e-12)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize(("share", "settles"), [(0.98, True), (1.02, False)])
 def test_whether_steps_settle_is_told_before_they_are_followed(momentum, share, settles):
