@@ -32,12 +32,16 @@ INFLUENCE_VERSION = 1
 
 
 def influence_settings(config: TrialConfig) -> Embedding:
-    """How gradients are taken: as the trial's gradient vectors are, where it has such."""
+    """How gradients are taken: with the defaults of `embedding.gradient`, whatever the trial has
+    there, so that arms are foreseen by the same ones. Of the trial are the actors, their GPUs and,
+    where it embeds by what is trained as well, the size of a forward pass.
+    """
     embedding = config.embedding
-    if embedding.pooling == "gradient":
-        return embedding
     return Embedding(
-        pooling="gradient", workers=embedding.workers, gpus_per_worker=embedding.gpus_per_worker
+        pooling="gradient",
+        workers=embedding.workers,
+        gpus_per_worker=embedding.gpus_per_worker,
+        batch_tokens=embedding.batch_tokens if embedding.of_tokens else None,
     )
 
 
@@ -52,14 +56,17 @@ def influence_spec(
     Args:
         source: its tokens are those that the model is trained on.
         store: folder that holds the vectors of single rows as well.
-        trained: the adapter that is trained, which decides how far a step moves.
+        trained: the adapter that is trained, which decides how far a step moves: by its alpha and
+            the layers that it is beside, whatever its rank (`training.influence`).
     """
     count = sum(split["instances"] for split in source.dataset.info["splits"].values())
     vectors = {
         "version": INFLUENCE_VERSION,
         "warm_up": warm_up.digest,
         "dimensions": source.embedding.gradient.dimensions,
-        "trained": trained if trained == "none" else trained.model_dump(),
+        "trained": "none"
+        if trained == "none"
+        else trained.model_dump(include={"alpha", "targets"}),
     }
 
     def make(folder: Path, line: Line) -> dict[str, Any]:

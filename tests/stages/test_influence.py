@@ -1,16 +1,20 @@
 """What a search for plans is told of a study: the pool, the queries and the course, no more."""
 
 import numpy as np
-import pytest
 
+from orchestrator.config.embedding import Embedding
 from orchestrator.config.schema import TrialConfig
+from orchestrator.config.training import Lora
 from orchestrator.stages.influence import (
     course_of,
     influence_settings,
+    influence_spec,
     load_influence,
     load_phi,
     row_mass,
 )
+from orchestrator.stages.token_vectors import Source
+from orchestrator.storage.artifacts import Artifact
 from orchestrator.training.schedule import learning_rate
 from tests.stages.influences import SPLITS, WIDTH, drawn
 
@@ -61,12 +65,28 @@ def test_the_course_is_that_of_the_training():
     assert course.momentum == 0.8
 
 
-@pytest.mark.parametrize("pooling", ["gradient", "auto"])
-def test_gradients_are_taken_as_those_of_a_trial_that_has_some(pooling):
-    own = {"gradient": {"dimensions": 99}, "dtype": "bfloat16"} if pooling == "gradient" else {}
-    settings = influence_settings(trial(embedding={"pooling": pooling, "workers": 3, **own}))
-    assert settings.pooling == "gradient"
-    assert settings.workers == 3
-    assert (settings.gradient.dimensions, settings.dtype) == (
-        (99, "bfloat16") if own else (1024, "float32")
-    )
+def test_all_arms_are_followed_by_the_same_gradients_whatever_they_are_arranged_by():
+    own = {"pooling": "gradient", "gradient": {"dimensions": 99}, "dtype": "bfloat16"}
+    settings = [
+        influence_settings(trial(embedding={"workers": 3, **section})) for section in (own, {})
+    ]
+    assert settings[0] == settings[1] == Embedding(pooling="gradient", workers=3)
+
+
+def key_of(folder, trained):
+    dataset, tokens, _ = drawn(folder)
+    source = Source(dataset, tokens, Embedding(pooling="gradient"), folder, "model")
+    return influence_spec(source, Artifact(folder, "warm-up", {}, False), folder, trained).key
+
+
+def test_influence_is_shared_by_adapters_that_move_the_weights_alike(tmp_path):
+    adapters = [{}, {"r": 4, "dropout": 0.1}, {"type": "qlora"}, {"alpha": 8.0}, {"targets": ["q"]}]
+    keys = [
+        key_of(tmp_path / str(number), Lora(**{"type": "lora", **adapter}))
+        for number, adapter in enumerate(adapters)
+    ]
+    assert [key == keys[0] for key in keys] == [True, True, True, False, False]
+    whole = key_of(tmp_path / "none", "none")
+    assert whole["vectors"] == {
+        "version": 1, "warm_up": "warm-up", "dimensions": 1024, "trained": "none"
+    }  # fmt: skip
