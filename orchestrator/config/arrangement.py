@@ -23,6 +23,7 @@ from orchestrator.config.section import Section, later
 from orchestrator.core.arrangements import find_method, method_names
 from orchestrator.core.arrangements.per_task import SELECTIONS as PER_TASK
 from orchestrator.core.arrangements.residual import check_redundancy
+from orchestrator.core.arrangements.searched import check_search
 from orchestrator.core.measures import MEASURES
 
 # The paper's arms, and one more order: NFT, FFT, RT and the sandwich are one set of rows.
@@ -140,6 +141,8 @@ class Arrangement(Section):
             self._check_budget(reads)
         if self.method == "tma":
             check_redundancy(self.options["redundancy"], self.selection)
+        if self.method == "searched":
+            check_search(self.options)
         if self.turn_window is not None:
             first, end = self.turn_window
             if self.turns is not None or self.selection not in ("nearest", "farthest"):

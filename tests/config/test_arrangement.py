@@ -222,6 +222,14 @@ def test_a_whole_number_is_a_number(monkeypatch):
             "selection is both_ends: only turns from the near end can allow for redundancy; set "
             "selection: nearest, or leave it out",
         ),
+        (
+            "{method: searched, rows: 3, options: {scale: -1.0}}",
+            ": options.scale is -1.0: give a number above 0, such as 0.2",
+        ),
+        (
+            "{method: searched, rows: 3, options: {evaluations: 0}}",
+            ": options.evaluations is 0: give 1 or more, such as 300",
+        ),
         ("{method: folding, options: null}", ".options is null: give a mapping of the method's"),
         ("{arm: min, turns: 3, equal_lengths: true}", ": equal_lengths has a budget in rows: set"),
         ("{arm: min, rows: 3, turns: 3, equal_lengths: true}", "in rows alone: leave out turns"),

@@ -19,11 +19,12 @@ from orchestrator.core.plan import Plan
 def within_answer_tokens(
     arrange: Callable[[Request], Plan], request: Request, answer_tokens: int
 ) -> Plan:
-    """The plan of the most rows whose answers hold no more than so many tokens.
+    """A plan whose answers hold no more than so many tokens, and with one row more would.
 
-    Rows are whole: with one row more the method would exceed the budget. A budget in turns may
-    end the plan before. The method is asked with `rows` in place of the budget, about
-    log2(rows of the pool) times, because what it selects grows with `rows`.
+    Rows are whole. A budget in turns may end the plan before. The method is asked with `rows` in
+    place of the budget, about log2(rows of the pool) times. Where what it selects grows with
+    `rows`, in whichever order, there is one such plan, the longest that fits. Of a method that
+    selects other rows for each number of them, as `searched` does, a longer one may fit again.
 
     Raises:
         ValueError: without texts there are no tokens; or the budget is more than all answers hold,

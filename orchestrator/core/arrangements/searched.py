@@ -21,9 +21,9 @@ tells; where it does not know them, the plan follows a landscape that is too ste
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from time import monotonic
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,23 +63,17 @@ def arrange(request: Request) -> Plan:
     Its turns and distances are those of the start, TMA on the trial's vectors.
 
     Raises:
-        ValueError: there is no influence, no query has an answer, `options.evaluations` is below 1,
-            one of the constants is not above 0, or with them the steps of the model do not settle.
+        ValueError: there is no influence, no query has an answer, as `check_search`, or with the
+            constants the steps of the model do not settle.
     """
+    check_search(request.options)
     evaluations, scale = request.options["evaluations"], request.options["scale"]
-    curvature = request.options["curvature"]
-    if evaluations < 1:
-        raise ValueError(f"options.evaluations is {evaluations}: give 1 or more, such as 300")
-    for name, value in (("scale", scale), ("curvature", curvature)):
-        if value <= 0:
-            raise ValueError(f"options.{name} is {value}: give a number above 0, such as 0.2")
     if request.influence is None:
         raise ValueError(
             "method: searched foresees the training of a model, and here is none: it is for studies"
         )
-    began = monotonic()
     course = replace(request.influence.course, scale=scale)
-    influence = replace(request.influence, course=course, curvature=curvature)
+    influence = replace(request.influence, course=course, curvature=request.options["curvature"])
     start = _turns(request)
     found, areas, made = _search(request, influence, start, evaluations)
     at = np.empty(len(start), np.int64)
@@ -89,9 +83,26 @@ def arrange(request: Request) -> Plan:
         tokens = f"; {token_note(request, found, room_of_draw(request)[1])}"
     note = (
         f"foreseen area under the query loss {areas[0]:.4f} at the start, {areas[-1]:.4f} at the "
-        f"end of {made:,} plans, in {monotonic() - began:.1f} s{tokens}"
+        f"end of {made:,} plans{tokens}"
     )
     return replace(start.take(at[found]), note=note)
+
+
+def check_search(options: Mapping[str, Any]) -> None:
+    """Refuse options that no search can follow.
+
+    Raises:
+        ValueError: `evaluations` is below 1, or one of the constants is not above 0.
+    """
+    if options["evaluations"] < 1:
+        raise ValueError(
+            f"options.evaluations is {options['evaluations']}: give 1 or more, such as 300"
+        )
+    for name in ("scale", "curvature"):
+        if options[name] <= 0:
+            raise ValueError(
+                f"options.{name} is {options[name]}: give a number above 0, such as 0.2"
+            )
 
 
 def _search(
