@@ -133,6 +133,11 @@ class TrialConfig(Section):
                 "embedding.pooling: path trains on the answers of data.query, so that no loss on "
                 "it can judge the arrangement: give data.held_out, or take another pooling"
             )
+        if self.arrangement.method == "searched" and self.data.held_out is None:
+            raise ValueError(
+                "arrangement.method: searched lowers the foreseen loss of data.query, so that no "
+                "loss on it can judge the plan: give data.held_out, or take another method"
+            )
         return self
 
 

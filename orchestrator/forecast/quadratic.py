@@ -4,7 +4,7 @@ What a row would teach each test item is read off the gradients of both (`traini
 the course of batches and learning rates is the trial's own (`core.quadratic` has the model and what
 it cannot see). A plan costs milliseconds; the gradients of the pool and of all test sets cost a
 forward and a backward pass of the trained model for every row, once for all trials that share data,
-model and adapter.
+model and, where there is one, alpha and layers of the adapter.
 
 `forecast.quadratic` has the two constants of the model, which `core.quadratic.fit_constants` finds
 from the measured curves of an earlier study by least squares. While both are 1, nothing is known of
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.config import TrialConfig
+from orchestrator.config import Study, TrialConfig
 from orchestrator.config.forecast import Quadratic as Constants
 from orchestrator.core.quadratic import Course, Doubles, Quadratic
 from orchestrator.core.statistics.analysis import TaskCurves, task_curves
@@ -29,6 +29,7 @@ from orchestrator.stages.dataset import load_answers
 from orchestrator.stages.influence import course_of, load_phi, row_mass
 from orchestrator.storage.files import PLAN_FILE
 from orchestrator.training.spec import Inputs, TrialSpec, evaluation_steps, inputs_of
+from orchestrator.trials import Trial
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,25 @@ def forecast(request: Request) -> Expectation:
     digests = sorted({digest for digest, _ in known})
     origin = {**given.model_dump(), "influence": digests}
     return Expectation(losses, origin, sized=given != Constants())
+
+
+def other_constants(study: Study, trials: list[Trial]) -> str:
+    """What is odd about plans that were searched with other constants than the forecast has, in a
+    sentence; empty where none was."""
+    given = (study.forecast.quadratic if study.forecast else Constants()).model_dump()
+    for trial in trials:
+        arrangement = trial.config.arrangement
+        options = {name: arrangement.options.get(name) for name in given}
+        if arrangement.method == "searched" and options != given:
+            searched, foretold = (
+                " and ".join(f"{name} {value:g}" for name, value in constants.items())
+                for constants in (options, given)
+            )
+            return (
+                f"{trial.name} is searched with {searched}, and forecast.quadratic follows it with "
+                f"{foretold}: they are constants of one model, so give both the same"
+            )
+    return ""
 
 
 def _known(artifacts: Artifacts, config: TrialConfig, curvature: float) -> _Known:

@@ -97,14 +97,18 @@ def set_note(pairs: list[tuple[Trial, Trial]]) -> list[str]:
 
 
 def trained_on_note(arms: list[Arm]) -> list[str]:
-    """A sentence on the arms whose arrangement has trained on the queries' answers, if any."""
-    names = [arm.name for arm in arms if arm.trials[0].learned_queries]
-    if not names:
-        return []
-    return [
-        f"The query losses of {', '.join(names)} are of answers that the arrangement has trained "
-        "on (embedding.pooling: path): its losses on the held-out set judge it."
-    ]
+    """A sentence on the arms whose arrangement has trained on the queries' answers, if any, and
+    one on those that were searched by them."""
+    learned = ", ".join(arm.name for arm in arms if arm.trials[0].learned_queries)
+    searched = ", ".join(arm.name for arm in arms if arm.trials[0].searched_queries)
+    judged = "its losses on the held-out set judge it."
+    sentences = {
+        f"The query losses of {learned} are of answers that the arrangement has trained on "
+        f"(embedding.pooling: path): {judged}": learned,
+        f"The query losses of {searched} are what the arrangement was searched to lower, by the "
+        f"gradients of the answers (arrangement.method: searched): {judged}": searched,
+    }
+    return [sentence for sentence, names in sentences.items() if names]
 
 
 def left_out_note(trials: list[Trial]) -> list[str]:

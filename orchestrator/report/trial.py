@@ -86,6 +86,11 @@ class Trial:
         return embeds or not isinstance(self.arrangement.get("granularity", ""), str)
 
     @property
+    def searched_queries(self) -> bool:
+        """Whether its plan is what a search foresaw the lowest losses of the queries for."""
+        return bool(self.arrangement.get("method") == "searched")
+
+    @property
     def finished(self) -> bool:
         """Whether it was trained to the end."""
         return self.summary["status"] == FINISHED

@@ -12,6 +12,7 @@ from orchestrator.errors import DataError
 from orchestrator.forecast import FORECASTERS
 from orchestrator.forecast.forecaster import Abstains, Request
 from orchestrator.forecast.proxy import proxy_study
+from orchestrator.forecast.quadratic import other_constants
 from orchestrator.forecast.record import make_record
 from orchestrator.report.forecast_tables import forecast_sentences, section_of
 from orchestrator.report.forecasts import forecast_metrics, read_forecasts, settle_forecasts
@@ -74,6 +75,8 @@ def forecasters_to_ask(
     if names and (reason := too_late(trials, layout)):
         screen.tell(f"no forecast by {' and '.join(names)}: {reason}", "note")
         return []
+    if "quadratic" in names and (odd := other_constants(study, trials)):
+        screen.tell(odd, "note")
     return names
 
 

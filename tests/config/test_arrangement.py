@@ -250,3 +250,11 @@ def test_a_section_without_meaning_is_one_fault_that_says_what_to_type(faults, s
     (fault,) = faults("", f"arrangement={section}")
     assert fault.startswith("--set arrangement: arrangement")
     assert said in fault
+
+
+def test_a_plan_that_is_searched_by_the_queries_has_to_be_judged_elsewhere(faults):
+    (fault,) = faults("", "arrangement={method: searched, rows: 3}")
+    assert fault.endswith(
+        "arrangement.method: searched lowers the foreseen loss of data.query, so that no loss on "
+        "it can judge the plan: give data.held_out, or take another method"
+    )

@@ -9,7 +9,7 @@ import yaml
 from orchestrator.config import Study, dump_yaml
 from orchestrator.core.quadratic import Quadratic
 from orchestrator.forecast.forecaster import Abstains, Request
-from orchestrator.forecast.quadratic import forecast
+from orchestrator.forecast.quadratic import forecast, other_constants
 from orchestrator.stages.influence import course_of, row_mass
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expand
@@ -121,3 +121,20 @@ def test_a_resolved_study_with_a_forecast_loads_again(section):
 def test_a_learning_rate_at_which_the_model_swings_ever_wider_is_not_foretold(asked):
     with pytest.raises(Abstains, match="the steps of its model swing ever wider"):
         forecast(asked(training=STUDY["training"] | {"learning_rate": 100.0}))
+
+
+def test_a_plan_that_is_searched_with_other_constants_than_are_forecast_is_told():
+    def odd(**options):
+        searched = {"method": "searched", "rows": 20, "options": options}
+        study = Study.model_validate(
+            STUDY | {"arrangement": searched, "forecast": {
+                "forecasters": ["quadratic"], "quadratic": {"scale": 0.16, "curvature": 0.1}
+            }}
+        )  # fmt: skip
+        return other_constants(study, expand(study))
+
+    assert not odd(scale=0.16, curvature=0.1)
+    assert odd(scale=0.2, curvature=0.1).endswith(
+        " is searched with scale 0.2 and curvature 0.1, and forecast.quadratic follows it "
+        "with scale 0.16 and curvature 0.1: they are constants of one model, so give both the same"
+    )

@@ -126,6 +126,19 @@ def test_an_arm_that_alone_finished_is_not_called_the_only_one(study_of):
     assert answer_implied(trials).sentence.endswith("; no other arm finished.")
 
 
+def test_an_arm_that_was_searched_by_the_queries_is_named_beside_the_headline():
+    trials = [
+        trial_of(smooth() - 0.1 * number, name=method, method=method)
+        for number, method in enumerate(("searched", "random"))
+    ]
+    (note,) = [text for text in answer_implied(trials).caveats if "held-out" in text]
+    assert note == (
+        "The query losses of searched are what the arrangement was searched to lower, by the "
+        "gradients of the answers (arrangement.method: searched): its losses on the held-out set "
+        "judge it."
+    )
+
+
 def test_an_arm_that_has_trained_on_the_queries_is_named_beside_the_headline():
     trials = [
         trial_of(smooth() - 0.1 * number, name=name, method=method)
