@@ -129,6 +129,8 @@ def path_vectors_spec(source: Source, paths: Artifact, store: Path) -> Spec:
 def follow(source: Source, first: int, learned: NDArray[np.bool_], folder: Path) -> dict[str, Any]:
     """Group the queries and train the adapters of each group, into the files of `paths_spec`.
 
+    A query whose group has none that is trained on is of the group of the nearest one that is.
+
     Args:
         first: row of the first query.
         learned: (queries,) which of them are trained on.
@@ -146,13 +148,15 @@ def follow(source: Source, first: int, learned: NDArray[np.bool_], folder: Path)
     queries = first + np.arange(len(learned))
     states = model.states(tokens, queries, source.batch_tokens)
     labels = kmeans_labels(states, min(settings.clusters, len(queries)), settings.seed)
-    groups = np.unique(labels, return_inverse=True)[1]  # some may have got no query
+    untaught = ~np.isin(labels, labels[learned])
+    nearest = (states[untaught] @ states[learned].T).argmax(axis=1)
+    labels[untaught] = labels[learned][nearest]
+    groups = np.unique(labels, return_inverse=True)[1]
     parts = [queries[learned & (groups == group)] for group in range(groups.max() + 1)]
     losses = model.follow(tokens, parts, source.batch_tokens)
     save_file(model.state(), folder / STATE_FILE)
     np.save(folder / GROUPS_FILE, groups)
-    trained = [(each, len(part)) for each, part in zip(losses, parts, strict=True) if len(part)]
-    means = np.average([each for each, _ in trained], axis=0, weights=[n for _, n in trained])
+    means = np.average(losses, axis=0, weights=[len(part) for part in parts])
     return {"groups": len(parts), "losses": means.tolist()}
 
 

@@ -77,8 +77,7 @@ class PathModel(AdaptedModel):
 
         Args:
             tokens: of all instances.
-            groups: the rows of each, (n,) int64, some with an answer; where there is no row, its
-                adapters change nothing.
+            groups: the rows of each, (n,) int64, some with an answer.
             batch_tokens: padded tokens of a forward pass.
 
         Returns:
@@ -89,7 +88,7 @@ class PathModel(AdaptedModel):
         for rows in groups:
             self._put([torch.zeros_like(matrix) for matrix in self._untouched])
             steps = [rows] * count
-            losses.append(self.train(tokens, steps, rate, batch_tokens)[0] if len(rows) else [])
+            losses.append(self.train(tokens, steps, rate, batch_tokens)[0])
             self._paths.append([adapter.matrix.detach() for adapter in self.adapters])
         return losses
 

@@ -100,6 +100,19 @@ def test_a_query_that_is_held_out_too_is_left_out_and_told(table, source_of, tmp
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
+def test_a_query_whose_group_learned_nothing_has_the_nearest_group_that_did(
+    table, source_of, tmp_path
+):
+    ids = table[0][4:10]  # the queries: three near to the first, three to the last
+    ids[1:3, :-1], ids[3:5, :-1] = ids[0, :-1], ids[5, :-1]
+    source, apart = source_of(table, clusters=6), np.arange(6) % 3 == 0  # two of six groups learn
+    info = follow(source, 4, apart, tmp_path)
+    assert info["groups"] == 2
+    assert np.load(tmp_path / "groups.npy").tolist() in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
+    state = load_file(tmp_path / "state.safetensors")
+    assert all(matrices.any(axis=(1, 2)).all() for matrices in state.values())
+
+
 def test_there_are_no_more_groups_than_queries(table, source_of, tmp_path):
     assert 1 <= follow(source_of(table, clusters=40), 4, np.ones(6, bool), tmp_path)["groups"] <= 6
 

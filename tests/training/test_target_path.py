@@ -98,15 +98,10 @@ def test_the_path_lowers_the_loss_of_its_queries_and_ends_where_their_vectors_st
         assert behind[group] < losses[group][-1] < untouched
 
 
-def test_a_group_without_rows_scores_nothing_and_a_batch_without_answers_ends_no_training(
-    model, tokens
-):
-    losses = model.follow(tokens, [np.array([], np.int64), np.array([7, 9])], 12)
-    assert losses[0] == []
-    assert np.isfinite(losses[1]).all()
-    vectors = model.vectors(tokens, POOL, BUDGET)
-    assert not vectors[:, 0].any()
-    assert vectors[:, 1].any()
+def test_a_batch_without_answers_ends_no_training(model, tokens):
+    (losses,) = model.follow(tokens, [np.array([7, 9])], 12)
+    assert np.isfinite(losses).all()
+    assert model.vectors(tokens, POOL, BUDGET)[:, 0].any()
 
 
 def test_another_process_that_takes_over_the_state_makes_the_same_vectors(model, tokens, folder):
