@@ -1,14 +1,16 @@
 """The forecast by distance: what earlier studies tell of how nearness lowers the loss.
 
-Earlier studies of the same output folder that trained the same model in the same way and measured
-the same query tasks give two things: the mean loss of each task at each step over their arms, and a
+Earlier studies of the same output folder that trained the same model in the same way, for as many
+steps, and measured the same query tasks give two things: the mean loss of each task at each step
+over their arms, and a
 monotone fit f of how much further a task's loss dropped in an arm than in the others, by how much
 nearer its nearest row was than theirs (`core.statistics.prediction`). A trial is expected to have
 
     loss[s, t] = mean loss[s, t] - f(distance[s, t] - mean distance[s, t]),
 
-the means over all arms of the earlier studies, straight between their steps and constant beyond
-them. The distances of a trial are those of its plan; its own losses are never looked at.
+the means over all arms of the earlier studies, straight between the steps at which they were
+evaluated. The distances of a trial are those of its plan. Its own losses are never looked at, and
+no earlier trial of any study that was fed the same rows in the same order: it would be the answer.
 
 Not for arms that train on the same rows in another order: at the end they have come equally near,
 and the pair is left open. Nor for test sets other than the query set, whose distances alone are
@@ -37,21 +39,13 @@ from orchestrator.report.arms import group_arms, query_curves, stack
 from orchestrator.report.measures import drop_curves, measure_curves
 from orchestrator.report.prediction import MEASURE
 from orchestrator.report.read import read_study
+from orchestrator.report.trained import deciding
 from orchestrator.report.trial import Trial
 from orchestrator.storage.artifacts import key_digest
 from orchestrator.storage.files import MEASURES_FILE, PLAN_FILE, SUMMARY_FILE
 from orchestrator.training.outcome import FINISHED
-from orchestrator.training.spec import evaluation_steps
-
-# What changes where or how fast a model computes, or what is kept of it, but no loss.
-PLACING = {
-    "model": {"cache", "attention", "gradient_checkpointing", "compile", "liger"},
-    "training": {
-        "workers", "cpus_per_worker", "gpus_per_worker", "node_labels", "micro_batch_tokens",
-        "zero_stage", "offload", "deepspeed", "checkpoint", "save_model", "max_steps",
-    },
-    "embedding": {"batch_tokens", "workers", "gpus_per_worker"},
-}  # fmt: skip
+from orchestrator.training.spec import evaluation_steps, planned_steps
+from orchestrator.trials.expand import trial_key
 
 
 @dataclass(frozen=True)
@@ -91,36 +85,42 @@ def forecast(request: Request) -> Expectation:
     used: dict[str, Any] = {}
     learn = lru_cache(maxsize=None)(lambda kind: _learn(studies, kind))
     for trial, spec in zip(request.trials, request.specs, strict=True):
-        earlier = learn(kind_of(trial.config))
+        rows = pq.read_metadata(spec.folder / PLAN_FILE).num_rows
+        earlier = learn(kind_of(trial.config, planned_steps(trial.config, rows)))
         near = _plan_distances(spec.folder)
         if not earlier or near is None:
             continue
-        rows = pq.read_metadata(spec.folder / PLAN_FILE).num_rows
         steps = np.array(evaluation_steps(trial.config, rows))
         if (expected := _expected(earlier, near, steps)) is not None:
             losses[trial.name] = {"query": expected}
             used |= {one.study: one.origin for one in earlier}
     if not losses:
         raise Abstains(
-            "no finished study of the same output folder has two arms or more with the same model, "
-            "training, embedding and query tasks, and measures of their plans"
+            "no finished study of the same output folder has two arms or more, other than those of "
+            "this one, with the same model, training, steps, embedding and query tasks, and "
+            "measures of their plans"
         )
     return Expectation(losses, {"measure": MEASURE, "studies": used})
 
 
-def kind_of(config: TrialConfig) -> str:
-    """What trials have to share for the losses of one to tell of another's."""
-    sections = config.model_dump(mode="json", include={"model", "training", "embedding"})
-    kept = {
-        name: {key: value for key, value in section.items() if key not in PLACING[name]}
-        for name, section in sections.items()
-    }
+def kind_of(config: TrialConfig, steps: int) -> str:
+    """What trials have to share for the losses of one to tell of another's.
+
+    Args:
+        steps: planned in all; the learning rates of all of them depend on it.
+    """
+    sections = deciding(config.model_dump(mode="json"), "model", "training", "embedding")
     query = config.data.query.model_dump(mode="json", exclude={"seed"})
-    return json.dumps([kept, query, config.evaluation.max_length], sort_keys=True)
+    return json.dumps([sections, steps, query, config.evaluation.max_length], sort_keys=True)
 
 
 def _finished_trials(request: Request) -> dict[str, list[tuple[str, Trial]]]:
-    """The finished trials of every other study of the output folder, each with its kind."""
+    """The finished trials of every other study of the output folder, each with its kind.
+
+    Without those that are a trial of this study, or were fed what one of its plans says.
+    """
+    keys = {trial.key for trial in request.trials}
+    orders = {certificate["order_sha256"] for certificate in request.certificates.values()}
     studies: dict[str, list[tuple[str, Trial]]] = {}
     for summary in sorted(request.output.glob(f"*/{SUMMARY_FILE}")):
         name = summary.parent.name
@@ -128,11 +128,14 @@ def _finished_trials(request: Request) -> dict[str, list[tuple[str, Trial]]]:
             continue
         try:
             trials = [trial for trial in read_study(summary.parent).trials if trial.finished]
-            studies[name] = [
-                (kind_of(TrialConfig.model_validate(trial.config)), trial) for trial in trials
-            ]
+            configs = [TrialConfig.model_validate(trial.config) for trial in trials]
         except (DataError, ValidationError):
             continue  # of another version of the settings: nothing to compare with
+        studies[name] = [
+            (kind_of(config, int(trial.summary["steps"])), trial)
+            for trial, config in zip(trials, configs, strict=True)
+            if trial_key(config) not in keys and trial.summary["order_sha256"] not in orders
+        ]
     return studies
 
 
@@ -196,6 +199,6 @@ def _fit(earlier: Iterable[Earlier]) -> MonotoneFit:
 
 
 def _at(curves: TaskCurves, steps: Steps, tasks: list[str]) -> Floats:
-    """Curves of some tasks at some steps: straight between their own, constant beyond them."""
+    """Curves of some tasks at some steps: straight between their own."""
     columns = [curves.losses[:, curves.tasks.index(task)] for task in tasks]
     return np.stack([np.interp(steps, curves.steps, column) for column in columns], axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +42,7 @@ class Request:
         trials, specs: in the same order; the folder of a spec holds the plan and its measures.
         artifacts: made when they are asked for.
         output: folder of the studies, for what earlier ones left.
+        certificates: of the plan of each spec, by its key: what training is to earn.
     """
 
     study: Study
@@ -49,6 +50,7 @@ class Request:
     specs: list[TrialSpec]
     artifacts: Artifacts
     output: Path
+    certificates: Mapping[str, dict[str, str]]
 
 
 @dataclass(frozen=True)

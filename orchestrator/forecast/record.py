@@ -29,20 +29,16 @@ ARRANGING = {"arrangement", "embedding", "neighbours"}
 
 
 def make_record(
-    forecaster: str, expectation: Expectation, request: Request,
-    certificates: Mapping[str, dict[str, str]], ledger: list[dict[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
+    forecaster: str, expectation: Expectation, request: Request, ledger: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What is written of a forecast, as JSON.
 
     Args:
         forecaster: its name.
-        certificates: of the plan of each spec, by its key.
         ledger: of the output folder; earlier scores say how sure the forecaster may be.
     """
     sets = {
-        name: _set_record(
-            expectation, request, certificates, name, standing(scores_of(ledger, forecaster, name))
-        )
+        name: _set_record(expectation, request, name, standing(scores_of(ledger, forecaster, name)))
         for name in SETS
         if any(name in curves for curves in expectation.losses.values())
     }
@@ -53,7 +49,7 @@ def make_record(
         "sized": expectation.sized,
         "origin": expectation.origin,
         "trials": {
-            trial.name: {"arm": trial.arm, **certificates[spec.key]}
+            trial.name: {"arm": trial.arm, **request.certificates[spec.key]}
             for trial, spec in zip(request.trials, request.specs, strict=True)
         },
         "sets": sets,
@@ -61,9 +57,8 @@ def make_record(
 
 
 def _set_record(
-    expectation: Expectation, request: Request, certificates: Mapping[str, dict[str, str]],
-    test_set: str, record: Standing,
-) -> dict[str, Any]:  # fmt: skip
+    expectation: Expectation, request: Request, test_set: str, record: Standing
+) -> dict[str, Any]:
     """Arms and pairs of one test set, under the forecaster's record on it."""
     arms = _arm_curves(expectation, request, test_set)
     curves = {name: _curve(curve, record, expectation.sized) for name, curve in arms.items()}
@@ -73,7 +68,7 @@ def _set_record(
             "share": record.share, "relative_error": record.relative_error,
         },
         "curves": curves,
-        "pairs": _pairs(arms, _identities(request, certificates), record.share),
+        "pairs": _pairs(arms, _identities(request), record.share),
     }  # fmt: skip
 
 
@@ -117,11 +112,11 @@ def _pairs(
     return pairs
 
 
-def _identities(request: Request, certificates: Mapping[str, dict[str, str]]) -> dict[str, str]:
+def _identities(request: Request) -> dict[str, str]:
     """A digest of what each arm trains on and how: arms with equal ones end alike."""
     by_arm: dict[str, list[str]] = {}
     for trial, spec in zip(request.trials, request.specs, strict=True):
-        by_arm.setdefault(trial.arm, []).append(_identity(spec, certificates[spec.key]))
+        by_arm.setdefault(trial.arm, []).append(_identity(spec, request.certificates[spec.key]))
     return {arm: key_digest(sorted(each)) for arm, each in by_arm.items()}
 
 

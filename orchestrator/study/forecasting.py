@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.config import Study
@@ -81,13 +80,11 @@ def forecasters_to_ask(
 
 
 def write_forecasts(
-    names: list[ForecasterName], request: Request, certificates: Mapping[str, dict[str, str]],
-    folder: Path, screen: Screen,
-) -> None:  # fmt: skip
+    names: list[ForecasterName], request: Request, folder: Path, screen: Screen
+) -> None:
     """Ask the forecasters, and write down what each of them expects.
 
     Args:
-        certificates: of the plan of each spec, by its key.
         folder: of the study.
 
     Raises:
@@ -102,7 +99,7 @@ def write_forecasts(
             line.done(f"none: {reason}")
             continue
         path = forecast_file(folder, name)
-        write_sealed(path, make_record(name, expectation, request, certificates, ledger))
+        write_sealed(path, make_record(name, expectation, request, ledger))
         line.done(shown_path(path))
 
 

@@ -158,9 +158,11 @@ class Run:
                     self.trials = []  # they were examples: the search chooses its own
                 specs = pipeline.prepare(self.trials) if self.trials else []
             if asked:
-                request = Request(study, self.trials, specs, pipeline, layout.output)
                 self._certify(specs)
-                write_forecasts(asked, request, self.certificates, layout.folder, screen)
+                request = Request(
+                    study, self.trials, specs, pipeline, layout.output, self.certificates
+                )
+                write_forecasts(asked, request, layout.folder, screen)
             yield pipeline, specs
 
     def _search(self, pipeline: Pipeline, tracker: Tracker) -> Suggestions:

@@ -161,7 +161,7 @@ class TrialCollection:
                 self.broken.setdefault(sentence, []).append(_written(choice))
         else:
             config = _with_claimed_steps(config, self._claim)
-            key = _key(config)
+            key = trial_key(config)
             self._merged[key] += key in self._trials
             self._trials.setdefault(key, (choice, config))
             return key
@@ -243,7 +243,8 @@ def _with_claimed_steps(config: TrialConfig, claim: Claim | None) -> TrialConfig
     return config.model_copy(update={"evaluation": evaluation})
 
 
-def _key(config: TrialConfig) -> str:
+def trial_key(config: TrialConfig) -> str:
+    """The `key` of the trial with this configuration."""
     kept = config.model_dump(mode="json", exclude=WITHOUT_EFFECT)
     for name, keys in ADDED.items():
         section = getattr(config, name)

@@ -39,7 +39,8 @@ def request_of(study, output):
     for spec in specs:
         spec.folder.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table({"row": np.arange(ROWS)}), spec.folder / "plan.parquet")
-    return Request(study, trials, specs, artifacts=None, output=output)
+    certificates = {spec.key: {"order_sha256": spec.key} for spec in specs}
+    return Request(study, trials, specs, None, output, certificates)
 
 
 def write_distances(folder, distances):
@@ -66,10 +67,10 @@ def finish(study, output, losses, distances=None):
     for at, spec in enumerate(request.specs if distances is not None else []):
         write_distances(spec.folder, distances[at])
     with (output / study.study / "summary.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["trial", "arm", "status", "order_sha256"])
+        writer = csv.DictWriter(file, ["trial", "arm", "status", "steps", "order_sha256"])
         writer.writeheader()
         for trial in request.trials:
             row = {"trial": trial.name, "arm": trial.arm, "status": "finished"}
-            writer.writerow(row | {"order_sha256": trial.key})
+            writer.writerow(row | {"steps": STEPS[-1], "order_sha256": trial.key})
     (output / study.study / "study.yaml").write_text(dump_yaml(study))
     return request

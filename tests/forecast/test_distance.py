@@ -1,10 +1,13 @@
 """The forecast by distance, from earlier studies whose losses follow the distance exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from orchestrator.forecast.distance import forecast
 from orchestrator.forecast.forecaster import Abstains
+from orchestrator.trials import expand
 from tests.forecast.made_up import STEPS, TASKS, finish, request_of, study_of, write_distances
 
 ORDERS = ["nearest_first", "random", "farthest_first"]
@@ -31,8 +34,8 @@ def earlier(tmp_path):
 
 
 def asked(output, near, name="later", orders=("random",), **sections):
-    """A study whose plans have these distances."""
-    request = request_of(study_of(name, list(orders), **sections), output)
+    """A study whose plans have these distances; of a seed that no earlier one had."""
+    request = request_of(study_of(name, list(orders), **{"seed": 1} | sections), output)
     for spec, distance in zip(request.specs, near, strict=True):
         write_distances(spec.folder, everywhere(distance))
     return request
@@ -52,10 +55,40 @@ def test_a_nearer_plan_is_expected_to_lower_losses_by_as_much_as_nearness_did_be
 
 def test_its_own_losses_are_never_looked_at(earlier):
     before = forecast(asked(earlier, [-0.7])).losses
-    finish(study_of("later", ["random"]), earlier, [np.full((3, 3), 99.0)], [everywhere(-0.7)])
+    finish(
+        study_of("later", ["random"], seed=1), earlier, [np.full((3, 3), 99.0)], [everywhere(-0.7)]
+    )
     again = forecast(asked(earlier, [-0.7])).losses
     for name, curves in before.items():
         np.testing.assert_array_equal(curves["query"].losses, again[name]["query"].losses)
+
+
+def test_its_own_trials_under_the_name_of_another_study_are_never_looked_at(earlier):
+    request = asked(earlier, NEAR, orders=ORDERS, seed=0)
+    with pytest.raises(Abstains, match="other than those of this one"):
+        forecast(request)
+    one_arm = forecast(asked(earlier, NEAR[:1], orders=["nearest_first"], seed=0))
+    assert one_arm.origin["studies"]["earlier"]["arms"] == len(ORDERS) - 1
+
+
+def test_what_was_fed_the_same_rows_in_the_same_order_is_its_own_whatever_its_settings(earlier):
+    request = asked(earlier, [-0.7])
+    orders = [{"order_sha256": trial.key} for trial in expand(study_of("earlier", ORDERS))]
+    for count, arms in ((1, 2), (2, None)):
+        same = dict(enumerate(orders[:count]))
+        known = replace(request, certificates=request.certificates | same)
+        if arms is None:
+            with pytest.raises(Abstains):
+                forecast(known)
+        else:
+            assert forecast(known).origin["studies"]["earlier"]["arms"] == arms
+
+
+def test_a_schedule_of_another_length_does_not_compare(earlier):
+    with pytest.raises(Abstains, match="steps"):
+        forecast(asked(earlier, [-0.7], training={"max_steps": 8}))
+    as_long = {"max_steps": int(STEPS[-1])}
+    assert forecast(asked(earlier, [-0.7], training=as_long)).losses
 
 
 @pytest.mark.parametrize(

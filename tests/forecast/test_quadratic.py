@@ -62,7 +62,7 @@ def asked(tmp_path):
                 TrialSpec(trial.name, trial.key, trial.config, store, "", store / "dataset",
                           store / "tokens", "", folder, store)
             )  # fmt: skip
-        return Request(study, trials, specs, artifacts, tmp_path)
+        return Request(study, trials, specs, artifacts, tmp_path, {})
 
     return make
 

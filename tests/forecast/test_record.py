@@ -1,5 +1,7 @@
 """What is written of a forecast: arms over seeds, pairs with their probabilities, intervals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,8 @@ def written(request, ends, *, equal=(), ledger=(), sized=True):
         if trial.arm in ends
     }
     expectation = Expectation(losses, {"constants": 1}, sized)
-    return make_record("distance", expectation, request, certificates, list(ledger))
+    request = replace(request, certificates=certificates)
+    return make_record("distance", expectation, request, list(ledger))
 
 
 def test_every_arm_has_its_mean_over_seeds_and_every_pair_a_probability(request_with_seeds):
@@ -86,8 +89,7 @@ def test_an_arm_of_which_a_trial_is_not_known_is_left_out(request_with_seeds):
     request = request_with_seeds
     (known, *_, other) = request.trials
     expectation = Expectation({known.name: {"query": curves(1)}, other.name: {}}, {})
-    certificates = {spec.key: {} for spec in request.specs}
-    record = make_record("distance", expectation, request, certificates, [])
+    record = make_record("distance", expectation, request, [])
     assert record["sets"]["query"]["curves"] == {}
 
 

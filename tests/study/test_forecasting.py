@@ -56,9 +56,7 @@ def forecasters(monkeypatch):
 
 
 def write(request, names):
-    certificates = {spec.key: {"order_sha256": spec.key} for spec in request.specs}
-    folder = request.output / "main"
-    write_forecasts(names, request, certificates, folder, Screen())
+    write_forecasts(names, request, request.output / "main", Screen())
 
 
 def begin(request):

@@ -18,7 +18,6 @@ from orchestrator.verify import verify_forecasts
 from tests.studies import (
     BATCH,
     COMMAND,
-    STUDY,
     orchestrate,
     runs_of,
     trial_folders,
@@ -207,12 +206,11 @@ def test_the_report_and_the_record_tell_what_was_run(finished):
 def test_a_later_study_is_forecast_from_this_one_and_scored_when_it_ends(finished, tmp_path):
     _, output, _, _ = finished
     arms = [
-        {"label": order, "arrangement.order": order}
-        for order in ("nearest_first", "farthest_first")
+        {"label": selection, "arrangement.selection": selection}
+        for selection in ("nearest", "farthest")
     ]
-    training = STUDY["training"] | {"max_steps": 2}
     asked = {"forecast": {"forecasters": ["distance"]}, "sweep": {"paired": [arms]}}
-    path = write_study(tmp_path, study="later", training=training, **asked)
+    path = write_study(tmp_path, study="later", **asked)
     done = orchestrate("run", path, "--output", output)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "forecast distance, query set: right in " in done.stdout
