@@ -280,10 +280,13 @@ def _print_estimate(study: Study) -> None:
     from orchestrator.config.layout import Layout
     from orchestrator.estimate import print_estimate
     from orchestrator.study.checks import check_benchmarks, check_here
-    from orchestrator.trials import expansion
+    from orchestrator.trials import expand
+    from orchestrator.trials.proxy import proxies
 
-    trials = expansion(study).trials
-    check_here(Layout.of(study), trials, starts_ray=not os.environ.get("RAY_ADDRESS"))
+    trials = expand(study)
+    cheaper = [trial for proxy in proxies(study) for trial in expand(proxy)]
+    starts_ray = not os.environ.get("RAY_ADDRESS")
+    check_here(Layout.of(study), [*trials, *cheaper], starts_ray=starts_ray)
     check_benchmarks(trial.config for trial in trials)
     # Lines of a file are not folded to the width of a terminal.
     print_estimate(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))

@@ -2,9 +2,9 @@
 
 Earlier studies of the same output folder that trained the same model in the same way, for as many
 steps, and measured the same query tasks give two things: the mean loss of each task at each step
-over their arms, and a
-monotone fit f of how much further a task's loss dropped in an arm than in the others, by how much
-nearer its nearest row was than theirs (`core.statistics.prediction`). A trial is expected to have
+over their arms, and a monotone fit f of how much further a task's loss dropped in an arm than in
+the others, by how much nearer its nearest row was than theirs (`core.statistics.prediction`). A
+trial is expected to have
 
     loss[s, t] = mean loss[s, t] - f(distance[s, t] - mean distance[s, t]),
 

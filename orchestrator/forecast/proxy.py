@@ -14,45 +14,13 @@ from __future__ import annotations
 
 import json
 
-from orchestrator.config import Study
-from orchestrator.config.load import check_settings, replaced
 from orchestrator.core.statistics.analysis import TaskCurves
 from orchestrator.errors import DataError
 from orchestrator.forecast.forecaster import Abstains, Expectation, Request
 from orchestrator.report.figures import SETS
 from orchestrator.report.read import read_study
 from orchestrator.trials import Trial, expand
-
-# Keys of the study that the proxy has no use for: what is kept, generated or claimed.
-LEFT_OUT = (
-    ("forecast",), ("claim",), ("tracking", "register_model"), ("sweep", "scheduler"),
-    ("training", "save_model"), ("evaluation", "generate"), ("evaluation", "benchmarks"),
-)  # fmt: skip
-NAME_LENGTH = 64
-
-
-def proxy_study(study: Study) -> Study:
-    """The study that is trained to forecast another one, whose section `forecast` is given.
-
-    Raises:
-        ConfigError: what it sets does not fit the study.
-    """
-    assert study.forecast is not None, "a study without the section has no proxy"
-    raw = study.model_dump(mode="json", exclude_unset=True)
-    for path in LEFT_OUT:
-        section = raw
-        for key in path[:-1]:
-            section = section.get(key, {})
-        section.pop(path[-1], None)
-    for key, value in study.forecast.proxy.settings.items():
-        raw = replaced(raw, key.split("."), value)
-    raw["study"] = proxy_name(study.study)
-    return check_settings(Study, raw, "forecast.proxy")
-
-
-def proxy_name(study: str) -> str:
-    """The name of a study's proxy."""
-    return f"{study[: NAME_LENGTH - len('-proxy')]}-proxy"
+from orchestrator.trials.proxy import proxy_study
 
 
 def forecast(request: Request) -> Expectation:

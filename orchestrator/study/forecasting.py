@@ -10,7 +10,6 @@ from orchestrator.config.layout import Layout
 from orchestrator.errors import DataError
 from orchestrator.forecast import FORECASTERS
 from orchestrator.forecast.forecaster import Abstains, Request
-from orchestrator.forecast.proxy import proxy_study
 from orchestrator.forecast.quadratic import other_constants
 from orchestrator.forecast.record import make_record
 from orchestrator.report.forecast_tables import forecast_sentences, section_of
@@ -21,6 +20,7 @@ from orchestrator.storage.files import FORECASTS_FOLDER, JOURNAL_FILE
 from orchestrator.storage.ledger import read_ledger
 from orchestrator.storage.sealed import SEAL, read_sealed, write_sealed
 from orchestrator.trials import Trial
+from orchestrator.trials.proxy import proxies
 
 
 def forecast_file(folder: Path, forecaster: str) -> Path:
@@ -52,7 +52,7 @@ def too_late(trials: list[Trial], layout: Layout) -> str:
 def studies_before(study: Study, trials: list[Trial], layout: Layout) -> list[Study]:
     """The studies that a forecast of this one needs to be run first: that of its proxy, if any."""
     wanted = "proxy" in unwritten(study, layout) and not too_late(trials, layout)
-    return [proxy_study(study)] if wanted else []
+    return proxies(study) if wanted else []
 
 
 def forecasters_to_ask(

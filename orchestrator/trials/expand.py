@@ -31,6 +31,7 @@ from orchestrator.trials.axes import (
 from orchestrator.trials.constraints import constraint_faults, holds
 from orchestrator.trials.faults import study_faults
 from orchestrator.trials.names import arm_names, trial_stem
+from orchestrator.trials.proxy import proxies, unchanged
 
 # What changes speed or the report, but no plan, batch or loss: not part of a trial's identity.
 WITHOUT_EFFECT: Any = {
@@ -110,7 +111,7 @@ def expansion(study: Study) -> Expansion:
 
     Raises:
         ConfigError: every fault of every combination; combinations with the same fault share a
-            sentence that names the first of them.
+            sentence that names the first of them. Then those of the study of its proxy.
     """
     choices, faults = combinations(study.sweep)
     faults += constraint_faults(study.sweep)
@@ -128,9 +129,27 @@ def expansion(study: Study) -> Expansion:
         configs = [trial.config for trial in expanded.trials]
         swept = {key for trial in expanded.trials for key in trial.settings}
         faults = study_faults(study, configs, [trial.arm for trial in expanded.trials], swept)
+    if not faults:
+        faults = _proxy_faults(study)
     if faults:
         raise ConfigError(faults)
     return expanded
+
+
+def _proxy_faults(study: Study) -> list[str]:
+    """What is wrong with the study of its proxy, and that it is the study itself."""
+    try:
+        cheaper = {trial.key for proxy in proxies(study) for trial in expand(proxy)}
+    except ConfigError as error:
+        return [
+            f"forecast.proxy: {fault.removeprefix('forecast.proxy: ')}" for fault in error.faults
+        ]
+    if not cheaper or cheaper.isdisjoint(trial.key for trial in expand(unchanged(study))):
+        return []
+    return [
+        "forecast.proxy trains a trial as the study does, so that it is no forecast but the "
+        "outcome: give it a smaller model, fewer rows or a lower learning_rate"
+    ]
 
 
 class TrialCollection:

@@ -5,8 +5,9 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.forecast.forecaster import Abstains
-from orchestrator.forecast.proxy import forecast, proxy_study
+from orchestrator.forecast.proxy import forecast
 from orchestrator.trials import expand
+from orchestrator.trials.proxy import proxy_study
 from tests.forecast.made_up import finish, request_of, study_of
 
 FORECAST = {
@@ -67,13 +68,22 @@ def test_a_proxy_that_would_make_arms_alike_is_refused():
         expand(study)
 
 
-def test_what_does_not_fit_the_study_is_told_in_a_sentence():
-    study = study_of("main", ["nearest_first"], forecast=FORECAST)
-    arrangement = type(study.arrangement).model_validate(
-        {"selection": "nearest", "answer_tokens": 500}
-    )
+def test_what_does_not_fit_the_study_is_told_where_the_study_is_read():
+    arrangement = {"selection": "nearest", "answer_tokens": 500}
     with pytest.raises(ConfigError, match=r"forecast\.proxy: arrangement"):
-        proxy_study(study.model_copy(update={"arrangement": arrangement}))
+        expand(asking(arrangement=arrangement))
+
+
+@pytest.mark.parametrize("kept", [{}, {"save_model": True}])
+def test_a_proxy_that_trains_as_the_study_does_is_refused(kept):
+    training = {"training": {"learning_rate": 1e-6} | kept}
+    float32 = {"model": {"name": "random:tiny-llama", "precision": "float32"}}
+    itself = {"forecast": {"forecasters": ["proxy"]}}
+    with pytest.raises(ConfigError, match="no forecast but the outcome"):
+        expand(study_of("main", ORDERS, **training, **float32, **itself))
+    smaller = {"forecast": {"forecasters": ["proxy"], "proxy": {"rows": 96}}}
+    assert len(expand(study_of("main", ORDERS, **training, **float32, **smaller))) == 2
+    assert len(expand(study_of("main", ORDERS, **float32, **itself))) == 2
 
 
 def test_a_proxy_that_nobody_asks_is_a_fault():
