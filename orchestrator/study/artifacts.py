@@ -1,8 +1,8 @@
 """The artifacts that trials share: each made once in a run, and none that the store holds.
 
-As the class reads from top to bottom: dataset, tokens, vectors, influence, references, near
-duplicates, the pool at a granularity, ranked lists, listed rows, losses of queries. Each asks for
-what the ones before it made.
+What is made of tokens stands in `study.token_artifacts`. Then, as the class reads from top to
+bottom: vectors, references, near duplicates, the pool at a granularity, ranked lists, listed rows,
+losses of queries. Each asks for what the ones before it made.
 """
 
 from __future__ import annotations
@@ -18,33 +18,23 @@ from orchestrator.config.arrangement import Clusters
 from orchestrator.config.embedding import Embedding
 from orchestrator.config.evaluation import Generation
 from orchestrator.config.layout import Layout
-from orchestrator.core.quadratic import Influence
 from orchestrator.core.ranking import Candidates, End
 from orchestrator.data.references import has_references
 from orchestrator.screen import Screen
 from orchestrator.stages.arrange import looks_at_vectors, needs_of
-from orchestrator.stages.dataset import (
-    dataset_spec,
-    references_spec,
-    tokenised_by_others,
-    tokens_spec,
-)
+from orchestrator.stages.dataset import references_spec, tokenised_by_others
 from orchestrator.stages.embed import embeddings_spec
 from orchestrator.stages.given import listed_rows
-from orchestrator.stages.gradients import gradients_spec, warm_up_spec
-from orchestrator.stages.influence import influence_settings, influence_spec, load_influence
 from orchestrator.stages.near_duplicates import near_duplicates_spec
 from orchestrator.stages.neighbours import load_neighbours, neighbours_spec
 from orchestrator.stages.own_vectors import own_vectors_spec
 from orchestrator.stages.pool import Pool, groups_spec, load_pool
 from orchestrator.stages.query_losses import query_losses_spec
 from orchestrator.stages.spec import Spec
-from orchestrator.stages.target_path import path_vectors_spec, paths_spec
-from orchestrator.stages.token_vectors import Source
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.files import RAY_FOLDER
-from orchestrator.storage.remote import ArtifactStore, RemoteStore
-from orchestrator.study.shared import Check, SharedResources
+from orchestrator.study.shared import Check
+from orchestrator.study.token_artifacts import TokenArtifacts
 from orchestrator.training.spec import TrialSpec
 
 
@@ -62,48 +52,15 @@ class Measuring(NamedTuple):
     references_digest: str | None
 
 
-class StudyArtifacts:
-    """What is made before any plan, for all trials of a study.
-
-    Attributes:
-        shared: tells what was made, reused and fetched.
-    """
+class StudyArtifacts(TokenArtifacts):
+    """What is made before any plan, for all trials of a study."""
 
     def __init__(self, layout: Layout, screen: Screen) -> None:
-        remote = RemoteStore(layout.remote_store, screen) if layout.remote_store else None
+        super().__init__(layout, screen)
         self._layout = layout
-        self.shared = SharedResources(ArtifactStore(layout.store, remote), screen)
-        # Files of gigabytes are hashed once.
-        self._dataset_specs: dict[str, Spec] = {}
         self._embeddings_specs: dict[tuple[str, Embedding], Spec] = {}
         self._pools: dict[tuple[str, ...], Pool] = {}
         self._listed: dict[tuple[str, str], NDArray[np.int64]] = {}  # read once, for plan and key
-
-    def dataset(self, config: TrialConfig) -> Artifact:
-        """The instances of all splits."""
-        sources = config.data.model_dump_json()
-        if sources not in self._dataset_specs:
-            self._dataset_specs[sources] = dataset_spec(config.data)
-        return self.shared.get(self._dataset_specs[sources])
-
-    def tokens(self, config: TrialConfig, check: Check = lambda: None) -> Artifact:
-        """What the model that is trained is fed, row by row."""
-        model, digest = self.shared.model(config.model.reference)
-        spec = tokens_spec(self.dataset(config), config.model, model, digest)
-        return self.shared.get(spec, check)
-
-    def test_tokens(self, config: TrialConfig, *, always: bool = False) -> Artifact | None:
-        """What it is fed of the test sets, where they are read at a length of their own.
-
-        Args:
-            always: also where they are not, for a model that is fed nothing else.
-        """
-        length = config.test_length or (config.model.max_length if always else None)
-        if length is None:
-            return None
-        model, digest = self.shared.model(config.model.reference)
-        spec = tokens_spec(self.dataset(config), config.model, model, digest, length)
-        return self.shared.get(spec)
 
     def embeddings(self, config: TrialConfig, check: Check = lambda: None) -> Artifact | None:
         """Vectors of pool and test items; None where nothing of the trial looks at them."""
@@ -111,7 +68,7 @@ class StudyArtifacts:
             return None
         dataset = self.dataset(config)
         if config.embedding.of_tokens:
-            return self._token_vectors(config, dataset, check)
+            return self.token_vectors(config, check)
         key = (dataset.digest, config.embedding)
         if key not in self._embeddings_specs:
             self._embeddings_specs[key] = self._embeddings_spec(config, dataset)
@@ -122,34 +79,6 @@ class StudyArtifacts:
             return own_vectors_spec(dataset, config.embedding)
         model, digest = self.shared.model(config.embedding.model)
         return embeddings_spec(dataset, config.embedding, model, digest, self.shared.store.path)
-
-    def _token_vectors(self, config: TrialConfig, dataset: Artifact, check: Check) -> Artifact:
-        """Gradient vectors or target paths, behind the tokens and adapters they are made with."""
-        model, digest = self.shared.model(config.embedding.model)
-        length = config.embedding.max_length
-        read = config.model.model_copy(update={"max_length": length})
-        tokens = self.shared.get(tokens_spec(dataset, read, model, digest), check)
-        source = Source(dataset, tokens, config.embedding, model, digest)
-        if config.embedding.pooling == "path":
-            paths = self.shared.get(paths_spec(source), check)
-            return self.shared.get(path_vectors_spec(source, paths, self.shared.store.path), check)
-        warm_up = self.shared.get(warm_up_spec(source), check)
-        return self.shared.get(gradients_spec(source, warm_up, self.shared.store.path), check)
-
-    def influence(self, config: TrialConfig) -> Artifact:
-        """What each row would do to the others by a step, and all losses at the start."""
-        model, digest = self.shared.model(config.model.reference)
-        settings = influence_settings(config)
-        source = Source(self.dataset(config), self.tokens(config), settings, model, digest)
-        warm_up, store = self.shared.get(warm_up_spec(source)), self.shared.store.path
-        return self.shared.get(influence_spec(source, warm_up, store, config.model.adapter))
-
-    def query_influence(self, config: TrialConfig) -> Influence | None:
-        """That of the pool on the query set; None for a method that does not need it."""
-        if not needs_of(config.arrangement, config.seed).influence:
-            return None
-        dataset, tokens = self.dataset(config), self.tokens(config)
-        return load_influence(self.influence(config), dataset, tokens, config)
 
     def references(self, config: TrialConfig) -> Artifact | None:
         """All right answers of test items; None where each has one, or none is generated."""
