@@ -188,8 +188,21 @@ def forecast(
     overlays: Overlays = None,
     settings: Settings = None,
     output: Output = None,
+    fit: Annotated[
+        bool,
+        typer.Option(help="Fit the two constants of forecast.quadratic to a study that has run."),
+    ] = False,
 ) -> None:
     """Say before a study runs which of its arms will end ahead, and after it how right that was."""
+    if fit:
+        from orchestrator.study.fit import fit_study
+
+        found = fit_study(load(study, overlays, settings, output))
+        print(
+            f"{{scale: {found.scale:.3g}, curvature: {found.curvature:.3g}}}  # off by "
+            f"{found.error:.3f} nats in the query curves, with both at 1 by {found.derived:.3f}"
+        )
+        return
     from orchestrator.study.forecast import forecast_study
 
     if not forecast_study(load(study, overlays, settings, output)):

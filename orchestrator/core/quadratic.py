@@ -34,6 +34,7 @@ measured curves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from itertools import product
 
@@ -127,6 +128,12 @@ class Quadratic:
         self._basis = vectors[:, kept]
         self._mass = mass
         self._pool = np.concatenate([self.turned(pool[at : at + BLOCK_ROWS]) for at in blocks])
+
+    def stiffened(self, factor: float) -> Quadratic:
+        """The same model with its curvature multiplied, without a copy of the pool."""
+        other = copy(self)
+        other.curvature = factor * self.curvature
+        return other
 
     def turned(self, phi: Floats) -> Doubles:
         """Vectors (n, d) in the basis of the curvature, (n, k) float64."""

@@ -6,9 +6,9 @@ it cannot see). A plan costs milliseconds; the gradients of the pool and of all 
 forward and a backward pass of the trained model for every row, once for all trials that share data,
 model and, where there is one, alpha and layers of the adapter.
 
-`forecast.quadratic` has the two constants of the model, which `core.quadratic.fit_constants` finds
-from the measured curves of an earlier study by least squares. While both are 1, nothing is known of
-them, and no more than the order of the arms is meant.
+`forecast.quadratic` has the two constants of the model, which `forecast.fitting` finds from the
+measured curves of an earlier study. While both are 1, nothing is known of them, and no more than
+the order of the arms is meant.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from orchestrator.trials import Trial
 
 
 @dataclass(frozen=True)
-class _Known:
+class Known:
     """What trials that share their gradients share.
 
     Attributes:
@@ -47,6 +47,38 @@ class _Known:
     losses: Doubles
 
 
+class Models:
+    """The model of each trial, made once for those that share it.
+
+    Args:
+        artifacts: gradients, made when they are asked for.
+        curvature: multiplies that of all.
+    """
+
+    def __init__(self, artifacts: Artifacts, curvature: float = 1.0) -> None:
+        self._artifacts, self._curvature = artifacts, curvature
+        self._known: dict[tuple[str, str], Known] = {}
+
+    def of(self, config: TrialConfig) -> Known:
+        """What is known of a trial before it begins."""
+        influence = self._artifacts.influence(config)
+        key = influence.digest, config.training.loss
+        if key not in self._known:
+            dataset = self._artifacts.dataset(config)
+            phi, losses = load_phi(influence)
+            pool = dataset.info["splits"]["pool"]["instances"]
+            answers = load_answers(dataset, self._artifacts.tokens(config))
+            mass = row_mass(answers, config.training.loss)
+            model = Quadratic(phi[:pool], mass, self._curvature)
+            self._known[key] = Known(model, model.turned(phi), losses)
+        return self._known[key]
+
+    @property
+    def digests(self) -> list[str]:
+        """Of the gradients that they were made of."""
+        return sorted({digest for digest, _ in self._known})
+
+
 def forecast(request: Request) -> Expectation:
     """Expected losses of all test sets, of every trial.
 
@@ -54,17 +86,12 @@ def forecast(request: Request) -> Expectation:
         Abstains: steps of the model would not settle.
     """
     given = request.study.forecast.quadratic if request.study.forecast else Constants()
-    known: dict[tuple[str, str], _Known] = {}
+    models = Models(request.artifacts, given.curvature)
     losses: dict[str, dict[str, TaskCurves]] = {}
     for trial, spec in zip(request.trials, request.specs, strict=True):
-        config = trial.config
-        key = request.artifacts.influence(config).digest, config.training.loss
-        if key not in known:
-            known[key] = _known(request.artifacts, config, given.curvature)
-        course = replace(course_of(config), scale=given.scale)
-        losses[trial.name] = _expected(known[key], spec, course)
-    digests = sorted({digest for digest, _ in known})
-    origin = {**given.model_dump(), "influence": digests}
+        course = replace(course_of(trial.config), scale=given.scale)
+        losses[trial.name] = _expected(models.of(trial.config), spec, course)
+    origin = {**given.model_dump(), "influence": models.digests}
     return Expectation(losses, origin, sized=given != Constants())
 
 
@@ -87,16 +114,7 @@ def other_constants(study: Study, trials: list[Trial]) -> str:
     return ""
 
 
-def _known(artifacts: Artifacts, config: TrialConfig, curvature: float) -> _Known:
-    dataset = artifacts.dataset(config)
-    phi, losses = load_phi(artifacts.influence(config))
-    pool = dataset.info["splits"]["pool"]["instances"]
-    mass = row_mass(load_answers(dataset, artifacts.tokens(config)), config.training.loss)
-    model = Quadratic(phi[:pool], mass, curvature)
-    return _Known(model, model.turned(phi), losses)
-
-
-def _expected(known: _Known, spec: TrialSpec, course: Course) -> dict[str, TaskCurves]:
+def _expected(known: Known, spec: TrialSpec, course: Course) -> dict[str, TaskCurves]:
     """The curves of one trial on each of its test sets."""
     plan = pq.read_table(spec.folder / PLAN_FILE, columns=["row"])["row"].to_numpy()
     if not known.model.settles(course, len(plan)):

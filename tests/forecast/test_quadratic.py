@@ -13,7 +13,8 @@ from orchestrator.forecast.quadratic import forecast, other_constants
 from orchestrator.stages.influence import course_of, row_mass
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expand
-from tests.stages.influences import SPLITS, drawn
+from tests.forecast.artifacts import Drawn
+from tests.stages.influences import SPLITS
 
 STUDY = {
     "study": "small",
@@ -26,22 +27,6 @@ STUDY = {
     "evaluation": {"every": 2},
     "sweep": {"parameters": {"seed": {"grid": [0, 1]}}},
 }
-
-
-class Drawn:
-    """Artifacts of any trial."""
-
-    def __init__(self, folder):
-        self._dataset, self._tokens, self._influence = drawn(folder)
-
-    def dataset(self, config):
-        return self._dataset
-
-    def tokens(self, config):
-        return self._tokens
-
-    def influence(self, config):
-        return self._influence
 
 
 @pytest.fixture
