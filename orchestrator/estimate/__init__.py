@@ -2,8 +2,8 @@
 
 `stored` looks into the store, `amounts` counts rows, steps and tokens, `shapes` a model's weights;
 `rank`, `memory` and `disk` turn them into bytes; `fit`, `available` and `room` hold them against
-what a model can do and a machine has; `screen` shows it all. Not a promise: a count that is not
-known before the data is read carries a mark, or is left open.
+what a model can do and a machine has; `shared` lists what trials share, and `screen` shows it all.
+Not a promise: a count that is not known before the data is read carries a mark, or is left open.
 """
 
 from orchestrator.estimate.screen import print_estimate

@@ -12,6 +12,7 @@ from orchestrator.estimate.amounts import Amount, TrialAmounts, added
 from orchestrator.estimate.memory import model_config, rank_memory, trained_sizes
 from orchestrator.estimate.stored import StoreLookup
 from orchestrator.stages.arrange import looks_at_vectors
+from orchestrator.stages.influence import influence_settings
 from orchestrator.stages.own_vectors import own_vectors_bytes
 
 PLAN_ROW = 42  # plan.parquet
@@ -62,6 +63,18 @@ def embeddings_disk(config: TrialConfig, store: StoreLookup) -> Amount | None:
     made = {"gradient": embedding.gradient.dimensions, "path": embedding.path.clusters + 1}
     dimensions = made.get(embedding.pooling, model["hidden_size"])
     return Amount(2 * 4 * texts * dimensions, "~")
+
+
+def influence_disk(config: TrialConfig, store: StoreLookup) -> Amount | None:
+    """Bytes of the gradients of all rows, and their losses, where they still have to be made: in
+    the artifact, and in the cache."""
+    if store.influence(config) is not None:
+        return Amount(0)
+    dataset = store.dataset(config.data)
+    if dataset is None:
+        return None
+    rows = sum(split["instances"] for split in dataset.info["splits"].values())
+    return Amount(2 * 4 * rows * (influence_settings(config).gradient.dimensions + 1), "~")
 
 
 def _checkpoints(config: TrialConfig, store: StoreLookup) -> Amount | None:

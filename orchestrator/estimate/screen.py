@@ -6,16 +6,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.config import Study, TrialConfig
+from orchestrator.config import Study
 from orchestrator.config.faults import show
 from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amounts
-from orchestrator.estimate.disk import embeddings_disk, trial_disk
+from orchestrator.estimate.disk import embeddings_disk, influence_disk, trial_disk
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
+from orchestrator.estimate.shared import is_followed, shared_parts
 from orchestrator.estimate.stored import StoreLookup
-from orchestrator.stages.arrange import arranges_vectors, embedding_model, looks_at_vectors
-from orchestrator.stages.pool import granularity_name
+from orchestrator.stages.influence import influence_identity
 from orchestrator.training.templates import check_template, load_tokenizer
 from orchestrator.trials import Expansion, Trial, expansion
 
@@ -41,7 +41,7 @@ def print_estimate(study: Study, console: Console) -> None:
     remarks += _evaluating(amounts)
     console.print(_trials(expanded.trials, amounts))
     console.print()
-    console.print(_shared(expanded.trials, store))
+    console.print(_shared(study, expanded.trials, store))
     console.print()
     for line in _totals(study, expanded, amounts, store):
         console.print(escape(line), soft_wrap=True)
@@ -109,69 +109,11 @@ def _trials(trials: list[Trial], amounts: list[TrialAmounts]) -> Table:
     return table
 
 
-def _shared(trials: list[Trial], store: StoreLookup) -> Table:
-    """Each artifact and model once, with whether it is there."""
-    datasets = list(dict.fromkeys(repr(trial.config.data) for trial in trials))
-    states: dict[tuple[str, str], str] = {}
-    for trial in trials:
-        number = datasets.index(repr(trial.config.data)) + 1
-        dataset = "the dataset" if len(datasets) == 1 else f"dataset {number}"
-        for name, of, state in _needed(trial.config, dataset, store):
-            states.setdefault((name, of), state)
+def _shared(study: Study, trials: list[Trial], store: StoreLookup) -> Table:
     table = _table("shared", "of", "state")
-    for (name, of), state in states.items():
+    for name, of, state in shared_parts(study, trials, store):
         table.add_row(name, escape(of), state)
     return table
-
-
-def _needed(config: TrialConfig, dataset: str, store: StoreLookup) -> list[tuple[str, str, str]]:
-    """What a trial shares with others: name, what it is of, and its state."""
-    embedder, model = embedding_model(config), config.model
-    needed = [("instances", dataset, _dataset_state(config, store))]
-    if looks_at_vectors(config):
-        there = _state(store.embeddings(config) is not None)
-        if embedder is not None:
-            needed.append(("model", embedder, _model_state(embedder, store)))
-        source = embedder or f"{config.embedding.vectors} and {config.embedding.query_vectors}"
-        needed.append(("embeddings", f"{dataset} by {source}", there))
-    if arranges_vectors(config.arrangement):
-        unit, ends = granularity_name(config.arrangement.granularity), sorted(store.lists(config))
-        state = f"{' and '.join(ends)} in the store" if ends else "made as far as they are needed"
-        needed.append(("lists", f"{dataset} by {unit}", state))
-    if config.test_length is not None:
-        made = store.test_tokens(config) is not None
-        of = f"{dataset} cut to {config.test_length:,} tokens"
-        needed.append(("test tokens", of, _state(made)))
-    scoring = config.evaluation.generate.reward_model
-    return [
-        *needed,
-        *(
-            ("model", name, _model_state(name, store))
-            for name in (model.reference, scoring)
-            if name
-        ),
-        ("tokens", f"{dataset} for {model.reference}", _state(store.tokens(config) is not None)),
-    ]
-
-
-def _dataset_state(config: TrialConfig, store: StoreLookup) -> str:
-    dataset = store.dataset(config.data)
-    if dataset is None:
-        return "will be read"
-    splits = dataset.info["splits"].items()
-    return "in the store: " + ", ".join(
-        f"{split.replace('_', '-')} {counts['instances']:,}" for split, counts in splits
-    )
-
-
-def _state(there: bool) -> str:
-    return "in the store" if there else "will be made"
-
-
-def _model_state(name: str, store: StoreLookup) -> str:
-    if store.model(name) is not None:
-        return "in the store"
-    return "will be made" if name.startswith("random:") else "will be fetched"
 
 
 def _totals(
@@ -209,6 +151,13 @@ def _disk(
     # Trials with the same texts under the same model share their vectors.
     apart = {f"{t.config.data!r} {t.config.embedding!r}": t.config for t in trials}
     parts["embeddings"] = [embeddings_disk(config, store) for config in apart.values()]
+    # And those that train alike share the gradients of their rows.
+    followed = {
+        f"{t.config.data!r} {influence_identity(t.config.model)}": t.config
+        for t in trials
+        if is_followed(study, t.config)
+    }
+    parts["influence"] = [influence_disk(config, store) for config in followed.values()]
     words = [
         f"{part} {_bytes(sizes)}"
         for part, sizes in parts.items()

@@ -18,10 +18,16 @@ from orchestrator.stages.arrange import needs_of
 from orchestrator.stages.dataset import dataset_spec, tokens_spec
 from orchestrator.stages.embed import embeddings_spec
 from orchestrator.stages.given import read_order
+from orchestrator.stages.gradients import gradients_spec, warm_up_spec
+from orchestrator.stages.influence import influence_settings, influence_spec
 from orchestrator.stages.neighbours import neighbours_key
 from orchestrator.stages.own_vectors import own_vectors_spec
+from orchestrator.stages.query_losses import query_losses_spec
 from orchestrator.stages.spec import Spec
+from orchestrator.stages.target_path import path_vectors_spec, paths_spec
+from orchestrator.stages.token_vectors import Source
 from orchestrator.storage.artifacts import MANIFEST, Artifact, find, read_manifest
+from orchestrator.training.spec import TrialSpec
 
 
 class StoreLookup:
@@ -33,6 +39,7 @@ class StoreLookup:
         self._models: dict[str, Path | None] = {}
         self._digests: dict[Path, str] = {}
         self._own: dict[tuple[str, Embedding], Artifact | None] = {}
+        self._of_tokens: dict[tuple[str, Embedding], Artifact | None] = {}
         self._listed: dict[str, int] = {}
 
     def dataset(self, data: Data) -> Artifact | None:
@@ -65,9 +72,52 @@ class StoreLookup:
         if config.embedding.vectors is not None:
             return self._own_vectors(dataset, config.embedding)
         model = self._fingerprint(config.embedding.model)
-        if model is None or config.embedding.of_tokens:  # behind tokens and adapters
+        if model is None:
             return None
-        return self._find(embeddings_spec(dataset, config.embedding, *model, self._root))
+        if not config.embedding.of_tokens:
+            return self._find(embeddings_spec(dataset, config.embedding, *model, self._root))
+        read = config.model.model_copy(update={"max_length": config.embedding.max_length})
+        tokens = self._find(tokens_spec(dataset, read, *model))
+        return tokens and self._token_vectors(Source(dataset, tokens, config.embedding, *model))
+
+    def _token_vectors(self, source: Source) -> Artifact | None:
+        """Finds vectors that are made of tokens, behind the adapters that they are made with."""
+        key = (source.tokens.digest, source.embedding)
+        if key not in self._of_tokens:
+            path, found = source.embedding.pooling == "path", None
+            try:
+                adapters = self._find(paths_spec(source) if path else warm_up_spec(source))
+            except DataError:  # no query has an answer
+                adapters = None
+            if adapters is not None:
+                spec_of = path_vectors_spec if path else gradients_spec
+                found = self._find(spec_of(source, adapters, self._root))
+            self._of_tokens[key] = found
+        return self._of_tokens[key]
+
+    def influence(self, config: TrialConfig) -> Artifact | None:
+        """Finds the gradients of all rows by which a trial is followed."""
+        dataset, tokens = self.dataset(config.data), self.tokens(config)
+        model = self._fingerprint(config.model.reference)
+        if dataset is None or tokens is None or model is None:
+            return None
+        source = Source(dataset, tokens, influence_settings(config), *model)
+        warm_up = self._find(warm_up_spec(source))
+        if warm_up is None:
+            return None
+        return self._find(influence_spec(source, warm_up, self._root, config.model.adapter))
+
+    def query_losses(self, config: TrialConfig) -> Artifact | None:
+        """Finds what the untouched model loses on each query of a trial."""
+        dataset, tokens = self.dataset(config.data), self.test_tokens(config)
+        model = self._fingerprint(config.model.reference)
+        if dataset is None or tokens is None or model is None:
+            return None
+        root = self._root
+        trial = TrialSpec(
+            "", "", config, *model, dataset.path, tokens.path, tokens.digest, root, root
+        )
+        return self._find(query_losses_spec(trial, lambda spec: None))
 
     def _own_vectors(self, dataset: Artifact, embedding: Embedding) -> Artifact | None:
         """Finds the vectors that a study brings, whose files are hashed once and not for nothing.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.embedding import Embedding
 from orchestrator.config.schema import TrialConfig
-from orchestrator.config.training import Lora
+from orchestrator.config.training import Lora, Model
 from orchestrator.core.quadratic import Course, Doubles, Influence
 from orchestrator.core.ranking import Floats
 from orchestrator.screen import Line
@@ -45,6 +45,12 @@ def influence_settings(config: TrialConfig) -> Embedding:
     )
 
 
+def influence_identity(model: Model) -> dict[str, Any]:
+    """What the influence of rows depends on of a model, beside its bytes."""
+    read = model.model_dump(include={"name", "revision", "template", "max_length"})
+    return {**read, "trained": _moved(model.adapter)}
+
+
 def influence_spec(
     source: Source, warm_up: Artifact, store: Path, trained: Literal["none"] | Lora
 ) -> Spec:
@@ -64,9 +70,7 @@ def influence_spec(
         "version": INFLUENCE_VERSION,
         "warm_up": warm_up.digest,
         "dimensions": source.embedding.gradient.dimensions,
-        "trained": "none"
-        if trained == "none"
-        else trained.model_dump(include={"alpha", "targets"}),
+        "trained": _moved(trained),
     }
 
     def make(folder: Path, line: Line) -> dict[str, Any]:
@@ -136,6 +140,11 @@ def course_of(config: TrialConfig) -> Course:
     return Course(
         training.global_batch, rate, training.epochs, training.max_steps, training.betas[0]
     )
+
+
+def _moved(trained: Literal["none"] | Lora) -> str | dict[str, Any]:
+    """What decides how far a step moves the weights."""
+    return "none" if trained == "none" else trained.model_dump(include={"alpha", "targets"})
 
 
 def _maker(source: Source, state: Path, trained: Literal["none"] | Lora, threads: int) -> Maker:

@@ -44,7 +44,8 @@ def named_models(config: TrialConfig, *, training: bool = True) -> dict[str, str
     """The models that a trial names, by the key of the study file."""
     embedding = config.embedding
     named = {"embedding.model": embedding.model if embedding.vectors is None else ""}
-    if training or needs_of(config.arrangement, config.seed).losses:
+    needs = needs_of(config.arrangement, config.seed)
+    if training or needs.losses or needs.influence:
         named["model.name"] = config.model.reference
     if training:
         named["evaluation.generate.reward_model"] = config.evaluation.generate.reward_model or ""

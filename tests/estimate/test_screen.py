@@ -46,6 +46,42 @@ def test_a_plan_tells_what_is_shared_what_is_there_and_what_was_left_out(store):
     assert not (store / "out").exists()
 
 
+HELD_OUT = {"reader": "builtin", "split": "held_out", "max_per_task": 1}
+
+
+@pytest.mark.parametrize(
+    ("arrangement", "forecast"),
+    [
+        ({"method": "searched", "rows": 30}, {}),
+        ({}, {"forecast": {"forecasters": ["distance", "quadratic"]}}),
+        ({}, {"forecast": {"forecasters": ["distance"]}}),
+    ],
+)
+def test_the_gradients_by_which_plans_are_followed_are_named_with_what_they_cost(
+    store, arrangement, forecast
+):
+    study = {**BASE, "data": {**BASE["data"], "held_out": HELD_OUT}, "arrangement": arrangement}
+    lines = [" ".join(line.split()) for line in shown_study(store, study | forecast).splitlines()]
+    named = (
+        "influence the dataset by random:tiny-llama will be made: a forward and a backward pass a "
+        "row"
+    )
+    followed = bool(arrangement) or "quadratic" in forecast["forecast"]["forecasters"]
+    assert (named in lines) == followed
+
+
+def test_what_an_arm_asks_of_the_trained_model_before_its_plan_is_named(store):
+    arm = {"arm": "min", "rows": 20, "options": {"redundancy": 1.0}}
+    vectors = {"model": "random:tiny-llama", "pooling": "gradient"}
+    text = shown_study(store, {**BASE, "arrangement": arm, "embedding": vectors})
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "query losses the dataset by random:tiny-llama will be made" in lines
+    assert (
+        "gradient vectors the dataset by random:tiny-llama will be made: a forward and a backward "
+        "pass a row"
+    ) in lines
+
+
 def test_own_vectors_are_named_in_the_place_of_a_model(store, tmp_path):
     own = {"vectors": str(tmp_path / "p.npy"), "query_vectors": str(tmp_path / "q.npy")}
     for path in own.values():

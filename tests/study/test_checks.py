@@ -15,7 +15,7 @@ from orchestrator.errors import ConfigError, ModelError, ResourceError
 from orchestrator.models.presets import BYTE_VOCABULARY, byte_tokenizer
 from orchestrator.screen import Screen
 from orchestrator.study.checks import check_names, check_settings
-from orchestrator.study.model_checks import check_all_fetched, check_trainable
+from orchestrator.study.model_checks import check_all_fetched, check_trainable, named_models
 from orchestrator.trials import Trial
 
 DATA = {
@@ -152,3 +152,13 @@ def test_what_this_machine_lacks_is_said_once(tmp_path):
     with pytest.raises(ResourceError) as caught:
         check_settings([trial(needy)] * 2)
     assert str(caught.value).count("model.liger: true") == 1
+
+
+def test_a_plan_that_follows_the_trained_model_asks_for_it_by_name():
+    held_out = {"reader": "builtin", "split": "held_out"}
+    searched = config(
+        data=DATA | {"held_out": held_out}, arrangement={"method": "searched", "rows": 9},
+        model={"name": "a-model"},
+    )  # fmt: skip
+    assert named_models(searched, training=False)["model.name"] == "a-model"
+    assert "model.name" not in named_models(config(), training=False)
