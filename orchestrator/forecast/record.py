@@ -10,18 +10,13 @@ from typing import Any
 import numpy as np
 
 from orchestrator.core.statistics.analysis import TaskCurves
-from orchestrator.core.statistics.forecasting import (
-    Standing,
-    half_width,
-    pair_probabilities,
-    standard_error,
-    standing,
-)
+from orchestrator.core.statistics.forecasting import half_width, pair_probabilities, standard_error
+from orchestrator.core.statistics.scores import Standing, standing
 from orchestrator.forecast.forecaster import Expectation, Request
 from orchestrator.report.arms import mean_curves, stack
 from orchestrator.report.figures import SETS
 from orchestrator.storage.artifacts import key_digest
-from orchestrator.storage.ledger import scores_of
+from orchestrator.storage.ledger import Line, scores_of
 from orchestrator.training.spec import TrialSpec
 
 # What decides which rows come when: the certificate tells.
@@ -29,7 +24,7 @@ ARRANGING = {"arrangement", "embedding", "neighbours"}
 
 
 def make_record(
-    forecaster: str, expectation: Expectation, request: Request, ledger: list[dict[str, Any]]
+    forecaster: str, expectation: Expectation, request: Request, ledger: list[Line]
 ) -> dict[str, Any]:
     """What is written of a forecast, as JSON.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.core.statistics.forecasting import Score, Standing, standing
+from orchestrator.core.statistics.scores import Score, Standing, right_of, standing
 from orchestrator.errors import DataError
 from orchestrator.report.figures import SETS
 from orchestrator.report.forecasts import Foretold, PairOutcome, read_forecasts
@@ -22,7 +22,7 @@ from orchestrator.report.tables import (
     short_hash,
 )
 from orchestrator.report.trial import Trial
-from orchestrator.storage.ledger import read_ledger, scores_of
+from orchestrator.storage.ledger import Line, read_ledger, scores_of
 from orchestrator.storage.sealed import SEAL
 
 
@@ -62,7 +62,7 @@ def forecast_section(study_dir: Path, trials: list[Trial]) -> ForecastSection:
 
 def section_of(foretold: list[Foretold], faults: list[str], output: Path) -> ForecastSection:
     """The section on forecasts that were read, beside the ledger of the output folder."""
-    ledger: list[dict[str, Any]] = []
+    ledger: list[Line] = []
     if foretold:
         try:
             ledger = read_ledger(output)
@@ -71,7 +71,7 @@ def section_of(foretold: list[Foretold], faults: list[str], output: Path) -> For
     return ForecastSection([_part(one, ledger) for one in foretold], faults)
 
 
-def standing_sentences(forecaster: str, ledger: list[dict[str, Any]]) -> list[str]:
+def standing_sentences(forecaster: str, ledger: list[Line]) -> list[str]:
     """What the ledger says of a forecaster, a sentence for each test set that it was scored on."""
     sentences = []
     for key, title in SETS.items():
@@ -100,7 +100,7 @@ def _standing_sentence(forecaster: str, where: str, total: Standing) -> str:
     )
 
 
-def _part(foretold: Foretold, ledger: list[dict[str, Any]]) -> ForecastPart:
+def _part(foretold: Foretold, ledger: list[Line]) -> ForecastPart:
     record, scores = foretold.record, foretold.scores
     waiting = [f"Not scored yet: {foretold.waiting}."] if foretold.waiting else []
     order = "" if record["sized"] else " It is of the order of the arms alone, not of their losses."
@@ -127,8 +127,10 @@ def score_table(scores: dict[str, Score]) -> Table:
         table.rows.append(
             [
                 Cell(SETS[key]),
-                Cell(f"{score.right} of {score.pairs}", "number"),
-                Cell(f"{score.clear_right} of {score.clear}", "number"),
+                *(
+                    Cell(f"{right_of(pairs)} of {len(pairs)}", "number")
+                    for pairs in (score.ranked, score.clear)
+                ),
                 count_cell(score.undecided),
                 loss_cell(score.brier),
                 Cell(covered, "number"),

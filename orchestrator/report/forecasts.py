@@ -7,7 +7,7 @@ arms counts once, whatever its seeds, by the means at the last step that both we
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ import numpy as np
 
 from orchestrator.core.statistics.analysis import Floats, TaskCurves
 from orchestrator.core.statistics.comparison import Comparison
-from orchestrator.core.statistics.forecasting import Score, brier, curve_errors
+from orchestrator.core.statistics.forecasting import brier, curve_errors
+from orchestrator.core.statistics.scores import Ranked, Score, right_of
 from orchestrator.errors import DataError
 from orchestrator.report.arms import Arm, group_arms, mean_curves, stack
 from orchestrator.report.contrast import arm_contrast
 from orchestrator.report.figures import SETS
+from orchestrator.report.trained import trained_digest
 from orchestrator.report.trial import Trial
 from orchestrator.storage.artifacts import key_digest
 from orchestrator.storage.files import FORECASTS_FOLDER
-from orchestrator.storage.ledger import append_once
+from orchestrator.storage.ledger import Line, append_once
 from orchestrator.storage.sealed import SEAL, read_sealed
 
 
@@ -59,6 +61,11 @@ class PairOutcome:
         return self.measured is not None and self.measured.difference != 0
 
     @property
+    def order(self) -> tuple[str, str]:
+        """The arm that is more probably ahead, and the other one."""
+        return (self.a, self.b) if self.probability > 0.5 else (self.b, self.a)
+
+    @property
     def right(self) -> bool:
         """Whether the arm that was expected ahead came out ahead."""
         assert self.measured is not None, "a pair that was not measured is neither right nor wrong"
@@ -75,12 +82,15 @@ class Foretold:
         pairs: by test set.
         measured: by test set, the mean curve of each arm over the tasks that were forecast; empty
             where it is not scored.
+        trained: of each arm what its trials were trained on and how, as `trained_digest`; empty
+            where it is not scored.
     """
 
     record: dict[str, Any]
     waiting: str
     pairs: dict[str, list[PairOutcome]]
     measured: dict[str, dict[str, TaskCurves]]
+    trained: dict[str, list[str]]
 
     @property
     def name(self) -> str:
@@ -93,22 +103,24 @@ class Foretold:
         if self.waiting:
             return {}
         return {
-            name: _score(pairs, self.record["sets"][name]["curves"], self.measured[name])
+            name: _score(
+                self.trained, pairs, self.record["sets"][name]["curves"], self.measured[name]
+            )
             for name, pairs in self.pairs.items()
         }
 
     @property
-    def ledger_line(self) -> dict[str, Any]:
+    def ledger_line(self) -> Line:
         """What the ledger keeps of it."""
-        return {
-            "forecast": self.record[SEAL],
-            "forecaster": self.name,
-            "study": self.record["study"],
-            "trials": key_digest(sorted(self.record["trials"])),
-            "made": self.record["made"],
-            "scored": datetime.now(UTC).isoformat(timespec="seconds"),
-            "sets": {name: asdict(score) for name, score in self.scores.items()},
-        }
+        return Line(
+            forecast=self.record[SEAL],
+            forecaster=self.name,
+            study=self.record["study"],
+            trials=key_digest(sorted(self.record["trials"])),
+            made=self.record["made"],
+            scored=datetime.now(UTC).isoformat(timespec="seconds"),
+            sets=self.scores,
+        )
 
 
 def read_forecasts(study_dir: Path, trials: list[Trial]) -> tuple[list[Foretold], list[str]]:
@@ -141,9 +153,11 @@ def forecast_metrics(foretold: list[Foretold]) -> dict[str, float]:
         f"forecast/{one.name}/{test_set}/{key}": float(value)
         for one in foretold
         for test_set, score in one.scores.items()
-        for key in ("pairs", "right", "brier")
-        if (value := getattr(score, key)) is not None
-    }
+        for key, value in {
+            "pairs": len(score.ranked), "right": right_of(score.ranked), "brier": score.brier,
+        }.items()
+        if value is not None
+    }  # fmt: skip
 
 
 def _set_against(record: dict[str, Any], trials: list[Trial]) -> Foretold:
@@ -169,6 +183,10 @@ def _set_against(record: dict[str, Any], trials: list[Trial]) -> Foretold:
         waiting,
         {name: [_outcome(pair, arms, name) for pair in sets[name]["pairs"]] for name in sets},
         {name: _measured(sets[name]["curves"], arms, name) for name in sets},
+        {
+            name: sorted({trained_digest(trial) for trial in arm.trials})
+            for name, arm in arms.items()
+        },
     )
 
 
@@ -194,18 +212,16 @@ def _measured(
 
 
 def _score(
-    pairs: list[PairOutcome], curves: Mapping[str, Any], measured: Mapping[str, TaskCurves]
-) -> Score:
+    trained: dict[str, list[str]], pairs: list[PairOutcome], curves: Mapping[str, Any],
+    measured: Mapping[str, TaskCurves],
+) -> Score:  # fmt: skip
     ranked = [pair for pair in pairs if pair.ranked]
-    clear = [pair for pair in ranked if pair.clear]
     apart = [pair for pair in pairs if pair.apart]
     probabilities = np.array([pair.probability for pair in apart])
     ahead = [pair.measured is not None and pair.measured.difference < 0 for pair in apart]
     score = Score(
-        pairs=len(ranked),
-        right=sum(pair.right for pair in ranked),
-        clear=len(clear),
-        clear_right=sum(pair.right for pair in clear),
+        arms=trained,
+        ranked=[Ranked(*pair.order, pair.right, pair.clear) for pair in ranked],
         undecided=len(apart) - len(ranked),
         brier=brier(probabilities, np.array(ahead, float)),
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.report.trial import Trial
+from orchestrator.storage.artifacts import key_digest
+
 # What changes where or how fast a model computes, or what is kept of it, but no loss. How many
 # steps there are is asked apart: `max_steps` does not say it alone.
 PLACING = {
@@ -31,3 +34,12 @@ def deciding(config: Mapping[str, Any], *names: str) -> dict[str, dict[str, Any]
         }
         for name in names
     }
+
+
+def trained_digest(trial: Trial) -> str:
+    """Of the rows that a finished trial was fed, in their order, and of how and on what data.
+
+    Trials with equal ones end alike but for what a seed draws beside the order, in any study.
+    """
+    sections = deciding(trial.config, "data", "model", "training")
+    return key_digest([trial.summary["order_sha256"], sections])[:16]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from orchestrator.core.statistics.analysis import TaskCurves
-from orchestrator.core.statistics.forecasting import Score
 from orchestrator.forecast.forecaster import Expectation
 from orchestrator.forecast.record import make_record
+from orchestrator.storage.ledger import Line
 from orchestrator.storage.sealed import write_sealed
+from tests.core.statistics.made_up import apart
 from tests.forecast.made_up import STEPS, TASKS, request_of, study_of
 
 ORDERS = ["nearest_first", "random", "farthest_first"]
@@ -75,8 +76,7 @@ def test_arms_with_equal_plans_and_training_are_left_at_one_half(request_with_se
 
 def test_a_forecaster_with_a_better_record_is_surer(request_with_seeds):
     ends = {"nearest_first": 1.0, "random": 1.5}
-    score = Score(pairs=50, right=45, clear=0, clear_right=0, undecided=0, brier=0.1)
-    ledger = [{"forecaster": "distance", "sets": {"query": score}}]
+    ledger = [Line("digest", "distance", "before", "trials", "", "", {"query": apart(45, 50)})]
     unknown, known = (
         written(request_with_seeds, ends, ledger=lines)["sets"]["query"]["pairs"][0]["probability"]
         for lines in ([], ledger)

@@ -1,19 +1,22 @@
 """Forecasts of a study that was made up, set against what its arms came to."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.cli.commands import app
-from orchestrator.core.statistics.forecasting import Score
+from orchestrator.core.statistics.scores import Ranked, right_of
 from orchestrator.report.arms import group_arms
 from orchestrator.report.build import page_of
 from orchestrator.report.forecast_figures import forecast_panels
 from orchestrator.report.forecast_tables import standing_sentences
 from orchestrator.report.forecasts import forecast_metrics, read_forecasts, settle_forecasts
 from orchestrator.report.read import read_study
-from orchestrator.storage.ledger import read_ledger
+from orchestrator.report.trained import trained_digest
+from orchestrator.storage.ledger import Line, read_ledger
 from orchestrator.storage.sealed import write_sealed
+from tests.core.statistics.made_up import apart
 from tests.report.conftest import STEPS, TASKS
 from tests.report.pages import words_of
 
@@ -52,6 +55,10 @@ def write_forecast(study, expected, *, sized=True, name="distance", sets=("query
     return path
 
 
+def line_of(score):
+    return Line("digest", "distance", "before", "trials", "", "", {"query": score})
+
+
 def forecasts_of(study):
     return read_forecasts(study, read_study(study).trials)
 
@@ -63,7 +70,9 @@ def test_a_pair_counts_once_whatever_its_seeds_and_unclear_ones_stand_apart(stud
     ((one,), faults) = forecasts_of(study)
     score = one.scores["query"]
     assert not faults
-    assert (score.pairs, score.right, score.clear, score.clear_right) == (3, 2, 3, 2)
+    assert (len(score.ranked), right_of(score.ranked)) == (3, 2)
+    assert (len(score.clear), right_of(score.clear)) == (3, 2)
+    assert {arm: len(trials) for arm, trials in score.arms.items()}["random"] == 3
     assert score.brier == pytest.approx((0.01 + 0.01 + 0.81) / 3)
     assert score.cells == 3 * 3
     assert 0 < score.naive_error < score.error
@@ -73,10 +82,8 @@ def test_a_pair_left_open_is_not_ranked_and_enters_the_brier_score(study_of):
     study = study_of(SHIFTS)
     write_forecast(study, {"farthest_first": 2.5, "nearest_first_tasks": 2.5, "random": 2.5})
     score = forecasts_of(study)[0][0].scores["query"]
-    assert (score.pairs, score.undecided, score.brier) == (0, 3, 0.25)
-    (sentence,) = standing_sentences(
-        "distance", [{"forecaster": "distance", "sets": {"query": score}}]
-    )
+    assert (score.ranked, score.undecided, score.brier) == ([], 3, 0.25)
+    (sentence,) = standing_sentences("distance", [line_of(score)])
     assert "no pair of 1 study was ranked, 3 were left open" in sentence
 
 
@@ -98,7 +105,9 @@ def test_a_forecast_of_the_order_alone_has_no_errors_and_no_interval(study_of):
     study = study_of(SHIFTS)
     write_forecast(study, {"nearest_first": 0.1, "random": 0.2}, sized=False, name="proxy")
     score = forecasts_of(study)[0][0].scores["query"]
-    assert score == Score(1, 1, 1, 1, 0, pytest.approx(0.01))
+    assert score.ranked == [Ranked("nearest_first", "random", right=True, clear=True)]
+    assert (score.undecided, score.cells, score.error) == (0, 0, None)
+    assert score.brier == pytest.approx(0.01)
     assert "order of the arms alone" in words_of(page_of(study))
 
 
@@ -122,7 +131,7 @@ def test_what_was_foretold_as_it_came_lies_in_its_interval(study_of):
     assert score.cells == score.covered == 3 * len(SHIFTS)
     assert score.error == score.gap_error == score.relative_error == 0
     assert score.naive_error > 0.2
-    assert score.right == score.pairs == 6
+    assert right_of(score.ranked) == len(score.ranked) == 6
 
 
 def test_a_score_is_entered_once_and_told_with_what_it_adds_up_to(study_of):
@@ -132,15 +141,29 @@ def test_a_score_is_entered_once_and_told_with_what_it_adds_up_to(study_of):
     for _ in range(2):
         settle_forecasts(study, foretold)
     (line,) = read_ledger(study.parent)
-    assert line["forecast"] == foretold[0].record["sha256"]
+    assert line.forecast == foretold[0].record["sha256"]
     assert forecast_metrics(foretold)["forecast/distance/query/right"] == 3
     words = words_of(page_of(study))
     assert "What was forecast, and what came of it" in words
     assert (
-        "distance, query set: right in 3 of 3 pairs of 1 study, 95% interval 44% to 100%" in words
+        "distance, query set: right in 3 of 3 pairs of 1 study, 95% interval 27% to 100%" in words
     )
     assert "includes 50%, so that it may rank no better than a coin" in words
     assert "Query set 3 of 3 3 of 3 0 0.010" in words
+
+
+def test_trials_that_were_fed_alike_are_known_in_any_study(study_of):
+    (one, other, *_) = read_study(study_of(SHIFTS)).trials
+
+    def digest(trial, order="a", **training):
+        sections = trial.config | {"training": trial.config.get("training", {}) | training}
+        summary = {"trial": "any", "order_sha256": order}
+        return trained_digest(replace(trial, summary=summary, config=sections))
+
+    assert digest(one) == digest(other)
+    assert digest(one, save_model=True, workers=7) == digest(one)
+    assert digest(one, learning_rate=0.5) != digest(one)
+    assert digest(one, "b") != digest(one)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +175,7 @@ def test_a_score_is_entered_once_and_told_with_what_it_adds_up_to(study_of):
     ],
 )
 def test_a_forecaster_says_whether_its_interval_excludes_a_coin(right, verdict):
-    score = Score(52, right, 0, 0, 0, 0.2)
-    (sentence,) = standing_sentences(
-        "distance", [{"forecaster": "distance", "sets": {"query": score}}]
-    )
+    (sentence,) = standing_sentences("distance", [line_of(apart(right, 52))])
     assert f"right in {right} of 52 pairs" in sentence
     assert verdict in sentence
 

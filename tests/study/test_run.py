@@ -224,7 +224,7 @@ def test_a_later_study_is_forecast_from_this_one_and_scored_when_it_ends(finishe
         assert made <= first["time"]
     (line,) = map(json.loads, (output / "ledger.jsonl").read_text().splitlines())
     assert line["forecast"] == forecast["sha256"]
-    assert line["sets"]["query"]["pairs"] == 1
+    assert len(line["sets"]["query"]["ranked"]) == 1
     client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
     (run,) = client.search_runs(
         [client.get_experiment_by_name("later").experiment_id],

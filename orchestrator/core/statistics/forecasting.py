@@ -1,4 +1,4 @@
-"""What a forecast of arms is worth: how sure it is of each pair, and how right it was.
+"""How sure a forecast of arms is of each pair and each loss, and how far off it was.
 
 A forecaster expects a loss of each arm at the end of training. Arm a is ahead of arm b with the
 probability
@@ -19,106 +19,20 @@ are of another scale than the losses is as sure as any other.
 The 95% interval of an expected loss is that loss plus and minus 1.96 r c, where c is the largest
 change since step 0 that the arm's curve was expected to make so far, and r the forecaster's
 relative error: the root mean square of its relative errors in earlier studies and of a prior, 0.5.
-
-Not for few studies: the pairs of a study share arms and are not independent, so that the 95%
-interval of the share of pairs ranked right (Wilson's, of a binomial) is narrower than it should be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
 
 from orchestrator.core.statistics.analysis import Floats
 
-PRIOR_RIGHT, PRIOR_PAIRS = 2, 3
 PRIOR_ERROR = 0.5
-LEAST = 0.51
 ROUNDING = 1e-9  # nats; losses that are equal but for rounding have no gap
 WIDTH = float(norm.ppf(0.975))
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How right a forecast was, on one test set.
-
-    Attributes:
-        pairs: pairs of arms that it ranked and that ended apart, whatever their seeds.
-        right: those of them that ended as it said.
-        clear, clear_right: the same of the pairs whose measured gap is clear.
-        undecided: pairs that it left open, at a probability of one half.
-        brier: mean over ranked and open pairs of (probability - what came)^2; 0.25 by always
-            saying one half, None without a pair.
-        cells, covered: of arms and steps those compared, and those whose loss lay in the interval.
-        error: mean absolute error of the arms' losses in nats, over arms and steps but 0.
-        gap_error: the same of their differences from the arms' mean; `naive_error` of the guess
-            that no arm differs from it.
-        relative_error: root mean square error, by the root mean square of the expected changes
-            since step 0. Errors are None of a forecast of the order alone.
-    """
-
-    pairs: int
-    right: int
-    clear: int
-    clear_right: int
-    undecided: int
-    brier: float | None
-    cells: int = 0
-    covered: int = 0
-    error: float | None = None
-    gap_error: float | None = None
-    naive_error: float | None = None
-    relative_error: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """The scores of one forecaster on one test set, summed over studies.
-
-    Attributes:
-        studies, pairs, right, clear, clear_right, undecided: summed.
-        low, high: 95% Wilson interval of the share of pairs ranked right; 0 and 1 without a pair.
-        brier: mean over studies; None where none has one.
-        relative_error: as the intervals of its next forecast take it, the prior among it.
-    """
-
-    studies: int
-    pairs: int
-    right: int
-    clear: int
-    clear_right: int
-    undecided: int
-    low: float
-    high: float
-    brier: float | None
-    relative_error: float
-
-    @property
-    def share(self) -> float:
-        """How often it is taken to rank a usual pair right: its record and the prior, as q."""
-        return max(LEAST, (self.right + PRIOR_RIGHT) / (self.pairs + PRIOR_PAIRS))
-
-
-def standing(scores: Iterable[Score]) -> Standing:
-    """The sum of a forecaster's scores, none of them perhaps."""
-    scores = list(scores)
-    pairs, right = sum(score.pairs for score in scores), sum(score.right for score in scores)
-    low, high = 0.0, 1.0
-    if pairs:
-        low, high = binomtest(right, pairs).proportion_ci(0.95, method="wilson")
-    briers = [score.brier for score in scores if score.brier is not None]
-    errors = [score.relative_error for score in scores if score.relative_error is not None]
-    return Standing(
-        len(scores), pairs, right,
-        sum(score.clear for score in scores), sum(score.clear_right for score in scores),
-        sum(score.undecided for score in scores),
-        float(low), float(high), float(np.mean(briers)) if briers else None,
-        float(np.sqrt(np.mean(np.square([PRIOR_ERROR, *errors])))),
-    )  # fmt: skip
 
 
 def pair_probabilities(gaps: Floats, spreads: Floats, share: float) -> Floats:

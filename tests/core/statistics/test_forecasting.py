@@ -4,20 +4,17 @@ import numpy as np
 import pytest
 
 from orchestrator.core.statistics.forecasting import (
-    PRIOR_ERROR,
     WIDTH,
-    Score,
     brier,
     curve_errors,
     half_width,
     pair_probabilities,
     standard_error,
+)
+from orchestrator.core.statistics.scores import (
     standing,
 )
-
-
-def score(right, pairs, **more):
-    return Score(pairs=pairs, right=right, clear=0, clear_right=0, undecided=0, brier=0.2, **more)
+from tests.core.statistics.made_up import apart
 
 
 def test_a_usual_gap_without_spread_is_as_probable_as_the_forecaster_was_right_before():
@@ -42,27 +39,10 @@ def test_no_gap_is_left_open():
         pair_probabilities(np.zeros(1), np.zeros(1), 0.5)
 
 
-def test_a_standing_is_the_sum_of_scores_with_wilsons_interval():
-    total = standing([score(20, 26), score(21, 26)])
-    assert (total.studies, total.right, total.pairs) == (2, 41, 52)
-    # Wilson 1927: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
-    n, p, z = 52, 41 / 52, WIDTH
-    middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    limits = np.array([middle - half, middle + half]) / (1 + z * z / n)
-    np.testing.assert_allclose([total.low, total.high], limits)
-    assert total.share == (41 + 2) / (52 + 3)
-
-
-def test_without_a_record_two_pairs_of_three_are_right_and_no_record_turns_a_forecast_round():
-    nothing = standing([])
-    assert (nothing.low, nothing.high, nothing.brier) == (0, 1, None)
-    assert nothing.share == pytest.approx(2 / 3)
-    assert nothing.relative_error == PRIOR_ERROR
-    assert standing([score(0, 100)]).share == 0.51
-
-
 def test_the_interval_follows_the_error_of_earlier_studies_and_never_narrows_along_a_curve():
-    errors = standing([score(1, 1, relative_error=0.1), score(1, 1, relative_error=0.3)])
+    errors = standing(
+        [apart(1, 1, "one", relative_error=0.1), apart(1, 1, "other", relative_error=0.3)]
+    )
     assert errors.relative_error == pytest.approx(np.sqrt((0.25 + 0.01 + 0.09) / 3))
     half = half_width(np.array([3.0, 2.0, 2.5]), 0.5)
     np.testing.assert_allclose(half, WIDTH * 0.5 * np.array([0.0, 1.0, 1.0]))
