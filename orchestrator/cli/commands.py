@@ -203,7 +203,7 @@ def forecast(
             f"{found.error:.3f} nats in the query curves, with both at 1 by {found.derived:.3f}"
         )
         return
-    from orchestrator.study.forecast import forecast_study
+    from orchestrator.study.shown_forecasts import forecast_study
 
     if not forecast_study(load(study, overlays, settings, output)):
         raise typer.Exit(1)

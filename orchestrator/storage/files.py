@@ -24,6 +24,7 @@ LOG_FILE = "run.log"  # of the logs: everything that libraries print
 RAY_FOLDER = "ray"  # Ray Tune's and Ray Train's own files
 EVALUATED_FOLDER = "evaluated"  # a folder a model that no trial of the study trained
 FORECASTS_FOLDER = "forecasts"  # <forecaster>.json: what was expected before the first step
+BEGUN_FILE = "begun.txt"  # names of the trials that began, for good: no forecast comes after
 REPORT_FOLDER = "report"
 PAGE_FILE = "index.html"  # of the report: opens from disk
 FIGURES_FOLDER = "figures"  # of the report: the same figures as PNG

@@ -16,7 +16,8 @@ from orchestrator.report.forecast_tables import forecast_sentences, section_of
 from orchestrator.report.forecasts import forecast_metrics, read_forecasts, settle_forecasts
 from orchestrator.report.read import read_study
 from orchestrator.screen import Screen, shown_path
-from orchestrator.storage.files import FORECASTS_FOLDER, JOURNAL_FILE
+from orchestrator.storage.artifacts import write_text
+from orchestrator.storage.files import BEGUN_FILE, FORECASTS_FOLDER, JOURNAL_FILE
 from orchestrator.storage.ledger import read_ledger
 from orchestrator.storage.sealed import SEAL, read_sealed, write_sealed
 from orchestrator.trials import Trial
@@ -35,16 +36,30 @@ def unwritten(study: Study, layout: Layout) -> list[ForecasterName]:
     return [name for name in names if not forecast_file(layout.folder, name).is_file()]
 
 
-def too_late(trials: list[Trial], layout: Layout) -> str:
-    """Why nothing can be forecast any more, in a sentence; empty while no trial has begun.
+def mark_begun(trials: list[Trial], layout: Layout) -> None:
+    """Write down that trials begin now, for good: of these no forecast is made any more."""
+    names = dict.fromkeys([*_begun(layout), *(trial.name for trial in trials)])
+    write_text(layout.folder / BEGUN_FILE, "".join(f"{name}\n" for name in names))
 
-    Asked before plans are laid out, which removes what an attempt without a checkpoint left.
-    """
-    begun = [trial for trial in trials if (layout.trial(trial.name) / JOURNAL_FILE).is_file()]
+
+def _begun(layout: Layout) -> list[str]:
+    path = layout.folder / BEGUN_FILE
+    return path.read_text(encoding="utf-8").split() if path.is_file() else []
+
+
+def too_late(trials: list[Trial], layout: Layout) -> str:
+    """Why nothing can be forecast any more, in a sentence; empty while no trial has begun."""
+    known = _begun(layout)
+    begun = [
+        trial.name
+        for trial in trials
+        # A study of an earlier version has journals alone, which a new attempt removes.
+        if trial.name in known or (layout.trial(trial.name) / JOURNAL_FILE).is_file()
+    ]
     if not begun:
         return ""
     return (
-        f"a forecast is made before the first step, and {begun[0].name} has begun: to forecast the "
+        f"a forecast is made before the first step, and {begun[0]} has begun: to forecast the "
         f"study anew, give it another name, or remove {layout.folder}"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,8 +16,6 @@ from orchestrator.forecast.forecaster import Request
 from orchestrator.report.build import build_report
 from orchestrator.report.summary import (
     screen_table,
-    stopped_metrics,
-    trial_metrics,
     write_summary,
 )
 from orchestrator.screen import Screen, quiet_streams, shown_path
@@ -47,11 +44,13 @@ from orchestrator.study.facts import provenance_tags, study_facts
 from orchestrator.study.forecasting import (
     forecast_tags,
     forecasters_to_ask,
+    mark_begun,
     settle,
     studies_before,
     write_forecasts,
 )
 from orchestrator.study.pipeline import Pipeline
+from orchestrator.study.summary_rows import metrics_of, summary_row
 from orchestrator.tracking import (
     PARENT,
     Backlog,
@@ -61,12 +60,10 @@ from orchestrator.tracking import (
     certificate,
     describe,
     finished,
-    flat_params,
 )
-from orchestrator.training.journal import precision_of
-from orchestrator.training.outcome import FAILED, forget_stops, read_outcome
+from orchestrator.training.outcome import forget_stops
 from orchestrator.training.spec import TrialSpec
-from orchestrator.trials import Expansion, Trial, expansion
+from orchestrator.trials import Expansion, expansion
 from orchestrator.tune.optuna import Suggestions
 from orchestrator.tune.run import INTERRUPTED, KnownTrials, run_trials
 
@@ -119,6 +116,7 @@ class Run:
                 searched = self.study.sweep.search
                 trials = self._search(pipeline, tracker) if searched else KnownTrials(specs)
                 ray_folder = self.layout.folder / RAY_FOLDER
+                mark_begun(self.trials, self.layout)
                 with self._sampling():
                     self.errors = run_trials(self.study, trials, self.screen, ray_folder)
                 if INTERRUPTED not in self.errors.values():
@@ -197,7 +195,8 @@ class Run:
     def _finish(self, pipeline: Pipeline, specs: list[TrialSpec], tracker: Tracker) -> None:
         line = self.screen.line("report")
         folder = self.layout.folder
-        rows = [self._row(*pair) for pair in zip(self.trials, specs, strict=True)]
+        pairs = zip(self.trials, specs, strict=True)
+        rows = [summary_row(trial, spec, self.swept) for trial, spec in pairs]
         write_summary(folder / SUMMARY_FILE, rows, self.swept)
         precisions = (row["precision"] for row in rows)
         facts = study_facts(pipeline, self.trials, precisions, self.started, folder)
@@ -208,7 +207,7 @@ class Run:
         endings = {
             row["trial"]: {"ended": row["status"], "precision": row["precision"]} for row in rows
         }
-        metrics = {row["trial"]: self._metrics(row) for row in rows} | {PARENT: scores}
+        metrics = {row["trial"]: metrics_of(row, self.swept) for row in rows} | {PARENT: scores}
         killed = [name for name, error in self.errors.items() if error == INTERRUPTED]
         tracker.update(finished(tracker.record, STUDY_FILES, self.errors, endings, metrics, killed))
         line = self.screen.line("mlflow")
@@ -237,29 +236,3 @@ class Run:
         self.screen.print()
         for name, text in next_steps.items():
             self.screen.print(f"{name:<8} {escape(text)}")
-
-    def _row(self, trial: Trial, spec: TrialSpec) -> dict[str, Any]:
-        flat = flat_params(trial.config.model_dump(mode="json"))
-        swept = {key: trial.settings.get(key, flat.get(key, "")) for key in self.swept}
-        outcome = read_outcome(spec.folder, spec.key)
-        status = outcome.status if outcome.ended else FAILED  # also one that was interrupted
-        row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": status, **swept}
-        row["precision"] = precision_of(spec.folder) or ""
-        if outcome.last_step is not None:
-            row |= {"steps": outcome.last_step}
-            row |= stopped_metrics(spec.folder, outcome.last_step)
-        if outcome.result:
-            kept = ("steps", "set_sha256", "order_sha256", "seconds", "tokens_per_second")
-            row |= {name: outcome.result[name] for name in kept}
-            row |= trial_metrics(spec.folder)
-        return row
-
-    def _metrics(self, row: dict[str, Any]) -> dict[str, float]:
-        """The numbers of a row of the summary under their names in MLflow."""
-        # changed_weights has a curve of its own.
-        left_out = {"steps", "seconds", "changed_weights", *self.swept}
-        return {
-            f"final_{name}" if name.endswith("_loss") and name != "best_query_loss" else name: value
-            for name, value in row.items()
-            if isinstance(value, int | float) and math.isfinite(value) and name not in left_out
-        }

@@ -14,14 +14,17 @@ from orchestrator.errors import ConfigError, DataError
 from orchestrator.forecast import FORECASTERS
 from orchestrator.forecast.forecaster import Abstains, Expectation
 from orchestrator.screen import Screen
-from orchestrator.study.forecast import forecast_study
 from orchestrator.study.forecasting import (
     forecast_tags,
     forecasters_to_ask,
+    mark_begun,
     studies_before,
+    too_late,
     unwritten,
     write_forecasts,
 )
+from orchestrator.study.shown_forecasts import forecast_study
+from orchestrator.trials import expand
 from tests.forecast.made_up import STEPS, TASKS, request_of, study_of
 
 ASKED = {"forecast": {"forecasters": ["distance", "proxy"]}}
@@ -87,6 +90,28 @@ def test_once_a_trial_has_begun_nothing_is_forecast_and_no_proxy_is_trained(aske
     assert forecasters_to_ask(asked.study, asked.trials, layout, Screen()) == []
     told = capsys.readouterr().out
     assert "no forecast by distance and proxy: a forecast is made before the first step" in told
+
+
+def test_a_trial_has_begun_for_good_whatever_a_new_attempt_removes(asked):
+    layout = Layout.of(asked.study)
+    mark_begun(asked.trials[1:], layout)
+    mark_begun(asked.trials[:1], layout)
+    assert too_late(asked.trials[1:], layout)
+    with pytest.raises(DataError, match=f"{asked.trials[0].name} has begun"):
+        forecast_study(asked.study)
+    others = expand(study_of("main", ["farthest_first"]))
+    assert not too_late(others, layout)
+
+
+def test_the_command_tells_of_a_forecaster_that_comes_too_late_beside_another(
+    asked, forecasters, capsys
+):
+    write(asked, ["distance"])
+    begin(asked)
+    assert forecast_study(asked.study)
+    told = capsys.readouterr().out
+    assert "no forecast by proxy: a forecast is made before the first step" in told
+    assert "no forecast by distance" not in told
 
 
 def test_the_command_refuses_a_forecast_that_comes_too_late(asked):

@@ -20,7 +20,7 @@ from orchestrator.screen import Screen, quiet_streams, shown_path
 from orchestrator.storage.files import FORECASTS_FOLDER, LOGS_FOLDER, SUMMARY_FILE
 from orchestrator.storage.lock import locked
 from orchestrator.study.checks import check_before_ray
-from orchestrator.study.forecasting import studies_before, too_late, unwritten
+from orchestrator.study.forecasting import forecasters_to_ask, studies_before, too_late, unwritten
 from orchestrator.study.run import Run, run_study
 from orchestrator.trials import Expansion, expansion
 
@@ -42,12 +42,13 @@ def forecast_study(study: Study) -> bool:
         study = study.model_copy(update={"forecast": Forecast()})
     layout, expanded = Layout.of(study), expansion(study)
     forecasts = layout.folder / FORECASTS_FOLDER
-    if unwritten(study, layout):
-        reason = too_late(expanded.trials, layout)
-        if reason and not any(forecasts.glob("*.json")):
-            raise DataError(reason)
-        if not reason:
-            _make(study, expanded, layout)
+    reason = too_late(expanded.trials, layout)
+    if reason and not any(forecasts.glob("*.json")):
+        raise DataError(reason)
+    if unwritten(study, layout) and not reason:
+        _make(study, expanded, layout)
+    else:
+        forecasters_to_ask(study, expanded.trials, layout, Screen())  # tells who is not asked
     section = forecast_section(layout.folder, _trials(layout))
     _print(section, layout)
     return not section.faults

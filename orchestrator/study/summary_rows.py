@@ -1,0 +1,47 @@
+"""What a trial came to, as its row of summary.csv and as metrics of MLflow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.report.summary import stopped_metrics, trial_metrics
+from orchestrator.tracking import flat_params
+from orchestrator.training.journal import precision_of
+from orchestrator.training.outcome import FAILED, read_outcome
+from orchestrator.training.spec import TrialSpec
+from orchestrator.trials import Trial
+
+
+def summary_row(trial: Trial, spec: TrialSpec, swept: Sequence[str]) -> dict[str, Any]:
+    """The row of a trial.
+
+    Args:
+        swept: dotted keys that the sweep sets in any trial, each a column.
+    """
+    flat = flat_params(trial.config.model_dump(mode="json"))
+    values = {key: trial.settings.get(key, flat.get(key, "")) for key in swept}
+    outcome = read_outcome(spec.folder, spec.key)
+    status = outcome.status if outcome.ended else FAILED  # also one that was interrupted
+    row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": status, **values}
+    row["precision"] = precision_of(spec.folder) or ""
+    if outcome.last_step is not None:
+        row |= {"steps": outcome.last_step}
+        row |= stopped_metrics(spec.folder, outcome.last_step)
+    if outcome.result:
+        kept = ("steps", "set_sha256", "order_sha256", "seconds", "tokens_per_second")
+        row |= {name: outcome.result[name] for name in kept}
+        row |= trial_metrics(spec.folder)
+    return row
+
+
+def metrics_of(row: dict[str, Any], swept: Sequence[str]) -> dict[str, float]:
+    """The numbers of a row of the summary under their names in MLflow, without what was swept."""
+    # changed_weights has a curve of its own.
+    left_out = {"steps", "seconds", "changed_weights", *swept}
+    return {
+        f"final_{name}" if name.endswith("_loss") and name != "best_query_loss" else name: value
+        for name, value in row.items()
+        if isinstance(value, int | float) and math.isfinite(value) and name not in left_out
+    }
