@@ -18,12 +18,14 @@ from orchestrator.storage.files import (
     CONFIG_FILE,
     EVALUATED_FOLDER,
     FORECASTS_FOLDER,
+    LEDGER_FILE,
     PLAN_FILE,
     REALISED_FILE,
     RESULT_FILE,
     SUMMARY_FILE,
     TRIALS_FOLDER,
 )
+from orchestrator.storage.ledger import Line, check_scored, read_ledger
 from orchestrator.storage.sealed import SEAL, read_sealed
 from orchestrator.training.outcome import STOPPED, Outcome, changed_tables, read_outcome
 
@@ -127,12 +129,24 @@ def verify_measured(study: Path) -> list[tuple[str, int | UserError]]:
 
 
 def verify_forecasts(study: Path) -> list[tuple[str, str | UserError]]:
-    """Each forecast's name with its SHA-256, or that it is not what was written."""
+    """Each forecast's name with its SHA-256, or that it is not what was written, or scored.
+
+    One that no study scored yet is compared with its own digest alone. A ledger that cannot be read
+    is one more.
+    """
     checked: list[tuple[str, str | UserError]] = []
-    for path in sorted((study / FORECASTS_FOLDER).glob("*.json")):
+    lines: list[Line] = []
+    paths = sorted((study / FORECASTS_FOLDER).glob("*.json"))
+    try:
+        lines = read_ledger(study.resolve().parent) if paths else []
+    except UserError as error:
+        checked.append((LEDGER_FILE, error))
+    for path in paths:
         name = str(path.relative_to(study))
         try:
-            checked.append((name, read_sealed(path)[SEAL]))
+            record = read_sealed(path)
+            check_scored(lines, record)
+            checked.append((name, record[SEAL]))
         except UserError as error:
             checked.append((name, error))
     return checked

@@ -24,9 +24,8 @@ from orchestrator.report.contrast import arm_contrast
 from orchestrator.report.figures import SETS
 from orchestrator.report.trained import trained_digest
 from orchestrator.report.trial import Trial
-from orchestrator.storage.artifacts import key_digest
 from orchestrator.storage.files import FORECASTS_FOLDER
-from orchestrator.storage.ledger import Line, append_once
+from orchestrator.storage.ledger import Line, append_once, check_scored, read_ledger, trials_digest
 from orchestrator.storage.sealed import SEAL, read_sealed
 
 
@@ -116,7 +115,7 @@ class Foretold:
             forecast=self.record[SEAL],
             forecaster=self.name,
             study=self.record["study"],
-            trials=key_digest(sorted(self.record["trials"])),
+            trials=trials_digest(self.record),
             made=self.record["made"],
             scored=datetime.now(UTC).isoformat(timespec="seconds"),
             sets=self.scores,
@@ -126,12 +125,19 @@ class Foretold:
 def read_forecasts(study_dir: Path, trials: list[Trial]) -> tuple[list[Foretold], list[str]]:
     """The forecasts in a study folder, set against its trials, and a sentence on each refused one.
 
-    One whose file was changed, or that is of other plans than were trained, is no forecast.
+    One whose file was changed, that is not the one that was scored, or that is of other plans than
+    were trained, is no forecast.
     """
     foretold, faults = [], []
+    try:
+        lines = read_ledger(study_dir.parent)
+    except DataError:
+        lines = []  # which is told where the ledger is shown
     for path in sorted((study_dir / FORECASTS_FOLDER).glob("*.json")):
         try:
-            foretold.append(_set_against(read_sealed(path), trials))
+            record = read_sealed(path)
+            check_scored(lines, record)
+            foretold.append(_set_against(record, trials))
         except DataError as error:
             faults.append(f"The forecast {error}.")
     return foretold, faults

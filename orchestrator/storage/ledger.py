@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.core.statistics.scores import Score
 from orchestrator.errors import DataError
-from orchestrator.storage.artifacts import write_text
+from orchestrator.storage.artifacts import key_digest, write_text
 from orchestrator.storage.files import LEDGER_FILE
 from orchestrator.storage.lock import locked
+from orchestrator.storage.sealed import SEAL
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,32 @@ def scores_of(lines: Iterable[Line], forecaster: str, test_set: str) -> list[Sco
         for line in lines
         if line.forecaster == forecaster and test_set in line.sets
     ]
+
+
+def trials_digest(record: dict[str, Any]) -> str:
+    """Of the names of all trials that a forecast is of."""
+    return key_digest(sorted(record["trials"]))
+
+
+def check_scored(lines: Iterable[Line], record: dict[str, Any]) -> None:
+    """Refuse a forecast where another one of the same forecaster and trials has been scored.
+
+    Args:
+        lines: of the ledger.
+        record: the content of a forecast's file.
+
+    Raises:
+        DataError: the file was sealed anew, or made after its trials were trained.
+    """
+    asked = (record["forecaster"], trials_digest(record))
+    for line in lines:
+        if (line.forecaster, line.trials) == asked and line.forecast != record[SEAL]:
+            raise DataError(
+                f"{line.forecaster}.json is not the one that was scored, whose SHA-256 is "
+                f"{line.forecast} as the ledger says since {line.scored}: it was changed and "
+                "sealed anew, or made after its trials had been trained. Put back the file as it "
+                "was, or remove it"
+            )
 
 
 def append_once(output: Path, lines: list[Line]) -> None:

@@ -194,6 +194,28 @@ def test_a_forecast_that_was_changed_is_refused_by_the_score_and_by_verify(study
     assert lines[0].startswith("  wrong distance.json was changed")
 
 
+def test_a_forecast_that_was_sealed_anew_after_it_was_scored_is_refused(study_of, capsys):
+    study = study_of(SHIFTS)
+    path = write_forecast(study, {"nearest_first": 2.5, "random": 2.4})
+    settle_forecasts(study, forecasts_of(study)[0])
+    app(["verify", str(study)], standalone_mode=False)
+    assert "sound forecasts/distance.json" in capsys.readouterr().out.replace("  ", " ")
+    path.unlink()
+    write_forecast(study, {"nearest_first": 2.4, "random": 2.5})
+    foretold, (fault,) = forecasts_of(study)
+    assert not foretold
+    assert "distance.json is not the one that was scored" in fault
+    with pytest.raises(SystemExit):
+        app(["verify", str(study)])
+    assert "sealed anew" in capsys.readouterr().out
+    ledger = study.parent / "ledger.jsonl"
+    ledger.write_text("{}")
+    with pytest.raises(SystemExit):
+        app(["verify", str(study)])
+    shown = capsys.readouterr().out
+    assert "line 1 is damaged" in shown
+
+
 def test_a_forecast_of_another_order_than_was_trained_is_not_scored(study_of):
     study = study_of(SHIFTS)
     path = write_forecast(study, {"nearest_first": 2.5, "random": 2.4})
