@@ -146,6 +146,13 @@ def test_a_forecast_of_other_trials_is_kept_and_told(asked, forecasters, capsys)
     assert "is of other trials than the study has now" in capsys.readouterr().out
 
 
+def test_a_proxy_whose_model_is_not_there_is_refused_by_the_estimate(asked, tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(asked.study.model_dump(mode="json", exclude_unset=True)))
+    with pytest.raises(ConfigError, match="the model folder /nowhere does not exist"):
+        app(["estimate", str(file), "--set", "forecast.proxy.model=/nowhere"])
+
+
 def test_a_study_with_a_search_has_no_arms_to_forecast(tmp_path):
     sweep = {
         "parameters": {"training.learning_rate": {"loguniform": [1e-6, 1e-4]}},

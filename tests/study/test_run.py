@@ -213,7 +213,7 @@ def test_a_later_study_is_forecast_from_this_one_and_scored_when_it_ends(finishe
     path = write_study(tmp_path, study="later", **asked)
     done = orchestrate("run", path, "--output", output)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "forecast distance, query set: right in " in done.stdout
+    assert "forecast distance, query set: " in done.stdout
     study = output / "later"
     forecast = json.loads((study / "forecasts" / "distance.json").read_text())
     assert [*forecast["origin"]["studies"]] == ["tiny"]
@@ -224,12 +224,15 @@ def test_a_later_study_is_forecast_from_this_one_and_scored_when_it_ends(finishe
         assert made <= first["time"]
     (line,) = map(json.loads, (output / "ledger.jsonl").read_text().splitlines())
     assert line["forecast"] == forecast["sha256"]
-    assert len(line["sets"]["query"]["ranked"]) == 1
+    score = line["sets"]["query"]
+    assert len(score["ranked"]) + score["undecided"] == 1
+    begun = (study / "begun.txt").read_text().split()
+    assert sorted(begun) == sorted(folder.name for folder in trial_folders(study).values())
     client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
     (run,) = client.search_runs(
         [client.get_experiment_by_name("later").experiment_id],
         f"tags.`forecast.distance` = '{forecast['sha256']}'",
     )
-    assert run.data.metrics["forecast/distance/query/pairs"] == 1
+    assert run.data.metrics["forecast/distance/query/pairs"] == len(score["ranked"])
     assert "What was forecast" in (study / "report" / "index.html").read_text()
     assert verify_forecasts(study) == [("forecasts/distance.json", forecast["sha256"])]
