@@ -15,7 +15,7 @@ from orchestrator.screen import Screen, quiet_streams
 from orchestrator.storage.files import LOGS_FOLDER
 from orchestrator.storage.lock import locked
 from orchestrator.study.cluster import cluster, threads
-from orchestrator.study.forecast import LOG
+from orchestrator.study.shown_forecasts import LOG
 from orchestrator.study.token_artifacts import TokenArtifacts
 from orchestrator.trials import expand
 
