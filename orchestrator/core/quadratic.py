@@ -212,6 +212,7 @@ def fit_constants(
 
     # Where steps swing there are several hollows: the search begins in the deepest of a grid.
     powers = np.log(np.geomspace(1e-3, 10, 13))
+    sought = [(powers[0], powers[-1])] * 2
     start = min((np.array(pair) for pair in product(powers, repeat=2)), key=squares)
-    scale, curvature = np.exp(minimize(squares, start, method="Nelder-Mead").x)
+    scale, curvature = np.exp(minimize(squares, start, method="Nelder-Mead", bounds=sought).x)
     return float(scale), float(curvature)

@@ -168,3 +168,10 @@ def test_both_constants_are_fitted_to_measured_curves():
         return model.losses(places, model.turned(tests), start)
 
     assert fit_constants(predict, predict(0.35, 0.2)) == pytest.approx((0.35, 0.2), rel=1e-3)
+
+
+def test_a_constant_that_curves_say_nothing_of_stays_where_it_is_sought():
+    rising = fit_constants(lambda scale, curvature: np.array([scale]), np.array([99.0]))
+    assert rising[0] == pytest.approx(10)
+    falling = fit_constants(lambda scale, curvature: np.array([curvature]), np.zeros(1))
+    assert falling[1] == pytest.approx(1e-3)
