@@ -13,11 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.errors import DataError
 from orchestrator.host.share import cores
 from orchestrator.screen import Line
 from orchestrator.stages.embed import describe_embeddings, embedded_rows, resolution
 from orchestrator.stages.spec import Spec
-from orchestrator.stages.token_vectors import STATE_FILE, Maker, Source, fill, row_digests
+from orchestrator.stages.token_vectors import (
+    STATE_FILE,
+    Maker,
+    Source,
+    fill,
+    has_answer,
+    row_digests,
+)
 from orchestrator.stages.vector_cache import VectorCache, Vectors
 from orchestrator.storage.artifacts import Artifact, key_digest
 
@@ -27,7 +35,8 @@ GRADIENTS_VERSION = 1
 def warm_up_spec(source: Source) -> Spec:
     """`state.safetensors`: adapters after a few steps on random pool rows, and Adam's moments.
 
-    The artifact remembers the `losses` of the steps.
+    The artifact remembers the `losses` of the steps. Its maker raises DataError where none of the
+    rows has an answer.
     """
     settings = source.embedding.gradient
     pool = source.dataset.info["splits"]["pool"]["instances"]
@@ -39,6 +48,13 @@ def warm_up_spec(source: Source) -> Spec:
     def make(folder: Path, line: Line) -> dict[str, Any]:
         import ray
 
+        table = source.table
+        if not any(has_answer(table, row) for row in rows.tolist()):
+            raise DataError(
+                f"gradients are of answers, and none of the {wanted:,} rows of data.pool on which "
+                "adapters are warmed up has one within max_length: raise model.max_length, and "
+                "embedding.max_length where it is given"
+            )
         task = ray.remote(num_gpus=source.embedding.gpus_per_worker)(_warm_up)
         return {"losses": ray.get(task.remote(source, steps, folder))}
 

@@ -1,10 +1,13 @@
 """What a search for plans is told of a study: the pool, the queries and the course, no more."""
 
 import numpy as np
+import pytest
 
 from orchestrator.config.embedding import Embedding
 from orchestrator.config.schema import TrialConfig
 from orchestrator.config.training import Lora
+from orchestrator.errors import DataError
+from orchestrator.stages.gradients import warm_up_spec
 from orchestrator.stages.influence import (
     course_of,
     influence_settings,
@@ -90,3 +93,12 @@ def test_influence_is_shared_by_adapters_that_move_the_weights_alike(tmp_path):
     assert whole["vectors"] == {
         "version": 1, "warm_up": "warm-up", "dimensions": 1024, "trained": "none"
     }  # fmt: skip
+
+
+def test_rows_without_an_answer_warm_nothing_up(tmp_path):
+    dataset, tokens, _ = drawn(tmp_path)
+    marks = np.load(tokens.path / "answer.npy")
+    np.save(tokens.path / "answer.npy", np.zeros_like(marks))
+    source = Source(dataset, tokens, Embedding(pooling="gradient"), tmp_path, "model")
+    with pytest.raises(DataError, match=r"none of the 30 rows of data\.pool on which adapters"):
+        warm_up_spec(source).make(tmp_path, None)
