@@ -269,7 +269,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused_and_kept(tmp_path):
 
 
 def test_a_remote_store_that_is_not_there_is_refused_before_anything_is_written(s3, tmp_path):
-    places = {"output": str(tmp_path / "out"), "remote_store": "s3://none/shared"}
+    places = {"output": str(tmp_path / "out"), "remote_store": "s3://none/shared", "sweep": {}}
     with pytest.raises(ConfigError, match="remote_store: s3://none/shared cannot be read"):
         arrange_study(Study.model_validate(STUDY | places), tmp_path / "plans", None)
     assert not list(tmp_path.iterdir())
