@@ -1,10 +1,16 @@
 """The errors a user can mend. The command line prints their message and no traceback."""
 
+from orchestrator.redaction import redacted
+
 
 class UserError(Exception):
-    """What was wrong, where, and what to type instead, in one message."""
+    """What was wrong, where, and what to type instead, in one message, which shows no secret of an
+    address."""
 
     exit_code = 2
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redacted(message))
 
 
 class ConfigError(UserError):
@@ -58,5 +64,5 @@ class JobLost(JobError):
 
 def first_line(error: BaseException) -> str:
     """What an error of a library says first, or its name where it says nothing: 200 characters."""
-    text = str(error).strip()
+    text = redacted(str(error).strip())
     return text.splitlines()[0][:200] if text else type(error).__name__

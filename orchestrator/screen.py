@@ -27,6 +27,7 @@ from rich.progress import (
 )
 
 from orchestrator.errors import UserError
+from orchestrator.redaction import redacted
 
 # Without a terminal a line is printed at most this often while its work goes on, in seconds.
 QUIET_SECONDS = 20.0
@@ -111,7 +112,8 @@ class Screen:
 
     def print(self, text: object = "") -> None:
         """A permanent line (rich markup) above the moving ones."""
-        self.console.print(text, soft_wrap=True)
+        shown = redacted(text) if isinstance(text, str) else text
+        self.console.print(shown, soft_wrap=True)
 
 
 def shown_path(path: Path | str) -> str:

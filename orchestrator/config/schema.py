@@ -25,6 +25,7 @@ from orchestrator.config.section import Section, Seed, later
 from orchestrator.config.sources import Data
 from orchestrator.config.sweep import Sweep
 from orchestrator.config.training import Model, Training
+from orchestrator.redaction import secret_in
 from orchestrator.storage.bucket import ADDRESS
 from orchestrator.storage.files import SHARED_FOLDERS
 
@@ -47,7 +48,7 @@ class Tracking(Section):
     """What goes to MLflow, and where that is."""
 
     uri: str | None = None
-    """Address of the server, without a password; null: SQLite beside the studies."""
+    """Address of the server, without a password or a token; null: SQLite beside the studies."""
     experiment: str | None = None
     """Its name in MLflow; null: the study's."""
     flush_seconds: Annotated[float, Field(ge=0)] = 30.0
@@ -69,9 +70,10 @@ class Tracking(Section):
                 "type the address of an MLflow server, such as http://127.0.0.1:5000, or of a "
                 "database, such as sqlite:////home/me/mlflow.db"
             )
-        if address.password or (address.username and scheme.startswith("http")):
+        hidden = secret_in(uri) or (address.username and scheme.startswith("http") and "the user")
+        if hidden:
             raise ValueError(
-                "leave user and password out, the address is shown and kept: set them as "
+                f"leave {hidden} out, the address is shown and kept: set them as "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment, a "
                 "database's where its client looks for them, such as PGPASSWORD"
             )

@@ -19,6 +19,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from orchestrator.errors import JobError, JobLost
 from orchestrator.jobs.address import bypass_proxy, check_address
 from orchestrator.provenance import COMMIT_VARIABLE
+from orchestrator.redaction import secret_in
 
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 60.0  # without a byte from the job server, then it is asked anew
@@ -40,6 +41,22 @@ NO_JOB = "{} does not exist"  # Ray's answer
 UNANSWERED = (
     TimeoutError, RuntimeError, AuthenticationError, aiohttp.ClientError, requests.RequestException,
 )  # fmt: skip
+
+
+def _passed_on() -> dict[str, str]:
+    """The variables that a job is given of this machine's.
+
+    Raises:
+        JobError: one of them holds a secret, which whoever looks at the cluster would see.
+    """
+    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    for name, value in passed.items():
+        if hidden := secret_in(value):
+            raise JobError(
+                f"{name} would be sent to the cluster, where others can read it: leave {hidden} "
+                "out of it, and set HF_TOKEN on the cluster's machines"
+            )
+    return passed
 
 
 class Jobs:
@@ -77,7 +94,7 @@ class Jobs:
             JobLost: it fell silent for `PATIENCE` seconds, and may have taken it.
         """
         variables = ENVIRONMENT | ({} if commit is None else {COMMIT_VARIABLE: commit})
-        variables |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        variables |= _passed_on()
         # Named here, so that it can be asked for if the answer is lost.
         job = f"raysubmit_{secrets.token_hex(8)}"
         asked = time.monotonic()

@@ -17,6 +17,8 @@ from tests.tracking.held import held
         ({"uri": "http://me:hunter2@127.0.0.1:5000"}, "MLFLOW_TRACKING_USERNAME"),
         ({"uri": "http://hunter2@127.0.0.1:5000"}, "MLFLOW_TRACKING_USERNAME"),
         ({"uri": "postgresql://me:hunter2@host/mlflow"}, "PGPASSWORD"),
+        ({"uri": "https://host:5000/?token=hunter2"}, "leave token=... out"),
+        ({"uri": "mysql+pymysql://me@host/mlflow?ssl=1&password=hunter2"}, "password=... out"),
         ({"register_model": "a/b"}, "tracking.register_model"),
         ({"register_model": "it's"}, "tracking.register_model"),
         ({"register_model": "back\\"}, "tracking.register_model"),
