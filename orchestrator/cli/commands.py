@@ -274,19 +274,9 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
 ) -> None:
     """Open the MLflow UI on 127.0.0.1."""
-    from orchestrator.storage.files import DATABASE_FILE
+    from orchestrator.cli.ui import open_ui
 
-    databases = [path / DATABASE_FILE for path in (folder, folder.parent)]
-    database = next((path.resolve() for path in databases if path.is_file()), None)
-    if database is None:
-        raise UserError(f"{folder} holds no {DATABASE_FILE}: give the output folder of a run")
-    print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    # From inside the folder, whose name may hold what an address cannot: %, ? or #.
-    os.chdir(database.parent)
-    os.environ["PYTHONSAFEPATH"] = "1"
-    uri = f"sqlite:///{database.name}"
-    arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])  # noqa: S606
+    open_ui(folder, port)
 
 
 def _print_estimate(study: Study) -> None:
