@@ -1,11 +1,14 @@
 """What holds of every method, and of methods that other packages declare."""
 
+import re
+
 import numpy as np
 import pytest
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.core import arrangements
-from orchestrator.core.arrangements import METHODS, arrange, find_method
+from orchestrator.core.arrangements import METHODS, Method, arrange, find_method
+from orchestrator.core.plan import Plan
 from orchestrator.core.quadratic import Course, Influence
 from tests.core.pools import blocks_of, make_request, pool_with_duplicates, unit_rows, units_at
 
@@ -163,3 +166,50 @@ def test_what_is_no_method_or_cannot_be_imported_is_refused_by_name(name, fault)
         find_method(name)
     with pytest.raises(ValueError, match=fault):
         Arrangement(method=name)
+
+
+ROWS_OF_FIVE = "rows = np.arange(5); "
+FINE = "Plan(rows, 0 * rows, rows, np.full(len(rows), np.nan))"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return None", "returned a NoneType: let it return an orchestrator.core.plan.Plan"),
+        (ROWS_OF_FIVE + "return rows", "returned a ndarray: let it return"),
+        (
+            ROWS_OF_FIVE + "return Plan(rows / 1, 0 * rows, rows, rows / 1)",
+            "returned a plan whose rows are float64: make them integer numbers",
+        ),
+        (
+            ROWS_OF_FIVE + "return Plan(rows, [0] * 5, rows, rows / 1)",
+            "returned a plan whose turn are list: make them integer numbers",
+        ),
+        (
+            ROWS_OF_FIVE + "return Plan(rows, rows[1:], rows, rows / 1)",
+            "a plan with turn of shape (4,) and rows of shape (5,): give (n,) each",
+        ),
+        (ROWS_OF_FIVE + f"return {FINE}", "planned 5 rows, and arrangement.rows is 3: it has to"),
+        (
+            "rows = np.array([0, 5]); return " + FINE,
+            "rows that the pool of 5 does not have",
+        ),
+        ("rows = np.array([-1]); return " + FINE, "rows that the pool of 5 does not have"),
+        ("rows = np.array([1, 1]); return " + FINE, "planned a row twice; every row may come once"),
+        (
+            "return request.vectors[9]",
+            "failed with IndexError: index 9 is out of bounds for axis 0 with size 5 (mine.py",
+        ),
+        ("raise ValueError('give options.depth above 0')", "give options.depth above 0"),
+    ],
+)
+def test_a_plan_of_a_method_of_another_package_is_checked_against_the_contract(
+    monkeypatch, body, said
+):
+    scope = {"np": np, "Plan": Plan}
+    exec(compile(f"def arrange(request):\n    {body}\n", "mine.py", "exec"), scope)
+    monkeypatch.setitem(METHODS, "mine", Method(scope["arrange"]))
+    pool = unit_rows(np.random.default_rng(1), 5)
+    with pytest.raises(ValueError, match=re.escape(said)) as refused:
+        arrange("mine", make_request(pool, pool, rows=3))
+    assert str(refused.value).startswith(("method 'mine' ", "give options"))

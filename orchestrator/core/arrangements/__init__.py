@@ -9,8 +9,6 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-import numpy as np
-
 from orchestrator.core.arrangements import (
     cluster,
     folding,
@@ -26,6 +24,7 @@ from orchestrator.core.arrangements import (
     wsd,
 )
 from orchestrator.core.arrangements.budget import within_answer_tokens
+from orchestrator.core.arrangements.contract import check_plan, keeping_form
 from orchestrator.core.arrangements.equal_lengths import of_equal_lengths
 from orchestrator.core.arrangements.per_task import SELECTIONS, arrange_per_task
 from orchestrator.core.arrangements.request import Method, Needs, Request, Settings
@@ -92,23 +91,20 @@ def arrange(method: str, request: Request) -> Plan:
     """Makes the plan of a method, and checks that it is one.
 
     Raises:
-        ValueError: for a method that does not exist, for settings it cannot meet, or for a plan
-            that is not a sequence of distinct rows of the pool.
+        ValueError: for a method that does not exist or fails, for settings it cannot meet, or for
+            a plan that is not a sequence of distinct rows of the pool within the budget.
     """
     found, budget = find_method(method), request.answer_tokens
+    planned = keeping_form(method, found)
     if "per_task" in found.reads and request.selection in SELECTIONS:
-        plan = arrange_per_task(found.arrange, request)
+        plan = arrange_per_task(planned, request)
     elif request.equal_lengths and not found.fills_lengths:
-        plan = of_equal_lengths(found.arrange, request)
+        plan = of_equal_lengths(planned, request)
     elif budget is not None:
-        plan = within_answer_tokens(found.arrange, request, budget)
+        plan = within_answer_tokens(planned, request, budget)
     else:
-        plan = found.arrange(request)
-    pool = len(request.units.rows)
-    if len(plan) and not 0 <= plan.rows.min() <= plan.rows.max() < pool:
-        raise ValueError(f"method {method!r} planned rows that the pool of {pool} does not have")
-    if len(np.unique(plan.rows)) < len(plan):
-        raise ValueError(f"method {method!r} planned a row twice; every row may come once")
+        plan = planned(request)
+    check_plan(method, found, plan, request)
     return plan
 
 
