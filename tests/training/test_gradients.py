@@ -12,7 +12,7 @@ from orchestrator.training.batches import collate
 from orchestrator.training.device import pick_device
 from orchestrator.training.gradients import GradientModel
 from orchestrator.training.losses import token_losses
-from orchestrator.training.tokens import Tokens
+from tests.training.row_tokens import random_tokens
 
 SETTINGS = Gradients(rank=4, dimensions=64, warm_up_steps=3, warm_up_rows=4, learning_rate=1e-2)
 BUDGET = 200  # tokens of a forward pass: several rows in each
@@ -20,13 +20,7 @@ BUDGET = 200  # tokens of a forward pass: several rows in each
 
 @pytest.fixture
 def tokens():
-    """Rows of random tokens, the last third of each an answer; the last row has none."""
-    rng = np.random.default_rng(0)
-    lengths = [5, 31, 17, 40, 8, 22, 22, 60, 3, 12]
-    marks = [np.arange(length) >= 2 * length // 3 for length in lengths]
-    marks[-1][:] = False
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    return Tokens(rng.integers(3, 250, starts[-1]).astype(np.int32), np.concatenate(marks), starts)
+    return random_tokens([5, 31, 17, 40, 8, 22, 22, 60, 3, 12])
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,14 @@ from orchestrator.models import resolve
 from orchestrator.training.device import pick_device
 from orchestrator.training.gradients import GradientModel
 from orchestrator.training.influence import influences, step_factor
-from orchestrator.training.tokens import Tokens
+from tests.training.row_tokens import random_tokens
 
 BUDGET = 200
 
 
 @pytest.fixture(scope="module")
 def tokens():
-    """Rows of random tokens, the last third of each an answer; the last row has none."""
-    rng = np.random.default_rng(0)
-    lengths = [5, 31, 17, 40, 8, 22, 22, 12]
-    marks = [np.arange(length) >= 2 * length // 3 for length in lengths]
-    marks[-1][:] = False
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    return Tokens(rng.integers(3, 250, starts[-1]).astype(np.int32), np.concatenate(marks), starts)
+    return random_tokens([5, 31, 17, 40, 8, 22, 22, 12])
 
 
 @pytest.fixture(scope="module")

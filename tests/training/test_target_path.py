@@ -15,7 +15,7 @@ from orchestrator.training.device import pick_device
 from orchestrator.training.losses import token_losses
 from orchestrator.training.model import load_model
 from orchestrator.training.target_path import PathModel, axes, lifted, scores
-from orchestrator.training.tokens import Tokens
+from tests.training.row_tokens import random_tokens
 
 SETTINGS = TargetPath(rank=4, steps=3, learning_rate=1e-1)
 GROUPS = [np.array([0, 1, 2]), np.array([3, 4])]  # of queries; the rows behind them are the pool
@@ -26,13 +26,7 @@ FLOAT32 = pick_device("float32", gpu=False)
 
 @pytest.fixture
 def tokens():
-    """Rows of random tokens, the last third of each an answer; the last row has none."""
-    rng = np.random.default_rng(0)
-    lengths = [5, 31, 17, 40, 8, 22, 22, 60, 3, 12]
-    marks = [np.arange(length) >= 2 * length // 3 for length in lengths]
-    marks[-1][:] = False
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    return Tokens(rng.integers(3, 250, starts[-1]).astype(np.int32), np.concatenate(marks), starts)
+    return random_tokens([5, 31, 17, 40, 8, 22, 22, 60, 3, 12])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ where the area falls:
    (1 - w) cos(vectors) + w cos(phi), with w = 0 (the trial's vectors alone, where it starts),
    1/4, 1/2, 3/4 and 1 (gradients alone);
 2. swaps of two turns, and of two windows, blocks of 1 to 2 batches of consecutive rows, the second
-   one in the plan or among the rows that would come next, drawn at random.
+   one in the plan or among the rows that would come next, drawn at random. With
+   `equal_lengths` rows of the plan and those behind it change places one by one, each with one
+   whose answer is as long.
 
 Use it where the gradients of the trained model can be had for the whole pool. It reads the answers
 of the queries, so judge it on the held-out set, of which nothing is read. What it finds is the best
