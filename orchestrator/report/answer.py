@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 
-from orchestrator.config.claim import Claim
+from orchestrator.config.claim import CLAIMED_ARMS, Claim
 from orchestrator.core.statistics.analysis import Steps
 from orchestrator.report.arms import Arm, common_basis, unit_of
 from orchestrator.report.baseline import (
@@ -76,7 +76,7 @@ def answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
 def _answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
     if isinstance(claim, ImpliedClaim):
         return _pair_answer(claim) if claim.pairs else best_answer(claim.question, arms)
-    if claim.kind not in ("order", "baseline", "schedule"):
+    if claim.kind not in CLAIMED_ARMS:
         return _beside_best(claim.question, section_finding(claim.kind, arms), arms)
     names = {trial.arm for arm in arms for trial in arm.trials}
     if names.isdisjoint(claim.arms):
