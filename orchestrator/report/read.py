@@ -51,6 +51,7 @@ class StudyRecord:
         claim: what study.yaml says the paper expects; None if nothing.
         evaluated: models that no trial trained, each as a trial that was measured once.
         left_out: folders of others, which were measured on other test items.
+        notes: what else is to be said first, a sentence each.
     """
 
     name: str
@@ -59,6 +60,7 @@ class StudyRecord:
     claim: Claim | None
     evaluated: list[Trial] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_study(study_dir: Path) -> StudyRecord:
