@@ -182,7 +182,7 @@ class StoreLookup:
         if folder is None:
             return None
         if folder not in self._digests:
-            self._digests[folder] = models.fingerprint(folder)
+            self._digests[folder] = models.fingerprint(folder, recorded=True)
         return folder, self._digests[folder]
 
     def _find_dataset(self, data: Data) -> Artifact | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
@@ -37,7 +38,7 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def complete(folder: Path) -> bool:
-    """Does a folder of the store hold all its files? By their sizes: weights are gigabytes."""
+    """Does a folder of the store hold all its files, by their sizes? An answer in an instant."""
     manifest = read_manifest(folder)
     return manifest is not None and all(
         (folder / name).is_file() and (folder / name).stat().st_size == entry["size"]
@@ -45,11 +46,12 @@ def complete(folder: Path) -> bool:
     )
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path, *, recorded: bool = False) -> str:
     """SHA-256 over the names and contents of a model's files: the identity of its weights.
 
-    Digests come from the manifest, where the folder has one; a file that it does not list, or
-    that is newer, is read and hashed.
+    Args:
+        recorded: take digests from the folder's manifest where it lists a file. For a folder that
+            `resolve` has just compared with it; otherwise a damaged or altered file would pass.
 
     Raises:
         ModelError: the folder holds no model.
@@ -57,23 +59,18 @@ def fingerprint(folder: Path) -> str:
     files = model_files(folder)
     if not files:
         raise ModelError(f"{folder} holds no model: it has no config.json and no *.safetensors")
-    recorded = _recorded(folder)
-    sealed = (folder / MANIFEST).stat().st_mtime_ns if recorded else 0
-    identity = {}
-    for path in files:
-        name, state = path.relative_to(folder).as_posix(), path.stat()
-        size, sha256 = recorded.get(name, (-1, ""))
-        # A copy of a stored model may have been trained further in place.
-        unchanged = size == state.st_size and state.st_mtime_ns <= sealed
-        identity[name] = sha256 if unchanged else file_digest(path)
-    return key_digest(identity)
+    known = _recorded(folder) if recorded else {}
+    names = [path.relative_to(folder).as_posix() for path in files]
+    with ThreadPoolExecutor() as pool:  # hashes are computed without Python's lock
+        digests = pool.map(lambda name: known.get(name) or file_digest(folder / name), names)
+        return key_digest(dict(zip(names, digests, strict=True)))
 
 
-def _recorded(folder: Path) -> dict[str, tuple[int, str]]:
-    """Name -> size in bytes and SHA-256, from the manifest; empty where there is none of ours."""
+def _recorded(folder: Path) -> dict[str, str]:
+    """Name -> SHA-256, from the manifest; empty where there is none of ours."""
     try:
         manifest = read_manifest(folder) or {"files": {}}
-        return {name: (file["size"], file["sha256"]) for name, file in manifest["files"].items()}
+        return {name: file["sha256"] for name, file in manifest["files"].items()}
     except (AttributeError, KeyError, TypeError):  # a manifest.json of another program
         return {}
 

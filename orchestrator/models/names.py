@@ -16,7 +16,7 @@ from orchestrator.models.known import accepted, suggestion
 from orchestrator.models.object_store import check_bucket_access, is_bucket, save_bucket_model
 from orchestrator.models.presets import PRESETS, save_random
 from orchestrator.models.wheels import ALIASES, save_alias
-from orchestrator.storage.artifacts import commit, key_digest
+from orchestrator.storage.artifacts import commit, key_digest, sound
 from orchestrator.storage.bucket import ADDRESS
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -27,7 +27,8 @@ def resolve(name: str, store: Path) -> Path:
     """The absolute path of a local folder that holds the model.
 
     The path of a folder is used where it is. Anything else is fetched or made once, into
-    `<store>/models/<slug>-<hash>/`, and is used from there without network afterwards. Several
+    `<store>/models/<slug>-<hash>/`, and is used from there without network afterwards, unless a
+    byte of it has changed: every file is compared with its digest, a few seconds for 7B. Several
     processes may ask at once: each works in a folder of its own, and the first to rename it
     into place serves all.
 
@@ -57,7 +58,7 @@ def resolve(name: str, store: Path) -> Path:
         key, save = _hub_key(name), partial(save_hub_model, *_hub_parts(name))
 
     folder = _stored(name, key, store)
-    if not complete(folder):
+    if not sound(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             made = Path(scratch) / "model"

@@ -153,4 +153,4 @@ def _raise_of(work: Future[Any]) -> None:
 
 def _resolve(name: str, store: Path) -> tuple[Path, str]:
     path = models.resolve(name, store)
-    return path, models.fingerprint(path)
+    return path, models.fingerprint(path, recorded=not models.is_path(name))

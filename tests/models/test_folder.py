@@ -115,16 +115,27 @@ def test_the_fingerprint_ignores_other_files(folder):
     assert fingerprint(folder) == before
 
 
-def test_the_fingerprint_of_a_copy_trained_in_place_is_not_that_of_its_manifest(tmp_path):
+def test_the_fingerprint_is_that_of_the_bytes_and_not_of_a_manifest_beside_them(tmp_path):
     stored = resolve("random:tiny-bert", tmp_path / "store")
     copy = shutil.copytree(stored, tmp_path / "copy")
-    weights = copy / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1  # the size stays
-    weights.write_bytes(content)
-    later = (copy / "manifest.json").stat().st_mtime_ns + 10**9
-    os.utime(weights, ns=(later, later))
+    _flip(copy / "model.safetensors")
     assert fingerprint(copy) != fingerprint(stored)
+
+
+def _flip(path):
+    """Change one bit; size and time stamp stay as they are."""
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "1_Pooling/config.json"])
+def test_a_stored_model_with_a_damaged_bit_is_made_anew(tmp_path, name):
+    stored = resolve("random:tiny-bert", tmp_path / "store")
+    before = fingerprint(stored)
+    _flip(stored / name)
+    assert fingerprint(resolve("random:tiny-bert", tmp_path / "store")) == before
 
 
 def test_an_empty_folder_has_no_fingerprint(tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from orchestrator import models
+from orchestrator.errors import ModelError
 from orchestrator.models.node_copy import on_this_node
 
 
@@ -45,3 +46,21 @@ def test_what_a_killed_copy_left_is_no_part_of_the_next_and_takes_no_room(model,
     copy = on_this_node(model, digest, str(disk))
     assert models.fingerprint(copy) == digest
     assert [path for path in disk.iterdir() if path.is_dir()] == [copy]
+
+
+@pytest.mark.parametrize("size", [None, 100], ids=["one bit", "cut"])
+def test_a_damaged_copy_is_made_anew(model, tmp_path, size):
+    digest, cache = models.fingerprint(model), str(tmp_path / "disk")
+    weights = on_this_node(model, digest, cache) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content[:size])
+    assert models.fingerprint(on_this_node(model, digest, cache)) == digest
+
+
+def test_a_copy_of_a_model_that_changed_since_is_refused_and_removed(model, tmp_path):
+    digest = models.fingerprint(model)
+    (model / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="does not hold the model's bytes"):
+        on_this_node(model, digest, str(tmp_path / "disk"))
+    assert not [path for path in (tmp_path / "disk").iterdir() if path.is_dir()]
