@@ -7,8 +7,9 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.job_config import JobConfig
@@ -19,6 +20,7 @@ from orchestrator.host.share import cores
 
 OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+MODE, ON_PURPOSE = "RAY_AUTH_MODE", "ORCHESTRATOR_RAY_AUTH_MODE"
 
 
 @contextmanager
@@ -29,10 +31,16 @@ def local_ray(settings: dict[str, str]) -> Iterator[None]:
         settings: environment of its workers.
 
     Raises:
-        ResourceError: Ray does not start here.
+        ResourceError: Ray does not start here, or would obey anybody.
     """
     if faults := ray_faults():
         raise ResourceError("\n".join(faults))
+    mode = os.environ.get(MODE, "token")
+    if mode.lower() != "token" and os.environ.get(ON_PURPOSE) != mode:
+        raise ResourceError(
+            f"{MODE}={mode} lets everybody whose packets reach this machine run programs here: "
+            f"Ray listens on all of its networks. Unset it, or set {ON_PURPOSE}={mode} as well"
+        )
     # Nobody takes this machine away, and the watcher's process delays each trial's start.
     os.environ.update(settings | _imports() | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"})
     with _token():
@@ -47,7 +55,7 @@ def _start() -> None:
     # One CPU more than there are: drivers and shard tasks hardly compute, but a trial must never
     # wait for them. The dashboard is what frees a stopped trial's resources.
     try:
-        ray.init(
+        context: Any = ray.init(
             address="local",  # Ray would join what `ray start` left on this machine
             num_cpus=cores() + 1,
             object_store_memory=OBJECT_STORE_BYTES,
@@ -57,6 +65,8 @@ def _start() -> None:
             # datasets/ or a file torch.py of the user's would hide the library of that name.
             job_config=JobConfig(_client_job=True),
         )
+        # Ray lets everybody read and write there, logs of runtime environments among it.
+        Path(context.address_info["session_dir"]).chmod(0o700)
     except Exception as error:
         raise ResourceError(
             f"Ray did not start on this machine: {first_line(error)}. Is there room for its files "
@@ -72,8 +82,8 @@ def _imports() -> dict[str, str]:
 
 @contextmanager
 def _token() -> Iterator[None]:
-    """A token for the block, where Ray cannot keep one in the home folder."""
-    if any(os.environ.get(name) for name in TOKENS) or _may_keep_token():
+    """A token for the block that no other user reads, where none is set."""
+    if any(os.environ.get(name) for name in TOKENS) or _keeps_token():
         yield
         return
     with tempfile.TemporaryDirectory(prefix="ray-token-") as private:  # no one else may enter it
@@ -86,13 +96,16 @@ def _token() -> Iterator[None]:
             del os.environ["RAY_AUTH_TOKEN_PATH"]
 
 
-def _may_keep_token() -> bool:
-    folder = Path("~/.ray").expanduser()
+def _keeps_token() -> bool:
+    """Whether the home folder has Ray's token, made if it is not there; Ray's own is for all."""
+    path = Path("~/.ray/auth_token").expanduser()
     try:
-        if (folder / "auth_token").is_file():
-            return os.access(folder / "auth_token", os.R_OK)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except (OSError, RuntimeError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            new = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(new, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32))
+        path.chmod(0o600)
+        return bool(path.read_text(encoding="ascii").strip())
+    except (OSError, RuntimeError, UnicodeDecodeError):
         return False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.search import Searcher
 
 from orchestrator.config import Study
@@ -17,6 +18,10 @@ from orchestrator.training.spec import TrialSpec
 from orchestrator.tune.schedulers import make_scheduler
 from orchestrator.tune.trainable import Placement, placement_of, tune_trial
 from orchestrator.tune.watch import Watch
+
+# Ray Tune hands keys of the driver's to trials, by a runtime environment that Ray logs for all to
+# read. Trials need none: what is in buckets was fetched before.
+ENV_VARS_TO_PROPAGATE -= {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 INTERRUPTED = "it was interrupted: run the same command again to finish it"
 

@@ -1,6 +1,7 @@
-"""Ray's workers on this machine import what the driver imports."""
+"""Ray on this machine: what its workers import, who may read its files, and whom it obeys."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -23,6 +24,7 @@ with cluster(1):
     import colorsys, datasets, orchestrator
     ours = [m.__file__ for m in (colorsys, datasets, orchestrator)]
     print(theirs == ours, folder == os.getcwd(), ray.cluster_resources()["CPU"])
+    print("session", ray._private.worker._global_node.get_session_dir_path())
 """
 
 
@@ -42,7 +44,9 @@ def test_modules_of_the_working_folder_hide_no_library_and_the_home_is_not_neede
         ["taskset", "-c", "0", sys.executable, "-P", str(tmp_path / "driver.py")],
         check=False, capture_output=True, text=True, timeout=PATIENCE, cwd=work, env=environment,
     )  # fmt: skip
-    assert ended.stdout.splitlines()[-1:] == ["True True 2.0"], ended.stderr[-2000:]
+    assert ended.stdout.splitlines()[:1] == ["True True 2.0"], ended.stderr[-2000:]
+    session = re.search(r"^session (.*)$", ended.stdout, flags=re.MULTILINE)[1]
+    assert os.stat(session).st_mode & 0o077 == 0, "logs and sockets are for this user alone"
 
 
 @pytest.mark.ray
@@ -56,3 +60,42 @@ def test_a_folder_that_ray_cannot_use_is_told_in_a_sentence(tmp_path, monkeypatc
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with pytest.raises(ResourceError, match="set RAY_TMPDIR to a short folder"), cluster(1):
         pytest.fail("it started")
+
+
+@pytest.mark.parametrize("mode", ["disabled", "Disabled", "no"])
+def test_a_ray_that_would_obey_anybody_is_refused(monkeypatch, mode):
+    from orchestrator.errors import ResourceError
+    from orchestrator.study.local_ray import local_ray
+
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    with (
+        pytest.raises(ResourceError, match=f"set ORCHESTRATOR_RAY_AUTH_MODE={mode} as well"),
+        local_ray({}),
+    ):
+        pytest.fail("it started")
+
+
+@pytest.mark.parametrize("there", [None, "a token that Ray made"])
+def test_rays_token_is_for_this_user_alone(monkeypatch, tmp_path, there):
+    from orchestrator.study.local_ray import _token
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / ".ray" / "auth_token"
+    if there:
+        path.parent.mkdir()
+        path.write_text(there)
+    with _token():
+        assert path.stat().st_mode & 0o077 == 0
+        assert path.read_text() == there if there else len(path.read_text()) == 64
+
+
+def test_keys_of_the_driver_are_not_handed_to_trials():
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    import orchestrator.tune.run  # noqa: F401
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+        patch.setenv("AWS_SESSION_TOKEN", "canary")
+        remote = _ActorClassCache().get(type("Trainable", (), {}))
+    assert "canary" not in str(vars(remote))
