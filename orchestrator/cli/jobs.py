@@ -44,7 +44,7 @@ def submit(
 ) -> None:
     """Run a study as a job of a Ray cluster, from the files of this folder."""
     from orchestrator.jobs.client import Jobs
-    from orchestrator.jobs.package import pack, place_in_package
+    from orchestrator.jobs.package import pack, place_in_package, select
     from orchestrator.provenance import commit_of
     from orchestrator.trials import expand
 
@@ -64,9 +64,13 @@ def submit(
     words += [f"--with={place_in_package(overlay, here)}" for overlay in overlays or []]
     words += [f"--set={setting}" for setting in settings or []]
     words += [f"--output={output}"] if output is not None else []
+    packed = select(here, files)
+    for line in packed.lines(here):
+        print(line, flush=True)
+    _ask_above(packed.size)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "working_folder.zip"
-        pack(here, files, package)
+        pack(packed, package)
         # A job runs the working folder's orchestrator/, where there is one.
         commit = commit_of(here / "orchestrator" / "__init__.py")
         job = server.submit(shlex.join(words), package, loaded.study, commit)
@@ -75,6 +79,15 @@ def submit(
         _follow(server, job)
     else:
         print(f"orchestrator jobs logs {job} --follow {server.options}")
+
+
+def _ask_above(size: int) -> None:
+    """Where somebody is there, ask before much is sent: every node keeps a copy of it."""
+    from orchestrator.jobs.package import ASKED
+
+    question = "Every node of the cluster gets a copy of these files. Send them"
+    if size > ASKED and sys.stdin.isatty() and not typer.confirm(question):
+        raise typer.Exit(2)
 
 
 @jobs.command("list")

@@ -1,15 +1,21 @@
 """The working folder as a zip file for a job.
 
 Ray would pack the folder itself, and would leave out what git ignores: also a study or an overlay.
+It would also send passwords and keys that lie there, and what links lead to outside: a job's files
+are read by everybody who may use the cluster.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -17,11 +23,49 @@ from ray._private.runtime_env.packaging import get_excludes_from_ignore_files
 
 from orchestrator.errors import JobError
 
+ASKED = 50 * 2**20  # bytes before compression, above which the user is asked
 LARGEST = 200 * 2**20  # bytes before compression; Ray takes half a gigabyte, each node keeps a copy
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file, so that equal folders are equal packages
 # Folder in the package, above the whole path of each study from outside the working folder: two
 # overlays may have one name.
 OUTSIDE = "submitted"
+# Files and folders whose names say that they hold passwords, tokens or keys.
+SECRET_NAMES = (
+    ".env", ".env.*", "*.env", ".netrc", "_netrc", ".git-credentials", ".pgpass", ".pypirc",
+    ".npmrc", ".aws", ".azure", ".gcloud", "gcloud", ".ssh", ".gnupg", ".kube", ".docker",
+    ".huggingface", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.kdbx", "id_rsa*", "id_dsa*",
+    "id_ecdsa*", "id_ed25519*", "credentials", "credentials.json", "auth_token",
+    "*service_account*.json", "*service-account*.json",
+)  # fmt: skip
+EXAMPLES = ("*.example", "*.sample", "*.template", "*.pub")
+PRIVATE_KEY = re.compile(rb"\s*-----BEGIN [A-Z ]*PRIVATE KEY")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a job is sent.
+
+    Attributes:
+        files: name in the package -> the file.
+        left_out: why, and the names in the folder of what stays here for that reason.
+    """
+
+    files: dict[str, Path]
+    left_out: dict[str, list[str]]
+
+    @property
+    def size(self) -> int:
+        """Bytes before compression."""
+        return sum(path.stat().st_size for path in self.files.values())
+
+    def lines(self, folder: Path) -> list[str]:
+        """What is sent of the folder, by its first level, and what is not."""
+        tops = Counter(f"{top}/" if rest else top for top, _, rest in (
+            name.partition("/") for name in self.files))  # fmt: skip
+        parts = [f"{top} ({count:,})" if top.endswith("/") else top for top, count in tops.items()]
+        size = f"{self.size / 2**20:,.1f} MB"
+        sent = f"sends {len(self.files):,} files, {size}, of {folder}: {', '.join(sorted(parts))}"
+        return [sent, *(f"left out, {why}: {', '.join(n)}" for why, n in self.left_out.items())]
 
 
 def place_in_package(file: Path, folder: Path) -> str:
@@ -31,32 +75,56 @@ def place_in_package(file: Path, folder: Path) -> str:
     return str(file.relative_to(folder)) if inside else f"{OUTSIDE}{file}"
 
 
-def pack(folder: Path, wanted: Iterable[Path], package: Path) -> None:
-    """Write the files of a working folder as a zip file.
+def select(folder: Path, wanted: Iterable[Path]) -> Packed:
+    """Choose the files of a working folder that a job gets.
 
     In a git repository these are the files that git tracks, or would; elsewhere, or without git's
     program, all that are neither hidden nor named by a `.gitignore`. Of both, none that a
-    `.rayignore` names. Ray reads either file, by git's rules.
+    `.rayignore` names; Ray reads either file, by git's rules. None whose name or content says that
+    it is a secret, and none that a link leads to outside of the folder.
 
     Args:
-        wanted: files that are packed whether or not they are ignored.
-        package: the file to write.
+        wanted: files that are packed whatever their names.
 
     Raises:
         JobError: the folder is too large.
     """
-    files = {str(path.relative_to(folder)): path for path in _files(folder)}
+    files: dict[str, Path] = {}
+    left_out: dict[str, list[str]] = {}
+    for path in _files(folder):
+        name = str(path.relative_to(folder))
+        if why := _kept_here(path, folder):
+            left_out.setdefault(why, []).append(name)
+        else:
+            files[name] = path
     files |= {place_in_package(file, folder): file for file in wanted}
-    size = sum(path.stat().st_size for path in files.values())
-    if size > LARGEST:
+    packed = Packed(files, {why: sorted(names) for why, names in left_out.items()})
+    if packed.size > LARGEST:
         name, largest = max(files.items(), key=lambda item: item[1].stat().st_size)
         raise JobError(
-            f"{folder} holds {size / 2**20:,.0f} MB, {LARGEST // 2**20} are the most for a job; "
-            f"{name} alone is {largest.stat().st_size / 2**20:,.0f} MB. Put data and results on "
-            "storage that the cluster shares, or name them in .gitignore or .rayignore"
+            f"{folder} holds {packed.size / 2**20:,.0f} MB, {LARGEST // 2**20} are the most for a "
+            f"job; {name} alone is {largest.stat().st_size / 2**20:,.0f} MB. Put data and results "
+            "on storage that the cluster shares, or name them in .gitignore or .rayignore"
         )
+    return packed
+
+
+def _kept_here(path: Path, folder: Path) -> str:
+    """Why a file is not for the cluster; "" of one that is."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return "behind a link that leads outside"
+    parts = path.relative_to(folder).parts
+    named = any(fnmatch(part, name) for part in parts for name in SECRET_NAMES)
+    if named and not any(fnmatch(path.name, name) for name in EXAMPLES):
+        return "secret by its name"
+    with path.open("rb") as file:
+        return "a private key" if PRIVATE_KEY.match(file.read(64)) else ""
+
+
+def pack(packed: Packed, package: Path) -> None:
+    """Write the files as a zip file."""
     with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, path in sorted(files.items()):
+        for name, path in sorted(packed.files.items()):
             archive.writestr(_entry(name, path), path.read_bytes())
 
 

@@ -1,13 +1,17 @@
 """What a job gets of the working folder."""
 
+import os
 import subprocess
 import zipfile
+from contextlib import nullcontext
 
 import pytest
+import typer
 
+from orchestrator.cli.jobs import _ask_above
 from orchestrator.errors import JobError
 from orchestrator.jobs import package
-from orchestrator.jobs.package import pack, place_in_package
+from orchestrator.jobs.package import pack, place_in_package, select
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def folder(tmp_path):
 
 def packed(folder, *wanted):
     target = folder.parent / "package.zip"
-    pack(folder, wanted, target)
+    pack(select(folder, wanted), target)
     with zipfile.ZipFile(target) as archive:
         return {name: archive.read(name).decode() for name in archive.namelist()}
 
@@ -93,10 +97,10 @@ def test_a_folder_that_git_does_not_know_is_packed_without_hidden_files(folder):
 
 
 def test_equal_folders_are_equal_packages_so_that_nothing_is_sent_twice(folder, tmp_path):
-    pack(folder, [], tmp_path / "one.zip")
+    pack(select(folder, []), tmp_path / "one.zip")
     for path in folder.iterdir():
         path.touch()
-    pack(folder, [], tmp_path / "two.zip")
+    pack(select(folder, []), tmp_path / "two.zip")
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
 
 
@@ -110,3 +114,49 @@ def test_a_folder_with_data_in_it_is_refused_by_the_name_of_the_largest_file(fol
     (folder / "data.bin").write_bytes(bytes(31))
     with pytest.raises(JobError, match=r"data\.bin alone is"):
         packed(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".env", ".env.local", "deploy/prod.env", ".netrc", ".aws/credentials", ".ssh/config",
+     "keys/server.pem", "id_ed25519", ".git-credentials", ".huggingface/token",
+     "my-service-account.json"],
+)  # fmt: skip
+@pytest.mark.parametrize("tracked", [True, False])
+def test_what_is_a_secret_by_its_name_stays_here_and_is_told(folder, name, tracked):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("SECRET")
+    if tracked:
+        subprocess.run(["git", "add", name], cwd=folder, check=True)
+    assert set(packed(folder)) == {".gitignore", "study.yaml", "src/code.py", "data.bin"}
+    assert select(folder, []).lines(folder)[1:] == [f"left out, secret by its name: {name}"]
+
+
+def test_a_private_key_of_any_name_and_what_a_link_leads_to_outside_stay_here(folder, tmp_path):
+    (folder / "deploy").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nMII...")
+    (tmp_path / "outside.txt").write_text("not of this folder")
+    (folder / "link.txt").symlink_to(tmp_path / "outside.txt")
+    (folder / "inner.txt").symlink_to(folder / "data.bin")
+    (folder / ".env.example").write_text("TOKEN=")
+    chosen = select(folder, [])
+    assert chosen.left_out == {
+        "a private key": ["deploy"],
+        "behind a link that leads outside": ["link.txt"],
+    }
+    assert {"inner.txt", ".env.example"} <= set(packed(folder))
+
+
+def test_what_is_sent_is_told_by_its_first_level_with_its_size(folder):
+    assert select(folder, []).lines(folder) == [
+        f"sends 4 files, 0.0 MB, of {folder}: .gitignore, data.bin, src/ (1), study.yaml"
+    ]
+
+
+@pytest.mark.parametrize(("size", "sent"), [(package.ASKED, True), (51 * 2**20, False)])
+def test_much_is_sent_only_to_those_who_say_so(monkeypatch, size, sent):
+    ours, theirs = os.openpty()
+    os.write(ours, b"n\n")
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        with nullcontext() if sent else pytest.raises(typer.Exit):
+            _ask_above(size)
