@@ -1,6 +1,14 @@
 """The errors a user can mend. The command line prints their message and no traceback."""
 
+import re
+import traceback
+from pathlib import PurePath
+
 from orchestrator.redaction import redacted
+
+SHOWN_CHARS = 300  # of what a crash says
+FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
+NAMED = re.compile(r"([A-Za-z_]\w*\.)*[A-Z]\w*(:|$)")  # how a traceback names an exception
 
 
 class UserError(Exception):
@@ -66,3 +74,21 @@ def first_line(error: BaseException) -> str:
     """What an error of a library says first, or its name where it says nothing: 200 characters."""
     text = redacted(str(error).strip())
     return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+def crash(error: BaseException) -> str:
+    """What a crash says in its first line, and in which line of which file it happened.
+
+    Ray wraps what a worker met into pages of its own, of which the innermost traceback tells most.
+    """
+    wrapped = str(error)
+    text = wrapped if "Traceback" in wrapped else "".join(traceback.format_exception(error))
+    lines = text.strip().splitlines()
+    frames = [(at, frame) for at, line in enumerate(lines) if (frame := FRAME.match(line))]
+    if not frames:
+        named = [line for line in lines if NAMED.match(line)]
+        return redacted([first_line(error), *named][-1].strip()[:SHOWN_CHARS])
+    at, frame = frames[-1]
+    said = next((line for line in lines[at:] if NAMED.match(line)), first_line(error))
+    place = f"{PurePath(frame['file']).name}, line {frame['line']}"
+    return f"{redacted(said.strip()[:SHOWN_CHARS])} ({place})"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import sys
 
@@ -12,14 +11,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, crash
 from orchestrator.host.proxies import ask_loopback_directly
 
 UNWRITABLE = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT
 }  # fmt: skip
-
-EXCEPTION = re.compile(r"([a-z_]\w*\.)*[A-Z]\w*(Error|Exception|Interrupt)(:|$)")
 
 
 def run_command(app: typer.Typer) -> None:
@@ -50,16 +47,9 @@ def run_command(app: typer.Typer) -> None:
         if not type(error).__module__.startswith("ray.") or not str(error).strip():
             raise
         _print_error(
-            f"a worker failed: {_cause(str(error))}. The log of the study holds all that it said"
+            f"a worker failed: {crash(error)}. The log of the study holds all that it said"
         )
         sys.exit(1)
-
-
-def _cause(text: str) -> str:
-    """The last line that names an exception, as a traceback ends: Ray puts its advice behind it."""
-    lines = text.strip().splitlines()
-    named = [line for line in lines if EXCEPTION.match(line)]
-    return [*lines[-1:], *named[-1:]][-1]
 
 
 def _print_error(text: str) -> None:

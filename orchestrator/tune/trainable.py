@@ -18,7 +18,7 @@ from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from orchestrator.config import TrialConfig
-from orchestrator.errors import SmallerBatchError, UserError
+from orchestrator.errors import SmallerBatchError, UserError, crash
 from orchestrator.host.garbage import collect_seldom
 from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import ERROR_FILE
@@ -27,6 +27,7 @@ from orchestrator.training.journal import JournalTail
 from orchestrator.training.spec import TrialSpec
 
 POLL_SECONDS = 0.2
+SHOWN_CHARS = 400  # of what ended a trial
 # The process that drives a gang waits: beside the study's driver, not on a node that computes.
 HEAD = {"node:__internal_head__": 0.001}
 
@@ -70,10 +71,11 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
     """The function trainable of one trial; runs in Tune's actor.
 
     Ray Tune calls it again after a failure, as often as `sweep.failure_retries` allows; the loop
-    then continues from the trial's newest checkpoint, as it does when a study is run again.
+    then continues from the trial's newest checkpoint, as it does when a study is run again. What
+    crashes twice in the same way would crash again, and is no longer tried.
     """
     collect_seldom()
-    (spec.folder / ERROR_FILE).unlink(missing_ok=True)
+    before = _take_error(spec.folder)
     while True:
         try:
             return _train_here(spec) if placement.alone else _train_gang(spec, placement)
@@ -81,13 +83,22 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
             # Where memory ran out: on with smaller micro-batches, from a checkpoint.
             if not takes_less(error):
                 refusal = refusal_of(error)
-                text = refusal or str(error).strip().rpartition("\n")[2]
-                write_text(spec.folder / ERROR_FILE, text[:400])
-                if refusal is None:
+                text = (refusal or crash(error))[:SHOWN_CHARS]
+                again = text == before and not text.startswith("ray.")  # a node may come back
+                write_text(spec.folder / ERROR_FILE, text)
+                if refusal is None and not again:
                     raise
-                # What the loop refuses, it would refuse again: Ray Tune is told of no failure.
+                # It would be so again: Ray Tune is told of no failure, and retries nothing.
                 return
         gc.collect()  # the error is gone, and with it goes the engine that its frames held
+
+
+def _take_error(folder: Path) -> str | None:
+    """What ended the attempt before, which is forgotten; None where there was none."""
+    path = folder / ERROR_FILE
+    said = path.read_text(encoding="utf-8") if path.is_file() else None
+    path.unlink(missing_ok=True)
+    return said
 
 
 def takes_less(error: Exception) -> bool:
