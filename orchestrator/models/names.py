@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from orchestrator.models.known import accepted, suggestion
 from orchestrator.models.object_store import check_bucket_access, is_bucket, save_bucket_model
 from orchestrator.models.presets import PRESETS, save_random
 from orchestrator.models.wheels import ALIASES, save_alias
-from orchestrator.storage.artifacts import commit, key_digest, sound
+from orchestrator.storage.artifacts import commit, key_digest, scratch_beside, sound
 from orchestrator.storage.bucket import ADDRESS
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -59,11 +58,10 @@ def resolve(name: str, store: Path) -> Path:
 
     folder = _stored(name, key, store)
     if not sound(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            made = Path(scratch) / "model"
+        with scratch_beside(folder) as scratch:
+            made = scratch / "model"
             made.mkdir()
-            revision = save(made, Path(scratch))
+            revision = save(made, scratch)
             commit(made, folder, {"name": name, "source": key, "revision": revision})
     return folder
 

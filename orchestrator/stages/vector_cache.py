@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.embedding import Embedding
 from orchestrator.data.digests import DIGEST_BYTES, Digests
-from orchestrator.storage.artifacts import commit, sound
+from orchestrator.storage.artifacts import commit, scratch_beside, sound
 
 VECTORS_VERSION = 1
 # A part is committed when it holds this much, or after this long: what a kill can cost.
@@ -85,14 +84,12 @@ class VectorCache:
         )
         self._pending = []
         name = hashlib.blake2b(digests.tobytes(), digest_size=DIGEST_BYTES).hexdigest()
-        temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self._folder))
-        try:
+        part = self._folder / name
+        with scratch_beside(part) as temporary:
             np.save(temporary / "digests.npy", digests)
             np.save(temporary / "vectors.npy", vectors)
             np.save(temporary / "read.npy", readings)
-            commit(temporary, self._folder / name, {"kind": "vectors", "texts": len(digests)})
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            commit(temporary, part, {"kind": "vectors", "texts": len(digests)})
 
     def held(self, digests: Digests) -> NDArray[np.bool_]:
         """(n,) which texts have a committed vector."""

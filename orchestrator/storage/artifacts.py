@@ -8,19 +8,23 @@ again. The bytes are trusted, not the clock: nothing here looks at modification 
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+UNHELD_SECONDS = 60  # until a new scratch folder is locked, at the very latest
 Files = dict[str, dict[str, Any]]  # name in a folder -> its size in bytes and its SHA-256
 
 
@@ -73,17 +77,51 @@ def build(
     there = find(store, kind, key)
     if there and sound(path):
         return there
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
+    with scratch_beside(path) as temporary:
         info = make(temporary)
         commit(temporary, path, {"kind": kind, "digest": digest, "key": key, "info": info or {}})
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     made = find(store, kind, key)
     if made is None or not sound(path):
         raise RuntimeError(f"{path} was damaged while it was written: run the same command again")
     return replace(made, reused=False)
+
+
+@contextmanager
+def scratch_beside(path: Path) -> Iterator[Path]:
+    """A folder to build `path` in, on the same file system; what builds that were killed left of
+    such folders is removed.
+
+    A build holds a lock of the operating system on its folder, which ends with its process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}-*"):
+        _remove_if_left(left)
+    made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    lock = os.open(made, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a scratch folder that no process holds, unless it may be too new to be held yet."""
+    try:
+        new = time.time() - folder.stat().st_mtime < UNHELD_SECONDS
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:  # its process has just ended
+        return
+    try:
+        if not new:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # held, or a file system without locks: nobody knows
+        return
+    finally:
+        os.close(lock)
 
 
 def find(store: Path, kind: str, key: Any) -> Artifact | None:

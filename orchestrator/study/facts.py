@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator import provenance
 from orchestrator.config import TrialConfig
@@ -19,20 +19,36 @@ from orchestrator.study.pipeline import Pipeline
 from orchestrator.trials import Trial
 
 
+class Began(NamedTuple):
+    """When something began; how long ago, no change of the clock alters.
+
+    Attributes:
+        at: in UTC.
+        monotonic: in seconds of `time.monotonic`.
+    """
+
+    at: datetime
+    monotonic: float
+
+    @classmethod
+    def now(cls) -> Began:
+        return cls(datetime.now(UTC), time.monotonic())
+
+
 def study_facts(
-    pipeline: Pipeline, trials: list[Trial], precisions: Iterable[str], started: float, folder: Path
+    pipeline: Pipeline, trials: list[Trial], precisions: Iterable[str], began: Began, folder: Path
 ) -> dict[str, Any]:
     """The content of `run.json`.
 
     Args:
         pipeline: what made the study's artifacts.
         precisions: the arithmetic of each trial; empty where it is not known.
-        started: when the study began, in seconds of `time.time`.
+        began: when the study did.
         folder: of the study.
     """
     return {
-        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-        "seconds": time.time() - started,
+        "started": began.at.isoformat(timespec="seconds"),
+        "seconds": time.monotonic() - began.monotonic,
         "command": shlex.join(["orchestrator", *_arguments(folder)]),
         "precision": sorted({*precisions} - {""}),
         "hardware": provenance.hardware(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -40,7 +39,7 @@ from orchestrator.storage.lock import locked
 from orchestrator.study.benchmarks import run_benchmarks
 from orchestrator.study.checks import check_before_ray, check_fetched, check_with_ray
 from orchestrator.study.cluster import cluster, describe_cluster, joins, threads
-from orchestrator.study.facts import provenance_tags, study_facts
+from orchestrator.study.facts import Began, provenance_tags, study_facts
 from orchestrator.study.forecasting import (
     forecast_tags,
     forecasters_to_ask,
@@ -103,7 +102,7 @@ class Run:
         self.layout = layout
         self.screen = screen
         self.swept = list(dict.fromkeys(key for trial in self.trials for key in trial.settings))
-        self.started = time.time()
+        self.began = Began.now()
         self.errors: dict[str, str] = {}
         self.unmeasured: dict[str, str] = {}  # trials without the benchmarks asked for, and why
         self.certificates: dict[str, dict[str, str]] = {}  # of the plans, by the spec's key
@@ -199,7 +198,7 @@ class Run:
         rows = [summary_row(trial, spec, self.swept) for trial, spec in pairs]
         write_summary(folder / SUMMARY_FILE, rows, self.swept)
         precisions = (row["precision"] for row in rows)
-        facts = study_facts(pipeline, self.trials, precisions, self.started, folder)
+        facts = study_facts(pipeline, self.trials, precisions, self.began, folder)
         write_json(folder / RUN_FILE, facts)
         self.foretold, scores = settle(folder, self.screen)
         report = build_report(folder)

@@ -6,7 +6,6 @@ Not for resuming: optimizer and random state are a checkpoint's.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch.distributed as dist
 
 from orchestrator.config.training import Model
 from orchestrator.errors import TrainingError
-from orchestrator.storage.artifacts import commit
+from orchestrator.storage.artifacts import commit, scratch_beside
 from orchestrator.storage.files import MODEL_FOLDER, STEP_MODELS_FOLDER
 
 
@@ -62,9 +61,8 @@ def save_trained(engine: Any, folder: Path, model_path: Path, model: Model) -> N
     if empty := [name for name, weight in weights.items() if not weight.numel()]:
         raise TrainingError(f"the trained model was not saved: {empty[0]} is empty")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        made = Path(scratch) / "model"
+    with scratch_beside(folder) as scratch:
+        made = scratch / "model"
         if adapter:
             _name_base(module, model)
         _write(module, weights, made, model_path)

@@ -1,11 +1,13 @@
 """An artifact is complete or absent, and is built once."""
 
 import json
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator.storage.artifacts import build, key_digest, sound
+from orchestrator.storage.artifacts import build, key_digest, scratch_beside, sound
 
 
 def writer(text, calls=None):
@@ -80,3 +82,19 @@ def test_the_manifest_tells_what_determined_the_artifact(tmp_path):
 def test_a_key_that_json_cannot_tell_apart_is_refused():
     with pytest.raises(ValueError, match="JSON"):
         key_digest(float("nan"))
+
+
+def test_what_a_killed_build_left_is_removed_and_what_is_being_built_stays(tmp_path):
+    path, old = tmp_path / "kind" / "aa", time.time() - 3600
+    killed, other = path.parent / ".aa-killed", path.parent / ".ab-of-another-artifact"
+    for folder in (killed, other):
+        folder.mkdir(parents=True)
+        os.utime(folder, (old, old))
+    with scratch_beside(path) as first:
+        assert not killed.exists()
+        assert other.exists()
+        os.utime(first, (old, old))
+        with scratch_beside(path) as second:
+            assert first.is_dir(), "its process lives"
+            assert second != first
+    assert list(path.parent.iterdir()) == [other]
