@@ -123,7 +123,7 @@ def built_sizes(folder: Path) -> ModelSizes | None:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # whatever its code raises, about numbers that do not go together
         raise ModelError(
             f"model.name: no causal language model can be built from {folder}/config.json: "

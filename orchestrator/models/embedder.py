@@ -27,6 +27,9 @@ from orchestrator.config.embedding import Embedding
 
 # Our names -> those of sentence-transformers.
 POOLINGS = {"mean": "mean", "weighted_mean": "weightedmean"}
+# What transformers is told of each part of a model: no code that comes with it, no pickles.
+OWN_CODE = {"trust_remote_code": False}
+WEIGHTS = {"use_safetensors": True}
 
 
 class Reading(NamedTuple):
@@ -164,7 +167,11 @@ def _sentence_model(
     folder: Path, pooling: str, dtype: dict[str, Any], device: str
 ) -> SentenceTransformer:
     model = SentenceTransformer(
-        str(folder), device=device, local_files_only=True, model_kwargs=dict(dtype)
+        str(folder),
+        device=device,
+        local_files_only=True,
+        trust_remote_code=False,
+        model_kwargs=dict(dtype) | WEIGHTS,
     )
     if pooling != "auto":
         place = [isinstance(module, Pooling) for module in model].index(True)
@@ -177,12 +184,15 @@ def _plain_model(
 ) -> SentenceTransformer:
     """A model of transformers alone, with a pooling behind it."""
     if pooling == "auto":
-        architectures = AutoConfig.from_pretrained(folder).architectures or [""]
+        settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        architectures = settings.architectures or [""]
         causal = architectures[0].endswith("ForCausalLM")
         pooling = "weighted_mean" if causal else "mean"
     transformer = Transformer(
         str(folder),
-        model_kwargs=dict(dtype),
+        model_kwargs=dict(dtype) | WEIGHTS | OWN_CODE,
+        config_kwargs=dict(OWN_CODE),
+        processor_kwargs=dict(OWN_CODE),
         # Text only: a tokenizer with a chat template would otherwise wrap each text into it.
         modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
         module_output_name="token_embeddings",

@@ -122,7 +122,9 @@ def save_random(preset: str, seed: int, folder: Path, scratch: Path) -> str:
     factory: Any = AutoModel if encoder else AutoModelForCausalLM
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        factory.from_config(config, dtype=config.dtype).save_pretrained(plain)
+        factory.from_config(config, dtype=config.dtype, trust_remote_code=False).save_pretrained(
+            plain
+        )
         byte_tokenizer(config.max_position_embeddings, sentence=encoder).save_pretrained(plain)
     if encoder:
         _save_sentence_model(plain, config.hidden_size, folder)
@@ -150,15 +152,20 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
     factory: Any = AutoModelForCausalLM
     with quiet():
-        quantized = factory.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        quantized = factory.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
+        )
         # The weights are plain float32 by now, but transformers refuses to save a model that
         # still carries a quantizer: a fresh model of the same shape takes them over.
         config = quantized.config
         del config.quantization_config
-        model = factory.from_config(config, dtype=torch.float32)
+        model = factory.from_config(config, dtype=torch.float32, trust_remote_code=False)
         model.load_state_dict(quantized.state_dict())
         model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+        )
+        tokenizer.save_pretrained(folder)
 
 
 @contextlib.contextmanager

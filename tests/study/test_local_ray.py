@@ -24,7 +24,9 @@ with cluster(1):
     import colorsys, datasets, orchestrator
     ours = [m.__file__ for m in (colorsys, datasets, orchestrator)]
     print(theirs == ours, folder == os.getcwd(), ray.cluster_resources()["CPU"])
-    print("session", ray._private.worker._global_node.get_session_dir_path())
+    node = ray._private.worker._global_node
+    print("session", node.get_session_dir_path())
+    print("dashboard", node.address_info["webui_url"])
 """
 
 
@@ -47,6 +49,7 @@ def test_modules_of_the_working_folder_hide_no_library_and_the_home_is_not_neede
     assert ended.stdout.splitlines()[:1] == ["True True 2.0"], ended.stderr[-2000:]
     session = re.search(r"^session (.*)$", ended.stdout, flags=re.MULTILINE)[1]
     assert os.stat(session).st_mode & 0o077 == 0, "logs and sockets are for this user alone"
+    assert re.search(r"^dashboard 127\.0\.0\.1:", ended.stdout, flags=re.MULTILINE)
 
 
 @pytest.mark.ray
