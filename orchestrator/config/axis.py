@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from orchestrator.config.faults import show
 from orchestrator.config.section import Section
 
 # What the value of an axis can be given by; `grid` alone multiplies the trials.
@@ -18,7 +19,8 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 class Axis(Section):
-    """The values of one key: all of a list, or one draw for each of `sweep.samples`."""
+    """The values of one key: all of a list, or one draw for each of `sweep.samples`. A list alone
+    is a grid."""
 
     grid: Values | None = None
     """All of the list: grids multiply the trials."""
@@ -36,6 +38,16 @@ class Axis(Section):
     @property
     def kind(self) -> str:
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_list(cls, given: Any) -> Any:
+        if not isinstance(given, dict | list | Axis):
+            raise ValueError(
+                f"{show(given)} is no axis: give a list of values, such as {show([given])}, or one "
+                f"of {', '.join(KINDS)}"
+            )
+        return {"grid": given} if isinstance(given, list) else given
 
     @model_validator(mode="after")
     def _one_kind_within_bounds(self) -> Axis:

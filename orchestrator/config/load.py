@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.axis import KINDS
 from orchestrator.config.faults import dotted, explain, show
-from orchestrator.config.overlay import Origins, laid_over
+from orchestrator.config.overlay import Origins, laid_over, replaced
+from orchestrator.config.places import beside
 from orchestrator.config.schema import Study
 from orchestrator.config.strict_yaml import MAX_BYTES, MAX_DEPTH, KeyPath, dump, parse
 from orchestrator.errors import ConfigError
@@ -88,23 +89,9 @@ def dump_yaml(model: BaseModel) -> str:
     return dump(model.model_dump(mode="json"))
 
 
-def replaced(tree: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """The tree with one key set; mappings on the way are created, the argument is left as it is.
-
-    Raises:
-        ValueError: something on the way is not a mapping.
-    """
-    head, *rest = path
-    if not rest:
-        return {**tree, head: value}
-    child = tree.get(head, {})
-    if not isinstance(child, dict):
-        raise ValueError(f"{head} is {show(child)}, which has no key {rest[0]}")
-    return {**tree, head: replaced(child, rest, value)}
-
-
 def _parsed(path: Path, expected: str) -> tuple[dict[str, Any], Origins, list[str]]:
-    """A file as a mapping, where its keys were written, and what is wrong with it as YAML.
+    """A file as a mapping, with the files that lie beside it found, where its keys were written,
+    and what is wrong with it as YAML.
 
     Raises:
         ConfigError: it holds no mapping.
@@ -115,7 +102,7 @@ def _parsed(path: Path, expected: str) -> tuple[dict[str, Any], Origins, list[st
         what = "is empty" if raw is None else f"holds {show(raw)}"
         raise ConfigError(faults or [f"{path} {what}: {expected}"])
     return (
-        raw,
+        beside(raw, path.parent),
         {key: f"{path} line {line}" for key, line in lines.items()} | {(): str(path)},
         faults,
     )

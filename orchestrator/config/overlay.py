@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.config.faults import show
 from orchestrator.config.strict_yaml import KeyPath
 
 Origins = dict[KeyPath, str]  # where each key was written
@@ -22,6 +24,21 @@ def laid_over(
     """
     places = dict(origins)
     return _merged(base, over, (), places, over_origins), places
+
+
+def replaced(tree: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """The tree with one key set; mappings on the way are created, the argument is left as it is.
+
+    Raises:
+        ValueError: something on the way is not a mapping.
+    """
+    head, *rest = path
+    if not rest:
+        return {**tree, head: value}
+    child = tree.get(head, {})
+    if not isinstance(child, dict):
+        raise ValueError(f"{head} is {show(child)}, which has no key {rest[0]}")
+    return {**tree, head: replaced(child, rest, value)}
 
 
 def _merged(

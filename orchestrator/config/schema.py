@@ -11,13 +11,19 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
+    ModelWrapValidatorHandler,
     PositiveInt,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.claim import Claim
+from orchestrator.config.completion import completions
 from orchestrator.config.embedding import OF_TOKENS, TRAINED, Embedding
 from orchestrator.config.evaluation import Evaluation
 from orchestrator.config.forecast import Forecast
@@ -169,6 +175,38 @@ class Study(TrialConfig):
     """What the study is to find out, for its report."""
     forecast: Forecast | None = later(None)
     """What is foretold of its arms before the first step, and scored at the end; null: nothing."""
+    _incomplete: dict[str, Any] = PrivateAttr(default={})
+    """Sections that the sweep completes, as they were written; None of one that was not."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _completed_by_its_sweep(
+        cls, given: Any, validated: ModelWrapValidatorHandler[Study]
+    ) -> Study:
+        """Accepts a base that lacks what every trial is given by the sweep, such as a budget.
+
+        It holds what one of the combinations sets, and is written as it was given.
+        """
+        try:
+            return validated(given)
+        except ValidationError as error:
+            fewest = error
+            for tree, sections in completions(given):
+                try:
+                    study = validated(tree)
+                except ValidationError as other:
+                    fewest = min(fewest, other, key=ValidationError.error_count)
+                    continue
+                study._incomplete = {name: given.get(name) for name in sections}
+                return study
+        raise fewest
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written = {**handler(self)}
+        written |= {key: self._incomplete[key] for key in self._incomplete.keys() & written.keys()}
+        lacking = {key for key, value in self._incomplete.items() if value is None}
+        return {key: value for key, value in written.items() if key not in lacking}
 
     @field_validator("study")
     @classmethod

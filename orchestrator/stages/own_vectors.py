@@ -53,7 +53,7 @@ def file_faults(embedding: Embedding) -> list[str]:
         if given.ids_path is not None and not file_of(given.ids_path).is_file():
             faults.append(
                 f"{given.ids_key}: {given.ids_path} is no file: give one with the id of each "
-                "vector, relative to the folder in which the command runs"
+                "vector, relative to the study file or to the folder in which the command runs"
             )
     for given, dimensions in opened[1:]:
         first, wanted = opened[0]

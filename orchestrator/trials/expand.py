@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from orchestrator.config.claim import Claim
 from orchestrator.config.faults import explain, show
-from orchestrator.config.load import replaced
+from orchestrator.config.overlay import replaced
 from orchestrator.config.schema import Study, TrialConfig
 from orchestrator.config.sweep import Condition
 from orchestrator.errors import ConfigError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.config.load import check_settings, replaced
+from orchestrator.config.load import check_settings
+from orchestrator.config.overlay import replaced
 from orchestrator.config.schema import Study
 
 # Keys of the study that the proxy has no use for: what is kept, generated or claimed.

@@ -151,6 +151,35 @@ def test_an_override_may_be_a_mapping_null_or_the_last_of_several(study):
     assert loaded.seed == 2
 
 
+def test_a_bare_list_is_a_grid_and_a_bare_value_is_told_to_be_a_list(study, faults):
+    loaded = study("sweep: {parameters: {seed: [0, 1]}}\n", "sweep.parameters.training.clip=[1.0]")
+    axes = loaded.sweep.parameters
+    assert (axes["seed"].grid, axes["training.clip"].grid) == ([0, 1], [1.0])
+    (fault,) = faults("sweep: {parameters: {seed: 3}}\n")
+    assert (
+        "line 5: sweep.parameters.seed: 3 is no axis: give a list of values, such as [3]" in fault
+    )
+
+
+def test_a_base_that_its_sweep_completes_is_valid_and_is_kept_as_it_was_written(study, tmp_path):
+    budgets = "arrangement: {arm: min}\nsweep: {paired: [[{arrangement.turns: 2}, %s]]}\n"
+    loaded = study(budgets % "{arrangement.rows: 5}")
+    found = [
+        (each.config.arrangement.turns, each.config.arrangement.rows) for each in expand(loaded)
+    ]
+    assert found == [(2, None), (None, 5)]
+    (tmp_path / "resolved.yaml").write_text(dump_yaml(loaded))
+    assert load_study(tmp_path / "resolved.yaml") == loaded
+
+
+def test_what_is_wrong_beside_a_base_that_its_sweep_completes_is_told_alone(faults):
+    sweep = "sweep: {parameters: {arrangement.turns: [1, 5]}}\n"
+    (fault,) = faults("seed: -1\narrangement: {arm: min}\n" + sweep)
+    assert "line 5: seed is -1" in fault
+    (fault,) = faults("arrangement: {arm: min, turns: 0}\n" + sweep)
+    assert "line 5: arrangement.turns is 0" in fault
+
+
 def test_an_override_of_an_axis_keeps_its_dotted_key_whole(study):
     loaded = study(
         "", "sweep.parameters.training.workers={grid: [1]}", "sweep.parameters.seed.grid=[1, 2]"

@@ -18,7 +18,7 @@ JSON_SUFFIXES = tuple(
     kind + packing for kind in (".jsonl", ".ndjson", ".json") for packing in PACKINGS
 )
 SUFFIXES = (*JSON_SUFFIXES, ".parquet", ".arrow")
-HERE = "relative to the folder in which the command runs"
+HERE = "relative to the study file or to the folder in which the command runs"
 
 
 @dataclass(frozen=True, slots=True)
