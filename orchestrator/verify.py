@@ -36,10 +36,12 @@ class Certificate(NamedTuple):
     Attributes:
         order: SHA-256 of the order in which its rows were fed, which is that of its plan.
         tables: how many of its tables are what they were when it ended.
+        twin_of: the trial that was fed for both, where the two cannot differ; None: it was itself.
     """
 
     order: str
     tables: int
+    twin_of: str | None = None
 
 
 def verify_trial(folder: Path) -> Certificate:
@@ -53,7 +55,8 @@ def verify_trial(folder: Path) -> Certificate:
         config, _, _ = parse((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         batch, limit = config["training"]["global_batch"], config["training"].get("max_steps")
         epochs = config["training"].get("epochs", 1)
-        recorded = json.loads((folder / RESULT_FILE).read_text())["order_sha256"]
+        result = json.loads((folder / RESULT_FILE).read_text())
+        recorded = result["order_sha256"]
         planned = pq.read_table(folder / PLAN_FILE, columns=["row", "id"])
         realised = pq.read_table(folder / REALISED_FILE)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -78,7 +81,8 @@ def verify_trial(folder: Path) -> Certificate:
             f"{folder.name}: the order's SHA-256 is {digest}, result.json says {recorded}"
         )
     again = "run the study again, which trains it anew"
-    return Certificate(digest, verify_tables(folder, RESULT_FILE, again))
+    tables = verify_tables(folder, RESULT_FILE, again)
+    return Certificate(digest, tables, result.get("twin_of"))
 
 
 def verify_study(study: Path) -> list[tuple[str, Certificate | Outcome | UserError]]:

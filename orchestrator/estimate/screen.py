@@ -15,6 +15,7 @@ from orchestrator.estimate.disk import embeddings_disk, influence_disk, trial_di
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
 from orchestrator.estimate.shared import is_followed, shared_parts
 from orchestrator.estimate.stored import StoreLookup
+from orchestrator.estimate.twins import foreseen_twins, twin_lines
 from orchestrator.stages.influence import influence_identity
 from orchestrator.training.templates import check_template, load_tokenizer
 from orchestrator.trials import Expansion, Trial, expansion
@@ -39,11 +40,18 @@ def print_estimate(study: Study, console: Console) -> None:
     remarks = _templates(expanded.trials, store)
     amounts = [trial_amounts(trial.config, store) for trial in expanded.trials]
     remarks += _evaluating(amounts)
+    twins = {} if study.sweep.search else foreseen_twins(expanded.trials, store)
+    remarks += twin_lines(expanded.trials, twins, store)
     console.print(_trials(expanded.trials, amounts))
     console.print()
     console.print(_shared(study, expanded.trials, store))
     console.print()
-    for line in _totals(study, expanded, amounts, store):
+    trained = [
+        amount
+        for trial, amount in zip(expanded.trials, amounts, strict=True)
+        if trial.name not in twins
+    ]
+    for line in _totals(study, expanded, amounts, trained, store):
         console.print(escape(line), soft_wrap=True)
     for line in remarks:
         console.print(escape(line), soft_wrap=True)
@@ -117,17 +125,25 @@ def _shared(study: Study, trials: list[Trial], store: StoreLookup) -> Table:
 
 
 def _totals(
-    study: Study, expanded: Expansion, amounts: list[TrialAmounts], store: StoreLookup
+    study: Study,
+    expanded: Expansion,
+    amounts: list[TrialAmounts],
+    trained: list[TrialAmounts],
+    store: StoreLookup,
 ) -> list[str]:
-    """Lines on the whole study: trials, arms, steps, tokens, disk, and the memory of each model."""
+    """Lines on the whole study: trials, arms, steps, tokens, disk, and the memory of each model.
+
+    Args:
+        amounts: of each trial; `trained`: of those that are no twins.
+    """
     trials = expanded.trials
     count = f"{len(trials):,} trial{'s' * (len(trials) > 1)}"
     arms = dict.fromkeys(trial.arm for trial in trials)
     return [
         count + (f"; {expanded.left_out}" if expanded.left_out else ""),
         f"arms    {', '.join(arms)}",
-        f"steps   {_total([amount.steps for amount in amounts])}",
-        f"tokens  {_total([amount.tokens for amount in amounts])}",
+        f"steps   {_total([amount.steps for amount in trained])}",
+        f"tokens  {_total([amount.tokens for amount in trained])}",
         f"disk    {_disk(study, trials, amounts, store)}",
         *_memory(trials, store),
     ]

@@ -18,7 +18,7 @@ from orchestrator.report.contrast import arm_contrast
 from orchestrator.report.evaluated import loss_at
 from orchestrator.report.figures import SETS
 from orchestrator.report.tables import MISSING, Cell, Table, count_cell, loss_cell, number
-from orchestrator.report.trial import Trial
+from orchestrator.report.trial import Trial, distinct
 from orchestrator.training.evaluation.benchmarks import headlines
 
 NORMAL = 1.96  # standard errors on either side of a 95% interval
@@ -55,7 +55,7 @@ def scores_of(trials: list[Trial]) -> dict[int, dict[Measure, Score]]:
     """Scores at each step that all of some trials were benchmarked at."""
     every = [
         {(row["step"], row["task"], row["metric"]): row for row in headlines(table).to_pylist()}
-        for trial in trials
+        for trial in distinct(trials)
         if (table := trial.tables.get("benchmarks")) is not None
     ]
     found: dict[int, dict[Measure, Score]] = {}

@@ -42,10 +42,11 @@ from orchestrator.report.prediction import Prediction, forecast_table, predictio
 from orchestrator.report.read import StudyRecord, read_study
 from orchestrator.report.reproduce import check_table, claim_checks
 from orchestrator.report.sampled import answered_note, sampled_note
+from orchestrator.report.sentences import twin_note
 from orchestrator.report.sources import source_loss_table, source_table
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
-from orchestrator.report.trial import Trial
+from orchestrator.report.trial import Trial, distinct
 from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER
 
 Content = tuple[StudyRecord, list[Arm], Prediction | None, ForecastSection, dict[str, list[Panel]]]
@@ -153,6 +154,7 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "checks": checks,
         "check_table": check_table(checks),
         "unfinished": [trial.label for trial in trials if not (trial.finished or trial.stopped)],
+        "twins": twin_note(trials),
         "stopped": sum(trial.stopped for trial in trials),
         "total": len(trials),
         "faults": [fault for trial in (*trials, *record.evaluated) for fault in trial.faults],
@@ -161,7 +163,7 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "tokenizers": tokenizer_notes(arms, record.evaluated),
         "benchmarks": benchmark_table(arms, record.evaluated),
         "disagreements": disagreements(arms),
-        "several_seeds": any(len(arm.trials) > 1 for arm in arms),
+        "several_seeds": any(len(distinct(arm.trials)) > 1 for arm in arms),
         "steps": step_table(arms, answer.contrast),
         "tasks": task_table(answer.contrast) if answer.contrast else None,
         "early": early_table(descents(arms)),

@@ -18,6 +18,7 @@ from orchestrator.report.prediction import prediction
 from orchestrator.report.sentences import limit_sentences
 from orchestrator.report.sudden import TrialDrops, sudden_drops
 from orchestrator.report.tables import by_chance, interval, number, p_words, signed
+from orchestrator.report.trial import distinct
 
 NEAREST = "cosine_min"
 LEVEL = 0.05  # of p
@@ -91,7 +92,7 @@ def drop_finding(arms: list[Arm]) -> Finding:
     Of the trials in task blocks, where there are any. The interval is Wilson's, of the share of
     drops; p is that of the section's permutations.
     """
-    trials = [trial for arm in arms for trial in arm.trials]
+    trials = distinct(trial for arm in arms for trial in arm.trials)
     blocks = [trial for trial in trials if trial.arrangement.get("method") == "cluster"]
     rows = sudden_drops(blocks or trials)
     if not rows:

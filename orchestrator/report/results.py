@@ -44,7 +44,7 @@ MEASURED = ("losses", "generations", "benchmarks")  # of models that no trial tr
 TRIAL = pa.schema([("trial", pa.string()), ("arm", pa.string())])
 CURVES = pa.schema([*TRIAL, ("set", pa.string()), ("step", pa.int64()), ("loss", pa.float64())])
 # Of summary.csv what is text whatever it looks like.
-TEXT = ("trial", "arm", "status", "set_sha256", "order_sha256")
+TEXT = ("trial", "arm", "status", "twin_of", "set_sha256", "order_sha256")
 KINDS: dict[str, pa.DataType] = {"int": pa.int64(), "float": pa.float64(), "Verdict": pa.string()}
 COMPARISONS = pa.schema(
     [

@@ -8,6 +8,7 @@ from orchestrator.report.arms import Arm, CommonBasis
 from orchestrator.report.contrast import Contrast
 from orchestrator.report.tables import interval, number, signed
 from orchestrator.report.trial import Trial
+from orchestrator.training.drawn import pairs_in_words, varied_by
 
 
 def area_words(steps: Steps, whole: bool) -> str:
@@ -138,3 +139,23 @@ def limit_sentences(result: Comparison, unit: str) -> list[str]:
     if result.tasks < FEWEST_TASKS:
         sentences.append(f"With fewer than {FEWEST_TASKS} {unit}s no difference is called clear.")
     return sentences
+
+
+def twin_note(trials: list[Trial]) -> str:
+    """Which trials were not trained because they cannot differ from another one; "" of none."""
+    by_name, twins = {trial.name: trial for trial in trials}, [t for t in trials if t.twin_of]
+    if not twins:
+        return ""
+    pairs = pairs_in_words({trial.name: str(trial.twin_of) for trial in twins})
+    sentence = (
+        f"{len(twins):,} of {len(trials):,} trials {'was' if len(twins) == 1 else 'were'} not "
+        "trained, because nothing tells them from another one (the same rows in the same order, "
+        f"the same model and settings, nothing drawn): {pairs}. They have its losses and are no "
+        "repetitions of it: intervals count it once."
+    )
+    seeded = [t for t in twins if t.twin_of in by_name and t.seed != by_name[t.twin_of].seed]
+    if not seeded or "data" not in seeded[0].config:
+        return sentence
+    return f"{sentence} Their seed decides nothing; to repeat such an arm sweep " + (
+        f"{varied_by(seeded[0].config)}."
+    )

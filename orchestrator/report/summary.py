@@ -72,9 +72,13 @@ def stopped_metrics(folder: Path, last: int) -> dict[str, float]:
 
 
 def write_summary(path: Path, rows: list[dict[str, Any]], swept: list[str]) -> None:
-    """Write the table; every row has `trial`, `arm` and `status`, what it lacks stays empty."""
+    """Write the table; every row has `trial`, `arm` and `status`, what it lacks stays empty.
+
+    `twin_of` is a column where there are twins.
+    """
+    twins = ["twin_of"] if any("twin_of" in row for row in rows) else []
     columns = [
-        "trial", "arm", "status", *swept, "steps",
+        "trial", "arm", "status", *twins, *swept, "steps",
         *(f"{name}_loss" for name in TEST_SETS),
         "best_query_loss", "query_loss_auc", "steps_to_90",
         "precision", "lowest_update_fidelity", "changed_weights",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,11 @@ class Trial:
         A summary without arms is older than they are: each of its trials is an arm.
         """
         return self.summary.get("arm") or self.name
+
+    @property
+    def twin_of(self) -> str | None:
+        """The trial whose result this one took, because the two cannot differ; None: of none."""
+        return self.summary.get("twin_of") or None
 
     @property
     def seed(self) -> tuple[str, ...]:
@@ -183,3 +188,11 @@ class Trial:
             return None
         step = table["step"].to_numpy().astype(np.int64)
         return task_curves(step, table["task"].to_pylist(), table[measure].to_numpy())
+
+
+def distinct(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials of which none repeats another one: of twins one."""
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        found.setdefault(trial.twin_of or trial.name, trial)
+    return list(found.values())

@@ -64,6 +64,12 @@ def needs_of(arrangement: Arrangement, seed: int) -> Needs:
     return replace(needs, answers=True) if counted else needs
 
 
+def draws_plan(arrangement: Arrangement, seed: int) -> bool:
+    """Whether another seed may give another plan; of a method that does not say, it may."""
+    method = find_method(arrangement.method)
+    return arrangement.equal_lengths or method.draws(settings_of(arrangement, seed))
+
+
 def reads_model(arrangement: Arrangement, seed: int) -> bool:
     """Does the plan need the model that is trained, or its tokenizer?"""
     needs = needs_of(arrangement, seed)

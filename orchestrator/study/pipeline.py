@@ -52,6 +52,7 @@ from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpo
 from orchestrator.training.evaluation.benchmark_files import forget, forget_others
 from orchestrator.training.outcome import ended, mark_measures
 from orchestrator.training.spec import TRAIN_VERSION, TrialSpec
+from orchestrator.training.twins import forget_models_of_another
 from orchestrator.trials import Trial
 
 
@@ -198,6 +199,7 @@ class Pipeline(StudyArtifacts):
         for stale in (*ends, *(() if continues else (JOURNAL_FILE,))):
             (spec.folder / stale).unlink(missing_ok=True)
         forget(spec.folder)
+        forget_models_of_another(spec.folder)
         plan = self.write_plan(spec.config, spec.folder)
         if plan.note:
             self.notes.append(f"{spec.trial}: {plan.note}")

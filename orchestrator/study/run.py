@@ -50,6 +50,7 @@ from orchestrator.study.forecasting import (
 )
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.study.summary_rows import metrics_of, summary_row
+from orchestrator.study.twins import share_results, told_twins
 from orchestrator.tracking import (
     PARENT,
     Backlog,
@@ -113,14 +114,18 @@ class Run:
             tracker = Tracker(self._record(specs), self.layout.folder, self.screen)
             try:
                 searched = self.study.sweep.search
-                trials = self._search(pipeline, tracker) if searched else KnownTrials(specs)
+                twins = told_twins(specs, self.screen)
+                trained = [spec for spec in specs if spec.trial not in twins]
+                trials = self._search(pipeline, tracker) if searched else KnownTrials(trained)
                 ray_folder = self.layout.folder / RAY_FOLDER
                 mark_begun(self.trials, self.layout)
                 with self._sampling():
                     self.errors = run_trials(self.study, trials, self.screen, ray_folder)
+                self.errors |= share_results(twins, specs, self.errors, self.screen)
+                every = trials.specs if searched else specs
                 if INTERRUPTED not in self.errors.values():
-                    self.unmeasured = run_benchmarks(trials.specs, self.screen)
-                self._finish(pipeline, trials.specs, tracker)
+                    self.unmeasured = run_benchmarks(every, self.screen)
+                self._finish(pipeline, every, tracker)
             except BaseException:
                 tracker.abandon()
                 raise
@@ -204,7 +209,9 @@ class Run:
         report = build_report(folder)
         line.done(shown_path(report))
         endings = {
-            row["trial"]: {"ended": row["status"], "precision": row["precision"]} for row in rows
+            row["trial"]: {"ended": row["status"], "precision": row["precision"]}
+            | ({"twin_of": row["twin_of"]} if "twin_of" in row else {})
+            for row in rows
         }
         metrics = {row["trial"]: metrics_of(row, self.swept) for row in rows} | {PARENT: scores}
         killed = [name for name, error in self.errors.items() if error == INTERRUPTED]

@@ -25,6 +25,8 @@ def summary_row(trial: Trial, spec: TrialSpec, swept: Sequence[str]) -> dict[str
     outcome = read_outcome(spec.folder, spec.key)
     status = outcome.status if outcome.ended else FAILED  # also one that was interrupted
     row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": status, **values}
+    if outcome.twin_of is not None:
+        row["twin_of"] = outcome.twin_of
     row["precision"] = precision_of(spec.folder) or ""
     if outcome.last_step is not None:
         row |= {"steps": outcome.last_step}

@@ -34,12 +34,14 @@ class Outcome:
         result: what a finished trial's result.json says; empty of any other.
         last_step: the last step that a stopped trial measured; None of any other.
         error: why a failed trial failed, in one sentence; None of any other.
+        twin_of: name of the trial whose end it took as its own, see `twins`; None: it was trained.
     """
 
     status: str
     result: dict[str, Any]
     last_step: int | None = None
     error: str | None = None
+    twin_of: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -54,9 +56,9 @@ def read_outcome(folder: Path, key: str | None) -> Outcome:
         key: of its spec: the end of a trial with another one is none; None takes any.
     """
     if (result := _read_result(folder, key)) is not None:
-        return Outcome(FINISHED, result)
-    if (step := _read_stop(folder, key)) is not None:
-        return Outcome(STOPPED, {}, last_step=step)
+        return Outcome(FINISHED, result, twin_of=result.get("twin_of"))
+    if (mark := _read_stop(folder, key)) is not None:
+        return Outcome(STOPPED, {}, last_step=mark["step"], twin_of=mark.get("twin_of"))
     try:
         return Outcome(FAILED, {}, error=(folder / ERROR_FILE).read_text(encoding="utf-8"))
     except OSError:
@@ -143,10 +145,10 @@ def _read_result(folder: Path, key: str | None) -> dict[str, Any] | None:
     return result if sound else None
 
 
-def _read_stop(folder: Path, key: str | None) -> int | None:
-    """The last step that the mark of a stopped trial names; None where there is no such mark."""
+def _read_stop(folder: Path, key: str | None) -> dict[str, Any] | None:
+    """The mark of a stopped trial; None where there is no such mark."""
     try:
-        mark = json.loads((folder / STOPPED_FILE).read_bytes())
-        return int(mark["step"]) if key in (None, mark["key"]) else None
+        mark: dict[str, Any] = json.loads((folder / STOPPED_FILE).read_bytes())
+        return {**mark, "step": int(mark["step"])} if key in (None, mark["key"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -213,3 +213,20 @@ def test_a_plan_of_a_method_of_another_package_is_checked_against_the_contract(
     with pytest.raises(ValueError, match=re.escape(said)) as refused:
         arrange("mine", make_request(pool, pool, rows=3))
     assert str(refused.value).startswith(("method 'mine' ", "give options"))
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"searched"}))
+def test_a_method_that_says_it_draws_nothing_plans_the_same_under_every_seed(method):
+    found = METHODS[method]
+    for selection, order in (
+        ("all", "nearest_first"),
+        ("nearest", "random"),
+        ("random", "sandwich"),
+    ):
+        chosen = {"selection": selection, "order": order} if "selection" in found.reads else {}
+        rows = None if chosen.get("selection") == "all" else 41
+        requests = [
+            request_for(method, "instance", seed=seed, rows=rows, **chosen) for seed in range(3)
+        ]
+        plans = {tuple(arrange(method, request).rows.tolist()) for request in requests}
+        assert (len(plans) > 1) == found.draws(requests[0])

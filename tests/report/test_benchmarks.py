@@ -52,6 +52,27 @@ def test_a_benchmark_that_ranks_two_arms_against_their_loss_is_named(study):
     assert sentence in words
 
 
+def test_a_twin_is_named_and_is_no_repetition(study_of):
+    """Three equal trials under three seeds spread no less than one."""
+    study = study_of({"farthest_first": 0.3}, arms=TWO, seeds=3)
+    path = study / "summary.csv"
+    header, *rows = path.read_text().splitlines()
+    firsts = {f"nearest_first-{seed}": "nearest_first-0" for seed in (1, 2)}
+    twins = [f"{row},{firsts.get(row.split(',')[0], '')}" for row in rows]
+    path.write_text("\n".join([f"{header},twin_of", *twins]) + "\n")
+    for seed, value in enumerate((0.5, 0.6, 0.7)):
+        write(study, f"nearest_first-{seed}", line(value))
+        write(study, f"farthest_first-{seed}", line(value))
+    near, far = (scores_of(arm.trials)[24]["quiz", "acc"] for arm in arms_of(study))
+    assert (near.value, near.error) == (0.5, 0.01)
+    assert far.error > 0.05
+    named = "nearest_first-1 and nearest_first-2 as nearest_first-0"
+    assert "2 of 6 trials were not trained, because nothing tells them from another one (the " in (
+        words := words_of(page_of(study))
+    )
+    assert named in words
+
+
 def test_a_lower_value_is_the_better_one_where_the_task_says_so(study):
     write(study, "nearest_first", line(9.5, better=False))
     write(study, "farthest_first", line(9.0, better=False))

@@ -65,3 +65,12 @@ def test_failed_trials_keep_their_row_and_swept_values(tmp_path):
     assert [r["seed"] for r in read] == ["1", "2"]
     assert read[0]["query_loss"] == "2.5"
     assert read[1]["query_loss"] == ""
+
+
+def test_a_column_names_the_trial_whose_result_a_twin_took_where_there_are_twins(tmp_path):
+    rows = [{"trial": name, "arm": "a", "status": "finished"} for name in ("one", "two")]
+    for twin, columns in (({}, False), ({"twin_of": "one"}, True)):
+        write_summary(tmp_path / "summary.csv", [rows[0], rows[1] | twin], [])
+        (*_, last) = csv.DictReader((tmp_path / "summary.csv").open())
+        assert ("twin_of" in last) == columns
+    assert last["twin_of"] == "one"

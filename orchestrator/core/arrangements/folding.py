@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from orchestrator.core.arrangements.measure import measure_needs, measured
-from orchestrator.core.arrangements.request import Method, Request
+from orchestrator.core.arrangements.request import Method, Request, where_random
 from orchestrator.core.arrangements.scored import READS, arrange_by
 from orchestrator.core.plan import Plan
 
@@ -40,6 +40,7 @@ METHOD = Method(
     reads=READS | {"measure"},
     needs=measure_needs,
     grows=False,
+    draws=where_random,
     distance="Measure {measure}",
     options={"folds": 3},
 )

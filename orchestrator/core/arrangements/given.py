@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.core.arrangements.request import Method, Needs, Request
+from orchestrator.core.arrangements.request import Method, Needs, Request, where_random
 from orchestrator.core.plan import Plan
 from orchestrator.core.units import unit_of_rows
 
@@ -29,5 +29,6 @@ METHOD = Method(
     arrange,
     embeds=False,
     needs=lambda settings: Needs(listed=True),
+    draws=where_random,
     options={"path": ""},
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.core.arrangements.request import Method, Needs, Request, Settings
+from orchestrator.core.arrangements.request import Method, Needs, Request, Settings, where_random
 from orchestrator.core.arrangements.scored import READS, arrange_by, embedded
 from orchestrator.core.bigrams import kl_scores
 from orchestrator.core.measures import MEASURES, unit_measures
@@ -42,5 +42,9 @@ def measure_needs(settings: Settings) -> Needs:
 
 
 METHOD = Method(
-    arrange, reads=READS | {"measure"}, needs=measure_needs, distance="Measure {measure}"
+    arrange,
+    reads=READS | {"measure"},
+    needs=measure_needs,
+    draws=where_random,
+    distance="Measure {measure}",
 )

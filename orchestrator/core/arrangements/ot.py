@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.core.arrangements.request import Method, Request
+from orchestrator.core.arrangements.request import Method, Request, where_random
 from orchestrator.core.arrangements.scored import READS, arrange_by, embedded
 from orchestrator.core.measures import BLOCK_BYTES
 from orchestrator.core.plan import Plan
@@ -100,4 +100,4 @@ def entropic_costs(
     return scores
 
 
-METHOD = Method(arrange, reads=READS, distance="Cost of optimal transport")
+METHOD = Method(arrange, reads=READS, draws=where_random, distance="Cost of optimal transport")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.core.arrangements.cursor import Cursor
-from orchestrator.core.arrangements.request import Method, Needs, Request
+from orchestrator.core.arrangements.request import Method, Needs, Request, where_random
 from orchestrator.core.plan import Plan
 
 
@@ -67,5 +67,6 @@ METHOD = Method(
     arrange,
     reads=frozenset({"granularity"}),
     needs=lambda settings: Needs(ends=("near",)),
+    draws=where_random,
     distance="Negative cosine to the choosing query",
 )

@@ -120,6 +120,16 @@ def needs_nothing(settings: Settings) -> Needs:
     return Needs()
 
 
+def always(settings: Settings) -> bool:
+    """Says that a method draws, also of one of which nobody knows."""
+    return True
+
+
+def where_random(settings: Settings) -> bool:
+    """Says of a method that it draws what the settings want random, and nothing else."""
+    return "random" in (settings.selection, settings.order)
+
+
 @dataclass(frozen=True)
 class Method:
     """A method as the table names it.
@@ -136,6 +146,7 @@ class Method:
         grows: whether its plan of more rows, from one end, begins with that of fewer, as
             `equal_lengths` needs it.
         fills_lengths: whether it heeds `equal_lengths` itself, and so need not grow.
+        draws: whether its plan hangs on the seed under given settings.
         deals: whether it deals from `Request.groups`, so that it needs tasks or clusters.
         distance: what the distances of its plans are, the title of their axis; plans whose titles
             are equal share an axis. `{measure}` and other keys of the section in braces stand for
@@ -152,6 +163,7 @@ class Method:
     needs: Callable[[Settings], Needs] = needs_nothing
     grows: bool = True
     fills_lengths: bool = False
+    draws: Callable[[Settings], bool] = always
     deals: bool = False
     distance: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.core.arrangements.cursor import Cursor
-from orchestrator.core.arrangements.request import Method, Needs, Request, Settings
+from orchestrator.core.arrangements.request import Method, Needs, Request, Settings, where_random
 from orchestrator.core.arrangements.residual import (
     check_redundancy,
     take_residual_turns,
@@ -240,6 +240,7 @@ METHOD = Method(
         {"granularity", "selection", "order", "turns", "turn_window", "cut", "within_turn", "arm"}
     ),
     needs=needs,
+    draws=where_random,
     distance="Negative cosine to the choosing query",
     options={"redundancy": 0.0},
     later=frozenset({"redundancy"}),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.core.arrangements.request import Method, Request
+from orchestrator.core.arrangements.request import Method, Request, where_random
 from orchestrator.core.arrangements.scored import READS, arrange_by, embedded
 from orchestrator.core.measures import unit_measures
 from orchestrator.core.plan import Plan
@@ -46,4 +46,6 @@ def weighted_similarity_distance(vectors: Floats, queries: Floats) -> NDArray[np
     return scores
 
 
-METHOD = Method(arrange, reads=READS, distance="Weighted similarity distance (WSD)")
+METHOD = Method(
+    arrange, reads=READS, draws=where_random, distance="Weighted similarity distance (WSD)"
+)
