@@ -78,6 +78,14 @@ def show(
 
 
 @app.command()
+def schema() -> None:
+    """Print the JSON schema of study files, by which editors complete and explain their keys."""
+    from orchestrator.config.json_schema import schema_text
+
+    print(schema_text(), end="")
+
+
+@app.command()
 def reproduce(
     study: StudyFile,
     overlays: Overlays = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -53,6 +53,11 @@ def _known_measure(name: str) -> str:
     return name
 
 
+def _one_of(names: Callable[[], Iterable[str]]) -> Any:
+    """Says to editors, and in the reference, which names a key takes."""
+    return Field(json_schema_extra=lambda schema: schema.update(enum=list(names())))
+
+
 class Clusters(Section):
     """Groups of similar rows: the rungs between single instances and whole tasks."""
 
@@ -65,7 +70,7 @@ class Clusters(Section):
 class Arrangement(Section):
     """Selection and order; a key that the method does not read is refused."""
 
-    method: Annotated[str, AfterValidator(_known_method)] = "tma"
+    method: Annotated[str, AfterValidator(_known_method), _one_of(method_names)] = "tma"
     """One of the [methods](README.md#methods)."""
     granularity: Literal["instance", "task"] | Clusters = "instance"
     """What is moved as one: a single row, all rows of a task, or a k-means group."""
@@ -101,9 +106,10 @@ class Arrangement(Section):
     authors have it."""
     within_turn: Literal["row", "distance"] = "row"
     """What the units of one turn are sorted by: their row in the pool, or their distance."""
-    measure: Annotated[str, AfterValidator(_known_measure)] = "cosine_min"
-    """What the methods measure and folding sort by: `{cosine,euclidean}_{avg,min,max,centroid}` or
-    `bigram_kl`."""
+    measure: Annotated[str, AfterValidator(_known_measure), _one_of(lambda: MEASURES)] = (
+        "cosine_min"
+    )
+    """What the methods measure and folding sort by."""
     options: Annotated[dict[str, Any], Field(description="the method's options")] = {}
     """The method's own, such as `folds: 3` of folding, or `path: order.txt` of given."""
 

@@ -29,6 +29,10 @@ keys and wrong types are refused, all of them at once. Any value can be set from
 its dotted key, as in `--set training.workers=2`; `--with OVERLAY.yaml` lays a partial study over a
 study, key by key.
 
+Editors (VS Code with the YAML extension, Neovim, JetBrains) complete, check and explain the keys by
+the JSON schema that `orchestrator schema > study.schema.json` writes, where the study beside it
+begins with the line `# yaml-language-server: $schema=study.schema.json`.
+
 `python -m orchestrator.config.reference > experiments/REFERENCE.md` writes this page from the types
 in `orchestrator/config/`: change those, not the page."""
 COLUMNS = "| Key | What it takes | Default | Meaning |\n| --- | --- | --- | --- |"
@@ -48,6 +52,17 @@ def page() -> str:
 def readers() -> dict[str, type[Section]]:
     """The section of each reader, by the reader's name."""
     return {name: find_reader(name).SECTION for name in READERS}
+
+
+def sections() -> list[type[Section]]:
+    """The study, the readers, and all sections inside them, by name."""
+    known: set[type[Section]] = set()
+    new: set[type[Section]] = {Study, *readers().values()}
+    while new:
+        known |= new
+        fields = [field for section in new for field in section.model_fields.values()]
+        new = {inner for field in fields for inner in sections_in(field.annotation)} - known
+    return sorted(known, key=lambda section: section.__name__)
 
 
 def explanations(section: type[Section]) -> dict[str, str]:

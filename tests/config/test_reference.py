@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from orchestrator.config.faults import key_fault
-from orchestrator.config.reference import explanations, page, readers, sections_in
+from orchestrator.config.reference import explanations, page, readers, sections
 from orchestrator.config.schema import Study
 from orchestrator.config.section import Section
 from orchestrator.config.sources import Source
@@ -15,22 +15,12 @@ from orchestrator.config.sources import Source
 PAGE = Path("experiments/REFERENCE.md")
 
 
-def every_section():
-    """The study, and all sections inside it."""
-    known, new = set(), {Study, *readers().values()}
-    while new:
-        known |= new
-        fields = [field for section in new for field in section.model_fields.values()]
-        new = {inner for field in fields for inner in sections_in(field.annotation)} - known
-    return sorted(known, key=lambda section: section.__name__)
-
-
 def test_the_page_is_what_the_types_say():
     command = "python -m orchestrator.config.reference > experiments/REFERENCE.md"
     assert PAGE.read_text() == page(), f"type {command}"
 
 
-@pytest.mark.parametrize("section", every_section(), ids=lambda section: section.__name__)
+@pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)
 def test_every_key_is_explained(section):
     assert section.__doc__
     keys = section.model_fields.keys() - {"reader"}  # a heading of the page
@@ -41,7 +31,7 @@ def test_every_section_and_reader_that_a_study_can_hold_is_on_the_page():
     tables = re.split("^#+ ", PAGE.read_text(), flags=re.MULTILINE)
     keys = [set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) for table in tables]
     (common,) = [found for found in keys if "max_per_task" in found]
-    for section in every_section():
+    for section in sections():
         is_reader = section in readers().values()
         names = {field.alias or name for name, field in section.model_fields.items()}
         own = names - (common | {"reader"} if is_reader else set())
