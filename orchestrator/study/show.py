@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,19 @@ from rich.text import Text
 
 from orchestrator import models
 from orchestrator.config import Study, TrialConfig
+from orchestrator.config.faults import show
 from orchestrator.config.layout import Layout
 from orchestrator.data.dataset import SPLITS, load_messages_of, load_unlearned_of, name_of
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.dataset import dataset_spec
+from orchestrator.storage.artifacts import Artifact
 from orchestrator.storage.remote import ArtifactStore, check_remote_store
 from orchestrator.study.checks import check_here
 from orchestrator.study.shared import SharedResources
 from orchestrator.training.encode import Encoder
 from orchestrator.training.proof import Prover
 from orchestrator.training.templates import check_template, load_tokenizer, make_template
-from orchestrator.trials import expand
+from orchestrator.trials import Trial, expand
 
 OPEN, CLOSE = "[[", "]]"  # around what carries loss, so that it shows without colour, too
 
@@ -46,10 +49,7 @@ def show_rows(study: Study, rows: int) -> bool:
     check_here(layout, trials, starts_ray=False)
     if study.remote_store:
         check_remote_store(study.remote_store)
-    configs = {
-        repr((c.data, c.model.reference, c.model.template, c.model.max_length, c.test_length)): c
-        for c in (trial.config for trial in trials)
-    }
+    shown = {_text_of(trial.config): trial for trial in reversed(trials)}
     sound = True
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -57,16 +57,41 @@ def show_rows(study: Study, rows: int) -> bool:
         Screen(console) as screen,
     ):
         shared = SharedResources(ArtifactStore(layout.store, None), screen)
-        for config in configs.values():
-            sound &= _show(config, shared, rows, screen)
+
+        @cache
+        def folder_of(model: str) -> Path:
+            line = screen.line(f"model {model}")
+            folder = models.resolve(model, layout.store)
+            line.done(f"in {folder.parent.name}/{folder.name}")
+            return folder
+
+        for trial in reversed(shown.values()):
+            if len(shown) > 1:
+                screen.print(Text(f"\n{_difference(trial)}", style="bold"))
+            instances = shared.get(dataset_spec(trial.config.data))
+            tokenizer = load_tokenizer(folder_of(trial.config.model.reference))
+            sound &= _show(trial.config, instances, tokenizer, rows, screen)
     return sound
 
 
-def _show(config: TrialConfig, shared: SharedResources, rows: int, screen: Screen) -> bool:
-    """The rows of one data set under one model."""
-    instances = shared.get(dataset_spec(config.data))
+def _text_of(config: TrialConfig) -> str:
+    """What the text of a trial's rows hangs on."""
     model = config.model
-    tokenizer = load_tokenizer(models.resolve(model.reference, shared.store.path))
+    lengths = (model.max_length, config.test_length)
+    return repr((config.data, model.reference, model.template, *lengths))
+
+
+def _difference(trial: Trial) -> str:
+    """What a sweep sets of the data and the model."""
+    keys = (key for key in trial.settings if key.startswith(("data.", "model.", "evaluation.max")))
+    return ", ".join(f"{key}: {show(trial.settings[key])}" for key in keys)
+
+
+def _show(
+    config: TrialConfig, instances: Artifact, tokenizer: Any, rows: int, screen: Screen
+) -> bool:
+    """The rows of one data set under one model."""
+    model = config.model
     if odd := check_template(model.template, tokenizer):
         screen.tell(odd, "note")
     screen.print(

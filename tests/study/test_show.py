@@ -51,8 +51,9 @@ def test_rows_of_each_set_are_printed_with_what_carries_loss_between_marks(study
     shown = capfd.readouterr()
     assert shown.err == ""
     assert "\x1b" not in shown.out
-    read, *rows = shown.out.splitlines()
+    read, fetched, *rows = shown.out.splitlines()
     assert "pool 10, query 1" in read
+    assert "model random:tiny-llama" in fetched
     assert rows == [
         "model random:tiny-llama, template 'user_assistant': [[what carries loss]]",
         "",
@@ -87,12 +88,16 @@ def test_test_items_are_shown_at_their_own_length(study, capfd):
     assert "cut to evaluation.max_length: 25, 0 learned" in query
 
 
-def test_each_template_of_a_sweep_is_shown(study, capfd):
-    sweep = {"parameters": {"model.template": {"grid": ["user_assistant", "Q{prompt}A{answer}Z"]}}}
+def test_each_template_of_a_sweep_is_shown_below_its_setting_once(study, capfd):
+    grids = {"model.template": ["user_assistant", "Q{prompt}A{answer}Z"], "seed": [0, 1]}
+    sweep = {"parameters": {key: {"grid": values} for key, values in grids.items()}}
     assert show_rows(study([line(0, "Ask?", "Reply")], sweep=sweep), 1)
     shown = capfd.readouterr().out
-    assert "Assistant: [[Reply</s>]]" in shown
-    assert "<s>QAsk?A[[ReplyZ</s>]]" in shown
+    first, second = shown.split("model.template: ")[1:]
+    assert first.startswith('"user_assistant"\n')
+    assert "Assistant: [[Reply</s>]]" in first
+    assert second.startswith('"Q{prompt}A{answer}Z"\n')
+    assert "<s>QAsk?A[[ReplyZ</s>]]" in second
 
 
 def test_a_model_that_cannot_be_fed_and_a_place_that_is_a_file_are_told_first(study, tmp_path):
