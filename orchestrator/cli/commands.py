@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from orchestrator.cli.init import init
 from orchestrator.cli.jobs import jobs, submit
 from orchestrator.cli.options import Output, Overlays, Settings, StudyFile, StudyFolder, load
 from orchestrator.errors import UserError
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.command()(init)
 app.command()(submit)
 app.add_typer(jobs, name="jobs")
 

@@ -6,6 +6,7 @@ Its parser is used for the syntax alone; what a plain word means is decided by `
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,14 @@ def parse(text: str) -> tuple[Any, dict[KeyPath, int], list[Fault]]:
 def dump(value: dict[str, Any]) -> str:
     """YAML that `parse` reads back as the same value; keys keep their order."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def dump_line(value: dict[str, Any]) -> str:
+    """The same on one line, between braces."""
+    return yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True,
+        default_flow_style=True, width=math.inf,
+    ).strip()  # fmt: skip
 
 
 class _StopReading(Exception):
