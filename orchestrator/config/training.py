@@ -176,6 +176,11 @@ class Training(Section):
             raise ValueError("; ".join(faults))
         return given
 
+    @property
+    def reserved_cpus(self) -> float:
+        """Cores that Ray reserves for a rank."""
+        return 1.0 if self.cpus_per_worker is None else self.cpus_per_worker
+
     def saves_after(self, step: int, last: int) -> bool:
         """Whether the model is kept after a step before the `last` one of its trial."""
         at = self.save_model.at if isinstance(self.save_model, SavedModels) else []

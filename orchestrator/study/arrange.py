@@ -18,7 +18,8 @@ from orchestrator.stages.exports.order import Order
 from orchestrator.storage.files import PLAN_FILE
 from orchestrator.storage.remote import check_remote_store
 from orchestrator.study.checks import check_here, check_settings
-from orchestrator.study.cluster import cluster, joins, threads
+from orchestrator.study.cluster import cluster, threads
+from orchestrator.study.fleet import check_this_machine, joins
 from orchestrator.study.model_checks import check_all_fetched
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.trials import Trial, expand
@@ -42,6 +43,7 @@ def arrange_study(study: Study, out: Path, form: str | None) -> None:
     measured = [t for t in trials if needs_of(t.config.arrangement, t.config.seed).losses]
     if measured:
         check_settings(measured)  # the losses are, where their trial would be
+    check_this_machine(study, trials, training=bool(measured))
     if study.remote_store:
         check_remote_store(study.remote_store)
     configs = [trial.config for trial in trials]

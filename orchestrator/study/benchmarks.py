@@ -28,7 +28,7 @@ from orchestrator.training.export import saved_model
 from orchestrator.training.journal import Journal, read_journal
 from orchestrator.training.outcome import FINISHED, read_outcome
 from orchestrator.training.spec import TrialSpec
-from orchestrator.tune.trainable import refusal_of, reserved_cpus
+from orchestrator.tune.trainable import refusal_of
 
 EVENT = "benchmark"
 
@@ -96,8 +96,9 @@ def _start(spec: BenchmarkSpec) -> Any:
         spec = replace(spec, asked=spec.asked.model_copy(update={"path": path}))
     training = spec.config.training
     resources: dict[str, Any] = {"num_gpus": 1} if training.gpus_per_worker else {}
-    cpus = reserved_cpus(training.cpus_per_worker)
-    return ray.remote(num_cpus=cpus, max_calls=1, **resources)(measure).remote(spec)
+    return ray.remote(num_cpus=training.reserved_cpus, max_calls=1, **resources)(measure).remote(
+        spec
+    )
 
 
 def _models(spec: TrialSpec, last: int) -> list[BenchmarkSpec]:

@@ -3,10 +3,11 @@
 1. The study file and its trials, while they are read (`config.load`, `trials.expand`).
    Before them, the modules of the working folder (`host.shadows`).
 2. `check_here`: what this machine alone can tell in seconds; no network, no engine, nothing
-   written. `estimate`, `show` and `arrange` ask it, too; `arrange` then asks its own folder and
-   the remote store (`study.arrange`), `estimate` its benchmarks, and whether the optimizer counts
-   all weights (`estimate.memory`).
+   written. `show` and `arrange` ask it, too; `arrange` then asks its own folder and the remote
+   store (`study.arrange`).
 3. `check_before_ray`: that, and what only a run needs: the hub, the remote store, packages, GPUs.
+   `estimate` asks it, too, then for data that is small (`study.estimate`), and whether the
+   optimizer counts all weights (`estimate.memory`).
 4. The data, while it is read (`Pipeline.read_data`).
 5. `check_with_ray`: the machines of the cluster, and the folders that they see.
 6. `check_fetched`: models that had to be fetched, their memory and their templates.
@@ -29,6 +30,12 @@ from orchestrator.host.folders import ray_faults, written_faults
 from orchestrator.screen import Screen
 from orchestrator.stages.own_vectors import file_faults
 from orchestrator.storage.remote import check_remote_store
+from orchestrator.study.fleet import (
+    check_resources,
+    check_this_machine,
+    gangs_across_nodes,
+    joins,
+)
 from orchestrator.study.model_checks import (
     check_templates,
     check_trainable,
@@ -69,14 +76,15 @@ def check_before_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
         ResourceError: results where they would be lost, folders that cannot be written, and every
             setting that this machine cannot run.
     """
-    from orchestrator.study.cluster import joins
-    from orchestrator.tune.optuna import check_search
+    if study.sweep.search:
+        from orchestrator.tune.optuna import check_search
 
-    check_search(study)
+        check_search(study)
     check_places(layout, starts_ray=not joins())
     check_names(trials, layout.store, study.remote_store)
     check_settings(trials)
     check_benchmarks(trial.config for trial in trials)
+    check_this_machine(study, trials)
 
 
 def check_with_ray(study: Study, trials: list[Trial], layout: Layout, screen: Screen) -> None:
@@ -92,7 +100,7 @@ def check_with_ray(study: Study, trials: list[Trial], layout: Layout, screen: Sc
         ResourceError: naming what no machine has, or the folder that one of them does not see.
     """
     from orchestrator.study.cluster import check_storage
-    from orchestrator.study.machines import check_resources, fleet, gangs_across_nodes
+    from orchestrator.study.machines import fleet
 
     if machines := fleet():
         check_resources(study, trials, machines)
@@ -126,11 +134,25 @@ def check_places(layout: Layout, *, starts_ray: bool) -> None:
     Raises:
         ResourceError: naming the folders, each with what to type.
     """
-    from orchestrator.study.cluster import check_kept
-
     check_kept(layout.output, "--output /shared/outputs")
     check_kept(layout.store, "--set store=/shared/store")
     check_folders(layout, starts_ray=starts_ray)
+
+
+def check_kept(folder: Path, advice: str) -> None:
+    """Refuse results in the working folder of a job, where Ray unpacks and later removes it.
+
+    Args:
+        advice: what to type instead.
+
+    Raises:
+        ResourceError: naming the folder.
+    """
+    if "working_dir_files" in folder.parts:
+        raise ResourceError(
+            f"{folder} is a folder of the job, which ends with it: give one that all nodes share, "
+            f"as in {advice}"
+        )
 
 
 def check_folders(layout: Layout, *, starts_ray: bool) -> None:

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.config import Study
 from orchestrator.errors import ResourceError
 from orchestrator.host.share import cores
+from orchestrator.study.fleet import joins
 from orchestrator.study.local_ray import local_ray
 from orchestrator.trials import Trial
 
@@ -43,11 +44,6 @@ def threads(study: Study, trials: list[Trial]) -> int:
     at_once = max(training.workers for training in ranks) * study.sweep.max_concurrent
     reserved = max(training.cpus_per_worker or 0 for training in ranks)
     return max(1, int(reserved or cores() // at_once))
-
-
-def joins() -> bool:
-    """Whether a study joins a cluster that is there, instead of starting one for its time."""
-    return bool(os.environ.get("RAY_ADDRESS"))
 
 
 @contextmanager
@@ -82,22 +78,6 @@ def _settings(threads: int) -> dict[str, str]:
     """The environment of Ray's workers; what the user has told torch's allocator stays."""
     allocator = {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
     return SETTINGS | allocator | {"OMP_NUM_THREADS": str(threads)}
-
-
-def check_kept(folder: Path, advice: str) -> None:
-    """Refuse results in the working folder of a job, where Ray unpacks and later removes it.
-
-    Args:
-        advice: what to type instead.
-
-    Raises:
-        ResourceError: naming the folder.
-    """
-    if "working_dir_files" in folder.parts:
-        raise ResourceError(
-            f"{folder} is a folder of the job, which ends with it: give one that all nodes share, "
-            f"as in {advice}"
-        )
 
 
 def _join(runtime_env: dict[str, Any]) -> None:

@@ -40,7 +40,8 @@ from orchestrator.study.checks import (
     check_settings,
     check_with_ray,
 )
-from orchestrator.study.cluster import cluster, joins, threads
+from orchestrator.study.cluster import cluster, threads
+from orchestrator.study.fleet import check_this_machine, joins
 from orchestrator.study.model_checks import check_model_files, check_templates
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.training.adapters import adapter_type
@@ -80,6 +81,7 @@ def evaluate_on(study: Study, name: str) -> None:
         models.check_access(model, layout.store)
     check_settings(trials)
     check_benchmarks(trial.config for trial in trials)
+    check_this_machine(study, trials)
     log = layout.folder / LOGS_FOLDER / LOG
     with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:
         pipeline = Pipeline(layout, screen)

@@ -16,7 +16,7 @@ from ray.job_config import JobConfig
 
 from orchestrator.errors import ResourceError, first_line
 from orchestrator.host.folders import ray_faults
-from orchestrator.host.share import cores
+from orchestrator.study.fleet import local_cpus
 
 OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -52,12 +52,11 @@ def local_ray(settings: dict[str, str]) -> Iterator[None]:
 
 
 def _start() -> None:
-    # One CPU more than there are: drivers and shard tasks hardly compute, but a trial must never
-    # wait for them. The dashboard is what frees a stopped trial's resources.
+    # The dashboard is what frees a stopped trial's resources.
     try:
         context: Any = ray.init(
             address="local",  # Ray would join what `ray start` left on this machine
-            num_cpus=cores() + 1,
+            num_cpus=local_cpus(),
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=True,
             dashboard_host="127.0.0.1",

@@ -208,7 +208,7 @@ def check_templates(
 
 def _room(training: Training, trials: int) -> MachineMemory | None:
     """The memory of a machine that will hold ranks: this one, or a node of the cluster."""
-    from orchestrator.study.cluster import joins
+    from orchestrator.study.fleet import joins
 
     if joins():
         from orchestrator.study.machines import memory_of_node

@@ -38,8 +38,9 @@ from orchestrator.storage.files import (
 from orchestrator.storage.lock import locked
 from orchestrator.study.benchmarks import run_benchmarks
 from orchestrator.study.checks import check_before_ray, check_fetched, check_with_ray
-from orchestrator.study.cluster import cluster, describe_cluster, joins, threads
+from orchestrator.study.cluster import cluster, describe_cluster, threads
 from orchestrator.study.facts import Began, provenance_tags, study_facts
+from orchestrator.study.fleet import joins
 from orchestrator.study.forecasting import (
     forecast_tags,
     forecasters_to_ask,

@@ -57,14 +57,9 @@ def placement_of(config: TrialConfig, storage: Path) -> Placement:
     training = config.training
     return Placement(
         storage,
-        reserved_cpus(training.cpus_per_worker),
+        training.reserved_cpus,
         alone=training.workers == 1 and not training.gpus_per_worker and not training.node_labels,
     )
-
-
-def reserved_cpus(cpus_per_worker: float | None) -> float:
-    """Cores that Ray reserves for a rank."""
-    return 1.0 if cpus_per_worker is None else cpus_per_worker
 
 
 def tune_trial(spec: TrialSpec, placement: Placement) -> None:

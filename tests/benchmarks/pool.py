@@ -126,7 +126,8 @@ def measure_alone(folder: Path, only: str | None, other: int | None, mixture: bo
     from orchestrator.config import load_study
     from orchestrator.config.layout import Layout
     from orchestrator.screen import Screen, quiet_streams
-    from orchestrator.study.cluster import cluster, joins, threads
+    from orchestrator.study.cluster import cluster, threads
+    from orchestrator.study.fleet import joins
     from orchestrator.study.pipeline import Pipeline
     from orchestrator.trials import expand
 

@@ -3,7 +3,14 @@
 import pytest
 
 from orchestrator.errors import ResourceError
-from orchestrator.study.machines import Fleet, Machines, check_resources, gangs_across_nodes, grown
+from orchestrator.study.fleet import (
+    Fleet,
+    Machines,
+    check_resources,
+    check_this_machine,
+    gangs_across_nodes,
+    grown,
+)
 from orchestrator.trials import expand
 from tests.trials.studies import demo
 
@@ -113,6 +120,27 @@ def test_an_autoscalers_configuration_tells_how_large_the_cluster_may_become():
     config = {"available_node_types": kinds, "max_workers": 5}
     assert grown([HEAD, started], config) == Fleet([HEAD], [SCALED], 5)
     assert grown([HEAD, GPU_NODE], {}) == Fleet([HEAD, GPU_NODE])
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"training": {"gpus_per_worker": 1}}, "type --set training.gpus_per_worker=0; or run"),
+        ({"embedding": {"gpus_per_worker": 0.5}}, "embedding.gpus_per_worker: 0.5: torch sees no"),
+        ({"training": {"workers": 500}}, "500 workers of 1 CPU; this machine has room for"),
+    ],
+)
+def test_what_this_machine_lacks_is_told_with_what_to_type_unless_a_cluster_is_joined(
+    monkeypatch, sections, said
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    study = demo(**sections)
+    with pytest.raises(ResourceError, match=said):
+        check_this_machine(study, expand(study))
+    if "training" in sections:  # an arrangement trains nothing
+        check_this_machine(study, expand(study), training=False)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    check_this_machine(study, expand(study))
 
 
 def test_labels_of_nodes_do_not_change_what_a_trial_is():
