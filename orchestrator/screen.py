@@ -116,6 +116,13 @@ class Screen:
         self.console.print(shown, soft_wrap=True)
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the unit that one says them in."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+
+
 def shown_path(path: Path | str) -> str:
     """A path relative to the working folder where that is shorter."""
     text = str(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,12 +55,16 @@ def estimate(
     overlays: Overlays = None,
     settings: Settings = None,
     output: Output = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="Of a GPU hour: what the study costs is told too.")
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Reckon with this GPU, as in H100, not this machine's."),
+    ] = None,
 ) -> None:
-    """Show the trials of a study and what they will cost, before anything runs."""
-    _print_estimate(load(study, overlays, settings, output))
-
-
-app.command("plan", hidden=True)(estimate)  # its other name, beside which --help shows only one
+    """Show the trials of a study, the hours and the money that they take, before anything runs."""
+    _print_estimate(load(study, overlays, settings, output), gpu, price)
 
 
 @app.command()
@@ -290,17 +293,9 @@ def ui(
     open_ui(folder, port)
 
 
-def _print_estimate(study: Study) -> None:
-    from orchestrator.config.layout import Layout
-    from orchestrator.estimate import print_estimate
-    from orchestrator.study.checks import check_benchmarks, check_here
-    from orchestrator.trials import expand
-    from orchestrator.trials.proxy import proxies
+def _print_estimate(study: Study, gpu: str | None = None, price: float | None = None) -> None:
+    from orchestrator.study.estimate import estimate_study
 
-    trials = expand(study)
-    cheaper = [trial for proxy in proxies(study) for trial in expand(proxy)]
-    starts_ray = not os.environ.get("RAY_ADDRESS")
-    check_here(Layout.of(study), [*trials, *cheaper], starts_ray=starts_ray)
-    check_benchmarks(trial.config for trial in trials)
     # Lines of a file are not folded to the width of a terminal.
-    print_estimate(study, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
+    estimate_study(study, console, gpu, price)

@@ -14,7 +14,13 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.evaluation import scheduled_steps
 from orchestrator.core.order import rows_fed, step_count
-from orchestrator.estimate.evaluating import evaluation_share, measured_items, set_sizes
+from orchestrator.estimate.evaluating import (
+    answered_items,
+    evaluation_share,
+    measured_items,
+    set_sizes,
+)
+from orchestrator.estimate.small import mean_tokens
 from orchestrator.estimate.stored import StoreLookup
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.training.tokens import load
@@ -45,6 +51,8 @@ class TrialAmounts:
         evaluations: of all test sets, step 0 and the last among them.
         tokens: of the trained rows, prompts and answers.
         measured: items of all test sets whose losses are measured, over all evaluations.
+        untouched: those of them that are measured at step 0.
+        answered: items that are answered, over all the times that the trial does.
         evaluating: share of the computing that is evaluation, in [0, 1].
     """
 
@@ -54,6 +62,8 @@ class TrialAmounts:
     evaluations: Amount | None
     tokens: Amount | None
     measured: Amount | None
+    untouched: int
+    answered: int
     evaluating: float | None
 
 
@@ -62,7 +72,10 @@ def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
     dataset, table = store.dataset(config.data), store.tokens(config)
     split = dataset.info["splits"]["pool"] if dataset else None
     pool = split["instances"] if split else None
-    longest = config.test_length or config.model.max_length
+    longest, about = config.test_length or config.model.max_length, None
+    if dataset is not None and table is None:
+        about = mean_tokens(dataset.path)
+        longest = min(longest, about)
     sets = set_sizes(dataset, store.test_tokens(config), longest) if dataset else []
     training = config.training
     batch, limit, epochs = training.global_batch, training.max_steps, training.epochs
@@ -73,20 +86,24 @@ def trial_amounts(config: TrialConfig, store: StoreLookup) -> TrialAmounts:
     rows = planned_rows(config.arrangement, pool, tasks, store.listed(config), answer_length)
     rows = rows and Amount(rows.count * epochs, rows.mark)
     steps = trained = evaluations = measured = share = None
+    untouched, answered = sum(part.items for part in sets), 0
     if rows is not None:
         steps = Amount(step_count(rows.count, batch, limit, epochs), rows.mark)
         trained = Amount(int(rows_fed(steps.count, rows.count, batch, epochs)), rows.mark)
     elif limit is not None:
         steps, trained = Amount(limit, "<="), Amount(limit * batch, "<=")
-    tokens = trained and _tokens(trained, config, table, pool)
+    tokens = trained and _tokens(trained, config, table, pool, about)
     if steps is not None:
         at = scheduled_steps(config.evaluation.every, steps.count)
         evaluations = Amount(len(at), steps.mark)
         items = [measured_items(config.evaluation, sets, step, steps.count) for step in at]
         measured = Amount(sum(items), steps.mark) if sets else None
+        answered = answered_items(config.evaluation, sets, steps.count)
     if steps and tokens and sets:
         share = evaluation_share(config, sets, steps.count, tokens.count)
-    return TrialAmounts(rows, trained, steps, evaluations, tokens, measured, share)
+    return TrialAmounts(
+        rows, trained, steps, evaluations, tokens, measured, untouched, answered, share
+    )
 
 
 def planned_rows(
@@ -139,11 +156,22 @@ def _answer_length(table: Path, pool: int) -> float:
 
 
 def _tokens(
-    trained: Amount, config: TrialConfig, table: Artifact | None, pool: int | None
+    trained: Amount,
+    config: TrialConfig,
+    table: Artifact | None,
+    pool: int | None,
+    about: int | None,
 ) -> Amount:
-    """Tokens of the trained rows: by the mean of the pool, or at most as many as fit."""
+    """Tokens of the trained rows: by the mean of the pool, its characters, or at most what fits.
+
+    Args:
+        about: tokens of a row, by characters; None where the table or no text is there.
+    """
+    longest = config.model.max_length
+    if about is not None:
+        return Amount(trained.count * min(about, longest), trained.mark or "~")
     if table is None or pool is None:
-        return Amount(trained.count * config.model.max_length, "<=")
+        return Amount(trained.count * longest, "<=")
     starts = np.load(table.path / "starts.npy", mmap_mode="r", allow_pickle=False)
     tokens = int(starts[pool])  # the pool's rows come first
     if trained == Amount(pool * config.training.epochs):

@@ -61,6 +61,15 @@ def measured_items(evaluation: Evaluation, sets: list[SetSize], step: int, last:
     return sum(_measured(evaluation, part, step, last) for part in sets)
 
 
+def answered_items(evaluation: Evaluation, sets: list[SetSize], steps: int) -> int:
+    """Items that a trial of so many steps answers, over all the times it does."""
+    generate = evaluation.generate
+    if generate.every is None:
+        return 0
+    times = len(scheduled_steps(generate.every, steps))
+    return times * sum(min(generate.max_items or part.items, part.items) for part in sets)
+
+
 def evaluation_share(config: TrialConfig, sets: list[SetSize], steps: int, trained: int) -> float:
     """The part of a trial's operations that is not training, in [0, 1].
 
@@ -74,17 +83,18 @@ def evaluation_share(config: TrialConfig, sets: list[SetSize], steps: int, train
         for part in sets
         for step in scheduled_steps(evaluation.every, steps)[1:]
     )
-    if generate.every is not None:
-        times = len(scheduled_steps(generate.every, steps))
-        tokens += times * sum(
-            min(generate.max_items or part.items, part.items)
-            * (part.tokens / part.items + generate.max_new_tokens)
-            for part in sets
-        )
-    cost = 3 * FORWARD
-    cost -= FORWARD if config.model.adapter != "none" else 0
-    cost += FORWARD if config.model.gradient_checkpointing else 0
+    tokens += sum(
+        answered_items(evaluation, [part], steps)
+        * (part.tokens / part.items + generate.max_new_tokens)
+        for part in sets
+    )
+    cost = token_cost(config) + (FORWARD if config.model.gradient_checkpointing else 0)
     return FORWARD * tokens / (FORWARD * tokens + cost * trained)
+
+
+def token_cost(config: TrialConfig) -> int:
+    """Operations a weight that training on a token needs; recomputed ones are not needed."""
+    return 3 * FORWARD - (FORWARD if config.model.adapter != "none" else 0)
 
 
 def _measured(evaluation: Evaluation, part: SetSize, step: int, last: int) -> int:

@@ -1,6 +1,9 @@
-"""The plan of a study on the screen: its trials, what they share, and what all of it costs."""
+"""The estimate on the screen: the trials of a study, what they share, and what all of it costs."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import compress
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,46 +15,74 @@ from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amounts
 from orchestrator.estimate.disk import embeddings_disk, influence_disk, trial_disk
+from orchestrator.estimate.earlier import Earlier
+from orchestrator.estimate.hours import HOUR, Time, hours_line, money_line, trial_time
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
-from orchestrator.estimate.shared import is_followed, shared_parts
+from orchestrator.estimate.shared import Part, is_followed, shared_parts
 from orchestrator.estimate.stored import StoreLookup
 from orchestrator.estimate.twins import foreseen_twins, twin_lines
 from orchestrator.stages.influence import influence_identity
 from orchestrator.training.templates import check_template, load_tokenizer
 from orchestrator.trials import Expansion, Trial, expansion
 
-NUMBERS = {"rows", "steps", "evaluations", "evaluating", "tokens", "workers"}
-LARGE_SHARE = 0.25  # of a trial's computing that is evaluation
+NUMBERS = {"rows", "steps", "evaluations", "evaluating", "tokens", "time", "workers"}
+LARGE_SHARE = 0.25  # of a trial's time that is evaluation
 UNITS = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
 
 
-def print_estimate(study: Study, console: Console) -> None:
-    """Show a study before anything runs; nothing is built, fetched or written.
+@dataclass(frozen=True)
+class Known:
+    """What is known of a study before it runs.
+
+    Attributes:
+        store: what is there, and what is read because it is small.
+        done: names of the trials that need no more training.
+        gpu: whose speed is reckoned with, as `speed_of`.
+        price: of a GPU hour; None: money is not told.
+    """
+
+    store: StoreLookup
+    done: frozenset[str] = frozenset()
+    gpu: str | None = None
+    price: float | None = None
+
+
+def print_estimate(study: Study, console: Console, known: Known) -> None:
+    """Show a study before anything runs; nothing is fetched, and nothing written into its folders.
 
     Raises:
         ConfigError: as `expansion`.
         ModelError: as `check_template`, of a model that is there.
         ResourceError: an optimizer that does not count so many weights.
     """
-    expanded = expansion(study)
-    store = StoreLookup(Layout.of(study).store)
+    expanded, store = expansion(study), known.store
+    earlier = Earlier(Layout.of(study).output, known.gpu)
     if faults := optimizer_faults((trial.config for trial in expanded.trials), store):
         raise ResourceError("\n".join(faults))
     remarks = _templates(expanded.trials, store)
     amounts = [trial_amounts(trial.config, store) for trial in expanded.trials]
-    remarks += _evaluating(amounts)
+    times = [
+        trial_time(study, trial.config, amount, store, earlier, known.gpu)
+        for trial, amount in zip(expanded.trials, amounts, strict=True)
+    ]
+    shares = [
+        time.evaluating / time.seconds if time else amount.evaluating
+        for time, amount in zip(times, amounts, strict=True)
+    ]
+    remarks += _evaluating(shares)
     twins = {} if study.sweep.search else foreseen_twins(expanded.trials, store)
     remarks += twin_lines(expanded.trials, twins, store)
-    console.print(_trials(expanded.trials, amounts))
+    parts = shared_parts(study, expanded.trials, store, earlier)
+    console.print(_trials(expanded.trials, amounts, shares, times, known.done))
     console.print()
-    console.print(_shared(study, expanded.trials, store))
+    console.print(_shared(parts))
     console.print()
-    trained = [
-        amount
-        for trial, amount in zip(expanded.trials, amounts, strict=True)
-        if trial.name not in twins
-    ]
+    alone = [trial.name not in twins for trial in expanded.trials]
+    trained = [*compress(amounts, alone)]
     for line in _totals(study, expanded, amounts, trained, store):
+        console.print(escape(line), soft_wrap=True)
+    timed = [*compress(zip(expanded.trials, times, strict=True), alone)]
+    for line in _hours(study, timed, parts, known):
         console.print(escape(line), soft_wrap=True)
     for line in remarks:
         console.print(escape(line), soft_wrap=True)
@@ -75,13 +106,13 @@ def _templates(trials: list[Trial], store: StoreLookup) -> list[str]:
     return lines
 
 
-def _evaluating(amounts: list[TrialAmounts]) -> list[str]:
+def _evaluating(shares: list[float | None]) -> list[str]:
     """What makes evaluation shorter, where it takes much."""
-    share = max(amount.evaluating or 0.0 for amount in amounts)
+    share = max(share or 0.0 for share in shares)
     if share < LARGE_SHARE:
         return []
     return [
-        f"note    evaluation is up to {share:.0%} of a trial's computing: evaluation.sample, "
+        f"note    evaluation is up to {share:.0%} of a trial's time: evaluation.sample, "
         "evaluation.every and evaluation.generate.max_items make it less"
     ]
 
@@ -97,17 +128,27 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _trials(trials: list[Trial], amounts: list[TrialAmounts]) -> Table:
+def _trials(
+    trials: list[Trial],
+    amounts: list[TrialAmounts],
+    shares: list[float | None],
+    times: list[Time | None],
+    done: frozenset[str],
+) -> Table:
     table = _table(
-        "trial", "rows", "steps", "evaluations", "evaluating", "tokens", "workers", "settings"
-    )
-    for trial, amount in zip(trials, amounts, strict=True):
+        "trial", "rows", "steps", "evaluations", "evaluating", "tokens", "time", "workers",
+        "settings",
+    )  # fmt: skip
+    for trial, amount, share, time in zip(trials, amounts, shares, times, strict=True):
         settings = ", ".join(
             f"{key}={value if isinstance(value, str) else show(value)}"
             for key, value in trial.settings.items()
         )
-        share = None if amount.evaluating is None else f"~{amount.evaluating:.0%}"
-        numbers = (amount.rows, amount.steps, amount.evaluations, share, amount.tokens)
+        evaluating = None if share is None else f"~{share:.0%}"
+        takes = "done" if trial.name in done else time
+        numbers = (
+            amount.rows, amount.steps, amount.evaluations, evaluating, amount.tokens, takes
+        )  # fmt: skip
         table.add_row(
             trial.name,
             *("?" if number is None else str(number) for number in numbers),
@@ -117,11 +158,30 @@ def _trials(trials: list[Trial], amounts: list[TrialAmounts]) -> Table:
     return table
 
 
-def _shared(study: Study, trials: list[Trial], store: StoreLookup) -> Table:
+def _shared(parts: list[Part]) -> Table:
     table = _table("shared", "of", "state")
-    for name, of, state in shared_parts(study, trials, store):
-        table.add_row(name, escape(of), state)
+    for part in parts:
+        table.add_row(part.name, escape(part.of), part.state)
     return table
+
+
+def _hours(
+    study: Study, trials: list[tuple[Trial, Time | None]], parts: list[Part], known: Known
+) -> list[str]:
+    """Lines on what is done, the hours that are left, and their price.
+
+    Args:
+        trials: that are trained, each with its time.
+    """
+    left = [(trial.config, time) for trial, time in trials if trial.name not in known.done]
+    done = len(trials) - len(left)
+    shared = sum(part.seconds or 0.0 for part in parts)
+    lines = [f"done    {done:,} of {len(trials):,} trials"] if done else []
+    lines.append(f"hours   {hours_line(study, [time for _, time in left], shared)}")
+    if known.price is not None:
+        shared_hours = sum((part.seconds or 0.0) * part.gpus for part in parts) / HOUR
+        lines.append(f"money   {money_line(left, shared_hours, known.price)}")
+    return lines
 
 
 def _totals(

@@ -1,7 +1,8 @@
 """What the store of a study holds already, asked by the keys that the stages make it under.
 
 Manifests are read, and no other file of an artifact. What a remote store holds is not known here,
-where no network is used: it counts as to be made.
+where no network is used: it counts as to be made. Data and tokens that are small are made in a
+folder of their own; an artifact that the store itself has is `reused`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from orchestrator.config.embedding import Embedding
 from orchestrator.config.sources import Data
 from orchestrator.core.ranking import End
 from orchestrator.errors import DataError
+from orchestrator.estimate.small import TOKENISED_ROWS, is_small, made_in
 from orchestrator.stages.arrange import needs_of
 from orchestrator.stages.dataset import dataset_spec, tokens_spec
 from orchestrator.stages.embed import embeddings_spec
@@ -31,10 +33,16 @@ from orchestrator.training.spec import TrialSpec
 
 
 class StoreLookup:
-    """Answers for the trials of a study; each source and each model is read once."""
+    """Answers for the trials of a study; each source and each model is read once.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    Args:
+        root: the store.
+        scratch: folder for data and tokens that are small and not in the store; None: what is not
+            in the store is not read.
+    """
+
+    def __init__(self, root: Path, scratch: Path | None = None) -> None:
+        self.root, self._scratch = root, scratch
         self._datasets: dict[str, Artifact | None] = {}
         self._models: dict[str, Path | None] = {}
         self._digests: dict[Path, str] = {}
@@ -43,7 +51,11 @@ class StoreLookup:
         self._listed: dict[str, int] = {}
 
     def dataset(self, data: Data) -> Artifact | None:
-        """Finds the instances of some data; None also where a source cannot be read from here."""
+        """Finds the instances of some data; None where they are neither in the store nor small.
+
+        Raises:
+            DataError: a small source that cannot be read.
+        """
         key = data.model_dump_json()
         if key not in self._datasets:
             self._datasets[key] = self._find_dataset(data)
@@ -54,11 +66,19 @@ class StoreLookup:
 
         Args:
             test_length: as `tokens_spec` has it.
+
+        Raises:
+            DataError: few rows, one of which cannot be fed as it is.
         """
-        dataset, model = self.dataset(config.data), self._fingerprint(config.model.reference)
+        dataset, model = self.dataset(config.data), self.fingerprint(config.model.reference)
         if dataset is None or model is None:
             return None
-        return self._find(tokens_spec(dataset, config.model, *model, test_length))
+        spec = tokens_spec(dataset, config.model, *model, test_length)
+        rows = sum(split["instances"] for split in dataset.info["splits"].values())
+        found = self._find(spec)
+        if found is None and self._scratch is not None and rows <= TOKENISED_ROWS:
+            found = made_in(self._scratch, spec)
+        return found
 
     def test_tokens(self, config: TrialConfig) -> Artifact | None:
         """Finds the token table that the test sets of a trial are measured by."""
@@ -71,11 +91,11 @@ class StoreLookup:
             return None
         if config.embedding.vectors is not None:
             return self._own_vectors(dataset, config.embedding)
-        model = self._fingerprint(config.embedding.model)
+        model = self.fingerprint(config.embedding.model)
         if model is None:
             return None
         if not config.embedding.of_tokens:
-            return self._find(embeddings_spec(dataset, config.embedding, *model, self._root))
+            return self._find(embeddings_spec(dataset, config.embedding, *model, self.root))
         read = config.model.model_copy(update={"max_length": config.embedding.max_length})
         tokens = self._find(tokens_spec(dataset, read, *model))
         return tokens and self._token_vectors(Source(dataset, tokens, config.embedding, *model))
@@ -91,29 +111,29 @@ class StoreLookup:
                 adapters = None
             if adapters is not None:
                 spec_of = path_vectors_spec if path else gradients_spec
-                found = self._find(spec_of(source, adapters, self._root))
+                found = self._find(spec_of(source, adapters, self.root))
             self._of_tokens[key] = found
         return self._of_tokens[key]
 
     def influence(self, config: TrialConfig) -> Artifact | None:
         """Finds the gradients of all rows by which a trial is followed."""
         dataset, tokens = self.dataset(config.data), self.tokens(config)
-        model = self._fingerprint(config.model.reference)
+        model = self.fingerprint(config.model.reference)
         if dataset is None or tokens is None or model is None:
             return None
         source = Source(dataset, tokens, influence_settings(config), *model)
         warm_up = self._find(warm_up_spec(source))
         if warm_up is None:
             return None
-        return self._find(influence_spec(source, warm_up, self._root, config.model.adapter))
+        return self._find(influence_spec(source, warm_up, self.root, config.model.adapter))
 
     def query_losses(self, config: TrialConfig) -> Artifact | None:
         """Finds what the untouched model loses on each query of a trial."""
         dataset, tokens = self.dataset(config.data), self.test_tokens(config)
-        model = self._fingerprint(config.model.reference)
+        model = self.fingerprint(config.model.reference)
         if dataset is None or tokens is None or model is None:
             return None
-        root = self._root
+        root = self.root
         trial = TrialSpec(
             "", "", config, *model, dataset.path, tokens.path, tokens.digest, root, root
         )
@@ -127,7 +147,7 @@ class StoreLookup:
         """
         key = (dataset.digest, embedding)
         if key not in self._own:
-            some = any((self._root / "embeddings").glob(f"*/{MANIFEST}"))
+            some = any((self.root / "embeddings").glob(f"*/{MANIFEST}"))
             self._own[key] = self._find(own_vectors_spec(dataset, embedding)) if some else None
         return self._own[key]
 
@@ -156,7 +176,7 @@ class StoreLookup:
             end
             for end in needs_of(config.arrangement, config.seed).ends
             if find(
-                self._root,
+                self.root,
                 "neighbours",
                 neighbours_key(embeddings, "instance", end, config.neighbours),
             )
@@ -173,11 +193,11 @@ class StoreLookup:
         return self._models[name]
 
     def _made_model(self, name: str) -> Path | None:
-        folders = (path.parent for path in (self._root / "models").glob(f"*/{MANIFEST}"))
+        folders = (path.parent for path in (self.root / "models").glob(f"*/{MANIFEST}"))
         return next((f for f in folders if (read_manifest(f) or {}).get("name") == name), None)
 
-    def _fingerprint(self, name: str) -> tuple[Path, str] | None:
-        """Folder and digest of a model that is there."""
+    def fingerprint(self, name: str) -> tuple[Path, str] | None:
+        """Finds the folder of a model, and its digest."""
         folder = self.model(name)
         if folder is None:
             return None
@@ -186,8 +206,11 @@ class StoreLookup:
         return folder, self._digests[folder]
 
     def _find_dataset(self, data: Data) -> Artifact | None:
+        if self._scratch is not None and is_small(data):
+            spec = dataset_spec(data)
+            return self._find(spec) or made_in(self._scratch, spec)
         # Files of gigabytes are not hashed for nothing.
-        if not any((self._root / "dataset").glob(f"*/{MANIFEST}")):
+        if not any((self.root / "dataset").glob(f"*/{MANIFEST}")):
             return None
         try:
             return self._find(dataset_spec(data))
@@ -195,4 +218,4 @@ class StoreLookup:
             return None
 
     def _find(self, spec: Spec) -> Artifact | None:
-        return find(self._root, spec.kind, spec.key)
+        return find(self.root, spec.kind, spec.key)

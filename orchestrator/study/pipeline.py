@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 from orchestrator.config import TrialConfig, dump_yaml
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.layout import Layout
-from orchestrator.core.arrangements import method_version
 from orchestrator.core.plan import Plan
 from orchestrator.screen import Screen
 from orchestrator.stages.arrange import (
-    ARRANGE_VERSION,
-    arranges_vectors,
     embedding_model,
     make_plan,
     needs_of,
@@ -34,10 +31,8 @@ from orchestrator.stages.dataset import (
     check_sizes,
     load_answers,
 )
-from orchestrator.stages.given import rows_digest
 from orchestrator.stages.measures import load_bigrams, write_measures
 from orchestrator.stages.query_losses import load_query_losses
-from orchestrator.storage.artifacts import key_digest
 from orchestrator.storage.files import (
     CONFIG_FILE,
     ERROR_FILE,
@@ -48,10 +43,11 @@ from orchestrator.storage.files import (
     STOPPED_FILE,
 )
 from orchestrator.study.artifacts import StudyArtifacts
+from orchestrator.study.identity import spec_key
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.evaluation.benchmark_files import forget, forget_others
 from orchestrator.training.outcome import ended, mark_measures
-from orchestrator.training.spec import TRAIN_VERSION, TrialSpec
+from orchestrator.training.spec import TrialSpec
 from orchestrator.training.twins import forget_models_of_another
 from orchestrator.trials import Trial
 
@@ -157,21 +153,8 @@ class Pipeline(StudyArtifacts):
         self.near_duplicates(config)
         return TrialSpec(
             trial=trial.name,
-            # The content of files counts, not only their names in the configuration.
-            key=key_digest(
-                [
-                    {"arrange": ARRANGE_VERSION, "train": TRAIN_VERSION},
-                    trial.key,
-                    tokens.digest,
-                    embeddings.digest
-                    if embeddings and arranges_vectors(config.arrangement)
-                    else None,
-                    method_version(config.arrangement.method),
-                    measuring.reward_digest,
-                    *([] if listed is None else [rows_digest(listed[: config.arrangement.rows])]),
-                    *([] if losses is None else [losses.digest]),
-                    *([] if influence is None else [influence.digest]),
-                ]
+            key=spec_key(
+                trial, tokens, embeddings, measuring.reward_digest, listed, losses, influence
             ),
             tokens=tokens.path,
             tokens_digest=tokens.digest,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from orchestrator.screen import Screen
 from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import ERROR_FILE
-from orchestrator.study.cluster import joins
+from orchestrator.study.fleet import joins
 from orchestrator.training.drawn import pairs_in_words, varied_by
 from orchestrator.training.spec import TrialSpec
 from orchestrator.training.twins import find_twins, take_result

@@ -53,11 +53,11 @@ def orchestrate(tmp_path, monkeypatch, capfd):
 def run(orchestrate, tmp_path):
     """A command on a good study with some settings changed."""
 
-    def call(*settings, command="run"):
+    def call(*settings, command="run", options=()):
         path = tmp_path / "study.yaml"
         path.write_text(yaml.safe_dump(GOOD, sort_keys=False))
         changes = [part for setting in settings for part in ("--set", setting)]
-        return orchestrate(command, path, "--output", tmp_path / "out", *changes)
+        return orchestrate(command, path, "--output", tmp_path / "out", *changes, *options)
 
     return call
 
@@ -85,30 +85,34 @@ def test_all_faults_are_told_at_once_with_what_to_type_and_nothing_is_written(ru
         ("model.name=smolm2-135m", "smollm2-135m"),
         ("model.name=random:huge", "tiny-llama"),
         ("model.name=./no/such/folder", "no/such/folder"),
+        ("training.workers=500", "needs 500 workers of 1 CPU; this machine has room for"),
+        ("training.gpus_per_worker=1", "type --set training.gpus_per_worker=0"),
     ],
 )
 def test_a_fault_is_named_before_anything_slow_starts(run, tmp_path, setting, said):
     (tmp_path / "empty.jsonl").write_text("")
     good = json.dumps({"id": "a", "task": "t", "prompt": "p", "completion": "c"})
     (tmp_path / "broken.jsonl").write_text(good + "\n{not json\n")
-    failed = run(setting)
-    assert failed.returncode == 2, failed.stdout + failed.stderr
-    assert said in failed.stderr
-    assert "Traceback" not in failed.stderr
+    for command in ("run", "estimate"):
+        failed = run(setting, command=command)
+        assert failed.returncode == 2, failed.stdout + failed.stderr
+        assert said in failed.stderr
+        assert "Traceback" not in failed.stderr
     assert not (tmp_path / "out" / "small" / "trials").exists()
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-def test_more_resources_than_the_cluster_has_are_refused_instead_of_waited_for(run, tmp_path):
-    failed = run("training.workers=500")
-    assert failed.returncode == 2, failed.stdout + failed.stderr
-    assert "needs 500 workers of 1 CPU; the cluster has room for" in failed.stderr
-    assert "training.workers" in failed.stderr
-    assert not (tmp_path / "out" / "small" / "trials").exists()
+def test_an_estimate_stands_before_what_this_machine_lacks(run):
+    gpus = ["training.gpus_per_worker=1", "training.workers=2", "model.name=smollm2-135m"]
+    told = run(*gpus, command="estimate", options=("--gpu", "H100", "--price", "2.5"))
+    assert told.returncode == 2
+    lines = dict(line.split(maxsplit=1) for line in told.stdout.splitlines() if line.strip())
+    assert lines["hours"].startswith("~")
+    assert "25% of 989 TFLOP/s (H100)" in lines["hours"]
+    assert lines["money"].endswith("GPU hours at 2.5 each")
+    assert "torch sees no GPU on this machine" in told.stderr
 
 
-@pytest.mark.parametrize("command", [["estimate"], ["plan"], ["run", "--dry-run"]])
+@pytest.mark.parametrize("command", [["estimate"], ["run", "--dry-run"]])
 def test_an_estimate_lists_every_trial_and_what_is_left_out_without_starting_anything(
     orchestrate, tmp_path, command
 ):
@@ -121,12 +125,6 @@ def test_an_estimate_lists_every_trial_and_what_is_left_out_without_starting_any
     assert "3 trials; 1 identical ones merged, 1 dropped by {seed: 3}" in shown.stdout
     assert "steps   6" in shown.stdout
     assert not (tmp_path / "out").exists()
-
-
-def test_help_names_the_command_that_estimates_once(orchestrate):
-    helped = orchestrate("--help")
-    assert "│ estimate " in helped.stdout
-    assert "│ plan " not in helped.stdout
 
 
 @pytest.fixture
@@ -145,7 +143,7 @@ def test_overlays_change_the_study_the_later_one_first_and_a_setting_wins(orches
 
 
 @pytest.mark.parametrize(
-    "command", [["run"], ["estimate"], ["plan"], ["arrange", "--out", "plans"], ["reproduce"]]
+    "command", [["run"], ["estimate"], ["arrange", "--out", "plans"], ["reproduce"]]
 )
 def test_every_command_on_a_study_takes_overlays_and_names_their_faults(
     orchestrate, overlays, tmp_path, command
