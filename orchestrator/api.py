@@ -49,6 +49,8 @@ class Plan:
         unit: (n,) int64, what was moved as one: the row itself, its task or its cluster.
         distance: (n,) float64, of the unit to the query that chose it, or what the method sorted
             by, smaller is nearer; NaN where it knows neither.
+        query: (n,) int64, the query that chose that unit: `queries[query[0]]`; -1 where no single
+            one did.
         ids: of the rows, in training order.
         tasks: of the rows, likewise; None where no tasks were given.
         note: what the method says of how it worked.
@@ -58,6 +60,7 @@ class Plan:
     turn: NDArray[np.int64]
     unit: NDArray[np.int64]
     distance: NDArray[np.float64]
+    query: NDArray[np.int64]
     ids: list[str] = field(repr=False)
     tasks: list[str | None] = field(repr=False)
     note: str = ""
@@ -74,11 +77,14 @@ class Plan:
         return core.order_digest([name] for name in self.ids)
 
     def table(self) -> pa.Table:
-        """The plan as plan.parquet holds it: position, row, id, task, turn, unit, distance.
+        """The plan as plan.parquet holds it: position, row, id, task, turn, unit, distance, query.
 
-        The distance is null where there is none; `.to_pandas()` makes a data frame.
+        Distance and query, which is its number, are null where there is none; `.to_pandas()` makes
+        a data frame.
         """
-        columns = core.Plan(self.rows, self.turn, self.unit, self.distance, self.note)
+        columns = core.Plan(
+            self.rows, self.turn, self.unit, self.distance, self.note, self.query
+        )  # fmt: skip
         return plan_table(
             columns, pa.array(self.ids, pa.string()), pa.array(self.tasks, pa.string())
         )
@@ -158,6 +164,7 @@ def plan(  # noqa: PLR0913  (in a notebook each is a keyword)
     )  # fmt: skip
     return Plan(
         order.rows, order.turn, order.unit, order.distance,
+        np.full(len(order), -1) if order.query is None else order.query,
         [names[row] for row in order.rows], [labels[row] for row in order.rows], order.note,
     )  # fmt: skip
 

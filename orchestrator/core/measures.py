@@ -81,6 +81,19 @@ def unit_measures(vectors: Floats, queries: Floats, names: Sequence[str]) -> NDA
     return result[_first_of_equals(vectors)]
 
 
+def nearest_queries(vectors: Floats, queries: Floats) -> NDArray[np.int64]:
+    """Returns the number of the query that is nearest to each vector, (n,) int64.
+
+    Args:
+        vectors: (n, d) unit vectors; looked at block by block.
+        queries: (queries, d) unit vectors.
+    """
+    targets, nearest = np.asarray(queries, np.float64), np.empty(len(vectors), np.int64)
+    for block in _blocks(0, len(vectors), len(targets) + vectors.shape[1]):
+        nearest[block] = np.argmax(np.asarray(vectors[block], np.float64) @ targets.T, axis=1)
+    return nearest
+
+
 def measure_curves(
     vectors: Floats,
     queries: Floats,

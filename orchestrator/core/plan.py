@@ -22,6 +22,8 @@ class Plan:
         distance: (n,) float64, distance of that unit to the query that chose it, or the score
             that a method sorted by; NaN where a method has neither.
         note: what the method has to say about how it worked, for the screen and the report.
+        query: (n,) int64, the query that chose that unit, -1 where no single one did; None where
+            the method knows of none.
     """
 
     rows: NDArray[np.int64]
@@ -29,6 +31,7 @@ class Plan:
     unit: NDArray[np.int64]
     distance: NDArray[np.float64]
     note: str = ""
+    query: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -38,6 +41,7 @@ class Plan:
         return Plan(
             self.rows[positions], self.turn[positions], self.unit[positions],
             self.distance[positions], self.note,
+            None if self.query is None else self.query[positions],
         )  # fmt: skip
 
 
@@ -49,6 +53,7 @@ def concatenate(first: Plan, second: Plan) -> Plan:
         np.concatenate([first.unit, second.unit]),
         np.concatenate([first.distance, second.distance]),
         first.note,
+        _queries([first, second]),
     )
     _, positions = np.unique(both.rows, return_index=True)
     return both.take(np.sort(positions))
@@ -88,6 +93,16 @@ def in_passes(passes: Sequence[Plan]) -> Plan:
         np.concatenate([plan.unit for plan in passes]),
         np.concatenate([plan.distance for plan in passes]),
         passes[0].note,
+        _queries(passes),
+    )
+
+
+def _queries(plans: Sequence[Plan]) -> NDArray[np.int64] | None:
+    """The queries of plans in a row; None where none of them knows any."""
+    if all(plan.query is None for plan in plans):
+        return None
+    return np.concatenate(
+        [np.full(len(plan), -1) if plan.query is None else plan.query for plan in plans]
     )
 
 

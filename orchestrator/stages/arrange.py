@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -181,23 +182,37 @@ def embedding_model(config: TrialConfig) -> str | None:
 
 
 def write_plan(plan: Plan, dataset: Artifact, path: Path) -> None:
-    """`plan.parquet`: position, row, id, task, turn, unit, distance (null where there is none).
+    """`plan.parquet`: position, row, id, task, turn, unit, distance and query.
 
-    Where the pool has a list of sources, also the source of each row.
+    The last two are null where there is none. Where the pool has a list of sources, also the
+    source of each row.
     """
     listed = "sources" in dataset.info["splits"]["pool"]
-    columns = ["id", "task", *([SOURCE.name] if listed else [])]
+    columns = ["id", "task", "split", *([SOURCE.name] if listed else [])]
     table = pq.read_table(dataset.path / INSTANCES_FILE, columns=columns)
     chosen = table.take(pa.array(plan.rows))
-    planned = plan_table(plan, chosen["id"], chosen["task"])
+    queries = table.filter(pc.equal(table["split"], "query"))["id"]
+    planned = plan_table(plan, chosen["id"], chosen["task"], queries)
     if listed:
         planned = planned.append_column(SOURCE, chosen[SOURCE.name])
     with replacing(path) as temporary:
         pq.write_table(planned, temporary)
 
 
-def plan_table(plan: Plan, ids: pa.ChunkedArray, tasks: pa.ChunkedArray) -> pa.Table:
-    """A plan as a table; what the method noted is in the schema's metadata."""
+def plan_table(
+    plan: Plan,
+    ids: pa.ChunkedArray,
+    tasks: pa.ChunkedArray,
+    queries: pa.ChunkedArray | None = None,
+) -> pa.Table:
+    """A plan as a table; what the method noted is in the schema's metadata.
+
+    Args:
+        ids, tasks: of the plan's rows, in its order.
+        queries: ids of all queries; None: their numbers.
+    """
+    chosen = np.full(len(plan), -1) if plan.query is None else plan.query
+    query = pa.array(chosen, mask=chosen < 0)
     columns = {
         "position": np.arange(len(plan)),
         "row": plan.rows,
@@ -206,6 +221,7 @@ def plan_table(plan: Plan, ids: pa.ChunkedArray, tasks: pa.ChunkedArray) -> pa.T
         "turn": plan.turn,
         "unit": plan.unit,
         "distance": pa.array(plan.distance, mask=np.isnan(plan.distance)),
+        "query": query.cast(pa.string()) if queries is None else queries.take(query),
     }
     return pa.table(
         columns, schema=PLAN_SCHEMA.with_metadata({"note": plan.note} if plan.note else {})

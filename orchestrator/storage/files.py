@@ -41,6 +41,8 @@ PLAN_SCHEMA = pa.schema(
         ("turn", pa.int64()),
         ("unit", pa.int64()),
         ("distance", pa.float64()),  # null where the method knows none
+        # Id of the query that chose the unit, null where no single one did. Older plans lack it.
+        ("query", pa.string()),
     ]
 )
 # One more column of plans and instances, where the pool has a list of sources.

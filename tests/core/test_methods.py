@@ -1,6 +1,7 @@
 """What holds of every method, and of methods that other packages declare."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.core import arrangements
 from orchestrator.core.arrangements import METHODS, Method, arrange, find_method
-from orchestrator.core.plan import Plan
+from orchestrator.core.plan import Plan, in_passes
 from orchestrator.core.quadratic import Course, Influence
 from tests.core.pools import blocks_of, make_request, pool_with_duplicates, unit_rows, units_at
 
@@ -195,6 +196,10 @@ FINE = "Plan(rows, 0 * rows, rows, np.full(len(rows), np.nan))"
             "rows that the pool of 5 does not have",
         ),
         ("rows = np.array([-1]); return " + FINE, "rows that the pool of 5 does not have"),
+        (
+            ROWS_OF_FIVE + f"return {FINE[:-1]}, query=rows + 1)",
+            "planned by queries that are none of the 5",
+        ),
         ("rows = np.array([1, 1]); return " + FINE, "planned a row twice; every row may come once"),
         (
             "return request.vectors[9]",
@@ -230,3 +235,39 @@ def test_a_method_that_says_it_draws_nothing_plans_the_same_under_every_seed(met
         ]
         plans = {tuple(arrange(method, request).rows.tolist()) for request in requests}
         assert (len(plans) > 1) == found.draws(requests[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "setting"),
+    [
+        ("tma", {"selection": "nearest"}),
+        ("tma", {"selection": "nearest", "options": {"redundancy": 1.0}}),
+        ("tma", {"selection": "farthest", "order": "random"}),
+        ("tma", {"selection": "both_ends", "within_turn": "distance", "order": "sandwich"}),
+        ("rds", {}),
+        ("measure", {"measure": "cosine_min", "selection": "nearest"}),
+    ],
+)
+def test_the_distance_of_a_row_is_that_to_the_query_that_chose_it(method, setting):
+    rng = np.random.default_rng(5)
+    pool, queries = unit_rows(rng, 40), unit_rows(rng, 7)
+    plan = arrange(method, make_request(pool, queries, rows=24, **setting))
+    cosines = (pool[plan.unit].astype(np.float64) * queries[plan.query]).sum(axis=1)
+    np.testing.assert_allclose(-cosines, plan.distance, atol=1e-12)
+    assert len(np.unique(plan.query)) > 1
+
+
+def test_a_plan_in_passes_keeps_the_queries_that_are_known():
+    rows = np.arange(3)
+    known = Plan(rows, 0 * rows, rows, rows / 1, query=rows + 4)
+    assert in_passes([known, known.take(slice(None, None, -1))]).query.tolist() == [
+        4,
+        5,
+        6,
+        6,
+        5,
+        4,
+    ]
+    silent = replace(known, query=None)
+    assert in_passes([silent, known]).query.tolist() == [-1, -1, -1, 4, 5, 6]
+    assert in_passes([silent, silent]).query is None

@@ -58,11 +58,19 @@ def test_the_plan_of_a_pool_of_several_sources_names_the_source_of_each_row(tmp_
     )
     instances = build(tmp_path, "dataset", spec.key, lambda folder: spec.make(folder, Silence()))
     rows = np.array([4, 0, 5] if listed else [2, 0, 1])
-    plan = Plan(rows=rows, turn=rows, unit=rows, distance=rows - 9.0, note="a word")
+    plan = Plan(
+        rows=rows,
+        turn=rows,
+        unit=rows,
+        distance=rows - 9.0,
+        note="a word",
+        query=0 * rows - (rows == 0),
+    )
     write_plan(plan, instances, tmp_path / "plan.parquet")
     table = pq.read_table(tmp_path / "plan.parquet")
     assert table.schema.equals(PLAN_SCHEMA.append(SOURCE) if listed else PLAN_SCHEMA)
     assert table.schema.metadata == {b"note": b"a word"}
+    assert table["query"].to_pylist() == [None if row == 0 else "x" for row in rows]
     if listed:
         assert table["id"].to_pylist() == ["other/y", "one/x", "other/z"]
         assert table["source"].to_pylist() == ["other", "one", "other"]

@@ -49,6 +49,16 @@ def check_plan(name: str, method: Method, plan: Plan, request: Request) -> None:
     pool, budget = len(request.units.rows), request.rows
     if len(plan) and not 0 <= plan.rows.min() <= plan.rows.max() < pool:
         raise ValueError(f"method {name!r} planned rows that the pool of {pool} does not have")
+    known = 0 if request.queries is None else len(request.queries)
+    if (
+        plan.query is not None
+        and len(plan)
+        and not -1 <= plan.query.min() <= plan.query.max() < known
+    ):
+        raise ValueError(
+            f"method {name!r} planned by queries that are none of the {known}: give their numbers, "
+            "and -1 where no single one chose the row"
+        )
     if len(np.unique(plan.rows)) < len(plan):
         raise ValueError(f"method {name!r} planned a row twice; every row may come once")
     whole = "cut" in method.reads and not request.cut  # the last turn is kept as it is
@@ -63,7 +73,8 @@ def _form_fault(plan: Any) -> str:
     """What keeps an object from being a plan; empty of one that is."""
     if not isinstance(plan, Plan):
         return f"returned a {type(plan).__name__}: let it return an orchestrator.core.plan.Plan"
-    for column, kind in COLUMNS.items():
+    columns = COLUMNS if plan.query is None else {**COLUMNS, "query": np.integer}
+    for column, kind in columns.items():
         values = getattr(plan, column)
         if not isinstance(values, np.ndarray) or not np.issubdtype(values.dtype, kind):
             given = getattr(values, "dtype", type(values).__name__)

@@ -9,11 +9,14 @@ score; here it is one of the nine similarity measures. With one fold it is `meas
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from orchestrator.core.arrangements.measure import measure_needs, measured
+from orchestrator.core.arrangements.measure import arrange as by_measure
+from orchestrator.core.arrangements.measure import measure_needs
 from orchestrator.core.arrangements.request import Method, Request, where_random
-from orchestrator.core.arrangements.scored import READS, arrange_by
+from orchestrator.core.arrangements.scored import READS
 from orchestrator.core.plan import Plan
 
 
@@ -28,11 +31,10 @@ def arrange(request: Request) -> Plan:
     folds = request.options["folds"]
     if folds < 1:
         raise ValueError(f"options.folds is {folds}: give 1 or more")
-    plan = arrange_by(measured(request), request)
+    plan = by_measure(request)
     changes = np.diff(plan.unit, prepend=plan.unit[:1]) != 0
     layer = np.cumsum(changes) % folds
-    folded = Plan(plan.rows, layer, plan.unit, plan.distance, plan.note)
-    return folded.take(np.argsort(layer, kind="stable"))
+    return replace(plan, turn=layer).take(np.argsort(layer, kind="stable"))
 
 
 METHOD = Method(

@@ -6,19 +6,28 @@ have its part use `tma`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.core.arrangements.request import Method, Needs, Request, Settings, where_random
 from orchestrator.core.arrangements.scored import READS, arrange_by, embedded
 from orchestrator.core.bigrams import kl_scores
-from orchestrator.core.measures import MEASURES, unit_measures
+from orchestrator.core.measures import MEASURES, nearest_queries, unit_measures
 from orchestrator.core.plan import Plan
 
 
 def arrange(request: Request) -> Plan:
-    """The plan of `method: measure`; the plan's distance is the measure of the row's unit."""
-    return arrange_by(measured(request), request)
+    """The plan of `method: measure`; the plan's distance is the measure of the row's unit.
+
+    Its query is the nearest one where the measure is the distance to that.
+    """
+    plan = arrange_by(measured(request), request)
+    if request.measure not in ("cosine_min", "euclidean_min"):
+        return plan
+    vectors, queries = embedded(request)
+    return replace(plan, query=nearest_queries(vectors[plan.unit], queries))
 
 
 def measured(request: Request) -> NDArray[np.float64]:

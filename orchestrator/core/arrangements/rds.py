@@ -18,7 +18,7 @@ from orchestrator.core.plan import Plan
 def arrange(request: Request) -> Plan:
     """The plan of `method: rds`, cut to `rows` (all if None).
 
-    The plan's turn is the round, its distance that to the query which took the unit.
+    The plan's turn is the round, its query the one that took the unit, its distance that to it.
 
     Raises:
         ValueError: there are no distances.
@@ -30,6 +30,7 @@ def arrange(request: Request) -> Plan:
     chosen: list[NDArray[np.int64]] = []
     distances: list[NDArray[np.float64]] = []
     rounds: list[int] = []
+    by: list[NDArray[np.int64]] = []
     rows = turn = 0
     waiting = np.arange(lists.queries)
     while rows < wanted:
@@ -40,6 +41,7 @@ def arrange(request: Request) -> Plan:
         chosen.append(heads[:end])
         distances.append(distance[:end])
         rounds.append(turn)
+        by.append(waiting[:end])
         waiting = waiting[end:]
         if not len(waiting):
             waiting, turn = np.arange(lists.queries), turn + 1
@@ -50,6 +52,7 @@ def arrange(request: Request) -> Plan:
         np.repeat(np.repeat(np.array(rounds, np.int64), lengths), sizes),
         np.repeat(order, sizes),
         np.repeat(np.concatenate(distances), sizes),
+        query=np.repeat(np.concatenate(by), sizes),
     )
     return plan.take(slice(0, wanted))
 

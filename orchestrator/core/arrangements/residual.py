@@ -22,6 +22,8 @@ from orchestrator.core.posterior import Posterior
 
 CANDIDATES = 256  # nearest free units of a query, which a pick weighs
 ROUNDING = 1e-9  # of credits, which are sums of weights
+# Units in order, the turn of each, its distance, and the query that took it.
+Taken = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
 
 
 def check_redundancy(redundancy: float, selection: str) -> None:
@@ -39,9 +41,7 @@ def check_redundancy(redundancy: float, selection: str) -> None:
         )
 
 
-def take_residual_turns(
-    request: Request, done: Callable[[int, int], bool]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def take_residual_turns(request: Request, done: Callable[[int, int], bool]) -> Taken:
     """Turns from the near end until the budget is met or the pool is used up.
 
     In a turn the queries pick one after another, the highest loss first; each gains its weight in
@@ -52,8 +52,8 @@ def take_residual_turns(
         done: tells from whole turns and rows so far whether to stop.
 
     Returns:
-        units (n,) int64 in order, their turn (n,) int64, and the distance (n,) float64 to the query
-        that took the unit.
+        units (n,) int64 in order, their turn (n,) int64, the distance (n,) float64 to the query
+        that took the unit, and that query (n,) int64.
     """
     lists, sizes = request.lists("near"), request.units.sizes
     assert request.vectors is not None, "lists are of them"
@@ -67,6 +67,7 @@ def take_residual_turns(
     credit = np.zeros(len(queries))
     turns: list[NDArray[np.int64]] = []
     nearest: list[NDArray[np.float64]] = []
+    by: list[NDArray[np.int64]] = []
     free, rows = len(sizes), 0
     while free and not done(len(turns), rows):
         credit += weights
@@ -74,7 +75,8 @@ def take_residual_turns(
         credit -= shares
         units: list[int] = []
         distances: list[float] = []
-        for query in np.repeat(order, shares[order])[:free].tolist():
+        asking = np.repeat(order, shares[order])[:free]
+        for query in asking.tolist():
             found, distance = cursor.first(query, CANDIDATES)
             at = posterior.best(queries[query], found)
             unit = int(found[at])
@@ -86,12 +88,13 @@ def take_residual_turns(
         within = np.lexsort((turn, least)) if request.within_turn == "distance" else turn.argsort()
         turns.append(turn[within])
         nearest.append(least[within])
+        by.append(asking[within])
         free -= len(turn)
         rows += int(sizes[turn].sum())
     number = np.repeat(np.arange(len(turns)), [len(turn) for turn in turns])
     if not turns:
-        return np.empty(0, np.int64), number, np.empty(0, np.float64)
-    return np.concatenate(turns), number, np.concatenate(nearest)
+        return np.empty(0, np.int64), number, np.empty(0, np.float64), np.empty(0, np.int64)
+    return np.concatenate(turns), number, np.concatenate(nearest), np.concatenate(by)
 
 
 def query_weights(losses: NDArray[np.float64] | None, queries: int) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from orchestrator.core.arrangements.cursor import Cursor
 from orchestrator.core.arrangements.request import Method, Needs, Request, Settings, where_random
 from orchestrator.core.arrangements.residual import (
+    Taken,
     check_redundancy,
     take_residual_turns,
     weight_note,
@@ -151,10 +152,10 @@ def _turns(
         kept = np.add.reduceat(keep[units.rows].astype(np.int64), units.starts[:-1])
         excluded = kept == 0
     if _redundancy(request):
-        chosen, turn, distance = take_residual_turns(request, done)
+        chosen, turn, distance, query = take_residual_turns(request, done)
         note = weight_note(request.losses)
     else:
-        chosen, turn, distance = take_turns(
+        chosen, turn, distance, query = take_turns(
             request.lists(end), units, done, excluded, request.within_turn
         )
     rows, sizes = units.expand(chosen), units.sizes[chosen]
@@ -164,6 +165,7 @@ def _turns(
         np.repeat(chosen, sizes),
         np.repeat(distance if end == "near" else -distance, sizes),
         note,
+        np.repeat(query, sizes),
     )
     return plan if keep is None else plan.take(np.flatnonzero(keep[plan.rows]))
 
@@ -174,7 +176,7 @@ def take_turns(
     done: Done,
     excluded: NDArray[np.bool_],
     within_turn: str = "row",
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+) -> Taken:
     """Turns until the budget is met or the pool is used up.
 
     Args:
@@ -184,8 +186,8 @@ def take_turns(
         within_turn: `row` (rising unit number) or `distance` (nearest first).
 
     Returns:
-        units (n,) int64 in order, their turn (n,) int64, and the least distance (n,) float64
-        to a query that took the unit.
+        units (n,) int64 in order, their turn (n,) int64, the least distance (n,) float64 to a
+        query that took the unit, and that query (n,) int64, the first of several.
     """
     taken = excluded.copy()
     cursor = Cursor(lists, taken)
@@ -193,32 +195,35 @@ def take_turns(
     free = int((~taken).sum())
     chosen: list[NDArray[np.int64]] = []
     nearest: list[NDArray[np.float64]] = []
+    by: list[NDArray[np.int64]] = []
     rows = 0
     while free and not done(len(chosen), rows):
-        wanted, least = _least(*cursor.heads(queries))
+        wanted, least, query = _least(*cursor.heads(queries))
         if within_turn == "distance":
             order = np.lexsort((wanted, least))
-            wanted, least = wanted[order], least[order]
+            wanted, least, query = wanted[order], least[order], query[order]
         taken[wanted] = True
         free -= len(wanted)
         chosen.append(wanted)
         nearest.append(least)
+        by.append(query)
         rows += int(units.sizes[wanted].sum())
     turn = np.repeat(np.arange(len(chosen)), [len(part) for part in chosen])
     return (
         np.concatenate(chosen) if chosen else np.empty(0, np.int64),
         turn.astype(np.int64),
         np.concatenate(nearest) if nearest else np.empty(0, np.float64),
+        np.concatenate(by) if by else np.empty(0, np.int64),
     )
 
 
 def _least(
     units: NDArray[np.int64], distances: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Distinct units, rising, with the least distance of each."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Distinct units, rising, with the least distance of each and the query that it is to."""
     order = np.lexsort((distances, units))
     distinct, first = np.unique(units[order], return_index=True)
-    return distinct, distances[order][first]
+    return distinct, distances[order][first], order[first]
 
 
 def _reverse(plan: Plan) -> Plan:
