@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from plotly.offline import get_plotlyjs
 
 from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.report.answer import answer_of
@@ -48,6 +47,10 @@ from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial, distinct
 from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER
+
+# Of plotly.js the part that draws lines, as plotly.js-basic-dist-min 4.1.1 of npm has it: the whole
+# library is four times as large.
+LIBRARY = Path(__file__).parent / "plotly" / "plotly-basic.min.js"
 
 Content = tuple[StudyRecord, list[Arm], Prediction | None, ForecastSection, dict[str, list[Panel]]]
 
@@ -133,7 +136,7 @@ def _page(
         foldable={line.arm for line in _lines(figures["loss_curves"]) if line.trials},
         figures=figures,
         drawn={panel.key: plotly_panel(panel) for panels in figures.values() for panel in panels},
-        library=get_plotlyjs(),
+        library=LIBRARY.read_text(encoding="utf-8"),
         picker=task_picker(arms),
     )
 

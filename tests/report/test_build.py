@@ -79,7 +79,7 @@ def test_page_needs_nothing_from_outside(page):
 
 
 def test_the_library_is_in_the_page_once(page):
-    assert page.count("plotly.js v") == 1
+    assert page.count("* plotly.js (basic - minified) v") == 1
 
 
 def test_names_from_the_data_are_text_and_never_tags(study_of):
