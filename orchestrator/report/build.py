@@ -13,7 +13,9 @@ from orchestrator.report.arithmetic import arithmetic_notes
 from orchestrator.report.arms import Arm, group_arms, unit_of
 from orchestrator.report.baseline import baseline_table
 from orchestrator.report.benchmarks import benchmark_table, disagreements
+from orchestrator.report.by_task import sets_by_task, write_tasks
 from orchestrator.report.claim import implied_claim
+from orchestrator.report.contents import with_contents
 from orchestrator.report.contrast_tables import (
     neighbour_table,
     set_gap_table,
@@ -32,6 +34,7 @@ from orchestrator.report.figures import (
     loss_panels,
     train_panel,
 )
+from orchestrator.report.first_rows import beginnings
 from orchestrator.report.forecast_figures import forecast_panels
 from orchestrator.report.forecast_tables import ForecastSection, forecast_section
 from orchestrator.report.generations import generation_panels
@@ -42,11 +45,12 @@ from orchestrator.report.read import StudyRecord, read_study
 from orchestrator.report.reproduce import check_table, claim_checks
 from orchestrator.report.sampled import answered_note, sampled_note
 from orchestrator.report.sentences import twin_note
+from orchestrator.report.settings import setting_tables
 from orchestrator.report.sources import source_loss_table, source_table
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial, distinct
-from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER
+from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER, TASKS_FILE
 
 # Of plotly.js the part that draws lines, as plotly.js-basic-dist-min 4.1.1 of npm has it: the whole
 # library is four times as large.
@@ -72,6 +76,7 @@ def build_report(study_dir: Path) -> Path:
         if panels:
             save_png(panels, figures_dir / f"{name}.png")
     save_task_png(arms, figures_dir / "tasks.png")
+    write_tasks(arms, study_dir / REPORT_FOLDER / TASKS_FILE)
     path = study_dir / REPORT_FOLDER / PAGE_FILE
     path.write_text(_page(*content), encoding="utf-8")
     return path
@@ -124,7 +129,7 @@ def _page(
         autoescape=True,
         undefined=StrictUndefined,
     )
-    return templates.get_template("page.html.j2").render(
+    page = templates.get_template("page.html.j2").render(
         **_page_text(record, arms),
         prediction=predicted,
         foretold=foretold,
@@ -139,6 +144,7 @@ def _page(
         library=LIBRARY.read_text(encoding="utf-8"),
         picker=task_picker(arms),
     )
+    return with_contents(page)
 
 
 def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
@@ -150,6 +156,11 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
     stages = record.run.get("stages", [])
     return {
         "study": record.name,
+        "kind": claim.kind if claim else "",  # unfolds what the claim is about
+        "mlflow": record.mlflow,
+        "settings": setting_tables(arms, record.run),
+        "beginnings": beginnings(record.run, trials),
+        "by_task": sets_by_task(arms),
         "answer": answer,
         "neighbours": neighbour_table(answer.neighbours),
         "set_gaps": set_gap_table(answer.sets),

@@ -75,7 +75,7 @@ def plotly_panel(panel: Panel) -> str:
     figure.update_yaxes(title=panel.y_label)
     if panel.counts_steps:  # measures have no step 0 and stand below losses that do
         figure.update_xaxes(rangemode="tozero", hoverformat=".0f")
-    return figure_html(figure, panel.key)
+    return figure_html(figure, panel.key, panel.words)
 
 
 def set_layout(figure: go.Figure) -> None:
@@ -90,7 +90,7 @@ def set_layout(figure: go.Figure) -> None:
         font={"family": "system-ui, sans-serif", "size": 12},
     )
     figure.update_xaxes(zeroline=False)
-    figure.update_yaxes(zeroline=False, automargin=True)
+    figure.update_yaxes(zeroline=False, automargin=True, ticklabelstandoff=6)
 
 
 def line_trace(arm: Arm, x: Any, y: Any, sampled: Collection[int] = ()) -> dict[str, Any]:
@@ -192,8 +192,12 @@ def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour.removeprefix("#")))
 
 
-def figure_html(figure: go.Figure, key: str, height: int = 340) -> str:
-    """A plotly figure as a piece of HTML whose element has the id `key`; height in pixels."""
+def figure_html(figure: go.Figure, key: str, words: str, height: int = 340) -> str:
+    """A plotly figure as a piece of HTML whose element has the id `key`; height in pixels.
+
+    Args:
+        words: what it shows, for those who do not see it.
+    """
     page: str = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
@@ -202,7 +206,7 @@ def figure_html(figure: go.Figure, key: str, height: int = 340) -> str:
         default_height=f"{height}px",
         config={"responsive": True, "displaylogo": False, "displayModeBar": False},
     )
-    return page
+    return f'<div role="img" aria-label="{html.escape(words)}">{page}</div>'
 
 
 def save_png(

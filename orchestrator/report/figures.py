@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from orchestrator.core.arrangements import find_method
 from orchestrator.core.statistics.analysis import Floats, Steps, set_curve
 from orchestrator.report.arms import Arm
+from orchestrator.report.tables import number
 from orchestrator.report.trial import Trial
 
 SETS = {"query": "Query set", "held_out": "Held-out set", "off_target": "Off-target set"}
@@ -61,6 +62,17 @@ class Panel:
     y_label: str
     lines: list[Line]
     references: Collection[Reference] = ()
+
+    @property
+    def words(self) -> str:
+        """The panel for those who do not see it: where each line begins and ends."""
+        lines = (
+            f"{line.arm.label}{', predicted,' if line.predicted else ''} from {number(line.y[0])} "
+            f"at {line.x[0]:,.4g} to {number(line.y[-1])} at {line.x[-1]:,.4g}"
+            for line in self.lines
+        )
+        levels = (f"{level.label} {number(level.value)}" for level in self.references)
+        return f"{self.title}: {self.y_label} by {self.x_label}. {'; '.join([*lines, *levels])}."
 
     @property
     def counts_steps(self) -> bool:

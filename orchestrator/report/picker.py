@@ -20,6 +20,7 @@ from orchestrator.report.figures import STEP, Panel, mean_line, panel_of
 from orchestrator.report.tables import short_text
 
 KEY = "task-picker"
+WORDS = "The loss of the chosen task, and its nearest row, by step: a line for each arm."
 MEASURE = "cosine_min"
 POINTS = 60  # of a line at most: every task of every arm is in the page
 DIGITS = 4
@@ -71,7 +72,7 @@ def task_picker(arms: list[Arm]) -> TaskPicker | None:
     for row, title in enumerate(("Loss", MEASURE)[:rows], start=1):
         figure.update_yaxes(title=title, row=row)
     values = [[by_task[task] for by_task in series] for task in tasks]
-    return TaskPicker(figure_html(figure, KEY, height=260 * rows), tasks, values)
+    return TaskPicker(figure_html(figure, KEY, WORDS, height=260 * rows), tasks, values)
 
 
 def _distances(arm: Arm) -> TaskCurves | None:

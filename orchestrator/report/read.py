@@ -22,6 +22,7 @@ from orchestrator.core.order import rows_fed
 from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.errors import DataError
+from orchestrator.redaction import redacted
 from orchestrator.report.evaluated import evaluated_folders
 from orchestrator.report.trial import Trial
 from orchestrator.storage.files import (
@@ -51,6 +52,7 @@ class StudyRecord:
         claim: what study.yaml says the paper expects; None if nothing.
         evaluated: models that no trial trained, each as a trial that was measured once.
         left_out: folders of others, which were measured on other test items.
+        mlflow: address of the server that the study names; None where it names none.
         notes: what else is to be said first, a sentence each.
     """
 
@@ -60,6 +62,7 @@ class StudyRecord:
     claim: Claim | None
     evaluated: list[Trial] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    mlflow: str | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -89,7 +92,11 @@ def read_study(study_dir: Path) -> StudyRecord:
         _read_trial({"trial": name, "arm": name, "status": FINISHED}, folder)
         for name, folder in folders.items()
     ]
-    return StudyRecord(study.get("study", study_dir.name), trials, facts, claim, models, others)
+    uri = study.get("tracking", {}).get("uri")
+    return StudyRecord(
+        study.get("study", study_dir.name), trials, facts, claim, models, others,
+        redacted(uri) if uri else None,
+    )  # fmt: skip
 
 
 def _read_claim(section: dict[str, Any] | None, path: Path) -> Claim | None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from orchestrator.core.statistics.comparison import Comparison
 from orchestrator.report.trial import Trial
+from orchestrator.storage.files import PLAN_FILE, TRIALS_FOLDER
 
 MISSING = "–"
 MINUS = "\N{MINUS SIGN}"
 SAMPLED = "○"  # as a hollow marker: a step at which only a part of a set was measured
 # Sections of run.json that have a place of their own on the page.
-PLACED = {"command", "stages", "data", "near_duplicates", "embeddings", "tokens", "test_tokens"}
+PLACED = {
+    "command", "stages", "data", "near_duplicates", "embeddings", "tokens", "test_tokens",
+    "first_rows",
+}  # fmt: skip
 DECIMAL_COLUMNS = {
     "query_loss", "held_out_loss", "off_target_loss", "best_query_loss", "query_loss_auc",
     "lowest_update_fidelity", "changed_weights",
@@ -66,10 +71,14 @@ def short_text(text: str, characters: int) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """Text and its style classes: number, best, failed, wrapped."""
+    """Text, its style classes (number, best, failed, wrapped, text) and where it leads, if it does.
+
+    In cells of the class text line breaks show.
+    """
 
     text: str
     kind: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,10 +111,14 @@ def count_cell(value: int) -> Cell:
 
 
 def summary_table(trials: list[Trial]) -> Table:
-    """summary.csv, without the columns that are empty in every row."""
+    """summary.csv, without the columns that are empty in every row; a trial's name is a link to its
+    plan."""
     columns = [key for key in trials[0].summary if any(trial.summary[key] for trial in trials)]
     rows = [[_summary_cell(key, trial.summary[key]) for key in columns] for trial in trials]
     for trial, row in zip(trials, rows, strict=True):
+        if "plan" in trial.tables:
+            place = f"../{TRIALS_FOLDER}/{quote(trial.name)}/{PLAN_FILE}"
+            row[columns.index("trial")] = Cell(trial.name, link=place)
         if not trial.finished:
             kind = "" if trial.stopped else "failed"
             row[columns.index("status")] = Cell(trial.summary["status"], kind)

@@ -27,6 +27,7 @@ FORECASTS_FOLDER = "forecasts"  # <forecaster>.json: what was expected before th
 BEGUN_FILE = "begun.txt"  # names of the trials that began, for good: no forecast comes after
 REPORT_FOLDER = "report"
 PAGE_FILE = "index.html"  # of the report: opens from disk
+TASKS_FILE = "tasks.csv"  # of the report: the loss of each arm on each task
 FIGURES_FOLDER = "figures"  # of the report: the same figures as PNG
 
 # <output>/<study>/trials/<trial>/, before its first step

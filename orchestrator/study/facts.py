@@ -15,6 +15,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.screen import shown_path
 from orchestrator.storage.artifacts import Artifact, read_manifest
 from orchestrator.storage.files import STUDY_FILE
+from orchestrator.study.first_rows import first_rows
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.trials import Trial
 
@@ -55,6 +56,7 @@ def study_facts(
         "versions": provenance.versions(),
         "git_commit": provenance.git_commit(),
         "data": _entries(trials, pipeline.dataset),
+        "first_rows": first_rows(trials, pipeline.dataset, folder),
         "near_duplicates": _entries(trials, pipeline.near_duplicates),
         "embeddings": _entries(trials, pipeline.embeddings),
         "tokens": _entries(trials, pipeline.tokens),

@@ -191,6 +191,9 @@ def test_the_report_and_the_record_tell_what_was_run(finished):
     assert "nearest" in page
     assert not re.search(r'<(script|link|img)[^>]*(src|href)="(https?:)?//', page)
     facts = json.loads((output / "tiny" / "run.json").read_text())
+    first = facts["first_rows"][0]["rows"][0]
+    assert first["id"] in page
+    assert first["query"]["id"] in page
     (data_set,) = facts["data"]
     assert data_set["splits"]["pool"]["instances"] == 200
     assert len(data_set["trials"]) == 4
