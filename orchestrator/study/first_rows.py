@@ -20,6 +20,8 @@ from orchestrator.trials import Trial
 ROWS = 5  # of an arm
 SHOWN_CHARS = 300  # of a prompt, and of an answer
 
+Texts = dict[int, dict[str, str]]  # prompt and answer, by row
+
 
 def first_rows(
     trials: Iterable[Trial], dataset_of: Callable[[TrialConfig], Artifact], folder: Path
@@ -36,55 +38,47 @@ def first_rows(
         Entries with `arms`, the `trial` whose plan it is, and its first `rows`: `id`, `turn`,
         `unit`, `distance`, `prompt`, `answer`, and `query`, None or `id`, `prompt`, `answer`.
     """
-    entries: list[dict[str, Any]] = []
-    shown: set[str] = set()
+    begun: dict[str, tuple[str, Path, list[dict[str, Any]]]] = {}  # by arm
+    lines_of: dict[Path, list[dict[str, Any]]] = {}  # of each data set, which is read once
     for trial in trials:
         path = folder / TRIALS_FOLDER / trial.name / PLAN_FILE
-        if trial.arm in shown or not path.is_file():
-            continue
-        shown.add(trial.arm)
-        rows = _rows(pq.read_table(path).slice(0, ROWS), dataset_of(trial.config).path)
+        if trial.arm not in begun and path.is_file():
+            lines = pq.read_table(path).slice(0, ROWS).to_pylist()
+            dataset = dataset_of(trial.config).path
+            begun[trial.arm] = trial.name, dataset, lines
+            lines_of.setdefault(dataset, []).extend(lines)
+    texts = {dataset: _texts(dataset, lines) for dataset, lines in lines_of.items()}
+    entries: list[dict[str, Any]] = []
+    for arm, (name, dataset, lines) in begun.items():
+        rows = [_row(line, *texts[dataset]) for line in lines]
         same = next((entry for entry in entries if entry["rows"] == rows), None)
         if same:
-            same["arms"].append(trial.arm)
+            same["arms"].append(arm)
         else:
-            entries.append({"arms": [trial.arm], "trial": trial.name, "rows": rows})
+            entries.append({"arms": [arm], "trial": name, "rows": rows})
     return entries
 
 
-def _rows(plan: pa.Table, dataset: Path) -> list[dict[str, Any]]:
-    """The lines of a plan with their texts."""
-    lines = plan.to_pylist()
+def _row(line: dict[str, Any], texts: Texts, queries: dict[str, int]) -> dict[str, Any]:
+    """A line of a plan with its texts and its query."""
+    name = line.get("query")
+    query = {"id": name, **texts[queries[name]]} if name in queries else None
+    known = {key: line[key] for key in ("id", "turn", "unit", "distance")}
+    return {**known, **texts[line["row"]], "query": query}
+
+
+def _texts(dataset: Path, lines: list[dict[str, Any]]) -> tuple[Texts, dict[str, int]]:
+    """The beginnings of prompt and answer of the rows of some lines, and of their queries, by row;
+    and the rows of these queries, by id."""
     wanted = {line["query"] for line in lines if line.get("query") is not None}
-    queries = pq.read_table(
-        dataset / INSTANCES_FILE, columns=["row", "id"], filters=pc.field("split") == "query"
+    chosen = (pc.field("split") == "query") & pc.field("id").isin(
+        pa.array(sorted(wanted), pa.string())
     )
-    places = {
-        name: row
-        for name, row in zip(queries["id"].to_pylist(), queries["row"].to_pylist(), strict=True)
-        if name in wanted
+    found = pq.read_table(dataset / INSTANCES_FILE, columns=["row", "id"], filters=chosen)
+    queries = dict(zip(found["id"].to_pylist(), found["row"].to_pylist(), strict=True))
+    rows = np.unique([*(line["row"] for line in lines), *queries.values()])
+    texts = {
+        row: {part: embedding_text(messages, part)[:SHOWN_CHARS] for part in ("prompt", "answer")}
+        for row, messages in zip(rows.tolist(), load_messages_of(dataset, rows), strict=True)
     }
-    numbers = [*(line["row"] for line in lines), *places.values()]
-    texts = dict(zip(numbers, _texts(dataset, numbers), strict=True))
-    return [
-        {
-            **{key: line[key] for key in ("id", "turn", "unit", "distance")},
-            **texts[line["row"]],
-            "query": _query(line.get("query"), places, texts),
-        }
-        for line in lines
-    ]
-
-
-def _query(
-    name: str | None, places: dict[str, int], texts: dict[int, dict[str, str]]
-) -> dict[str, str] | None:
-    return {"id": name, **texts[places[name]]} if name in places else None
-
-
-def _texts(dataset: Path, rows: list[int]) -> list[dict[str, str]]:
-    """The beginnings of prompt and answer of some rows."""
-    return [
-        {part: embedding_text(messages, part)[:SHOWN_CHARS] for part in ("prompt", "answer")}
-        for messages in load_messages_of(dataset, np.array(rows, np.int64))
-    ]
+    return texts, queries

@@ -36,6 +36,8 @@ def test_arms_that_begin_alike_share_their_first_rows_and_each_row_has_its_query
     trials = [
         SimpleNamespace(name=name, arm=name[:-2], config=None) for name in [*known, "never-0"]
     ]
+    (alone,) = first_rows([trials[3]], lambda _: dataset, tmp_path)
+    assert [row["query"] for row in alone["rows"]] == [None] * ROWS
     both, far = first_rows(trials, lambda _: dataset, tmp_path)
     assert (both["arms"], both["trial"], far["arms"]) == (["near", "same"], "near-0", ["far"])
     assert [row["id"] for row in both["rows"]] == [f"pool-{7 - at}" for at in range(ROWS)]
