@@ -65,6 +65,13 @@ def runs_of(output):
     return runs_at(f"sqlite:///{output / 'mlflow.db'}")
 
 
+def files_beside(output, run):
+    """The files of a run beside the database of an output folder: path -> size."""
+    folder = output / "mlartifacts" / run.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+
+
 def runs_at(address):
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name("tiny")

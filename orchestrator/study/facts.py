@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import shlex
 import sys
 import time
@@ -50,7 +51,7 @@ def study_facts(
     return {
         "started": began.at.isoformat(timespec="seconds"),
         "seconds": time.monotonic() - began.monotonic,
-        "command": shlex.join(["orchestrator", *_arguments(folder)]),
+        "command": command(folder),
         "precision": sorted({*precisions} - {""}),
         "hardware": provenance.hardware(),
         "versions": provenance.versions(),
@@ -69,13 +70,32 @@ def study_facts(
     }
 
 
-def provenance_tags() -> dict[str, str]:
-    """What a study ran on, as tags of its run in MLflow."""
-    tags = {"git_commit": provenance.git_commit() or "none"}
+def command(folder: Path) -> str:
+    """What was typed to run the study of a folder, as a shell reads it."""
+    return shlex.join(["orchestrator", *_arguments(folder)])
+
+
+def provenance_tags(folder: Path) -> dict[str, str]:
+    """Who ran the study of a folder from what and on what, as tags of its run in MLflow."""
+    files = [word for word in _arguments(folder) if word.endswith((".yaml", ".yml"))]
+    # Under the names by which MLflow's columns and pages know them.
+    tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": (files or [STUDY_FILE])[0]}
+    if commit := provenance.git_commit():
+        tags["mlflow.source.git.commit"] = commit
+    if user := _user():
+        tags["mlflow.user"] = user
     tags |= {f"version.{name}": number for name, number in provenance.versions().items()}
     return tags | {
         f"hardware.{name}": _cell(value) for name, value in provenance.hardware().items()
     }
+
+
+def _user() -> str | None:
+    """Who runs this; None in a container that gave its user no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def _revision(folder: Path) -> dict[str, str]:

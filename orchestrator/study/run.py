@@ -13,6 +13,7 @@ from orchestrator.config import Study, dump_yaml
 from orchestrator.config.layout import Layout
 from orchestrator.forecast.forecaster import Request
 from orchestrator.report.build import build_report
+from orchestrator.report.headline import headline
 from orchestrator.report.summary import (
     screen_table,
     write_summary,
@@ -39,7 +40,8 @@ from orchestrator.storage.lock import locked
 from orchestrator.study.benchmarks import run_benchmarks
 from orchestrator.study.checks import check_before_ray, check_fetched, check_with_ray
 from orchestrator.study.cluster import cluster, describe_cluster, threads
-from orchestrator.study.facts import Began, provenance_tags, study_facts
+from orchestrator.study.description import description
+from orchestrator.study.facts import Began, command, provenance_tags, study_facts
 from orchestrator.study.fleet import joins
 from orchestrator.study.forecasting import (
     forecast_tags,
@@ -50,9 +52,10 @@ from orchestrator.study.forecasting import (
     write_forecasts,
 )
 from orchestrator.study.pipeline import Pipeline
-from orchestrator.study.summary_rows import metrics_of, summary_row
+from orchestrator.study.summary_rows import best_metrics, metrics_of, summary_row
 from orchestrator.study.twins import share_results, told_twins
 from orchestrator.tracking import (
+    MLFLOW_RUN_NOTE,
     PARENT,
     Backlog,
     Record,
@@ -187,11 +190,15 @@ class Run:
 
     def _record(self, specs: list[TrialSpec]) -> Record:
         self._certify(specs)
-        tags = provenance_tags() | forecast_tags(self.layout.folder)
+        tags = provenance_tags(self.layout.folder) | forecast_tags(self.layout.folder)
+        tags[MLFLOW_RUN_NOTE] = self._description()
         return describe(
             self.study, self.trials, specs, tags, TRIAL_FILES, self.layout.folder,
             certificates=self.certificates,
         )  # fmt: skip
+
+    def _description(self, answer: str = "", best: str = "") -> str:
+        return description(self.study, self.trials, command(self.layout.folder), answer, best)
 
     def _sampling(self) -> AbstractContextManager[object]:
         wanted = self.study.tracking.system_metrics
@@ -214,9 +221,15 @@ class Run:
             | ({"twin_of": row["twin_of"]} if "twin_of" in row else {})
             for row in rows
         }
-        metrics = {row["trial"]: metrics_of(row, self.swept) for row in rows} | {PARENT: scores}
+        metrics = {row["trial"]: metrics_of(row, self.swept) for row in rows}
+        said = headline(folder)
+        metrics[PARENT] = scores | best_metrics(said.best, metrics)
         killed = [name for name, error in self.errors.items() if error == INTERRUPTED]
-        tracker.update(finished(tracker.record, STUDY_FILES, self.errors, endings, metrics, killed))
+        ended = finished(
+            tracker.record, STUDY_FILES, self.errors, endings, metrics, killed,
+            description=self._description(said.sentence, said.best.name if said.best else ""),
+        )  # fmt: skip
+        tracker.update(ended)
         line = self.screen.line("mlflow")
         unsent = tracker.close(self.study.tracking.flush_seconds)
         line.done(shown_path(tracker.address), mark="later" if unsent else "done")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from orchestrator.report.arms import Arm
 from orchestrator.report.summary import stopped_metrics, trial_metrics
 from orchestrator.tracking import flat_params
 from orchestrator.training.journal import precision_of
@@ -47,3 +50,15 @@ def metrics_of(row: dict[str, Any], swept: Sequence[str]) -> dict[str, float]:
         for name, value in row.items()
         if isinstance(value, int | float) and math.isfinite(value) and name not in left_out
     }
+
+
+def best_metrics(best: Arm | None, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The means of the best arm, as metrics of its study's run; empty where no arm is the best.
+
+    Args:
+        best: with the trials whose mean is taken.
+        metrics: `metrics_of` each trial, by its name.
+    """
+    trials = [metrics[trial.name] for trial in best.trials] if best else []
+    names = [name for name in trials[0] if all(name in each for each in trials)] if trials else []
+    return {f"best_arm/{name}": float(np.mean([each[name] for each in trials])) for name in names}

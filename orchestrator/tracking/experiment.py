@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import uuid
 from pathlib import Path
 
-from mlflow.entities import LifecycleStage
+from mlflow.entities import LifecycleStage, Run
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
 from orchestrator.errors import UserError
@@ -20,6 +23,9 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+# Begins the address of files that a server looks for in its own folder, so that a database tells
+# nothing of where it was made: a copied output folder opens.
+RELATIVE = "mlflow-artifacts:/"
 
 
 def connect(record: Record, study_folder: Path) -> tuple[MlflowClient, str]:
@@ -36,7 +42,7 @@ def connect(record: Record, study_folder: Path) -> tuple[MlflowClient, str]:
     client = MlflowClient(record.uri or sqlite_address(database))
     experiment = client.get_experiment_by_name(record.experiment)
     if experiment is None:
-        beside = (study_folder.parent / MLFLOW_FOLDER / record.experiment).as_uri()
+        beside = RELATIVE + re.sub(r"[^A-Za-z0-9_-]", "-", record.experiment)
         # Without this tag the UI takes the experiment for one of prompts and traces.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         made = client.create_experiment(record.experiment, None if record.uri else beside, kind)
@@ -47,6 +53,18 @@ def connect(record: Record, study_folder: Path) -> tuple[MlflowClient, str]:
             f"experiments restore -x {experiment.experiment_id}`, or set tracking.experiment"
         )
     return client, experiment.experiment_id
+
+
+def run_files(run: Run, record: Record, study_folder: Path) -> ArtifactRepository:
+    """The files of a run: beside the database of a study without a server, else where it says.
+
+    MLflow's client asks a server for files of a relative address; without one they lie here.
+    """
+    address = run.info.artifact_uri
+    if record.uri is None and address.startswith(RELATIVE):
+        inside = address.removeprefix(RELATIVE)
+        address = (study_folder.parent / MLFLOW_FOLDER / inside).absolute().as_uri()
+    return get_artifact_repository(address, tracking_uri=record.uri)
 
 
 def _make_database(path: Path) -> None:

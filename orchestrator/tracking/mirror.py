@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import tempfile
 import threading
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from orchestrator.storage.artifacts import file_digest, key_digest
 from orchestrator.storage.files import LOSSES_FILE, MODEL_FOLDER, RESULT_FILE
-from orchestrator.tracking.experiment import connect
-from orchestrator.tracking.record import PARENT, SETTING, SUPERSEDED, Record, RunRecord
+from orchestrator.tracking.experiment import connect, run_files
+from orchestrator.tracking.landing import open_on
+from orchestrator.tracking.record import PARENT, SUPERSEDED, Record, RunRecord
 from orchestrator.tracking.registry import register
 from orchestrator.tracking.state import SyncState
 from orchestrator.tracking.task_losses import draw_task_losses
@@ -31,6 +33,7 @@ from orchestrator.training.journal import JournalTail
 STUDY_TAG = "orchestrator.study"  # id of the study's record
 RUN_TAG = "orchestrator.run"  # key of the run within it
 FILES_TAG = "orchestrator.files"  # digest of all files, set when the last one is there
+SETTING = "config."  # begins tags that say what parameters and the description say better
 BATCH = 500  # metrics in one request; the server takes 1,000
 TEXTS = 100  # parameters, and tags, in one request: as many as it takes
 
@@ -44,6 +47,7 @@ class Mirror:
         self._client: MlflowClient | None = None
         self._runs: dict[str, Run] = {}  # by key, also of trials that a search has yet to choose
         self._experiment = ""
+        self._shown: Record | None = None  # what the experiment's page opens on
         self._lock = threading.Lock()  # over what `look` changes
 
     def send(self, record: Record) -> None:
@@ -55,6 +59,9 @@ class Mirror:
             for run in [parent, *(run for run in children if run in due)]:
                 self._open(client, record, run)
                 self._send_points(client, self._states[run.key])
+            if self._shown != record:
+                open_on(client, self._experiment, record, self._states[PARENT].run_id)
+                self._shown = record
             if record.complete:
                 self._supersede(client, record)
             # Files after all points: they are slow. The parent last: it says that all is there.
@@ -130,7 +137,7 @@ class Mirror:
         else:
             self._recall(client, state, state.run)
         for name in state.run.data.tags.keys() - run.tags.keys():
-            if name.startswith(SETTING):  # of an earlier study file
+            if name.startswith(SETTING):
                 client.delete_tag(state.run_id, name)
         known = state.run.data.params  # only what a killed sender did not send
         new = [Param(key, value) for key, value in run.params.items() if key not in known]
@@ -181,10 +188,12 @@ class Mirror:
         state, folder = self._states[run.key], self._folder / run.folder
         tags = _tags(run)
         if state.files:
-            tags.append(RunTag(FILES_TAG, self._send_files(client, state)))
+            tags.append(RunTag(FILES_TAG, self._send_files(record, state)))
         model, finished = folder / MODEL_FOLDER, (folder / RESULT_FILE).is_file()
         if record.register_model and model.is_dir() and finished:
-            register(client, record.register_model, run, state.run_id, model)
+            assert state.run is not None, "the run was not opened"
+            files = run_files(state.run, record, self._folder)
+            register(client, files, record.register_model, run, state.run, model)
         # Step and time 0: the same value again is the same point.
         metrics = [Metric(key, value, 0, 0) for key, value in run.metrics.items()]
         client.log_batch(state.run_id, metrics=metrics)
@@ -194,15 +203,18 @@ class Mirror:
         client.set_terminated(state.run_id, state.ended, last)
         state.files, state.settled = {}, run
 
-    def _send_files(self, client: MlflowClient, state: SyncState) -> str:
+    def _send_files(self, record: Record, state: SyncState) -> str:
         """Send a run's files unless MLflow has them; returns their digest."""
         digest = key_digest([[name, file_digest(path)] for name, path in state.files.items()])
         if state.run and state.run.data.tags.get(FILES_TAG) != digest:
+            files = run_files(state.run, record, self._folder)
             for name, path in state.files.items():
-                client.log_artifact(state.run_id, str(path), os.path.dirname(name) or None)
+                files.log_artifact(str(path), os.path.dirname(name) or None)
             if LOSSES_FILE in state.files:
                 figure = draw_task_losses(pq.read_table(state.files[LOSSES_FILE]))
-                client.log_figure(state.run_id, figure, "task_losses.png")
+                with tempfile.TemporaryDirectory() as folder:
+                    figure.savefig(drawn := os.path.join(folder, "task_losses.png"))
+                    files.log_artifact(drawn)
         return digest
 
 

@@ -15,15 +15,21 @@ MAX_CHARS = 500  # of a value
 LEFT_OUT = WITHOUT_EFFECT | {"training": WITHOUT_EFFECT["training"] | {"deepspeed"}}
 
 
-def parameters(config: TrialConfig) -> dict[str, str]:
+def parameters(config: TrialConfig, *, changed: bool = False) -> dict[str, str]:
     """What determines a trial's result, as dotted key -> text of at most 500 characters.
 
     Of a path outside the working folder only the name is told, of an address neither user nor
     query: the first may name a home, the second hold a token.
+
+    Args:
+        changed: leave out what has its default.
     """
     # The sections of a trial alone: a study also knows its output and its tracking server.
     sections = config.model_dump(
-        mode="json", include=set(TrialConfig.model_fields), exclude=LEFT_OUT
+        mode="json",
+        include=set(TrialConfig.model_fields),
+        exclude=LEFT_OUT,
+        exclude_defaults=changed,
     )
     return {key: _shown(value) for key, value in flat_params(sections).items()}
 

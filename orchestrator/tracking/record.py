@@ -36,7 +36,6 @@ from orchestrator.trials import Trial
 
 PARENT = "study"  # key of the parent run
 SUPERSEDED = "superseded"  # tag: "true" of a trial that the study no longer has
-SETTING = "config."  # begins each tag that holds a present setting of the study
 
 
 @dataclass(frozen=True)
@@ -140,17 +139,14 @@ def describe(
     """The record of a study that begins, or goes on: then under the identity it has.
 
     Args:
-        tags: of the parent, what it runs on.
+        tags: of the parent, its description among them.
         files: of every trial that is sent, finished or not, beside its tables.
         certificates: `certificate` of each spec, by its key.
     """
     known = (study_folder / TRACKING_FILE).is_file()
     before = read_record(study_folder) if known else None
     tracking = study.tracking
-    if study.claim:
-        tags = tags | {MLFLOW_RUN_NOTE: study.claim.question}  # the run's description in the UI
-    # Tags, not parameters, which MLflow never changes: the next run of a study may have others.
-    tags = tags | {SETTING + key: text for key, text in parameters(study).items()}
+    # No parameters, which MLflow never changes: the next run of a study may have others.
     parent = RunRecord(study.study, PARENT, ".", {}, tags, [], {})
     children = [
         RunRecord(
@@ -158,8 +154,7 @@ def describe(
             key=spec.key,
             folder=str(spec.folder.relative_to(study_folder)),
             params=parameters(trial.config),
-            tags={"trial": trial.name, "arm": trial.arm, SUPERSEDED: "false"}
-            | certificates[spec.key],
+            tags={"arm": trial.arm, SUPERSEDED: "false"} | certificates[spec.key],
             files=files,
             metrics={},
             dataset=spec.dataset.name,
@@ -187,7 +182,7 @@ def certificate(spec: TrialSpec) -> dict[str, str]:
 def finished(
     record: Record, files: list[str], errors: Mapping[str, str],
     endings: Mapping[str, dict[str, str]], metrics: Mapping[str, dict[str, float]],
-    interrupted: Container[str] = (),
+    interrupted: Container[str] = (), *, description: str,
 ) -> Record:  # fmt: skip
     """The record of a study that came to its end.
 
@@ -198,6 +193,7 @@ def finished(
             as MLflow has none for one that a scheduler stopped, and `precision`, its arithmetic.
         metrics: results of each trial, by name, and of the study, as `PARENT`.
         interrupted: those of `errors` that did not fail: Ctrl-C or a stopped job of Ray ended them.
+        description: of the parent, now with the answer.
     """
 
     def status(name: str) -> str:
@@ -210,6 +206,7 @@ def finished(
         "precision": ", ".join(arithmetic),
         "trials": str(len(children)),
         "failed_trials": str(statuses.count("FAILED")),
+        MLFLOW_RUN_NOTE: description,
     }
     ended = [
         replace(

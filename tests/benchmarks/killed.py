@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from orchestrator.storage.files import CHECKPOINTS_FOLDER, RESULT_FILE, RESULT_T
 from orchestrator.tracking.mirror import FILES_TAG, RUN_TAG, STUDY_TAG
 from orchestrator.tracking.record import PARENT
 from orchestrator.training.journal import read_journal
+from tests.studies import files_beside
 
 COMMAND = [sys.executable, "-m", "orchestrator.cli"]
 BATCH = 2
@@ -223,14 +223,9 @@ def in_mlflow(output: Path) -> dict[str, Any]:
             "tags": {name: text for name, text in tags.items() if name not in DRAWN_TAGS},
             "datasets": [each.dataset.digest for each in run.inputs.dataset_inputs],
             "points": points,
-            "files": sorted(_files(client, run.info.run_id)),
+            "files": sorted(files_beside(output, run)),
         }
     return facts
-
-
-def _files(client: MlflowClient, run_id: str, path: str | None = None) -> Iterator[str]:
-    for file in client.list_artifacts(run_id, path):
-        yield from _files(client, run_id, file.path) if file.is_dir else [file.path]
 
 
 def faults(undisturbed: dict[str, Any], disturbed: dict[str, Any], trials: int) -> list[str]:

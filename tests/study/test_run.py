@@ -1,6 +1,7 @@
 """A whole study on a random tiny Llama: engines, artifacts, certificates, MLflow, report."""
 
 import csv
+import html
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from orchestrator.verify import verify_forecasts
 from tests.studies import (
     BATCH,
     COMMAND,
+    files_beside,
     orchestrate,
     runs_of,
     trial_folders,
@@ -142,10 +144,18 @@ def test_mlflow_has_one_parent_and_a_child_a_trial_with_each_point_once(finished
         assert len(run.data.tags["order_sha256"]) == 64
         assert run.data.params["training.global_batch"] == str(BATCH)
         assert len(run.inputs.dataset_inputs) == 1
-        files = {file.path for file in client.list_artifacts(run.info.run_id)}
-        assert {"plan.parquet", "losses.parquet", "realised.parquet"} <= files
-    files = {file.path for file in client.list_artifacts(parents[0].info.run_id)}
-    assert {"report", "summary.csv", "study.yaml"} <= files
+        files = files_beside(output, run)
+        assert {"plan.parquet", "losses.parquet", "realised.parquet"} <= files.keys()
+    files = files_beside(output, parents[0])
+    assert {"report/index.html", "summary.csv", "study.yaml"} <= files.keys()
+    tags, metrics = parents[0].data.tags, parents[0].data.metrics
+    assert tags["mlflow.source.name"].endswith(".yaml")
+    assert (output / "tiny" / "report" / "index.html").read_text().find(
+        html.escape(tags["mlflow.note.content"].splitlines()[0])
+    ) > 0, "the description begins with the report's sentence"
+    assert metrics["best_arm/query_loss_auc"] == min(
+        run.data.metrics["query_loss_auc"] for run in children
+    )
 
 
 def test_a_third_run_computes_nothing(finished):

@@ -2,12 +2,14 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
 from orchestrator.tracking import sync
 from orchestrator.tracking.mirror import RUN_TAG
 from orchestrator.tracking.record import read_record
+from tests.studies import files_beside
 
 
 def held(address, study="tiny"):
@@ -17,7 +19,7 @@ def held(address, study="tiny"):
     runs = client.search_runs([experiment.experiment_id])
     keys = {run.info.run_id: run.data.tags[RUN_TAG] for run in runs}
     assert len(set(keys.values())) == len(runs), "a run is there twice"
-    return {keys[run.info.run_id]: run_held(client, run, keys) for run in runs}
+    return {keys[run.info.run_id]: run_held(client, address, run, keys) for run in runs}
 
 
 def points_held(address, study="tiny"):
@@ -28,7 +30,7 @@ def points_held(address, study="tiny"):
     return sum(len(run.data.metrics) for run in runs)
 
 
-def run_held(client, run, keys):
+def run_held(client, address, run, keys):
     tags = {name: text for name, text in run.data.tags.items() if name != "mlflow.user"}
     if "mlflow.parentRunId" in tags:
         tags["mlflow.parentRunId"] = keys[tags["mlflow.parentRunId"]]
@@ -43,20 +45,24 @@ def run_held(client, run, keys):
         "params": run.data.params,
         "tags": tags,
         "points": sorted(history),
-        "files": files_of(client, run.info.run_id),
+        "files": [
+            (path, None if path.endswith(".png") else size)  # no two drawings need share a size
+            for path, size in sorted(
+                files_beside(Path(address.removeprefix("sqlite:///")).parent, run).items()
+                if address.startswith("sqlite:///")
+                else files_of(client, run.info.run_id)
+            )
+        ],
         "inputs": [each.dataset.digest for each in run.inputs.dataset_inputs],
     }
 
 
 def files_of(client, run_id, path=None):
-    """Paths with their sizes; a drawn figure has no size that two drawings must share."""
-    found = []
+    """(path, size) of each file that a server has of a run."""
     for file in client.list_artifacts(run_id, path):
-        if file.is_dir:
-            found += files_of(client, run_id, file.path)
-        else:
-            found.append((file.path, None if file.path.endswith(".png") else file.file_size))
-    return sorted(found)
+        yield from (
+            files_of(client, run_id, file.path) if file.is_dir else [(file.path, file.file_size)]
+        )
 
 
 def undisturbed(fabricated, folder):

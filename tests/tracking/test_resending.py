@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.tracking import MlflowClient
 
 from orchestrator.tracking.mirror import RUN_TAG, Mirror
@@ -36,7 +37,8 @@ def test_a_sender_that_dies_at_any_request_leaves_nothing_twice_and_nothing_out(
         return request
 
     for name in names:
-        monkeypatch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+        owner = LocalArtifactRepository if name == "log_artifact" else MlflowClient
+        monkeypatch.setattr(owner, name, dying(getattr(owner, name)))
     for left["requests"] in (1, 2, 3, 4, 5, 6, 8, 12, 20, 35):
         with pytest.raises(Killed):
             Mirror(fabricated.folder).send(record)

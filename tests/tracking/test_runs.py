@@ -40,15 +40,14 @@ def test_a_stopped_study_shows_which_trials_were_done_and_opens_the_others_again
 
 
 def test_the_runs_hold_what_the_contract_names(tmp_path):
-    claim = {"question": "Does order matter?", "arms": ["nearest_first", "random"]}
-    fabricated = Fabricated(tmp_path / "out", claim=claim)
+    fabricated = Fabricated(tmp_path / "out")
     fabricated.train_all()
     record = fabricated.ended(fabricated.record({"git_commit": "abc"}))
     Mirror(fabricated.folder).send(record)
     runs = held(record.address(fabricated.folder))
     parent = runs.pop("study")
     assert parent["tags"]["git_commit"] == "abc"
-    assert parent["tags"]["mlflow.note.content"] == "Does order matter?"
+    assert parent["tags"]["mlflow.note.content"] == "nearest_first is the best."
     assert ("report/figures/loss.png", None) in parent["files"]
     assert len(runs) == len(fabricated.specs)
     for trial in fabricated.trials:

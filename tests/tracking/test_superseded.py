@@ -24,17 +24,15 @@ def ends(runs, specs):
     return [(runs[spec.key]["status"], runs[spec.key]["tags"]["superseded"]) for spec in specs]
 
 
-def test_the_parent_shows_the_settings_of_the_present_study_file(tmp_path):
-    clusters = {"rows": 12, "selection": "nearest", "granularity": {"clusters": 4}}
-    before = sent(Fabricated(tmp_path / "out", arrangement=clusters))["study"]["tags"]
-    assert before["config.arrangement.granularity.clusters"] == "4"
-    after = Fabricated(tmp_path / "out", training=TRAINING | {"learning_rate": 0.5})
-    runs = sent(after)
-    tags = runs["study"]["tags"]
-    assert tags["config.training.learning_rate"] == "0.5"
-    assert tags["config.arrangement.granularity"] == "instance"
-    assert "config.arrangement.granularity.clusters" not in tags
-    assert runs["study"]["params"] == {}, "MLflow would never change them"
+def test_the_parent_repeats_no_parameter_and_loses_those_that_it_had_as_tags(tmp_path):
+    study = Fabricated(tmp_path / "out")
+    before = sent(study)["study"]
+    assert before["params"] == {}, "MLflow would never change them"
+    client = MlflowClient(study.record().address(study.folder))
+    (parent,) = client.search_runs(["1"], f"tags.`{RUN_TAG}` = 'study'")
+    client.set_tag(parent.info.run_id, "config.seed", "0")
+    client.set_tag(parent.info.run_id, "mine", "kept")
+    assert sent(study)["study"]["tags"] == before["tags"] | {"mine": "kept"}
 
 
 def test_what_may_change_under_a_trials_key_is_no_parameter_of_its_run(tmp_path):
@@ -82,7 +80,7 @@ def test_a_trial_that_a_search_has_yet_to_name_is_superseded_only_once_the_study
     assert {tags[run.key] for run in record.runs[1:]} == {"false"}
     metrics = {first.name: {}}
     endings = {first.name: {"ended": "finished", "precision": "float32"}}
-    mirror.send(finished(again, [], {}, endings, metrics))
+    mirror.send(finished(again, [], {}, endings, metrics, description=""))
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name("tiny").experiment_id
     marked = client.search_runs([experiment], "tags.superseded = 'true'")
