@@ -287,7 +287,7 @@ def ui(
     ] = Path("outputs"),
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
 ) -> None:
-    """Open the MLflow UI on 127.0.0.1."""
+    """Open MLflow on 127.0.0.1, and say where in it each study is."""
     from orchestrator.cli.ui import open_ui
 
     open_ui(folder, port)

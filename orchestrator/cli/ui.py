@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.errors import UserError
-from orchestrator.storage.files import DATABASE_FILE
+from orchestrator.storage.files import DATABASE_FILE, TRACKING_FILE
 
 HOST = "127.0.0.1"
 SETTINGS = {
@@ -32,13 +32,31 @@ def open_ui(folder: Path, port: int) -> None:
     if database is None:
         raise UserError(f"{folder} holds no {DATABASE_FILE}: give the output folder of a run")
     _check_port(port)
-    print(f"MLflow UI on http://{HOST}:{port} (Ctrl-C ends it)", flush=True)
+    pages = _pages(database, folder)
+    print(f"MLflow UI on http://{HOST}:{port} (Ctrl-C ends it)")
+    for study, page in pages:
+        print(f"{study}: http://{HOST}:{port}/{page}")
+    sys.stdout.flush()
     # From inside the folder, whose name may hold what an address cannot: %, ? or #.
     os.chdir(database.parent)
     os.environ.update(SETTINGS)
     uri = f"sqlite:///{database.name}"
-    arguments = ["ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(port)]
+    # One process answers: there is one user, and four that begin at once on a busy machine are
+    # given up and begun again before they are ready.
+    arguments = ["ui", "--backend-store-uri", uri, "--workers", "1"]
+    arguments += ["--host", HOST, "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])  # noqa: S606
+
+
+def _pages(database: Path, folder: Path) -> list[tuple[str, str]]:
+    """The studies of a database and their pages: of a study's folder that of the study alone."""
+    from orchestrator.tracking import landing_pages, read_record, view_name
+
+    pages = landing_pages(database)
+    if (folder / TRACKING_FILE).is_file():
+        own = view_name(read_record(folder))
+        pages = {name: page for name, page in pages.items() if name == own}
+    return list(pages.values())
 
 
 def _check_port(port: int) -> None:

@@ -61,14 +61,12 @@ def test_the_ui_unpickles_nothing_tells_nobody_and_waits_for_no_jobs():
     assert SETTINGS["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
 
 
-@pytest.mark.parametrize("name", ["50%41 off", "what?x=1"])
-def test_the_ui_opens_the_database_from_inside_its_folder(tmp_path, name):
-    folder = tmp_path / name
-    folder.mkdir()
-    (folder / "mlflow.db").touch()
+def test_the_ui_opens_the_database_from_inside_its_folder(tmp_path, empty_database):
+    folder = empty_database.parent.rename(tmp_path / "50%41 off?x=1")
     (port,) = free_ports(1)
     told, cwd, *command = ui(folder, port).stdout.splitlines()
     assert (told.startswith(f"MLflow UI on http://127.0.0.1:{port} "), cwd) == (True, str(folder))
+    assert "--workers" in command
     assert command[-4:] == ["--host", "127.0.0.1", "--port", str(port)]
     assert command[:4] == ["-m", "mlflow", "ui", "--backend-store-uri"]
     assert command[4] == "sqlite:///mlflow.db"
