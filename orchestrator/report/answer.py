@@ -1,10 +1,11 @@
-"""The answer to a study's claim, stated by its file or implied by its arms, in a sentence.
+"""The answers of a study: which arm is best, and what its claim, stated or implied, comes to.
 
-Where the claim is an order of arms, the headline sets the first arm against the last by the area
+The best arm is told first, by `winner`. Where the claim is an order of arms, its sentence sets the
+first arm against the last by the area
 under the query curve. "Yes" takes more: each arm clearly ahead of the next. Every one of these
 tests must hold, so that 95% intervals need no correction for their number (Berger 1982,
 intersection-union tests). All arms are compared over the seeds and steps that they share. Claims
-of another kind are answered by `schedule` and `findings`, beside which the best arm is named.
+of another kind are answered by `schedule` and `findings`.
 """
 
 from __future__ import annotations
@@ -28,17 +29,15 @@ from orchestrator.report.figures import SETS
 from orchestrator.report.findings import Finding, section_finding
 from orchestrator.report.schedule import schedule_answer
 from orchestrator.report.sentences import (
-    area_words,
     left_out_note,
     limit_sentences,
-    next_best_sentence,
     order_sentences,
     set_note,
     timing_sentence,
     trained_on_note,
     verdict_sentence,
 )
-from orchestrator.report.tables import number
+from orchestrator.report.winner import Winner, find_winner, headline
 
 SHOWN_NAMES = 8  # of arms that a claim does not know
 
@@ -48,7 +47,10 @@ class Answer:
     """What the top of the page says.
 
     Attributes:
-        question, sentence: one sentence each.
+        question, sentence: of the claim, one sentence each.
+        headline: which arm is best, before all else; the sentence itself where nothing else was
+            asked.
+        winner: the best arm, and how far the others are behind it; None without any.
         details: what else the headline needs, a sentence each.
         caveats: what limits the answer, a sentence each.
         contrast: the two arms compared; None when no two comparable ones finished.
@@ -65,34 +67,39 @@ class Answer:
     neighbours: list[Contrast] = field(default_factory=list)
     sets: dict[str, Contrast] = field(default_factory=dict)
     against: list[Against] = field(default_factory=list)
+    headline: str = ""
+    winner: Winner | None = None
 
 
 def answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
     """The claim's question, answered by its arms or by the section that its kind looks at."""
-    answer = _answer_of(claim, arms)
-    return replace(answer, caveats=[*trained_on_note(arms), *answer.caveats])
+    winner = find_winner(arms)
+    best = _best_answer(claim.question, headline(winner, arms), winner)
+    answer = _answer_of(claim, arms, best)
+    caveats = [*trained_on_note(arms), *answer.caveats]
+    return replace(answer, caveats=caveats, headline=best.sentence, winner=winner)
 
 
-def _answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
+def _answer_of(claim: Claim | ImpliedClaim, arms: list[Arm], best: Answer) -> Answer:
     if isinstance(claim, ImpliedClaim):
-        return _pair_answer(claim) if claim.pairs else best_answer(claim.question, arms)
+        return _pair_answer(claim) if claim.pairs else best
     if claim.kind not in CLAIMED_ARMS:
-        return _beside_best(claim.question, section_finding(claim.kind, arms), arms)
+        return _beside_best(section_finding(claim.kind, arms), best)
     names = {trial.arm for arm in arms for trial in arm.trials}
     if names.isdisjoint(claim.arms):
-        return _beside_best(claim.question, Finding(_no_arms(claim, sorted(names))), arms)
-    answered = {
-        "order": _order_answer, "baseline": _baseline_answer, "schedule": _schedule_answer,
-    }  # fmt: skip
+        return _beside_best(Finding(_no_arms(claim, sorted(names))), best)
+    if claim.kind == "schedule":
+        return _schedule_answer(claim, arms, best)
+    answered = {"order": _order_answer, "baseline": _baseline_answer}
     return answered[claim.kind](claim, arms)
 
 
-def _schedule_answer(claim: Claim, arms: list[Arm]) -> Answer:
+def _schedule_answer(claim: Claim, arms: list[Arm], best: Answer) -> Answer:
     """Are the claim's arms in their order at a constant learning rate, too?"""
     found = schedule_answer(claim.arms, arms)
     finding, gap = found.finding, found.gap
     if gap is None:
-        return _beside_best(claim.question, finding, arms)
+        return _beside_best(finding, best)
     return Answer(
         claim.question, finding.sentence, finding.caveats, gap.query, finding.details, sets=gap.sets
     )
@@ -183,42 +190,24 @@ def _pair_answer(claim: ImpliedClaim) -> Answer:
     return _ends_answer(unanswered, claim.ends, None, verdict_sentence, notes)
 
 
-def best_answer(question: str, arms: list[Arm]) -> Answer:
+def _best_answer(question: str, sentence: str, winner: Winner | None) -> Answer:
     """The arm with the lowest mean by area, set against the next."""
-    basis = common_basis(arms)
-    if basis is None:
-        some = any(arm.finished for arm in arms)
-        unit = unit_of(trial for arm in arms for trial in arm.trials)
-        why = f"the arms share no step or no query {unit}" if some else "no trial finished"
-        return Answer(question, f"This study does not say: {why}.", [], None)
-    first, *others = sorted(basis.arms, key=lambda arm: basis.areas[arm.name])
-    by_area = area_words(basis.steps, basis.whole)
-    best = f"{first.name} had the lowest {by_area}, {number(basis.areas[first.name])}"
-    left_out = left_out_note(basis.left_out)
+    if winner is None:
+        return Answer(question, sentence, [], None)
+    basis = winner.basis
+    unanswered = Answer(question, sentence, left_out_note(basis.left_out), None)
+    first, *others = winner.same_steps.losses
     if not others:
-        only = "it is the study’s only arm" if len(arms) == 1 else "no other arm finished"
-        return Answer(question, f"{best}; {only}.", left_out, None)
-    unit = unit_of([*first.trials, *others[0].trials])
-    sentence = f"{best}; it shares no seed or no query {unit} with the next."
-    unanswered = Answer(question, sentence, left_out, None)
-    notes = ["The two arms were picked by their result, so the interval flatters the first."]
-    return _ends_answer(
-        unanswered,
-        (first, others[0]),
-        basis.steps,
-        lambda contrast: next_best_sentence(best, contrast),
-        notes,
-    )
+        return unanswered
+    notes = ["The best arm was picked by its result, so its intervals flatter it."]
+    return _ends_answer(unanswered, (first, others[0]), basis.steps, lambda _: sentence, notes)
 
 
-def _beside_best(question: str, finding: Finding, arms: list[Arm]) -> Answer:
-    """An answer that needs no order of arms; where there are several, the best is named too."""
-    best = best_answer(question, arms)
-    if best.contrast is None:
-        return Answer(question, finding.sentence, finding.caveats, None, finding.details)
-    details = [*finding.details, f"Of the arms {best.sentence}", *best.details]
+def _beside_best(finding: Finding, best: Answer) -> Answer:
+    """An answer that needs no order of arms; the best arm and the next stand in its tables."""
+    details = [*finding.details, *best.details]
     caveats = list(dict.fromkeys([*finding.caveats, *best.caveats]))
-    return Answer(question, finding.sentence, caveats, best.contrast, details, sets=best.sets)
+    return replace(best, sentence=finding.sentence, caveats=caveats, details=details)
 
 
 def _ends_answer(

@@ -15,14 +15,21 @@ import numpy as np
 import pyarrow.compute as pc
 
 from orchestrator.config.claim import Claim
-from orchestrator.core.statistics.comparison import Corrected, Verdict, compare_several
-from orchestrator.report.arms import Arm, area, stack
-from orchestrator.report.contrast import Contrast, curves_at, seed_pairs, set_contrasts
+from orchestrator.core.statistics.comparison import Corrected, Verdict
+from orchestrator.report.arms import Arm, area, unit_of
+from orchestrator.report.contrast import (
+    Contrast,
+    compare_with,
+    curves_at,
+    seed_pairs,
+    set_contrasts,
+)
 from orchestrator.report.figures import SETS, mean_scores
 from orchestrator.report.tables import (
     MISSING,
     Cell,
     Table,
+    doubt,
     gap_cell,
     interval,
     interval_cell,
@@ -44,12 +51,14 @@ class Against:
         corrected: on the test set that decides, by area, at the steps that all arms share.
         sets: title of a test set -> the two arms compared on it alone, without a correction.
         beside: how many arms were corrected for, this one among them.
+        unit: what the set that decides is compared over, "task" or "instance".
     """
 
     arm: Arm
     corrected: Corrected
     sets: dict[str, Contrast]
     beside: int
+    unit: str
 
 
 def set_against(baseline: Arm, arms: Sequence[Arm], test_set: str) -> list[Against]:
@@ -58,22 +67,15 @@ def set_against(baseline: Arm, arms: Sequence[Arm], test_set: str) -> list[Again
     Args:
         test_set: whose losses decide.
     """
-    pairs = {arm: seed_pairs(arm, baseline, test_set) for arm in arms}
-    pairs = {arm: curves for arm, curves in pairs.items() if curves}
-    every = [curve for curves in pairs.values() for pair in curves for curve in pair]
-    if not every:
+    pairs = [pair for arm in arms for pair in seed_pairs(arm, baseline, test_set)]
+    if not pairs:
         return []
-    steps = reduce(np.intersect1d, [curve.steps for curve in every])
-    kept, losses = [], []
-    for arm, curves in pairs.items():
-        stacked = stack([curves_at(curve, steps) for pair in curves for curve in pair])
-        if stacked is not None:
-            kept.append(arm)
-            losses.append((stacked[2][::2], stacked[2][1::2]))
-    compared = compare_several(steps, losses)
+    steps = reduce(np.intersect1d, [curve.steps for pair in pairs for curve in pair])
+    compared = compare_with(baseline, arms, test_set, lambda curves: curves_at(curves, steps))
+    unit = unit_of(baseline.trials, test_set)
     return [
-        Against(arm, corrected, set_contrasts(arm, baseline), len(kept))
-        for arm, corrected in zip(kept, compared, strict=True)
+        Against(arm, corrected, set_contrasts(arm, baseline), len(compared), unit)
+        for arm, corrected in compared.items()
     ]
 
 
@@ -182,8 +184,10 @@ def _of_verdict(rows: Sequence[Against], verdict: Verdict) -> list[Against]:
 def _words(row: Against, minus: str = "") -> str:
     result = row.corrected.comparison
     name = f"{row.arm.name} minus {minus}" if minus else row.arm.name
+    why = doubt(result, row.unit)
     return (
-        f"{name} {signed(result.difference)} ({interval(result)}, {p_words(row.corrected.p_holm)})"
+        f"{name} {signed(result.difference)} ({interval(result)}, {p_words(row.corrected.p_holm)}"
+        f"{f': {why}' if why else ''})"
     )
 
 

@@ -50,6 +50,7 @@ from orchestrator.report.sources import source_loss_table, source_table
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial, distinct
+from orchestrator.report.winner import winner_table
 from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER, TASKS_FILE
 
 # Of plotly.js the part that draws lines, as plotly.js-basic-dist-min 4.1.1 of npm has it: the whole
@@ -162,6 +163,7 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "beginnings": beginnings(record.run, trials),
         "by_task": sets_by_task(arms),
         "answer": answer,
+        "standings": winner_table(answer.winner),
         "neighbours": neighbour_table(answer.neighbours),
         "set_gaps": set_gap_table(answer.sets),
         "against": baseline_table(claim, arms, answer.against) if claim else None,

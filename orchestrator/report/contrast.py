@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from orchestrator.core.statistics.analysis import Steps, TaskCurves
-from orchestrator.core.statistics.comparison import Comparison, compare_arms
+from orchestrator.core.statistics.comparison import (
+    Comparison,
+    Corrected,
+    compare_arms,
+    compare_several,
+)
 from orchestrator.report.arms import Arm, mean_curves, stack, unit_of
 from orchestrator.report.figures import SETS
 from orchestrator.report.trial import Trial
+
+HALF_WAY = 0.05  # of training: how far from its half an evaluated step may lie
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,19 @@ class Contrast:
     unit: str
 
     @property
-    def half_way(self) -> int | None:
-        """The evaluated step nearest to half of training; None where that is one of the ends."""
+    def middle(self) -> int | None:
+        """The evaluated step nearest to half of the last; None where that is one of the ends."""
         steps = self.a.steps
         step = int(steps[np.abs(steps - steps[-1] / 2).argmin()])
         return None if step in (steps[0], steps[-1]) else step
+
+    @property
+    def middle_words(self) -> str:
+        """What the middle is called: half-way only where it lies so, of all of training."""
+        if self.middle is None:
+            return "half-way"
+        is_half = abs(self.middle / self.end - 1 / 2) <= HALF_WAY
+        return "half-way" if self.whole and is_half else f"at step {self.middle:,} of {self.end:,}"
 
     @property
     def end(self) -> int:
@@ -112,6 +127,27 @@ def seed_pairs(a: Arm, b: Arm, test_set: str) -> list[tuple[TaskCurves, TaskCurv
             by_seed.setdefault(near.seed, []).append((curves[0], curves[1]))
     means = [tuple(map(mean_curves, zip(*pairs, strict=True))) for pairs in by_seed.values()]
     return [(x, y) for x, y in means if x is not None and y is not None]
+
+
+def compare_with(
+    one: Arm, arms: Sequence[Arm], test_set: str, cut: Callable[[TaskCurves], TaskCurves]
+) -> dict[Arm, Corrected]:
+    """Finished arms against one of them, corrected for their number as by `compare_several`.
+
+    Args:
+        test_set: whose losses.
+        cut: leaves the same steps of every curve.
+
+    Returns:
+        Each arm minus the one, without those that share no seed, step or task with it.
+    """
+    losses, steps = {}, np.zeros(0, np.int64)
+    for arm in arms:
+        pairs = seed_pairs(arm, one, test_set)
+        stacked = stack([cut(curve) for pair in pairs for curve in pair])
+        if stacked is not None:
+            steps, losses[arm] = stacked[0], (stacked[2][::2], stacked[2][1::2])
+    return dict(zip(losses, compare_several(steps, [*losses.values()]), strict=True))
 
 
 def trial_pairs(a: Arm, b: Arm) -> list[tuple[Trial, Trial]]:

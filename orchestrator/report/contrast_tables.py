@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from orchestrator.core.statistics.analysis import area_under_curve
-from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison
+from orchestrator.core.statistics.comparison import Comparison
 from orchestrator.report.arms import Arm, common_basis, query_curves
 from orchestrator.report.contrast import Contrast
 from orchestrator.report.tables import (
@@ -14,6 +14,7 @@ from orchestrator.report.tables import (
     SAMPLED,
     Cell,
     Table,
+    doubt,
     gap_cell,
     interval_cell,
     loss_cell,
@@ -110,10 +111,10 @@ def _comparison_cells(contrast: Contrast, result: Comparison | None) -> list[Cel
     if result is None:
         return [Cell(MISSING)] * 4
     leader = contrast.a_name if result.difference < 0 else contrast.b_name
-    clear = result.verdict in ("ahead", "behind")
     equal = result.difference == 0
+    why = doubt(result, contrast.unit)
     return [
-        Cell("equal" if equal else leader if clear else f"{leader}, not clearly"),
+        Cell("equal" if equal else f"{leader}, not clear: {why}" if why else leader),
         gap_cell(result.difference),
         interval_cell(result),
         Cell(f"{result.tasks_ahead} of {result.tasks}", "number"),
@@ -133,7 +134,7 @@ def task_table(contrast: Contrast) -> Table:
 
 
 def neighbour_table(neighbours: list[Contrast]) -> Table | None:
-    """Each arm minus the next: by area, half-way, at the end, and the steps where it is clear."""
+    """Each arm minus the next: by area, in the middle and at the end, and where it is clear."""
     if not neighbours:
         return None
     table = Table(["expected ahead", "of", *_gap_headers(neighbours), "clear at step"])
@@ -150,11 +151,11 @@ def set_gap_table(sets: dict[str, Contrast]) -> Table | None:
         return None
     table = Table(["set", "compared on", *_gap_headers([*sets.values()]), "ahead by area"])
     for title, contrast in sets.items():
-        tasks, verdict = contrast.by_area.tasks, contrast.by_area.verdict
-        ahead = {"ahead": contrast.a_name, "behind": contrast.b_name}.get(verdict, "not clear")
-        if tasks < FEWEST_TASKS:
-            ahead = f"never clear with fewer than {FEWEST_TASKS} {contrast.unit}s"
-        count = Cell(f"{tasks:,} {contrast.unit}s", "number")
+        result = contrast.by_area
+        ahead = {"ahead": contrast.a_name, "behind": contrast.b_name}.get(
+            result.verdict, f"not clear: {doubt(result, contrast.unit)}"
+        )
+        count = Cell(f"{result.tasks:,} {contrast.unit}s", "number")
         table.rows.append([Cell(title), count, *_gap_cells(contrast), Cell(ahead, "wrapped")])
     return table
 
@@ -163,15 +164,17 @@ def _gap_headers(contrasts: list[Contrast]) -> list[str]:
     """The headers of `_gap_cells`."""
     whole = all(contrast.whole for contrast in contrasts)
     end = "at the end" if whole else "at the last common step"
-    return ["by area", "95% interval", "half-way", end]
+    middles = {contrast.middle_words for contrast in contrasts}
+    middle = middles.pop() if len(middles) == 1 else "in the middle"
+    return ["by area", "95% interval", middle, end]
 
 
 def _gap_cells(contrast: Contrast) -> list[Cell]:
-    half = None if contrast.half_way is None else contrast.by_step[contrast.half_way].difference
+    middle = None if contrast.middle is None else contrast.by_step[contrast.middle].difference
     return [
         gap_cell(contrast.by_area.difference),
         interval_cell(contrast.by_area),
-        gap_cell(half),
+        gap_cell(middle),
         gap_cell(contrast.by_step[contrast.end].difference),
     ]
 

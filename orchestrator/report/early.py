@@ -23,13 +23,14 @@ from orchestrator.core.statistics.comparison import (
     compare_arms,
     compare_with_start,
 )
-from orchestrator.report.arms import Arm, stack
+from orchestrator.report.arms import Arm, stack, unit_of
 from orchestrator.report.figures import SETS
 from orchestrator.report.tables import (
     MISSING,
     Cell,
     Table,
     count_cell,
+    doubt,
     gap_cell,
     interval_cell,
     loss_cell,
@@ -40,7 +41,6 @@ EARLY = 0.1  # of training
 CHANGES: dict[Verdict, str] = {
     "ahead": "fell",
     "behind": "rose",
-    "no clear difference": "not clear",
 }
 
 
@@ -49,8 +49,8 @@ class EarlyDrop:
     """What an arm's query loss had dropped by at the first evaluation from `EARLY` on.
 
     Attributes:
-        fell: whether the loss clearly fell in all of training; without a drop no part of it was
-            made early, and the shares say nothing.
+        fall: the last loss against the first; "ahead" where it clearly fell. Without a drop no part
+            of it was made early, and the shares say nothing.
         step, last: of that evaluation, and of the last one.
         share, low, high: part of the drop, with its 95% interval.
         step_to_90: first evaluated step with 90% of the drop; None where the loss never fell.
@@ -59,7 +59,7 @@ class EarlyDrop:
     """
 
     arm: Arm
-    fell: bool
+    fall: Comparison
     step: int
     last: int
     share: float
@@ -67,6 +67,11 @@ class EarlyDrop:
     high: float
     step_to_90: int | None
     past_half: Comparison
+
+    @property
+    def fell(self) -> bool:
+        """Whether the loss clearly fell in all of training."""
+        return self.fall.verdict == "ahead"
 
 
 def early_drops(arms: list[Arm]) -> list[EarlyDrop]:
@@ -90,7 +95,7 @@ def early_drops(arms: list[Arm]) -> list[EarlyDrop]:
         drops.append(
             EarlyDrop(
                 arm,
-                compare_with_start(losses).verdict == "ahead",
+                compare_with_start(losses),
                 int(steps[at]),
                 int(steps[-1]),
                 share,
@@ -193,6 +198,7 @@ class SetChange:
         title: of the set.
         start, end: the losses at step 0 and at the last step.
         change: the end against the start; "ahead" where the loss fell.
+        unit: what the set is compared over, "task" or "instance".
         worst_step, worst_rise: where the loss stood highest above that at step 0, and by how much;
             0 where it never rose above it.
     """
@@ -202,6 +208,7 @@ class SetChange:
     start: float
     end: float
     change: Comparison
+    unit: str
     worst_step: int
     worst_rise: float
 
@@ -218,7 +225,8 @@ def set_changes(arms: list[Arm]) -> list[SetChange]:
             curve = losses.mean(axis=(0, 2))
             start, end = float(curve[0]), float(curve[-1])
             worst = worst_rise(steps, curve)
-            changes.append(SetChange(arm, title, start, end, compare_with_start(losses), *worst))
+            change, unit = compare_with_start(losses), unit_of(arm.trials, key)
+            changes.append(SetChange(arm, title, start, end, change, unit, *worst))
     return changes
 
 
@@ -229,6 +237,7 @@ def set_table(changes: list[SetChange]) -> Table | None:
     )
     for row in changes:
         verdict = row.change.verdict
+        words = CHANGES.get(verdict, f"not clear: {doubt(row.change, row.unit)}")
         worst = f"{signed(row.worst_rise)} at step {row.worst_step:,}"
         table.rows.append(
             [
@@ -238,7 +247,7 @@ def set_table(changes: list[SetChange]) -> Table | None:
                 loss_cell(row.end),
                 gap_cell(row.change.difference),
                 interval_cell(row.change),
-                Cell(CHANGES[verdict], "failed" if verdict == "behind" else ""),
+                Cell(words, "failed" if verdict == "behind" else ""),
                 Cell(worst if row.worst_rise > 0 else "none", "number"),
             ]
         )

@@ -17,7 +17,7 @@ from orchestrator.report.measures import Correlation, correlations
 from orchestrator.report.prediction import prediction
 from orchestrator.report.sentences import limit_sentences
 from orchestrator.report.sudden import TrialDrops, sudden_drops
-from orchestrator.report.tables import by_chance, interval, number, p_words, signed
+from orchestrator.report.tables import by_chance, doubt, interval, number, p_words, signed
 from orchestrator.report.trial import distinct
 
 NEAREST = "cosine_min"
@@ -78,7 +78,8 @@ def _is_early(drop: EarlyDrop) -> bool:
 
 def _early_words(drop: EarlyDrop) -> str:
     if not drop.fell:
-        return f"the loss of {drop.arm.name} did not clearly fall"
+        why = doubt(drop.fall, unit_of(drop.arm.trials)) or "it rose"
+        return f"the loss of {drop.arm.name} did not clearly fall ({why})"
     return (
         f"{drop.arm.name} made {drop.share:.0%} of its drop (95% interval {drop.low:.0%} to "
         f"{drop.high:.0%}) by step {drop.step:,} of {drop.last:,}, 90% by step "

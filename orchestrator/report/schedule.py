@@ -16,7 +16,7 @@ import numpy as np
 
 from orchestrator.config.training import Training
 from orchestrator.core.statistics.analysis import Steps, TaskCurves
-from orchestrator.core.statistics.comparison import Comparison, compare_arms
+from orchestrator.core.statistics.comparison import Comparison, Verdict, compare_arms
 from orchestrator.report.arms import Arm, common_basis, mean_curves, stack, unit_of
 from orchestrator.report.contrast import Contrast, curves_at, set_contrasts, trial_pairs
 from orchestrator.report.figures import SETS
@@ -28,11 +28,11 @@ from orchestrator.report.sentences import (
     set_note,
     timing_sentence,
 )
-from orchestrator.report.tables import interval, number, signed
+from orchestrator.report.tables import doubt, interval, number, signed
 from orchestrator.report.trial import Trial
 
 CONSTANT = "constant"
-CHANGES = {"ahead": "clearly more ahead", "behind": "clearly less ahead"}
+CHANGES: dict[Verdict, str] = {"ahead": "clearly more ahead", "behind": "clearly less ahead"}
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,9 @@ def _verdict(constant: ScheduleGap, others: list[ScheduleGap], *, lost: bool) ->
             f"{number(-result.high)} to {number(-result.low)}) {also}under a constant rate; "
             f"{beside}."
         )
-    head = "No" if result.verdict == "behind" or lost else "Not clear"
+    head = (
+        "No" if result.verdict == "behind" or lost else f"Not clear ({doubt(result, query.unit)})"
+    )
     return f"{head}: {by_area}, under a constant rate {_gap_words(query)}; {beside}."
 
 
@@ -206,7 +208,8 @@ def _change_sentence(other: ScheduleGap, changes: dict[str, Comparison]) -> str:
     """How the gap under a constant rate differs from that under another schedule."""
     parts = []
     for key, change in changes.items():
-        verdict = CHANGES.get(change.verdict, "no clear difference")
+        why = doubt(change, unit_of(other.ends[0].trials, key))
+        verdict = f"no clear difference, {why}" if why else CHANGES[change.verdict]
         parts.append(
             f"on the {SETS[key].lower()} {signed(change.difference)} (95% interval "
             f"{interval(change)}: {verdict})"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from orchestrator.core.statistics.analysis import Steps
-from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison, Verdict
+from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison
 from orchestrator.report.arms import Arm, CommonBasis
 from orchestrator.report.contrast import Contrast
-from orchestrator.report.tables import interval, number, signed
+from orchestrator.report.tables import doubt, interval, number, signed
 from orchestrator.report.trial import Trial
 from orchestrator.training.drawn import pairs_in_words, varied_by
 
@@ -22,9 +22,9 @@ def verdict_sentence(contrast: Contrast, yes: str = "Yes") -> str:
     result, a, b = contrast.by_area, contrast.a_name, contrast.b_name
     by_area = f"by the {area_words(contrast.a.steps, contrast.whole)}"
     ahead_on = f"ahead on {result.tasks_ahead} of {result.tasks} {contrast.unit}s"
-    if result.verdict == "no clear difference":
+    if why := doubt(result, contrast.unit):
         return (
-            f"No clear difference: {by_area}, {a} minus {b} is "
+            f"No clear difference ({why}): {by_area}, {a} minus {b} is "
             f"{signed(result.difference)} (95% interval {interval(result)}), with {a} {ahead_on}."
         )
     head, sign = (yes, -1) if result.verdict == "ahead" else ("No", 1)
@@ -36,29 +36,20 @@ def verdict_sentence(contrast: Contrast, yes: str = "Yes") -> str:
     )
 
 
-def next_best_sentence(best: str, contrast: Contrast) -> str:
-    """What the best arm is, in the words given, and how far the next one is behind it."""
-    result = contrast.by_area
-    clear = "" if result.verdict == "ahead" else ", which is no clear difference"
-    return (
-        f"{best}; {contrast.a_name} minus the next best, {contrast.b_name}, is "
-        f"{signed(result.difference)} (95% interval {interval(result)}){clear}, ahead on "
-        f"{result.tasks_ahead} of {result.tasks} {contrast.unit}s."
-    )
-
-
 def timing_sentence(contrast: Contrast) -> str:
-    """Half-way and the end, which may differ: once arms have seen the same data they converge."""
+    """The middle and the end, which may differ: once arms have seen the same data they converge."""
 
     def state(result: Comparison) -> str:
-        clear = "" if result.verdict != "no clear difference" else ", not clear"
+        why = doubt(result, contrast.unit)
+        clear = f", not clear: {why}" if why else ""
         return f"{signed(result.difference)} ({interval(result)}{clear})"
 
     end = "the end" if contrast.whole else "the last common step"
     parts = [f"at {end} (step {contrast.end:,}) {state(contrast.by_step[contrast.end])}"]
-    if contrast.half_way is not None:
-        half = state(contrast.by_step[contrast.half_way])
-        parts.insert(0, f"half-way (step {contrast.half_way:,}) {half}")
+    if contrast.middle is not None:
+        words = contrast.middle_words
+        place = f"{words} (step {contrast.middle:,})" if words == "half-way" else words
+        parts.insert(0, f"{place} {state(contrast.by_step[contrast.middle])}")
     return f"{contrast.a_name} minus {contrast.b_name}: {', '.join(parts)}."
 
 
@@ -66,15 +57,13 @@ def order_sentences(basis: CommonBasis, neighbours: list[Contrast]) -> list[str]
     """Sentences on three arms or more: which are clear of the next, and all means by area."""
     if len(basis.arms) < 3:
         return []
-    words: dict[Verdict, str] = {
-        "ahead": "clearly ahead of the next",
-        "no clear difference": "not clear",
-        "behind": "clearly behind the next",
-    }
-    parts = []
-    for verdict, state in words.items():
-        pairs = [f"{n.a_name} and {n.b_name}" for n in neighbours if n.by_area.verdict == verdict]
-        parts += [f"{state}: {', '.join(pairs)}"] if pairs else []
+    states: dict[str, list[str]] = {}
+    for pair in neighbours:
+        why = doubt(pair.by_area, pair.unit)
+        of_next = "ahead of the next" if pair.by_area.verdict == "ahead" else "behind the next"
+        state = f"not clear ({why})" if why else f"clearly {of_next}"
+        states.setdefault(state, []).append(f"{pair.a_name} and {pair.b_name}")
+    parts = [f"{state}: {', '.join(pairs)}" for state, pairs in sorted(states.items())]
     expected = [arm.name for arm in basis.arms]
     ranked = sorted(expected, key=basis.areas.__getitem__)
     means = ", ".join(f"{name} {number(basis.areas[name])}" for name in ranked)

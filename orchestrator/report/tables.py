@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from orchestrator.core.statistics.comparison import Comparison
+from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison
 from orchestrator.report.trial import Trial
 from orchestrator.storage.files import PLAN_FILE, TRIALS_FOLDER
 
 MISSING = "–"
 MINUS = "\N{MINUS SIGN}"
+ROUNDING = 1e-7  # of a loss, in nats
 SAMPLED = "○"  # as a hollow marker: a step at which only a part of a set was measured
 # Sections of run.json that have a place of their own on the page.
 PLACED = {
@@ -27,20 +29,40 @@ STEP_COLUMNS = {"steps", "steps_to_90"}
 
 
 def number(value: float) -> str:
-    """Three decimals; never a minus before zeros."""
-    text = f"{value:.3f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
+    """Three decimals, and below 0.1 as many as show three significant digits.
+
+    What is below `ROUNDING` is 0: losses are sums of float32.
+    """
+    if abs(value) < ROUNDING:
+        return "0"
+    decimals = 3
+    if abs(value) < 1:
+        decimals = 2 - math.floor(math.log10(abs(value)))
+    return f"{value:.{decimals}f}".replace("-", MINUS)
 
 
 def signed(value: float) -> str:
-    """Three decimals and always a sign, but for 0.000."""
+    """As `number`, and always with a sign, but for 0."""
     text = number(value)
-    return text if text == "0.000" or text.startswith(MINUS) else f"+{text}"
+    return text if text == "0" or text.startswith(MINUS) else f"+{text}"
 
 
 def interval(comparison: Comparison) -> str:
     """The 95% interval of a difference."""
     return f"{signed(comparison.low)} to {signed(comparison.high)}"
+
+
+def doubt(comparison: Comparison, unit: str) -> str:
+    """Why a difference is not clear, in a few words; empty of one that is.
+
+    Args:
+        unit: what is compared over, "task" or "instance".
+    """
+    if comparison.verdict != "no clear difference":
+        return ""
+    if comparison.tasks < FEWEST_TASKS:
+        return f"fewer than {FEWEST_TASKS} {unit}s"
+    return "equal" if comparison.low == comparison.high else "the interval holds 0"
 
 
 def by_chance(count: float) -> str:

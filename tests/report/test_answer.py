@@ -109,9 +109,17 @@ def test_a_trial_that_broke_off_is_never_best_and_has_no_area(study_of):
 
 @pytest.mark.parametrize(
     ("value", "plain", "with_sign"),
-    [(1.23456, "1.235", "+1.235"), (-0.5, "−0.500", "−0.500"), (-0.0001, "0.000", "0.000")],
+    [
+        (1.23456, "1.235", "+1.235"),
+        (-0.5, "−0.500", "−0.500"),
+        (0.0412345, "0.0412", "+0.0412"),
+        (-0.000123456, "−0.000123", "−0.000123"),
+        (-2e-16, "0", "0"),
+    ],
 )
-def test_numbers_have_three_decimals_and_no_negative_zero(value, plain, with_sign):
+def test_a_small_number_keeps_its_digits_and_what_rounding_leaves_is_nothing(
+    value, plain, with_sign
+):
     assert (number(value), signed(value)) == (plain, with_sign)
 
 

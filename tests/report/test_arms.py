@@ -116,12 +116,24 @@ def test_curves_are_stacked_where_they_have_steps_and_tasks_in_common():
 
 
 @pytest.mark.parametrize(
-    ("steps", "half_way"), [([0, 4, 9, 20], 9), ([0, 2, 20], 2), ([0, 20], None), ([0], None)]
+    ("steps", "middle", "words"),
+    [
+        ([0, 4, 9, 20], 9, "half-way"),
+        ([0, 3, 6, 9], 3, "at step 3 of 9"),
+        ([0, 2, 20], 2, "at step 2 of 20"),
+        ([0, 20], None, "half-way"),
+        ([0], None, "half-way"),
+    ],
 )
-def test_half_way_is_the_evaluated_step_between_the_ends_nearest_to_half(steps, half_way):
+def test_only_a_step_at_half_of_training_is_called_half_way(steps, middle, words):
     both = curves(steps, ["a", "b"])
     result = contrast("a", "b", [(both, both)])
-    assert (result.half_way, result.end) == (half_way, steps[-1])
+    assert (result.middle, result.middle_words, result.end) == (middle, words, steps[-1])
+
+
+def test_half_of_what_two_arms_share_is_not_half_way():
+    pair = curves([0, 8, 16], ["a", "b"]), curves([0, 8, 16, 24], ["a", "b"])
+    assert contrast("a", "b", [pair]).middle_words == "at step 8 of 16"
 
 
 def test_mean_curves_keep_every_evaluated_step(study_of):

@@ -12,7 +12,7 @@ from orchestrator.config.claim import Claim
 from orchestrator.core.statistics.analysis import TaskCurves
 from orchestrator.core.statistics.comparison import FEWEST_TASKS
 from orchestrator.errors import DataError
-from orchestrator.report.answer import answer_of, best_answer
+from orchestrator.report.answer import answer_of
 from orchestrator.report.arms import group_arms
 from orchestrator.report.contrast import contrast
 from orchestrator.report.contrast_tables import (
@@ -77,7 +77,7 @@ def test_yes_takes_each_arm_to_be_clear_of_the_next(study_of):
     result = answer_of(claim, group_arms(read_study(study).trials))
     assert result.sentence.startswith("In part: ")
     assert "clearly ahead of the next: nearest_first_tasks and random" in result.details[1]
-    assert "not clear: nearest_first and nearest_first_tasks" in result.details[1]
+    assert "not clear (equal): nearest_first and nearest_first_tasks" in result.details[1]
     assert "stand in the expected order" in result.details[2]
 
 
@@ -122,8 +122,8 @@ def test_arms_of_other_lengths_are_compared_up_to_their_last_common_step(study_o
     assert [row[0].text for row in table.rows][-2:] == ["24", "by area to step 16"]
     areas = {cell.text for cell in table.rows[-1][-len(arms) :]}
     assert len(areas) == 1
-    best = best_answer("Which arm was best?", arms)
-    assert "up to the last common step, 16" in best.sentence
+    assert "at the end of its own budget" in result.headline
+    assert "up to the last common step, 16" in result.winner.warning
 
 
 def test_the_ends_are_compared_on_every_test_set_and_few_tasks_are_never_clear(study_of):
@@ -134,9 +134,10 @@ def test_the_ends_are_compared_on_every_test_set_and_few_tasks_are_never_clear(s
     assert {row[-1] for row in rows.values()} == {"nearest_first"}
     assert rows["Query set"][2] == signed(result.contrast.by_area.difference)
     assert rows["Held-out set"][2] != rows["Off-target set"][2] != rows["Query set"][2]
-    few = replace(result.contrast, by_area=replace(result.contrast.by_area, tasks=FEWEST_TASKS - 1))
+    few = replace(result.contrast.by_area, tasks=FEWEST_TASKS - 1, verdict="no clear difference")
+    few = replace(result.contrast, by_area=few)
     (row,) = set_gap_table({"Query set": few}).rows
-    assert row[-1].text == f"never clear with fewer than {FEWEST_TASKS} tasks"
+    assert row[-1].text == f"not clear: fewer than {FEWEST_TASKS} tasks"
     assert set_gap_table({}) is None
 
 
@@ -144,12 +145,12 @@ def test_where_another_axis_renamed_the_arms_the_claim_stays_open_and_says_why(s
     result = answer(study_of, IN_ORDER, ["min", "max"])
     assert result.sentence.startswith("This study does not say: the claim is of the arms min, max")
     assert "nearest_first_tasks" in result.sentence
-    assert any("had the lowest area" in detail for detail in result.details)
+    assert result.headline.startswith("nearest_first was best, 2")
 
 
-def test_half_way_and_the_end_are_both_stated(study_of):
+def test_the_middle_and_the_end_are_both_stated(study_of):
     timing = answer(study_of, IN_ORDER).details[0]
-    assert "half-way (step 8) −0.3" in timing or "half-way (step 8) −0.29" in timing
+    assert "at step 8 of 24 −0.3" in timing or "at step 8 of 24 −0.29" in timing
     assert "at the end (step 24)" in timing
 
 

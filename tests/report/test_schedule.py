@@ -51,7 +51,7 @@ def answer(gaps, **options):
             "No: by the area under the query-loss curve, under a constant rate nft_constant minus ",
         ),
         ({"cosine": 0.6, "constant": -0.4}, "No: by the area"),
-        ({"cosine": 0.0, "constant": 0.0}, "Not clear: by the area"),
+        ({"cosine": 0.0, "constant": 0.0}, "Not clear (the interval holds 0): by the area"),
     ],
 )
 def test_the_claim_survives_where_the_first_arm_is_ahead_at_a_constant_rate_too(gaps, start):

@@ -1,0 +1,90 @@
+"""The first sentence names the best arm, however the claim's own pair stands."""
+
+import numpy as np
+import pyarrow as pa
+
+from orchestrator.report.answer import answer_of
+from orchestrator.report.arms import group_arms
+from orchestrator.report.claim import implied_claim
+from orchestrator.report.winner import find_winner, headline, winner_table
+from tests.report.curves import smooth, trial_of
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def shifted(**shifts):
+    """Arms of three seeds, whose losses lie so much higher; tasks differ a little in each."""
+    return [
+        trial_of(smooth() + shift * (1 + np.arange(8) / 100) + seed / 100, name=name, seed=seed)
+        for name, shift in shifts.items()
+        for seed in range(3)
+    ]
+
+
+def lines(table):
+    return [
+        dict(zip(table.headers, (cell.text for cell in row), strict=True)) for row in table.rows
+    ]
+
+
+def test_the_best_arm_is_named_first_though_the_claim_is_of_two_others():
+    trials = shifted(near=0.0412, far=0.3, shuffled=0)
+    for trial in trials:
+        order = {"near": "nearest_first", "far": "farthest_first", "shuffled": "random"}
+        trial.config["arrangement"]["order"] = order[trial.arm]
+        trial.summary["set_sha256"] = "of all"
+    answer = answer_of(implied_claim(trials), group_arms(trials))
+    assert answer.headline.startswith("shuffled was best, 1.660 by the area")
+    assert "next was near, 0.0426 higher (95% interval +0.0" in answer.headline
+    assert answer.headline.endswith("corrected for 2 arms): a clear difference.")
+    assert answer.sentence.startswith("Yes: ")
+    assert "nearest-first was ahead of farthest-first" in answer.sentence
+    best, near, far = lines(winner_table(answer.winner))
+    assert (best["arm"], best["clear"], near["clear"], far["clear"]) == (
+        "shuffled", "best", "yes", "yes",
+    )  # fmt: skip
+    assert near["behind the best (95% interval)"].startswith("+0.0426 (+0.0")
+    assert "budget" not in near
+
+
+def test_what_is_not_clear_has_its_reason_beside_it():
+    few = [
+        trial_of((smooth() + shift)[:, :5], name=name) for name, shift in {"a": 0, "b": 9}.items()
+    ]
+    winner = find_winner(group_arms(few)).decisive
+    assert winner.sentence.endswith("9.000 higher (95% interval +9.000 to +9.000): not clear, "
+                                    "fewer than 6 tasks")  # fmt: skip
+    apart = np.where(np.arange(8) % 2, 0.1, -0.09)
+    winner = find_winner(
+        group_arms([trial_of(smooth()), trial_of(smooth() + apart, name="b")])
+    ).decisive
+    assert winner.sentence.endswith("not clear, the interval holds 0")
+
+
+def test_arms_of_other_budgets_are_told_loudly_at_the_same_steps_and_at_their_own_ends():
+    """The short arm is ahead as far as it goes, and the long one in the end."""
+    fall = np.linspace(4, 1, 6)[:, None] + np.arange(8) / 10
+    long, short = trial_of(fall, name="long"), trial_of(fall[:3] - 0.5, name="short")
+    long.tables["plan"] = pa.table({"row": range(300)})
+    short.tables["plan"] = pa.table({"row": range(19)})
+    winner = find_winner(group_arms([short, long]))
+    assert headline(winner, []).startswith(
+        "long was best, 1.350 by the query loss at the end of its own budget; next was short, "
+    )
+    assert "from short, 19 rows in 20 steps, to long, 300 rows in 50 steps" in winner.warning
+    assert "At the same steps short was best, " in winner.warning
+    assert "up to the last common step, 20; next was long, 0.5" in winner.warning
+    first, second = lines(winner_table(winner))
+    assert (first["arm"], first["budget"]) == ("long", "300 rows in 50 steps")
+    assert first["same steps: area to step 20"] > second["same steps: area to step 20"]
+    assert first["own budget: loss at its end"] < second["own budget: loss at its end"]
+
+
+def test_arms_that_cannot_be_compared_are_said_to_be_so():
+    other = trial_of(smooth() + 1, name="b", seed=7)
+    winner = find_winner(group_arms([trial_of(smooth()), other]))
+    assert headline(winner, []).endswith(
+        "next was b, which shares no seed or no query task with it."
+    )
+    assert lines(winner_table(winner))[1]["clear"] == "nothing in common"
+    assert headline(None, []) == "This study does not say: no trial finished."
