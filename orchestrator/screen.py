@@ -8,6 +8,7 @@ own.
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
 import time
@@ -22,9 +23,12 @@ from rich.markup import escape
 from rich.progress import (
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 from orchestrator.errors import UserError
 from orchestrator.redaction import redacted
@@ -48,18 +52,26 @@ class Line:
         self._name = name
         self._total = total
         self._started = self._printed = time.monotonic()
+        self._shown = ""
         progress = screen.progress
-        self._task = progress.add_task(name, total=total, note="") if progress else None
+        self._task = progress.add_task(name, total=total, note="", left=None) if progress else None
 
-    def update(self, done: int, note: str = "") -> None:
-        """Show how many of the total are done, and a few words; raises what `check` raises."""
+    def update(self, done: int, note: str = "", left: float | None = None) -> None:
+        """Show how many of the total are done, and a few words; raises what `check` raises.
+
+        Args:
+            left: seconds until all are done, where more is known than how fast the line goes on.
+        """
         self._check()
         if self._screen.progress and self._task is not None:
-            self._screen.progress.update(self._task, completed=done, note=note)
+            self._screen.progress.update(self._task, completed=done, note=note, left=left)
         elif time.monotonic() - self._printed > QUIET_SECONDS:
-            self._printed = time.monotonic()
             count = f"{done}/{self._total} " if self._total else ""
-            self._screen.print(escape(f"{self._name}: {count}{note}".rstrip(" :")))
+            time_left = "" if left is None else f"about {duration(left)} left"
+            shown = f"{self._name}: {count}{note}{time_left}".rstrip(" :")
+            if shown != self._shown:
+                self._shown, self._printed = shown, time.monotonic()
+                self._screen.print(escape(shown))
 
     def done(self, note: str, mark: str = "done") -> None:
         """Say how the work that the line shows has ended; the line stays."""
@@ -71,6 +83,20 @@ class Line:
         self._screen.print(f"[{style}]{mark:>7}[/] {words} [dim]({seconds:.1f} s)[/]")
 
 
+class TimeLeft(TimeRemainingColumn):
+    """The time left as the line was told, or else by how fast it goes on."""
+
+    def render(self, task: Task) -> Text:
+        left = task.fields["left"]
+        return super().render(task) if left is None else Text(duration(left), "progress.remaining")
+
+
+def duration(seconds: float) -> str:
+    """A time to come, in six characters: "42 min", "7.5 h"."""
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
 class Screen:
     """The user's terminal, or a plain line-based stream where there is none."""
 
@@ -79,12 +105,13 @@ class Screen:
         self.progress: Progress | None = None
         if self.console.is_terminal:
             self.progress = Progress(
-                # 80 columns: the name, the count and the time left are never cut.
-                TextColumn("        {task.description:<30}", markup=False),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(compact=True),
+                # 80 columns: the name, the count and the time left are never cut, a note that is
+                # too long is wrapped between words.
+                TextColumn("{task.description:<28}", markup=False),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                TimeLeft(compact=True, table_column=Column(no_wrap=True)),
                 TextColumn("left", style="dim"),
-                TextColumn("{task.fields[note]}", markup=False),
+                TextColumn("{task.fields[note]}", markup=False, table_column=Column()),
                 console=self.console,
                 transient=True,
                 # It would show here what libraries print, which goes to the log file.
@@ -110,10 +137,26 @@ class Screen:
         style = "yellow" if mark == "warning" else "dim"
         self.print(f"[{style}]{mark:>7}[/] {escape(text)}")
 
-    def print(self, text: object = "") -> None:
-        """A permanent line (rich markup) above the moving ones."""
-        shown = redacted(text) if isinstance(text, str) else text
-        self.console.print(shown, soft_wrap=True)
+    def print(self, text: object = "", *, whole: bool = False) -> None:
+        """A permanent line (rich markup) above the moving ones.
+
+        Args:
+            whole: it is there to be copied, so that a terminal must not make several lines of it.
+        """
+        if isinstance(text, str) and not whole:
+            print_text(self.console, redacted(text))
+        else:
+            shown = redacted(text) if isinstance(text, str) else text
+            self.console.print(shown, soft_wrap=True)
+
+
+def print_text(console: Console, markup: str) -> None:
+    """Print text, at a terminal wrapped between words; a file has its lines as they are.
+
+    A path that is longer than the terminal is left to it: rich would cut it into lines.
+    """
+    fits = all(len(word) <= console.width for word in Text.from_markup(markup).plain.split())
+    console.print(markup, soft_wrap=not (console.is_terminal and fits))
 
 
 def duration(seconds: float) -> str:

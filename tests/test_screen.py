@@ -1,10 +1,18 @@
 """What a terminal shows while a study runs."""
 
+import io
 import os
 import pty
 import subprocess
 import sys
 
+import pytest
+from rich.console import Console
+
+from orchestrator import screen as screens
+from orchestrator.report.summary import screen_table
+from orchestrator.screen import Screen
+from orchestrator.tune.watch import time_left
 from tests.waiting import PATIENCE
 
 SCRIPT = """
@@ -36,3 +44,67 @@ def test_what_libraries_print_is_in_the_log_and_not_on_the_terminal(tmp_path):
     assert "after it" in shown, "the streams are back"
     assert "by a library" not in shown
     assert log.read_text() == "printed by a library\nwarned by a library\n"
+
+
+def test_without_a_terminal_no_line_is_repeated(monkeypatch):
+    monkeypatch.setattr(screens, "QUIET_SECONDS", -1)
+    stream = io.StringIO()
+    line = Screen(Console(file=stream)).line("trials", 8)
+    for done in (0, 2, 2, 3):
+        line.update(done, left=None if done < 2 else 4000)
+    assert stream.getvalue().splitlines() == [
+        "trials: 0/8", "trials: 2/8 about 67 min left", "trials: 3/8 about 67 min left",
+    ]  # fmt: skip
+
+
+def test_a_terminal_wraps_between_words_and_a_file_does_not():
+    numbers, path = (6 * "+0.0123 to +0.0456, ").strip(), "/" + "a" * 100
+    streams = []
+    for terminal in (True, False):
+        streams.append(io.StringIO())
+        console = Console(file=streams[-1], force_terminal=terminal, width=80, highlight=False)
+        screen = Screen(console)
+        screen.print(numbers)
+        screen.print(path)
+        screen.print(f"orchestrator verify {path}", whole=True)
+    shown, filed = (stream.getvalue().splitlines() for stream in streams)
+    assert filed == [numbers, path, f"orchestrator verify {path}"]
+    assert [len(line) <= 80 for line in shown] == [True, True, False, False]
+    assert " ".join(line.strip() for line in shown[:2]) == numbers
+    assert shown[2:] == filed[1:], "what is copied stays in one line"
+
+
+@pytest.mark.parametrize(
+    ("finished", "running", "waiting", "left"),
+    [
+        ([100.0, 140.0], [20.0, 60.0], 2, (100 + 60 + 2 * 120) / 2),
+        ([100.0], [10.0, 90.0], 0, 90),  # the last two: as long as the later one
+        ([100.0], [400.0], 1, 100),  # it takes longer than expected
+        ([], [50.0], 3, None),
+        ([100.0], [], 0, None),
+    ],
+)
+def test_the_time_left_of_a_study_follows_from_its_finished_trials(
+    finished, running, waiting, left
+):
+    assert time_left(finished, running, waiting) == left
+
+
+def test_the_last_table_begins_with_the_lowest_loss_and_names_losses_as_losses():
+    rows = [
+        {"trial": "died", "status": "failed"},
+        {"trial": "far", "query_loss": 2.0, "query_loss_auc": 3.0},
+        {"trial": "near", "query_loss": 2.1, "query_loss_auc": 2.5},
+    ]
+    rows = [{"status": "finished", "steps": 9} | row for row in rows]
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(screen_table(rows))
+    lines = [line.split() for line in stream.getvalue().splitlines()]
+    assert lines[0] == ["query", "query", "loss"]
+    assert lines[1] == ["trial", "status", "steps", "loss", "by", "area"]
+    assert [line[0] for line in lines[2:]] == ["near", "far", "died"]
+    rows[2]["steps"] = 90  # areas are of other stretches then
+    Console(file=stream, width=80).print(screen_table(rows))
+    assert [line.split()[0] for line in stream.getvalue().splitlines()[-3:]] == [
+        "far", "near", "died",
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,15 +20,30 @@ if TYPE_CHECKING:
     from orchestrator.config import Study
 
 app = typer.Typer(
-    help="Experiments on the order of training data in LLM instruction tuning.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
 app.command()(init)
 app.command()(submit)
 app.add_typer(jobs, name="jobs")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"orchestrator {version('arrangement-orchestrator')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    told: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Experiments on the order of training data in LLM instruction tuning."""
 
 
 @app.command()

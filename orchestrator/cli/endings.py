@@ -53,4 +53,6 @@ def run_command(app: typer.Typer) -> None:
 
 
 def _print_error(text: str) -> None:
-    Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(text)}", soft_wrap=True)
+    from orchestrator.screen import print_text
+
+    print_text(Console(stderr=True, highlight=False), f"[red]error:[/] {escape(text)}")

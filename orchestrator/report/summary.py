@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from orchestrator.core.statistics.analysis import area_under_curve, set_curve, steps_to_fraction
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.report.read import journal_curves
+from orchestrator.report.tables import number
 from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import LOSSES_FILE, TRAIN_LOG_FILE
 from orchestrator.training.evaluation.sampled import completed
@@ -92,16 +94,19 @@ def write_summary(path: Path, rows: list[dict[str, Any]], swept: list[str]) -> N
 
 
 def screen_table(rows: list[dict[str, Any]]) -> Table:
-    """The final table of the screen."""
+    """The final table of the screen, the lowest query loss first.
+
+    By area where all trials took the same steps, or else by the loss at the end of each.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = {
         "trial": "trial",
         "status": "status",
         "steps": "steps",
-        "query_loss": "query",
-        "held_out_loss": "held-out",
-        "off_target_loss": "off-target",
-        "query_loss_auc": "query area",
+        "query_loss": "query\nloss",
+        "held_out_loss": "held-out\nloss",
+        "off_target_loss": "off-target\nloss",
+        "query_loss_auc": "query loss\nby area",
     }
     shown = [name for name in columns if any(name in row for row in rows)]
     if all(row["status"] == FINISHED for row in rows):
@@ -111,10 +116,12 @@ def screen_table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(
             columns[name], justify="left" if words else "right", overflow="fold", no_wrap=not words
         )
-    for row in rows:
+    same = len({row.get("steps") for row in rows if row["status"] == FINISHED}) == 1
+    loss = "query_loss_auc" if same else "query_loss"
+    for row in sorted(rows, key=lambda r: (r["status"] != FINISHED, r.get(loss, math.inf))):
         table.add_row(*(_value_text(row.get(name, "")) for name in shown))
     return table
 
 
 def _value_text(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)

@@ -21,6 +21,7 @@ from orchestrator.data.dataset import TEST_SETS
 from orchestrator.errors import UserError
 from orchestrator.models.adapter import adapter_base
 from orchestrator.report.build import build_report
+from orchestrator.report.tables import number
 from orchestrator.screen import Screen, quiet_streams, shown_path
 from orchestrator.storage.artifacts import key_digest, write_text
 from orchestrator.storage.files import (
@@ -168,7 +169,7 @@ def _evaluate(
             raise UserError(f"benchmarks of {label}: {error}")
         write_measured(spec.folder, [model])
     means = json.loads((spec.folder / RESULT_FILE).read_bytes())["means"]
-    words = ", ".join(f"{key} {value:.3f}" for key, value in means.items())
+    words = ", ".join(f"{key} {number(value)}" for key, value in means.items())
     line.done(words, mark="reused" if before else "done")
     screen.print(f"        in {escape(shown_path(spec.folder))}")
 

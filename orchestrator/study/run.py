@@ -18,6 +18,7 @@ from orchestrator.report.summary import (
     screen_table,
     write_summary,
 )
+from orchestrator.report.winner import first_sentences
 from orchestrator.screen import Screen, quiet_streams, shown_path
 from orchestrator.storage.artifacts import write_json, write_text
 from orchestrator.storage.files import (
@@ -247,6 +248,11 @@ class Run:
             self.screen.print(f"[bold]forecast[/] {escape(sentence)}")
         if unsent:
             self.screen.print(f"[yellow]not sent:[/] {escape(shown_path(str(unsent)))}")
+        best, *loudly = first_sentences(self.layout.folder)
+        self.screen.print()
+        self.screen.print(f"[bold]{escape(best)}[/]")
+        for sentence in loudly:
+            self.screen.tell(sentence)
         next_steps = {
             "report": shown_path(report),
             "runs": f"orchestrator ui {shown_path(self.layout.output)}",
@@ -255,4 +261,4 @@ class Run:
         }
         self.screen.print()
         for name, text in next_steps.items():
-            self.screen.print(f"{name:<8} {escape(text)}")
+            self.screen.print(f"{name:<8} {escape(text)}", whole=True)

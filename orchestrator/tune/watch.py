@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ray import tune
 from rich.markup import escape
 
+from orchestrator.report.tables import number
 from orchestrator.screen import Line, Screen
 from orchestrator.training.journal import JournalTail
 from orchestrator.training.outcome import FAILED, FINISHED, mark_stopped, read_outcome
@@ -39,6 +41,8 @@ class Watch(tune.Callback):
         self.errors: dict[str, str] = {}
         self.stopped: list[str] = []
         self._ended = 0
+        self._count = count
+        self._seconds: list[float] = []  # of each trial that finished
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray Tune pickles its callbacks for a restoration that is never asked for."""
@@ -62,6 +66,7 @@ class Watch(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         for view in self._views.values():
             view.look()
+        self._show_all()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         spec = trial.config["spec"]
@@ -85,10 +90,34 @@ class Watch(tune.Callback):
         self._end(spec, error, mark="failed")
 
     def _end(self, spec: TrialSpec, note: str = "", mark: str = "done") -> None:
-        view = self._views.pop(spec.trial, None) or TrialLine(spec, self._screen)
-        view.end(note, mark)
+        view = self._views.pop(spec.trial, None)
+        if view and not note:
+            self._seconds.append(view.seconds)
+        (view or TrialLine(spec, self._screen)).end(note, mark)
         self._ended += 1
-        self._all.update(self._ended)
+        self._show_all()
+
+    def _show_all(self) -> None:
+        running = [view.seconds for view in self._views.values()]
+        waiting = self._count - self._ended - len(running)
+        self._all.update(self._ended, left=time_left(self._seconds, running, waiting))
+
+
+def time_left(finished: list[float], running: list[float], waiting: int) -> float | None:
+    """Seconds until all trials have ended, if each takes as long as those that finished did.
+
+    None where none has finished, or none is running.
+
+    Args:
+        finished: seconds that each of them took.
+        running: seconds for which each of them has run; as many will go on side by side.
+        waiting: how many are to come.
+    """
+    if not finished or not running:
+        return None
+    each = sum(finished) / len(finished)
+    parts = [max(each - seconds, 0.0) for seconds in running]
+    return max(*parts, (sum(parts) + waiting * each) / len(running))
 
 
 class TrialLine:
@@ -100,8 +129,14 @@ class TrialLine:
         self._journal = JournalTail(spec.folder)
         self._latest: dict[str, float] = {}
         self._step, self._note = 0, "starting"
+        self._started = time.monotonic()
         self._line: Line = screen.line(spec.trial, trial_steps(spec))
         self._line.update(0, self._note)
+
+    @property
+    def seconds(self) -> float:
+        """For how long the trial has run."""
+        return time.monotonic() - self._started
 
     def look(self) -> None:
         """Show what the journal gained."""
@@ -118,7 +153,8 @@ class TrialLine:
                 sentence = escape(f"{self._name}: {LOUD[kind].format(**event)}")
                 self._screen.print(f"[yellow]warning[/] {sentence}")
         if self._latest:
-            self._note = " ".join(f"{name} {value:.3f}" for name, value in self._latest.items())
+            losses = ", ".join(f"{name} {number(value)}" for name, value in self._latest.items())
+            self._note = f"loss: {losses}"
         self._line.update(self._step, self._note)
 
     def end(self, note: str = "", mark: str = "done") -> None:

@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from orchestrator.cli import main
+from orchestrator.cli.commands import app
 from tests.waiting import PATIENCE
 
 GOOD = {
@@ -125,6 +128,23 @@ def test_an_estimate_lists_every_trial_and_what_is_left_out_without_starting_any
     assert "3 trials; 1 identical ones merged, 1 dropped by {seed: 3}" in shown.stdout
     assert "steps   6" in shown.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_help_has_a_short_name_the_version_is_told_and_a_shell_completes_commands():
+    runner = CliRunner()
+    assert "Usage:" in runner.invoke(app, ["jobs", "stop", "-h"]).stdout
+    told = runner.invoke(app, ["--version"])
+    assert (told.exit_code, told.stdout) == (
+        0,
+        f"orchestrator {version('arrangement-orchestrator')}\n",
+    )
+    asked = {
+        "_ORCHESTRATOR_COMPLETE": "complete_bash",
+        "COMP_WORDS": "orchestrator rep",
+        "COMP_CWORD": "1",
+    }
+    completed = runner.invoke(app, env=asked, prog_name="orchestrator")
+    assert completed.stdout.split() == ["reproduce", "report"]
 
 
 @pytest.fixture
