@@ -274,6 +274,18 @@ def verify(folder: StudyFolder) -> None:
 
 
 @app.command()
+def status(folder: StudyFolder) -> None:
+    """Show how far a study is while it runs: what is done, running and failed, and the time left.
+
+    Only reads the folder of the study.
+    """
+    from orchestrator.cli.status import print_status
+    from orchestrator.report.status import read_status
+
+    print_status(read_status(folder))
+
+
+@app.command()
 def report(folder: StudyFolder) -> None:
     """Build the report of a study again."""
     from orchestrator.report.build import build_report

@@ -15,6 +15,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,34 @@ from typing import IO
 from orchestrator.errors import UserError
 
 LOCK_FILE = ".lock"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a lock.
+
+    Attributes:
+        words: its number, its machine and since when, as errors name it.
+        since: the same time in seconds of `time.time`.
+    """
+
+    words: str
+    since: float
+
+
+def holder(study_folder: Path) -> Holder | None:
+    """The process that works in a study's folder; None: none does. Nothing is written."""
+    try:
+        with (study_folder / LOCK_FILE).open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                words = file.read()
+            else:
+                return None
+        return Holder(words, datetime.fromisoformat(words.rpartition(" ")[2]).timestamp())
+    except (OSError, ValueError):  # no file, no locks, or just being written
+        return None
 
 
 @contextmanager

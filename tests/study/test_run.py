@@ -15,6 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.tracking import MlflowClient
 
+from orchestrator.config import load_study
+from orchestrator.config.layout import Layout
+from orchestrator.estimate.stored import StoreLookup
+from orchestrator.report.status import read_status
+from orchestrator.study.identity import outcome_before
+from orchestrator.trials import expand
 from orchestrator.verify import verify_forecasts
 from tests.studies import (
     BATCH,
@@ -171,6 +177,18 @@ def test_a_third_run_computes_nothing(finished):
     assert again.returncode == 0
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert len(runs_of(output)[1]) == 5
+
+
+def test_an_estimate_knows_the_trials_that_are_done_and_a_status_their_losses(finished):
+    path, output, _, _ = finished
+    study = load_study(path, [f"output={output}"])
+    layout, trials = Layout.of(study), expand(study)
+    store = StoreLookup(layout.store)
+    assert all(outcome_before(trial, layout, store).ended for trial in trials)
+    told = read_status(output / "tiny")
+    assert (told.holder, told.left, told.count("finished")) == (None, 0.0, len(trials))
+    assert [trial.name for trial in told.trials] == [trial.name for trial in trials]
+    assert all(trial.step == trial.steps and trial.loss for trial in told.trials)
 
 
 def test_a_model_is_measured_once_with_the_losses_of_untouched_trials(finished):
