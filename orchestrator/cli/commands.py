@@ -255,7 +255,7 @@ def verify(folder: StudyFolder) -> None:
             console.print(f"[yellow]stopped[/] {name}  {words}", soft_wrap=True)
         else:
             words = f"order {result.order}, {result.tables} tables as written"
-            words += f", those of {result.twin_of}" if result.twin_of else ""
+            words += f", the result of {result.twin_of}" if result.twin_of else ""
             console.print(f"[green] proved[/] {name}  {words}", soft_wrap=True)
     for name, tables in verify_measured(folder):
         if isinstance(tables, UserError):

@@ -64,7 +64,8 @@ def take_result(twin: TrialSpec, first: TrialSpec) -> Outcome:
     outcome = read_outcome(first.folder, first.key)
     if not outcome.ended or read_outcome(twin.folder, twin.key).ended:
         return outcome
-    shutil.copyfile(first.folder / JOURNAL_FILE, twin.folder / JOURNAL_FILE)
+    if (first.folder / JOURNAL_FILE).is_file():  # old ones may have been cleared away
+        shutil.copyfile(first.folder / JOURNAL_FILE, twin.folder / JOURNAL_FILE)
     remove_checkpoints(twin.folder)
     marked = {"key": twin.key, "twin_of": first.trial}
     if outcome.status != FINISHED:
