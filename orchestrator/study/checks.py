@@ -2,6 +2,7 @@
 
 1. The study file and its trials, while they are read (`config.load`, `trials.expand`).
    Before them, the modules of the working folder (`host.shadows`).
+   After them, versions of libraries that an advisory names (`host.versions`).
 2. `check_here`: what this machine alone can tell in seconds; no network, no engine, nothing
    written. `show` and `arrange` ask it, too; `arrange` then asks its own folder and the remote
    store (`study.arrange`).
@@ -27,6 +28,7 @@ from orchestrator.config import Study, TrialConfig
 from orchestrator.config.layout import Layout
 from orchestrator.errors import ConfigError, ModelError, ResourceError
 from orchestrator.host.folders import ray_faults, written_faults
+from orchestrator.host.versions import check_versions
 from orchestrator.screen import Screen
 from orchestrator.stages.own_vectors import file_faults
 from orchestrator.storage.remote import check_remote_store
@@ -57,10 +59,11 @@ def check_here(
         training: whether models are trained, and not only asked for vectors.
 
     Raises:
-        ResourceError: folders that cannot be written.
+        ResourceError: libraries that an advisory names, and folders that cannot be written.
         ConfigError: models that are named wrongly, or that are here and cannot do what they are
             for, and files of vectors that cannot be read: all of them at once.
     """
+    check_versions()
     check_folders(layout, starts_ray=starts_ray)
     faults = [*model_faults(trials, training=training), *vector_faults(trials)]
     if faults:
@@ -73,9 +76,10 @@ def check_before_ray(study: Study, trials: list[Trial], layout: Layout) -> None:
     Raises:
         ConfigError: a search without its library; benchmarks that cannot be run; every model name
             that is wrong or that must not be read, and a remote store that cannot be listed.
-        ResourceError: results where they would be lost, folders that cannot be written, and every
-            setting that this machine cannot run.
+        ResourceError: libraries that an advisory names, results where they would be lost, folders
+            that cannot be written, and every setting that this machine cannot run.
     """
+    check_versions()
     if study.sweep.search:
         from orchestrator.tune.optuna import check_search
 

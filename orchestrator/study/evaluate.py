@@ -19,6 +19,7 @@ from orchestrator.config import Study, TrialConfig, dump_yaml
 from orchestrator.config.layout import Layout
 from orchestrator.data.dataset import TEST_SETS
 from orchestrator.errors import UserError
+from orchestrator.host.versions import check_versions
 from orchestrator.models.adapter import adapter_base
 from orchestrator.report.build import build_report
 from orchestrator.report.tables import number
@@ -69,6 +70,7 @@ def evaluate_on(study: Study, name: str) -> None:
     Raises:
         UserError: a model that cannot be had or cannot do what it is for, and what `run` refuses.
     """
+    check_versions()
     folder = Path(name).expanduser().resolve()
     base = adapter_base(folder) if models.is_path(name) else None
     adapter = None if base is None else folder
