@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,14 @@ PICKLES = ("AutoModel", "factory", "SentenceTransformer")  # what reads weights
 PACKED = "gguf_file"  # another format that is no pickle
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def _loads(path: Path) -> Iterator[ast.Call]:
     """The calls that make a model, a tokenizer or a configuration of a folder."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Call):
             named = ast.unparse(node.func)
             if named.rpartition(".")[2] in LOADERS and not named.startswith(ADAPTERS):
@@ -36,6 +42,7 @@ def test_some_calls_load_models() -> None:
     assert len(LOADS) >= 15
 
 
+@pytest.mark.scenario("weights", "no-foreign-code")
 @pytest.mark.parametrize("call", LOADS)
 def test_code_that_comes_with_a_model_is_refused_wherever_one_is_loaded(call: ast.Call) -> None:
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
@@ -46,3 +53,48 @@ def test_code_that_comes_with_a_model_is_refused_wherever_one_is_loaded(call: as
             "model_kwargs", ""
         )
         assert told, "or weights may be pickles"
+
+
+UNPICKLERS = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
+CLOCKS = ("time.time()", "datetime.now(")
+
+
+def _nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+    """All parts of a kind of this project's programs, and the file of each."""
+    for path in SOURCES:
+        yield from ((path.name, node) for node in ast.walk(_tree(path)) if isinstance(node, kind))
+
+
+def _calls() -> Iterator[tuple[str, str, dict[str | None, str]]]:
+    """File, function and named arguments of each call."""
+    for file, node in _nodes(ast.Call):
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        yield file, ast.unparse(node.func), given
+
+
+@pytest.mark.scenario("no-pickles")
+def test_nothing_here_unpickles() -> None:
+    for file, node in _nodes(ast.Import | ast.ImportFrom):
+        modules = {getattr(node, "module", None), *(name.name for name in node.names)}
+        assert not modules & UNPICKLERS, file
+    for file, function, given in _calls():
+        assert given.get("allow_pickle", "False") == "False", file
+        if function == "torch.load":
+            assert given["weights_only"] == "True", file
+        assert not function.endswith((".read_webdataset", ".read_lance")), file
+
+
+@pytest.mark.scenario("limits")
+def test_programs_are_given_their_arguments_one_by_one() -> None:
+    for file, function, given in _calls():
+        assert "shell" not in given, file
+        assert function not in ("os.system", "os.popen"), file
+
+
+@pytest.mark.scenario("clock-jump")
+def test_no_duration_is_taken_of_a_clock_that_can_be_set() -> None:
+    """Only the age of a file is, which has no other."""
+    for file, node in _nodes(ast.BinOp):
+        if isinstance(node.op, ast.Sub):
+            text = ast.unparse(node)
+            assert not any(clock in text for clock in CLOCKS) or "st_mtime" in text, file

@@ -23,6 +23,7 @@ HOLDING = {
 }
 
 
+@pytest.mark.scenario("secrets")
 @pytest.mark.parametrize("address", HOLDING)
 def test_a_secret_of_an_address_is_found_and_hidden_and_the_rest_stays(address):
     assert secret_in(address)
@@ -40,6 +41,7 @@ def test_an_address_without_a_secret_stays_as_it_is(address):
     assert redacted(f"{address} is 3:30, me@here") == f"{address} is 3:30, me@here"
 
 
+@pytest.mark.scenario("secrets")
 def test_errors_and_the_screen_show_none():
     (address,) = list(HOLDING)[:1]
     assert SECRET not in str(ModelError(f"{address} does not answer"))
@@ -51,6 +53,7 @@ def test_errors_and_the_screen_show_none():
     assert SECRET not in stream.getvalue()
 
 
+@pytest.mark.scenario("secrets")
 def test_a_variable_that_holds_one_is_not_sent_with_a_job(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")
     assert _passed_on()["HF_ENDPOINT"] == "https://hub.example"

@@ -167,6 +167,7 @@ def llama(tmp_path_factory):
     return models.resolve("random:tiny-llama", tmp_path_factory.mktemp("store"))
 
 
+@pytest.mark.scenario("read-only")
 @pytest.mark.parametrize(
     ("mistake", "command"),
     [

@@ -52,11 +52,13 @@ def test_a_job_runs_on_the_same_cluster_as_the_one_that_stays(cluster, job):
     assert job["spec"]["rayClusterSpec"] == cluster["spec"]
 
 
+@pytest.mark.scenario("ray")
 def test_ray_asks_for_a_token_and_is_of_the_version_in_the_image(cluster):
     assert cluster["spec"]["authOptions"] == {"mode": "token"}
     assert cluster["spec"]["rayVersion"] == ray.__version__
 
 
+@pytest.mark.scenario("ray")
 def test_the_dashboard_is_reached_inside_the_cluster_alone(cluster):
     head = cluster["spec"]["headGroupSpec"]
     assert head["serviceType"] == "ClusterIP"

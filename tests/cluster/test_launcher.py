@@ -45,6 +45,7 @@ def test_ray_accepts_the_file_and_would_not_accept_a_key_it_does_not_know(config
         validate_config(prepare_config(config | {"idle_timeout": 10}))
 
 
+@pytest.mark.scenario("ray")
 def test_the_dashboard_listens_on_loopback_alone(config):
     head = started(config, "head")
     assert head["head"]
@@ -56,6 +57,7 @@ def test_workers_join_the_port_that_the_head_opens(config):
     assert address == f"$RAY_HEAD_IP:{started(config, 'head')['port']}"
 
 
+@pytest.mark.scenario("ray")
 def test_every_container_asks_for_the_token_that_is_copied_to_it(config):
     given = dict(
         option.removeprefix("--env ").split("=")

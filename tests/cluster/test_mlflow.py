@@ -65,6 +65,7 @@ def test_secrets_are_random_and_are_made_once(secrets):
     assert secrets() == made
 
 
+@pytest.mark.scenario("mlflow")
 def test_compose_refuses_to_start_without_each_of_the_secrets_and_a_place_for_artifacts(secrets):
     used = re.findall(r"\$\{(\w+)(:?[?-]?)", COMPOSE.read_text())
     refused = {name for name, operator in used if operator == ":?"}
@@ -94,6 +95,7 @@ def test_each_way_to_run_a_study_on_a_cluster_sends_it_to_a_server():
         assert "--set tracking.uri=http://" in page(name), name
 
 
+@pytest.mark.scenario("mlflow")
 def test_only_mlflow_is_published_and_on_loopback_unless_an_address_is_given(services):
     assert services["mlflow"]["ports"] == ["${LISTEN:-127.0.0.1}:5000:5000"]
     assert "ports" not in services["postgres"]
@@ -128,6 +130,7 @@ def calls(services, objects):
     ]
 
 
+@pytest.mark.scenario("mlflow")
 def test_mlflow_knows_every_option_and_asks_its_callers_who_they_are(services, objects):
     for call in calls(services, objects):
         options = parsed(mlflow, call)
@@ -136,6 +139,7 @@ def test_mlflow_knows_every_option_and_asks_its_callers_who_they_are(services, o
         assert "*" not in options["allowed_hosts"].split(",")
 
 
+@pytest.mark.scenario("mlflow")
 def test_no_password_is_an_argument_or_part_of_an_address(services, objects):
     container = pod(objects, "Deployment", "mlflow")["containers"][0]
     plain = {entry["name"]: entry.get("value") for entry in container["env"]}

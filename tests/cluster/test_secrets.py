@@ -15,6 +15,7 @@ PRIVATE_HOSTS = r"\b[\w-]+\.(?:internal|local|lan|corp|intranet|home)\b"
 FLOATING = r"(?:image|FROM)[:\s]+\S+:latest\b|\bimage:\s*[\w./-]+\s*$"
 
 
+@pytest.mark.scenario("secrets")
 @pytest.mark.parametrize("path", FILES, ids=str)
 @pytest.mark.parametrize(
     "pattern",

@@ -40,6 +40,7 @@ def test_sbatch_knows_the_options_that_the_script_has_for_it(tmp_path):
     assert complaint(["sbatch", *options], tmp_path) == ""
 
 
+@pytest.mark.scenario("ray")
 def test_the_head_shows_its_dashboard_on_loopback_and_workers_join_it():
     head, worker = starts()
     assert head["head"]
@@ -50,6 +51,7 @@ def test_the_head_shows_its_dashboard_on_loopback_and_workers_join_it():
     assert worker["address"] == "$address"
 
 
+@pytest.mark.scenario("ray")
 def test_the_token_is_made_for_the_job_readable_by_its_owner_alone_and_removed(tmp_path):
     made = TEXT[TEXT.index("private=") : TEXT.index("head_ip=")] + 'ls -l "$RAY_AUTH_TOKEN_PATH"\n'
     environment = {
@@ -65,6 +67,7 @@ def test_the_token_is_made_for_the_job_readable_by_its_owner_alone_and_removed(t
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.scenario("stop-signal")
 def test_the_driver_hears_of_the_time_limit_before_it_comes():
     (seconds,) = re.findall(r"^#SBATCH --signal=B:USR1@(\d+)$", TEXT, re.MULTILINE)
     assert int(seconds) >= 60

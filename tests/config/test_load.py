@@ -19,12 +19,14 @@ def test_a_study_needs_only_a_name_and_data(study):
     assert loaded.training == Study.model_fields["training"].default
 
 
+@pytest.mark.scenario("study-files")
 def test_a_key_given_twice_is_refused_with_both_lines(faults):
     (fault,) = faults("training:\n  workers: 1\n  clip: 1.0\n  workers: 2\n")
     assert fault == "study.yaml line 8: workers is given twice, first in line 6: keep one"
     assert "given twice" in faults('"study": other\n')[0]
 
 
+@pytest.mark.scenario("study-files", "limits")
 def test_a_file_over_one_megabyte_is_refused_unread(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(BASE + "# " + "x" * 2_000_000)
@@ -51,6 +53,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
     assert load_study(path).study == "demo"
 
 
+@pytest.mark.scenario("study-files")
 @pytest.mark.parametrize(
     "text",
     [
@@ -63,12 +66,14 @@ def test_a_dictionary_that_ray_tune_would_run_is_refused_anywhere(faults, text):
     assert any("line 5" in fault and "run as code" in fault for fault in faults(text))
 
 
+@pytest.mark.scenario("study-files")
 def test_an_override_cannot_bring_in_a_dictionary_that_ray_tune_would_run(faults):
     found = faults("", "evaluation.eval=1+1", "sweep.parameters.seed.grid=[{eval: a}]")
     assert sum("run as code" in fault for fault in found) == 2
     assert all(fault.startswith("--set ") for fault in found if "run as code" in fault)
 
 
+@pytest.mark.scenario("study-files")
 def test_all_faults_are_found_at_once_with_their_places(faults):
     found = faults(
         "training:\n  global_bach: 8\n  clip: -1\n  betas: [1, 2, 3]\n"
@@ -94,6 +99,7 @@ def test_all_faults_are_found_at_once_with_their_places(faults):
     }
 
 
+@pytest.mark.scenario("names")
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -208,10 +214,12 @@ def test_a_malformed_override_is_a_fault_of_its_own(faults, override, said):
     assert any(fault.startswith("--set") and said in fault for fault in faults("", override))
 
 
+@pytest.mark.scenario("secrets")
 def test_the_fault_of_an_override_does_not_repeat_a_password(faults):
     assert "hunter2" not in "".join(faults("", "tracking.url=http://me:hunter2@host"))
 
 
+@pytest.mark.scenario("secrets")
 @pytest.mark.parametrize(
     "address",
     ["s3://team", "team/shared", "s3://key:hunter2@team/shared", "s3://team/shared?key=hunter2",

@@ -101,6 +101,7 @@ def test_what_an_overlay_breaks_in_a_section_is_told_at_the_overlay(faults):
     assert fault == "over0.yaml line 2: data.query.path is missing: give text"
 
 
+@pytest.mark.scenario("study-files")
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -44,6 +44,7 @@ ALIAS_BOMB = "a0: &a0 [x]\n" + "".join(
 )
 
 
+@pytest.mark.scenario("study-files")
 @pytest.mark.parametrize(
     ("text", "said"),
     [

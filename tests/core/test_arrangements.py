@@ -24,6 +24,7 @@ def plain_turns(pool, queries, *, farthest=False):
     return turns
 
 
+@pytest.mark.scenario("duplicates", "many-queries")
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
@@ -50,6 +51,7 @@ def test_turns_equal_the_plain_procedure_with_duplicates_short_lists_and_any_sha
     assert plan.turn.tolist() == [-t - 1 if farthest else t for t in turn_of]
 
 
+@pytest.mark.scenario("duplicates")
 @pytest.mark.parametrize("selection", ["nearest", "farthest", "both_ends", "random", "all"])
 @pytest.mark.parametrize("order", ["nearest_first", "farthest_first", "random", "sandwich"])
 @pytest.mark.parametrize("granularity", ["instance", "task"])

@@ -3,6 +3,7 @@
 import tracemalloc
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from orchestrator.stages.search import search
 from tests.core.lists import plain_lists, unit_rows
 
 
+@pytest.mark.scenario("many-queries")
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10**6), rows=st.integers(2, 120), distinct=st.integers(1, 20),
@@ -76,6 +78,7 @@ def test_more_near_ties_than_the_longest_list_are_ranked_by_a_scan(monkeypatch):
     assert order == units[1].tolist()
 
 
+@pytest.mark.scenario("many-queries")
 def test_a_search_for_one_query_holds_a_block_and_not_the_pool(monkeypatch):
     pool, queries = unit_rows(8, 40_000, 40_000), unit_rows(9, 1, 1)
     monkeypatch.setattr("orchestrator.core.lists.BLOCK_BYTES", pool.nbytes // 50)

@@ -173,6 +173,7 @@ ROWS_OF_FIVE = "rows = np.arange(5); "
 FINE = "Plan(rows, 0 * rows, rows, np.full(len(rows), np.nan))"
 
 
+@pytest.mark.scenario("repeated-crash")
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -98,6 +98,7 @@ def test_an_archive_that_was_cut_is_refused_with_the_byte(tmp_path, name):
         list(read_blocks(containers.cut(file(path))))
 
 
+@pytest.mark.scenario("bad-bytes")
 def test_a_json_file_of_lines_and_a_byte_order_mark_are_read(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n{"a": 2}')
@@ -109,6 +110,7 @@ def test_a_json_file_of_lines_and_a_byte_order_mark_are_read(tmp_path):
     assert [record for _, record in read_blocks(containers.cut(file(path)))] == [{"a": 1}]
 
 
+@pytest.mark.scenario("bad-bytes")
 def test_rows_of_parquet_that_are_not_utf8_or_too_long_cost_only_themselves(tmp_path):
     bad = pa.array([b"good", b"\xff\xfe", b"x" * 17 * MIB, b"end"], pa.binary()).view(pa.string())
     path = tmp_path / "a.parquet"
@@ -135,6 +137,7 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
         list(read_blocks(tables.blocks(file(path))))
 
 
+@pytest.mark.scenario("bad-records", "limits")
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
 def test_a_record_that_is_too_long_is_never_held_as_a_whole(write, name):
     path = write(name, [{"a": 1}, {"a": "x" * 64 * MIB}, {"a": 2}])
@@ -146,6 +149,7 @@ def test_a_record_that_is_too_long_is_never_held_as_a_whole(write, name):
     assert peak < 40 * MIB
 
 
+@pytest.mark.scenario("limits")
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet"])
 def test_memory_does_not_grow_with_the_file(write, suffix):
     """60 MB in records of 15 KB: what is held is a block, as text and as a table, and the ids."""

@@ -91,6 +91,7 @@ def read_from(endpoint, tmp_path, **options):
     return done.returncode, done.stdout.strip()
 
 
+@pytest.mark.scenario("no-foreign-code")
 def test_rows_of_the_hub_are_read_at_the_commit_that_is_in_the_fingerprint(hub, tmp_path):
     records = [{"prompt": f"q{i}", "completion": f"a{i}"} for i in range(3)]
     lines = "".join(json.dumps(record) + "\n" for record in records).encode()
@@ -102,6 +103,7 @@ def test_rows_of_the_hub_are_read_at_the_commit_that_is_in_the_fingerprint(hub, 
     assert key["content"] == COMMIT
 
 
+@pytest.mark.scenario("secrets")
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -190,6 +192,7 @@ def test_the_fingerprint_of_a_folder_follows_its_files_and_not_its_place(folder)
     assert fingerprint(source("hf", name=str(moved))) != before
 
 
+@pytest.mark.scenario("no-foreign-code")
 def test_code_that_comes_with_a_data_set_is_not_run(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "set").mkdir()

@@ -119,6 +119,7 @@ def test_a_part_of_the_query_set_is_held_out_of_it(make, pool, write):
     assert tasks(table, "held_out").total() == 8
 
 
+@pytest.mark.scenario("leakage")
 @pytest.mark.parametrize("by", ["instance", "task"])
 def test_what_repeats_a_held_out_row_in_the_pool_leaks_and_a_task_shared_by_intent_does_not(
     make, write, by

@@ -29,6 +29,7 @@ def leaks_of(pool, policy="allow", **tests):
     return leaks, dropped
 
 
+@pytest.mark.scenario("leakage")
 @pytest.mark.parametrize("policy", ["error", "drop", "allow"])
 def test_test_items_in_the_pool_are_refused_dropped_or_counted(jsonl, tmp_path, policy):
     pool = jsonl(
@@ -60,6 +61,7 @@ def test_test_items_in_the_pool_are_refused_dropped_or_counted(jsonl, tmp_path, 
     assert kept["row"].tolist() == list(range(len(kept)))
 
 
+@pytest.mark.scenario("leakage")
 def test_a_row_is_counted_for_every_test_set_and_dropped_once():
     leak = single_turn("p", "t", "Which?", "a")
     tests = {
@@ -80,6 +82,7 @@ def test_instances_without_tasks_share_none():
     assert leaks_of(pool, query=[single_turn("q", UNLABELLED, "two", "a")])[0] == {}
 
 
+@pytest.mark.scenario("leakage")
 @settings(deadline=None)
 @given(st.text(max_size=30))
 def test_case_width_space_and_punctuation_of_sentences_make_no_other_prompt(text):

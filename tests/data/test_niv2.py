@@ -82,6 +82,7 @@ def test_niv2_reads_the_tasks_of_its_split_list(niv2):
     assert {i.task for i in read_all(made)[0]} == {"task2_add", "task3_gone"}
 
 
+@pytest.mark.scenario("bad-bytes")
 def test_a_bad_byte_in_a_niv2_file_costs_one_instance_and_a_bad_file_is_one_record(niv2):
     path = niv2 / "tasks/task1_add.json"
     path.write_bytes(path.read_bytes().replace(b"eight", b"eight\xff").replace(b'"8"', b'"\xff"'))

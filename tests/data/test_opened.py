@@ -114,6 +114,7 @@ def test_a_task_file_may_be_packed_or_have_a_mark(tmp_path):
     assert [(i.id, i.task) for i in found] == [("x", "task1"), ("y", "task2")]
 
 
+@pytest.mark.scenario("bad-bytes", "no-pickles")
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -164,6 +165,7 @@ def test_a_conversation_alone_in_its_file_is_no_list_of_records(tmp_path):
     assert contents(found) == ["Q", "A"]
 
 
+@pytest.mark.scenario("bad-bytes")
 def test_a_file_in_latin_1_is_told_with_what_to_type(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(json.dumps(row(0)).replace("yes", "é").encode("latin1"))
     with pytest.raises(DataError, match=r"invalid UTF-8 .*iconv -f latin1 -t utf-8 FILE"):
@@ -218,6 +220,7 @@ def test_a_first_line_that_is_damaged_is_a_record_with_its_place(tmp_path):
         assert len(read_all(skipping)[0]) == 3
 
 
+@pytest.mark.scenario("limits")
 def test_what_is_small_only_while_it_is_packed_is_a_record_too_long(tmp_path):
     bomb = json.dumps(row(9, completion="x" * 40_000_000)).encode()
     (tmp_path / "rows.jsonl.xz").write_bytes(lzma.compress(LINES.encode() + bomb + b"\n", preset=0))

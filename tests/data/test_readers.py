@@ -56,6 +56,7 @@ def refused_or_skipped(reader, path, place, reason):
     assert counts.dropped == {reason: 1}
 
 
+@pytest.mark.scenario("duplicates", "bad-records", "bad-bytes", "limits")
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
 @pytest.mark.parametrize("reason", BAD)
 def test_a_bad_line_is_refused_with_its_place_or_skipped_and_counted(write, name, reason):
@@ -63,6 +64,7 @@ def test_a_bad_line_is_refused_with_its_place_or_skipped_and_counted(write, name
     refused_or_skipped("jsonl", path, f"{name}:2: ", reason)
 
 
+@pytest.mark.scenario("bad-records", "bad-bytes")
 @pytest.mark.parametrize("name", ["rows.json", "rows.json.gz"])
 @pytest.mark.parametrize("reason", sorted(BAD.keys() - {MISSING_COLUMN}))
 def test_a_bad_record_of_an_array_is_refused_or_skipped_likewise(write, name, reason):
@@ -74,6 +76,7 @@ def test_a_bad_record_of_an_array_is_refused_or_skipped_likewise(write, name, re
     refused_or_skipped("p3", write(name, records), f"{name} record 2 at byte 9", reason)
 
 
+@pytest.mark.scenario("duplicates", "bad-records")
 @pytest.mark.parametrize(
     ("reason", "changed"),
     [

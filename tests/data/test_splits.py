@@ -41,6 +41,7 @@ def held(table):
     return {name: pool_of(table, "source").count(name) for name in ("flan", "own-rows", "ag_news")}
 
 
+@pytest.mark.scenario("duplicates")
 def test_sources_follow_one_another_and_colliding_ids_are_told_apart_by_their_source(make, sources):
     sources[2] |= {"source": "p3", "max_per_task": 3}
     _, table, info = make(sources)

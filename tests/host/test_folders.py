@@ -59,6 +59,7 @@ def test_a_store_is_named_apart_from_the_output(tmp_path):
         check_folders(layout(tmp_path / "out", tmp_path / "afile"), starts_ray=False)
 
 
+@pytest.mark.scenario("read-only")
 def test_a_folder_of_another_user_is_told_with_its_owner(nobody):
     (fault,) = written_faults({Path("/usr/outputs/x"): "give another"})
     assert fault == (
@@ -67,6 +68,7 @@ def test_a_folder_of_another_user_is_told_with_its_owner(nobody):
     )
 
 
+@pytest.mark.scenario("read-only")
 def test_a_disk_that_may_only_be_read_is_told(tmp_path):
     code = (
         "import sys; from pathlib import Path; "

@@ -31,6 +31,7 @@ def install(tmp_path, monkeypatch):
     return put
 
 
+@pytest.mark.scenario("advisories")
 @pytest.mark.parametrize("advisory", ADVISORIES, ids=lambda advisory: advisory.package)
 def test_a_library_that_an_advisory_names_is_refused_with_what_to_type(install, advisory):
     install(advisory.package, AFFECTED[advisory.package])
@@ -42,6 +43,7 @@ def test_a_library_that_an_advisory_names_is_refused_with_what_to_type(install, 
     assert told.endswith(f"type pip install '{needed(advisory.package)}'")
 
 
+@pytest.mark.scenario("advisories")
 @pytest.mark.parametrize(
     "start",
     [
@@ -59,6 +61,7 @@ def test_nothing_starts_with_one(install, tmp_path, start):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["study-file.yaml"]
 
 
+@pytest.mark.scenario("advisories")
 @pytest.mark.parametrize("advisory", ADVISORIES, ids=lambda advisory: advisory.package)
 def test_neither_the_bounds_nor_the_pins_let_one_in(advisory):
     check_versions()

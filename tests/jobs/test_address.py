@@ -14,6 +14,7 @@ def test_this_machine_is_spoken_to_with_and_without_a_token(host, monkeypatch):
     check_address(f"http://{host}", plain_http=False)
 
 
+@pytest.mark.scenario("ray")
 @pytest.mark.parametrize("host", ELSEWHERE)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("mode", [None, "disabled"])
@@ -25,6 +26,7 @@ def test_another_machine_is_not_spoken_to_without_a_token(host, scheme, mode, mo
         check_address(f"{scheme}://{host}", plain_http=True)
 
 
+@pytest.mark.scenario("ray")
 @pytest.mark.parametrize("host", ELSEWHERE)
 def test_a_token_goes_unencrypted_to_another_machine_only_where_that_is_said(host, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")

@@ -78,6 +78,7 @@ def losses(study):
     return pq.read_table(path)
 
 
+@pytest.mark.scenario("node-loss")
 def test_a_trial_over_two_nodes_that_loses_one_ends_as_if_it_had_not(nodes, tmp_path):
     path = write_study(tmp_path, **STUDY)
     output = tmp_path / "disturbed"

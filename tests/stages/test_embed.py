@@ -138,6 +138,7 @@ def test_rows_hold_the_vectors_of_pool_query_and_held_out_in_order(whole, bert):
     assert line.notes[-1].endswith("texts/s")
 
 
+@pytest.mark.scenario("duplicates")
 @pytest.mark.ray
 @pytest.mark.slow
 def test_duplicates_have_the_same_vector_bit_by_bit(whole):
@@ -166,6 +167,7 @@ def test_only_new_texts_are_embedded_when_the_pool_grows(embed, store, whole):
     np.testing.assert_array_equal(after[45:], before[43:])
 
 
+@pytest.mark.scenario("kill-driver")
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_run_that_was_killed_part_way_goes_on_with_what_it_had(
@@ -181,6 +183,7 @@ def test_a_run_that_was_killed_part_way_goes_on_with_what_it_had(
     np.testing.assert_allclose(vectors, whole[-1], atol=1e-6)
 
 
+@pytest.mark.scenario("damaged-artifact")
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_damaged_part_is_embedded_again(embed, store, whole):
@@ -202,6 +205,7 @@ def test_two_workers_give_the_vectors_of_one(embed, whole, tmp_path):
     np.testing.assert_allclose(vectors, whole[-1], atol=1e-6)
 
 
+@pytest.mark.scenario("stale-artifact")
 @pytest.mark.ray
 @pytest.mark.slow
 def test_bfloat16_says_how_well_it_agrees_with_float32(embed, store, whole):
@@ -285,6 +289,7 @@ def test_instances_of_which_only_the_embedded_part_is_equal_are_warned_of():
     assert list(resolution_remarks(info, Embedding())) == []
 
 
+@pytest.mark.scenario("stale-artifact")
 @pytest.mark.ray
 @pytest.mark.slow
 def test_texts_that_begin_alike_are_told_apart_by_another_part_of_them(embed, tmp_path):

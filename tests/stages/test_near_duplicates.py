@@ -82,6 +82,7 @@ def test_a_search_under_ray_takes_no_gpu_that_it_did_not_reserve(monkeypatch):
     search._gpu.cache_clear()
 
 
+@pytest.mark.scenario("leakage")
 def test_an_equal_and_a_nearly_equal_row_are_counted_under_their_sets_nearest_first(find):
     found = find(0.95)
     assert found.info["threshold"] == 0.95
@@ -107,6 +108,7 @@ def test_pairs_are_listed_with_their_ids_and_texts_cut_to_what_is_shown(find):
     assert nearly["test_text"] == "nearly d?"
 
 
+@pytest.mark.scenario("leakage")
 def test_the_threshold_decides_and_rows_below_it_are_not_counted(find):
     assert find(0.999).info["counts"] == {"query": 1, "held_out": 0}
     # Row 2 is 19 degrees away from a query, cosine 0.9455.

@@ -246,6 +246,7 @@ def test_files_that_cannot_be_what_they_are_for_are_told_before_any_data_is_read
     assert "holds int64 of shape (3, 8): give floating-point numbers" in fault
 
 
+@pytest.mark.scenario("no-pickles")
 @pytest.mark.parametrize(
     ("ids", "said"),
     [

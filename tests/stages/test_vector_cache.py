@@ -79,6 +79,7 @@ def test_a_part_is_committed_when_it_is_large_or_late(tmp_path, monkeypatch, lim
     assert VectorCache(tmp_path).held(text_digests(["a"])).all()
 
 
+@pytest.mark.scenario("damaged-artifact")
 @pytest.mark.parametrize("name", ["digests.npy", "vectors.npy"])
 def test_texts_of_a_damaged_part_are_missing_again(tmp_path, name):
     filled(tmp_path, ["a", "b"])
@@ -92,6 +93,7 @@ def test_texts_of_a_damaged_part_are_missing_again(tmp_path, name):
     np.testing.assert_array_equal(found, vectors_of(["a", "b", "c"]))
 
 
+@pytest.mark.scenario("damaged-artifact")
 def test_an_unfinished_part_is_no_part(tmp_path):
     filled(tmp_path, ["a"])
     (part,) = tmp_path.iterdir()

@@ -30,12 +30,14 @@ def test_the_second_build_reads_what_the_first_one_wrote(tmp_path):
     assert (second.path / "data.txt").read_text() == "hello"
 
 
+@pytest.mark.scenario("stale-artifact")
 def test_another_key_is_another_artifact_and_key_order_does_not_matter(tmp_path):
     first = build(tmp_path, "kind", {"a": 1, "b": 2}, writer("x"))
     assert build(tmp_path, "kind", {"a": 2, "b": 2}, writer("y")).path != first.path
     assert build(tmp_path, "kind", {"b": 2, "a": 1}, writer("z")).reused
 
 
+@pytest.mark.scenario("damaged-artifact")
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "manifest"])
 def test_a_damaged_artifact_is_built_again(tmp_path, damage):
     first = build(tmp_path, "kind", 1, writer("hello"))
@@ -54,6 +56,7 @@ def test_a_damaged_artifact_is_built_again(tmp_path, damage):
     assert data.read_text() == "hello"
 
 
+@pytest.mark.scenario("full-disk")
 def test_a_builder_that_fails_leaves_nothing_behind(tmp_path):
     def fail(folder):
         (folder / "half.txt").write_text("half")
@@ -64,6 +67,7 @@ def test_a_builder_that_fails_leaves_nothing_behind(tmp_path):
     assert list((tmp_path / "kind").iterdir()) == []
 
 
+@pytest.mark.scenario("two-runs")
 def test_builders_that_race_agree_on_one_folder(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: build(tmp_path, "kind", 1, writer("same")), range(8)))
@@ -84,6 +88,7 @@ def test_a_key_that_json_cannot_tell_apart_is_refused():
         key_digest(float("nan"))
 
 
+@pytest.mark.scenario("kill-driver")
 def test_what_a_killed_build_left_is_removed_and_what_is_being_built_stays(tmp_path):
     path, old = tmp_path / "kind" / "aa", time.time() - 3600
     killed, other = path.parent / ".aa-killed", path.parent / ".ab-of-another-artifact"

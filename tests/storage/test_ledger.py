@@ -44,6 +44,7 @@ def test_a_forecast_counts_once_and_so_do_the_same_trials_foretold_again(tmp_pat
     assert len(read_ledger(tmp_path)) == 2
 
 
+@pytest.mark.scenario("two-runs")
 def test_studies_that_end_at_once_lose_no_line(tmp_path):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda number: append_once(tmp_path, [entry(number)]), range(24)))

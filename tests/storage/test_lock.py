@@ -24,6 +24,7 @@ with locked(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.scenario("two-runs")
 def test_a_second_process_is_told_who_works_there_until_that_one_is_killed(tmp_path):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True
@@ -41,6 +42,7 @@ def test_a_second_process_is_told_who_works_there_until_that_one_is_killed(tmp_p
         assert f"process {os.getpid()} " in (tmp_path / LOCK_FILE).read_text()
 
 
+@pytest.mark.scenario("names")
 def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):
     (tmp_path / "precious").write_text("kept")
     (tmp_path / LOCK_FILE).symlink_to(tmp_path / "precious")
@@ -55,6 +57,7 @@ def test_a_lock_ends_with_its_block_whatever_ends_it(tmp_path):
             raise ZeroDivisionError
 
 
+@pytest.mark.scenario("two-runs")
 def test_a_study_that_runs_is_neither_run_nor_sent_a_second_time(tmp_path):
     fabricated = Fabricated(tmp_path)
     fabricated.record().write(fabricated.folder)

@@ -116,6 +116,7 @@ def test_an_artifact_that_was_damaged_in_the_store_is_fetched_again(cluster):
     assert (again.reused, first.made) == (True, 1)
 
 
+@pytest.mark.scenario("damaged-artifact")
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "no manifest", "half", "foreign"])
 def test_a_damaged_remote_artifact_is_built_anew_and_replaced(cluster, bucket, damage):
     first, second = cluster("first"), cluster("second")
@@ -146,6 +147,7 @@ def test_a_copy_that_was_interrupted_is_no_artifact(cluster, bucket, tmp_path):
     assert cluster("third").build().reused
 
 
+@pytest.mark.scenario("two-runs")
 def test_writers_with_different_bytes_never_mix(cluster, tmp_path):
     """What another writer does, to its end or not, leaves the first artifact whole."""
     first, second = ({"a": who, "b": who, "c": who} for who in (b"first", b"second"))
@@ -157,6 +159,7 @@ def test_writers_with_different_bytes_never_mix(cluster, tmp_path):
     assert content(cluster("fourth").build()) == second
 
 
+@pytest.mark.scenario("names")
 def test_a_manifest_that_names_a_file_elsewhere_is_no_artifact(cluster, bucket, tmp_path):
     cluster("first").build()
     with bucket.files.open_input_stream(f"{PLACE}/manifest.json") as stream:

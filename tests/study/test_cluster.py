@@ -31,6 +31,7 @@ def test_ranks_take_growing_segments_of_a_gpus_memory_unless_the_user_says_how(o
     assert _settings(1)["PYTORCH_ALLOC_CONF"] == (own or "expandable_segments:True")
 
 
+@pytest.mark.scenario("read-only")
 def test_storage_that_a_node_may_only_read_is_not_shared(tmp_path):
     mark, other = tmp_path / "mark", tmp_path / "other"
     mark.touch()

@@ -21,6 +21,7 @@ def kill_process_named(name, parent):
     max(found, key=lambda each: each.create_time()).kill()
 
 
+@pytest.mark.scenario("kill-rank")
 def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_same_losses(
     tmp_path, store
 ):

@@ -30,6 +30,7 @@ with cluster(1):
 """
 
 
+@pytest.mark.scenario("ray")
 @pytest.mark.ray
 @pytest.mark.slow
 def test_modules_of_the_working_folder_hide_no_library_and_the_home_is_not_needed(tmp_path):
@@ -65,6 +66,7 @@ def test_a_folder_that_ray_cannot_use_is_told_in_a_sentence(tmp_path, monkeypatc
         pytest.fail("it started")
 
 
+@pytest.mark.scenario("ray")
 @pytest.mark.parametrize("mode", ["disabled", "Disabled", "no"])
 def test_a_ray_that_would_obey_anybody_is_refused(monkeypatch, mode):
     from orchestrator.errors import ResourceError
@@ -78,6 +80,7 @@ def test_a_ray_that_would_obey_anybody_is_refused(monkeypatch, mode):
         pytest.fail("it started")
 
 
+@pytest.mark.scenario("ray")
 @pytest.mark.parametrize("there", [None, "a token that Ray made"])
 def test_rays_token_is_for_this_user_alone(monkeypatch, tmp_path, there):
     from orchestrator.study.local_ray import _token
@@ -92,6 +95,7 @@ def test_rays_token_is_for_this_user_alone(monkeypatch, tmp_path, there):
         assert path.read_text() == there if there else len(path.read_text()) == 64
 
 
+@pytest.mark.scenario("secrets")
 def test_keys_of_the_driver_are_not_handed_to_trials():
     from ray.tune.execution.class_cache import _ActorClassCache
 

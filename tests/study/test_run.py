@@ -60,6 +60,7 @@ def finished(tmp_path_factory):
     return path, output, kept, again
 
 
+@pytest.mark.scenario("kill-driver")
 def test_a_killed_study_finishes_by_the_same_command_without_repeating_what_was_finished(finished):
     _, output, kept, again = finished
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
@@ -69,6 +70,7 @@ def test_a_killed_study_finishes_by_the_same_command_without_repeating_what_was_
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
+@pytest.mark.scenario("other-ranks")
 def test_the_realised_order_equals_the_plan_with_one_and_with_two_workers(finished):
     _, output, _, _ = finished
     for name, folder in trial_folders(output / "tiny").items():

@@ -55,12 +55,14 @@ def test_a_port_of_another_program_is_refused_before_its_address_is_shown(tmp_pa
     assert "give another, as in --port" in shown.stderr
 
 
+@pytest.mark.scenario("mlflow")
 def test_the_ui_unpickles_nothing_tells_nobody_and_waits_for_no_jobs():
     for name in SETTINGS.keys() - {"PYTHONSAFEPATH"}:
         assert hasattr(environment_variables, name), "MLflow knows another name"
     assert SETTINGS["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
 
 
+@pytest.mark.scenario("mlflow")
 def test_the_ui_opens_the_database_from_inside_its_folder(tmp_path, empty_database):
     folder = empty_database.parent.rename(tmp_path / "50%41 off?x=1")
     (port,) = free_ports(1)

@@ -14,6 +14,7 @@ from tests.tracking.server import start_server, stop_server
 from tests.waiting import wait_until
 
 
+@pytest.mark.scenario("mlflow-outage")
 @pytest.mark.slow
 def test_a_server_killed_in_the_middle_ends_with_the_record_of_an_undisturbed_one(tmp_path):
     (port,) = free_ports(1)
@@ -53,6 +54,7 @@ def test_a_server_killed_in_the_middle_ends_with_the_record_of_an_undisturbed_on
         stop_server(server)
 
 
+@pytest.mark.scenario("mlflow-outage")
 def test_a_server_that_accepts_and_never_answers_delays_nobody(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as mute:
         uri = f"http://127.0.0.1:{mute.getsockname()[1]}"

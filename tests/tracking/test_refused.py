@@ -10,10 +10,13 @@ from tests.tracking.fabricated import Fabricated, study_in
 from tests.tracking.held import held
 
 
+@pytest.mark.scenario("mlflow", "secrets")
 @pytest.mark.parametrize(
     ("tracking", "sentence"),
     [
         ({"uri": "htp://127.0.0.1"}, "type the address of an MLflow server"),
+        ({"uri": "file:///tmp/mlruns"}, "type the address of an MLflow server"),
+        ({"uri": "mlruns"}, "type the address of an MLflow server"),
         ({"uri": "http://me:hunter2@127.0.0.1:5000"}, "MLFLOW_TRACKING_USERNAME"),
         ({"uri": "http://hunter2@127.0.0.1:5000"}, "MLFLOW_TRACKING_USERNAME"),
         ({"uri": "postgresql://me:hunter2@host/mlflow"}, "PGPASSWORD"),

@@ -12,6 +12,7 @@ from tests.tracking.fabricated import STEPS, Fabricated
 from tests.tracking.held import held, undisturbed
 
 
+@pytest.mark.scenario("kill-driver", "mlflow-outage")
 def test_a_sender_that_dies_at_any_request_leaves_nothing_twice_and_nothing_out(
     tmp_path, monkeypatch
 ):
@@ -78,6 +79,7 @@ def test_points_of_a_trial_that_was_twice_killed_are_not_sent_twice(tmp_path):
     assert [step for key, step, *_ in points if key == "train_loss"] == [*range(1, STEPS + 1)]
 
 
+@pytest.mark.scenario("kill-driver")
 def test_a_kill_while_mlflow_makes_its_tables_leaves_no_half_made_database(
     tmp_path, monkeypatch, empty_database
 ):
@@ -114,6 +116,7 @@ def test_a_trial_that_starts_again_gets_no_second_point_for_a_step(tmp_path):
     assert steps == list(range(1, STEPS + 1))
 
 
+@pytest.mark.scenario("mlflow-outage")
 def test_of_two_runs_that_a_lost_answer_made_one_stays(tmp_path):
     fabricated = Fabricated(tmp_path / "out")
     fabricated.train_all()
@@ -146,6 +149,7 @@ def test_a_run_that_somebody_deletes_meanwhile_is_made_again_in_full(tmp_path):
     assert [step for key, step, _, _ in again if key == "train_loss"] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.scenario("two-runs")
 def test_two_studies_of_one_name_on_one_server_share_no_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where MLflow puts the files of a database of one's own
     studies = [Fabricated(tmp_path / name) for name in ("mine", "yours")]

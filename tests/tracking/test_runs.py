@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from rich.console import Console
 
 from orchestrator.config.layout import Layout
@@ -70,6 +71,7 @@ def test_the_runs_hold_what_the_contract_names(tmp_path):
     assert same_seed[0]["set_sha256"] == same_seed[1]["set_sha256"]
 
 
+@pytest.mark.scenario("secrets")
 def test_parameters_are_short_and_tell_neither_home_nor_token(tmp_path):
     home = str(Path.home())
     data = STUDY["data"] | {

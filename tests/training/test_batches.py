@@ -97,6 +97,7 @@ def test_gradients_of_a_packed_batch_are_those_of_the_padded_one(model, shared):
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-5 * float(largest))
 
 
+@pytest.mark.scenario("bad-records")
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_row_without_an_answer_and_a_first_token_that_is_marked_carry_no_loss(packed):
     ids = np.arange(9, dtype=np.int32)

@@ -67,6 +67,7 @@ def test_the_first_rank_waits_for_files_that_it_does_not_see_yet(tmp_path, files
     assert time.monotonic() - began >= 0.3
 
 
+@pytest.mark.scenario("damaged-checkpoint")
 def test_files_that_are_never_seen_whole_end_the_trial(tmp_path, files, monkeypatch):
     monkeypatch.setattr(checkpoint, "SEEN_SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "LOOK_SECONDS", 0.01)

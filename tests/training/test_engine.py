@@ -110,6 +110,7 @@ def test_an_adapters_masters_are_what_was_drawn_and_its_weights_their_rounding(z
         assert torch.equal(part.working, drawn[part.name].view(-1).bfloat16()), part.name
 
 
+@pytest.mark.scenario("not-finite")
 @pytest.mark.parametrize("device", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
 def test_a_gradient_that_is_not_finite_is_an_error(device, zero_stage):
@@ -123,6 +124,7 @@ def test_a_gradient_that_is_not_finite_is_an_error(device, zero_stage):
         update(engine, training, device, 1e-3)
 
 
+@pytest.mark.scenario("not-finite")
 def test_a_gradient_that_overflows_float16_at_the_lowest_scale_is_an_error(monkeypatch):
     monkeypatch.setattr(CPU_Accelerator, "is_fp16_supported", lambda self: True)
     training = Training(**PLAIN, deepspeed={"fp16": {"initial_scale_power": 1}})

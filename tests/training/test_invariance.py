@@ -56,6 +56,7 @@ def reference(make_spec):
     return spec
 
 
+@pytest.mark.scenario("other-ranks")
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_ranks_zero_stages_and_budgets_change_neither_losses_nor_order(make_spec, reference, ranks):
     # Each stage, and without sharding each budget: a run costs seconds.
@@ -96,6 +97,7 @@ def test_test_losses_do_not_depend_on_how_they_are_computed(make_spec):
         np.testing.assert_allclose(other["loss"], first["loss"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.scenario("other-ranks")
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_in_bfloat16_the_order_is_the_same_and_losses_differ_by_rounding(
     make_spec, reference, ranks
@@ -134,6 +136,7 @@ def break_memory(limit, broken_rank, rank):
         look_at_passes(hook)
 
 
+@pytest.mark.scenario("out-of-memory")
 @pytest.mark.parametrize(("ranks", "zero_stage"), [(1, 0), (1, 2), (2, 0), (2, 1), (2, 2)])
 def test_out_of_memory_halves_the_micro_batches_and_changes_nothing_else(
     make_spec, reference, ranks, zero_stage
@@ -147,6 +150,7 @@ def test_out_of_memory_halves_the_micro_batches_and_changes_nothing_else(
     assert told[-1]["micro_batch_tokens"] in (400, 200, 100)
 
 
+@pytest.mark.scenario("out-of-memory")
 @pytest.mark.parametrize(
     ("limit", "training", "why"),
     [
@@ -185,6 +189,7 @@ def break_backward(limit, _rank):
     mock.patch.object(start, "build_engine", build_engine).start()
 
 
+@pytest.mark.scenario("out-of-memory")
 @pytest.mark.parametrize("zero_stage", [0, 3])
 def test_out_of_memory_among_half_added_gradients_is_mended_by_the_next_attempts(
     make_spec, reference, zero_stage
@@ -201,6 +206,7 @@ def test_out_of_memory_among_half_added_gradients_is_mended_by_the_next_attempts
     assert [event["micro_batch_tokens"] for event in told] == [200]
 
 
+@pytest.mark.scenario("out-of-memory")
 def test_out_of_memory_in_backward_passes_gives_up_after_three_halvings(make_spec):
     spec = make(make_spec, "tight")
     for _ in range(3):
@@ -252,6 +258,7 @@ def answered(make_module_spec):
     return spec
 
 
+@pytest.mark.scenario("out-of-memory")
 @pytest.mark.parametrize(("kind", "ranks"), [("losses", 1), ("generate", 1), ("losses", 2)])
 def test_out_of_memory_in_an_evaluation_halves_the_budget_and_changes_no_result(
     make_spec, answered, kind, ranks
@@ -281,6 +288,7 @@ def break_update(_rank):
     mock.patch.object(loop, "update", update).start()
 
 
+@pytest.mark.scenario("out-of-memory")
 def test_out_of_memory_in_an_optimizer_step_is_mended_by_the_next_attempt(make_spec, reference):
     spec = make(make_spec, "tight", micro_batch_tokens=800)
     with pytest.raises(Exception, match=r"optimizer's step.*; the next attempt takes half"):
@@ -292,6 +300,7 @@ def test_out_of_memory_in_an_optimizer_step_is_mended_by_the_next_attempt(make_s
     assert [event["micro_batch_tokens"] for event in told] == [400]
 
 
+@pytest.mark.scenario("not-finite")
 def test_a_trial_that_diverges_is_stopped_by_its_test_losses(make_spec):
     spec = make(make_spec, "diverged", learning_rate=1e30, clip=None, max_steps=1)
     with pytest.raises(Exception, match=r"the loss of query row .* the model has diverged"):

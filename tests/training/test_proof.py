@@ -119,6 +119,7 @@ def assert_proved(encoder, messages, ids, marks):
     assert special_count(ids, tokenizer) == special_count(expected, tokenizer)
 
 
+@pytest.mark.scenario("bad-bytes")
 @pytest.mark.parametrize("name", TEMPLATES)
 @settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -139,6 +139,7 @@ def uninterrupted(make_spec, folders, wholes):
     return run
 
 
+@pytest.mark.scenario("kill-rank")
 @pytest.mark.parametrize("point", KILL_POINTS)
 def test_a_trial_killed_at_any_point_ends_like_one_that_was_not(make_spec, uninterrupted, point):
     prepare, continues_after = KILL_POINTS[point]
@@ -151,6 +152,7 @@ def test_a_trial_killed_at_any_point_ends_like_one_that_was_not(make_spec, unint
     assert_same(spec, uninterrupted(keep=1))
 
 
+@pytest.mark.scenario("kill-rank")
 @pytest.mark.parametrize(
     ("ranks", "zero_stage", "adapter", "precision"),
     [(1, 1, "none", "float32"), (1, 0, LORA, "float32"), (2, 0, "none", "float32"),
@@ -169,6 +171,7 @@ def test_it_ends_alike_with_several_ranks_sharded_states_adapters_and_16_bits(
     assert_same(spec, uninterrupted(ranks, **settings))
 
 
+@pytest.mark.scenario("kill-rank")
 @pytest.mark.parametrize(("ranks", "killed_in"), [(1, 4), (2, 5), (1, 6)])
 def test_a_trial_killed_in_its_second_pass_ends_like_one_that_was_not(
     make_spec, uninterrupted, ranks, killed_in
@@ -187,6 +190,7 @@ def test_a_trial_killed_in_its_second_pass_ends_like_one_that_was_not(
     ]  # fmt: skip
 
 
+@pytest.mark.scenario("kill-rank")
 @pytest.mark.parametrize(("ranks", "zero_stage"), [(1, 0), (2, 3)])
 def test_models_of_steps_before_the_checkpoint_are_not_saved_again_and_change_nothing(
     make_spec, uninterrupted, ranks, zero_stage
@@ -240,6 +244,7 @@ def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+@pytest.mark.scenario("damaged-checkpoint", "weights")
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
@@ -258,6 +263,7 @@ def test_a_damaged_checkpoint_is_found_before_it_is_read(stopped, file, damage):
     assert [path.name for path in (stopped.folder / CHECKPOINTS_FOLDER).iterdir()] == ["step-2"]
 
 
+@pytest.mark.scenario("damaged-checkpoint")
 def test_a_trial_with_a_damaged_checkpoint_uses_the_one_before_and_says_so(stopped, uninterrupted):
     flip_a_byte(
         stopped.folder / CHECKPOINTS_FOLDER / "step-4" / "engine" / "mp_rank_00_model_states.pt"
@@ -280,6 +286,7 @@ def test_a_checkpoint_of_other_workers_or_of_another_spec_is_not_used(stopped):
     assert set(removed.values()) == {"it is of another configuration"}
 
 
+@pytest.mark.scenario("other-ranks")
 def test_a_checkpoint_of_two_workers_is_not_used_by_one(stopped):
     step, removed = find_checkpoint(stopped.folder, stopped.key, 2, "float32")
     assert step is None
@@ -293,6 +300,7 @@ def test_a_study_keeps_the_checkpoints_of_the_same_spec_and_removes_another_ones
     assert not list((stopped.folder / CHECKPOINTS_FOLDER).iterdir())
 
 
+@pytest.mark.scenario("weights")
 def test_a_shard_that_holds_more_than_tensors_is_refused(tmp_path):
     """The loader that DeepSpeed uses would run what a pickle says."""
     torch.save({"run": die}, tmp_path / "shard.pt")

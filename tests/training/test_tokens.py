@@ -61,6 +61,7 @@ def test_every_turn_of_a_conversation_has_its_answer_marked(tokenizer, tmp_path)
     assert (table.ids[table.answer] == tokenizer.eos_token_id).sum() == 2
 
 
+@pytest.mark.scenario("bad-records")
 def test_a_cut_answer_is_counted_and_never_marked_beyond_the_cut(tokenizer, tmp_path):
     rows = [single_turn(str(i), "t", "x" * 50 * i + "?", "yes").messages for i in range(3)]
     counts, table = encode(tokenizer, rows, tmp_path, max_length=40)

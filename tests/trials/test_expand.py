@@ -288,6 +288,7 @@ def test_faults_of_keys_and_of_values_are_told_together(faults):
     assert ["output is not part" in found[0], "seed is -1" in found[1]] == [True, True]
 
 
+@pytest.mark.scenario("names")
 def test_hostile_labels_become_safe_and_distinct_names():
     paired = [{"label": label, "seed": seed} for seed, label in enumerate(HOSTILE)]
     names = [trial.name for trial in expand(demo({"paired": [paired]}))]
@@ -295,10 +296,12 @@ def test_hostile_labels_become_safe_and_distinct_names():
     assert_safe(names)
 
 
+@pytest.mark.scenario("names")
 def test_hostile_values_become_safe_and_distinct_names():
     assert_safe([trial.name for trial in expand(demo(grid(model__name=HOSTILE)))])
 
 
+@pytest.mark.scenario("names")
 @settings(deadline=None)
 @given(
     seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True),

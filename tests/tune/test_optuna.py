@@ -95,6 +95,7 @@ def run(suggestions: Suggestions, trials: int | None = None) -> list[str]:
     return names
 
 
+@pytest.mark.scenario("kill-driver")
 def test_a_search_that_was_cut_off_anywhere_goes_on_as_an_undisturbed_one(begin, tmp_path):
     whole = run(begin("whole"))
     for cut in (1, 9, 17):  # before and after the parzen estimator has its first ten trials
@@ -110,6 +111,7 @@ def test_a_search_that_was_cut_off_anywhere_goes_on_as_an_undisturbed_one(begin,
         ).read_text()
 
 
+@pytest.mark.scenario("kill-driver")
 def test_a_kill_between_the_end_of_a_trial_and_its_last_line_loses_nothing(begin, tmp_path):
     whole = run(begin("whole"))
     first = begin("killed")

@@ -32,6 +32,7 @@ class Engine:
     """What fills a GPU."""
 
 
+@pytest.mark.scenario("out-of-memory")
 def test_an_attempt_after_one_without_memory_begins_when_its_engine_is_gone(tmp_path, monkeypatch):
     engines = []
 
@@ -47,6 +48,7 @@ def test_an_attempt_after_one_without_memory_begins_when_its_engine_is_gone(tmp_
     assert len(engines) == 3
 
 
+@pytest.mark.scenario("repeated-crash")
 def test_what_crashes_twice_in_the_same_way_is_not_tried_again(tmp_path, monkeypatch):
     spec, place = make_spec(tmp_path), Placement(tmp_path, cpus=1.0, alone=True)
     words = iter(["first", "other", "other"])
@@ -76,6 +78,7 @@ folds
 """
 
 
+@pytest.mark.scenario("repeated-crash")
 def test_a_crash_is_told_by_its_first_line_and_its_place():
     assert crash(RuntimeError(WRAPPED)) == (
         "pydantic_core.ValidationError: 1 validation error for Options (mine.py, line 7)"

@@ -138,6 +138,7 @@ def test_of_a_group_its_own_line_is_the_headline_and_of_a_tag_those_of_its_tasks
     assert shown[1]["n"] == 5
 
 
+@pytest.mark.scenario("no-pickles")
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
