@@ -8,7 +8,6 @@ own.
 from __future__ import annotations
 
 import io
-import math
 import os
 import sys
 import time
@@ -89,12 +88,6 @@ class TimeLeft(TimeRemainingColumn):
     def render(self, task: Task) -> Text:
         left = task.fields["left"]
         return super().render(task) if left is None else Text(duration(left), "progress.remaining")
-
-
-def duration(seconds: float) -> str:
-    """A time to come, in six characters: "42 min", "7.5 h"."""
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 class Screen:

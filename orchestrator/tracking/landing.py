@@ -85,7 +85,12 @@ def view(record: Record) -> str:
 
 
 def _chart(kind: str, metric: str) -> dict[str, Any]:
-    chart: dict[str, Any] = {"type": kind, "metricKey": metric, "uuid": metric, "metricSectionId": "losses"}
+    chart: dict[str, Any] = {
+        "type": kind,
+        "metricKey": metric,
+        "uuid": metric,
+        "metricSectionId": "losses",
+    }
     chart |= {"deleted": False, "isGenerated": False, "runsCountToCompare": 100}
     if kind == "LINE":
         chart |= {"selectedMetricKeys": [metric], "lineSmoothness": 0, "scaleType": "linear"}
