@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from orchestrator.cli.compare import compare
 from orchestrator.cli.init import init
 from orchestrator.cli.jobs import jobs, submit
 from orchestrator.cli.options import Output, Overlays, Settings, StudyFile, StudyFolder, load
@@ -27,6 +28,7 @@ app = typer.Typer(
 
 app.command()(init)
 app.command()(submit)
+app.command()(compare)
 app.add_typer(jobs, name="jobs")
 
 

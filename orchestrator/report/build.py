@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from orchestrator.report.arms import Arm, group_arms, unit_of
 from orchestrator.report.baseline import baseline_table
 from orchestrator.report.benchmarks import benchmark_table, disagreements
 from orchestrator.report.by_task import sets_by_task, write_tasks
-from orchestrator.report.claim import implied_claim
+from orchestrator.report.claim import ImpliedClaim, implied_claim
 from orchestrator.report.contents import with_contents
 from orchestrator.report.contrast_tables import (
     neighbour_table,
@@ -46,11 +47,12 @@ from orchestrator.report.reproduce import check_table, claim_checks
 from orchestrator.report.sampled import answered_note, sampled_note
 from orchestrator.report.sentences import twin_note
 from orchestrator.report.settings import setting_tables
+from orchestrator.report.side_by_side import side_by_side
 from orchestrator.report.sources import source_loss_table, source_table
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial, distinct
-from orchestrator.report.winner import winner_table
+from orchestrator.report.winner import find_winner, headline, winner_table
 from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER, TASKS_FILE
 
 # Of plotly.js the part that draws lines, as plotly.js-basic-dist-min 4.1.1 of npm has it: the whole
@@ -69,16 +71,35 @@ def build_report(study_dir: Path) -> Path:
     Raises:
         DataError: the folder holds no summary.csv, or its study.yaml a claim that is none.
     """
-    content = _content(study_dir)
+    return _write(_content(study_dir), study_dir / REPORT_FOLDER)
+
+
+def build_comparison(studies: Sequence[Path], folder: Path) -> tuple[Path, str]:
+    """Write the page of several studies side by side, with its figures, into a folder.
+
+    Returns:
+        The page's path, and its first sentence.
+
+    Raises:
+        DataError: as `build_report`, or studies that do not compare (`side_by_side`).
+    """
+    record = side_by_side([read_study(study) for study in studies])
+    content = _content_of(record, ForecastSection([], []))
+    _, arms, *_ = content
+    return _write(content, folder), headline(find_winner(arms), arms)
+
+
+def _write(content: Content, folder: Path) -> Path:
+    """The page, the pictures and the table of tasks; the page's path."""
     _, arms, _, _, figures = content
-    figures_dir = study_dir / REPORT_FOLDER / FIGURES_FOLDER
+    figures_dir = folder / FIGURES_FOLDER
     figures_dir.mkdir(parents=True, exist_ok=True)
     for name, panels in figures.items():
         if panels:
             save_png(panels, figures_dir / f"{name}.png")
     save_task_png(arms, figures_dir / "tasks.png")
-    write_tasks(arms, study_dir / REPORT_FOLDER / TASKS_FILE)
-    path = study_dir / REPORT_FOLDER / PAGE_FILE
+    write_tasks(arms, folder / TASKS_FILE)
+    path = folder / PAGE_FILE
     path.write_text(_page(*content), encoding="utf-8")
     return path
 
@@ -93,11 +114,14 @@ def page_of(study_dir: Path) -> str:
 
 
 def _content(study_dir: Path) -> Content:
-    """What page and pictures are made of."""
+    """What page and pictures of a study are made of."""
     record = read_study(study_dir)
+    return _content_of(record, forecast_section(study_dir, record.trials))
+
+
+def _content_of(record: StudyRecord, foretold: ForecastSection) -> Content:
     arms = group_arms(record.trials)
     predicted = prediction(arms)
-    foretold = forecast_section(study_dir, record.trials)
     figures = _figures(arms, record.evaluated, predicted, foretold)
     return record, arms, predicted, foretold, figures
 
@@ -151,12 +175,16 @@ def _page(
 def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
     """All of the page but its figures."""
     trials, claim = record.trials, record.claim
-    answer = answer_of(claim or implied_claim(trials), arms)
+    # Between studies nothing is implied: what else differs is not known to be nothing.
+    unstated = ImpliedClaim([]) if record.studies else implied_claim(trials)
+    answer = answer_of(claim or unstated, arms)
     checks = claim_checks(claim, arms) if claim else []
     drops = sudden_drops(trials)
     stages = record.run.get("stages", [])
     return {
         "study": record.name,
+        "studies": record.studies,
+        "said_first": record.notes,
         "kind": claim.kind if claim else "",  # unfolds what the claim is about
         "mlflow": record.mlflow,
         "settings": setting_tables(arms, record.run),
@@ -199,7 +227,7 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
         "data": data_section(record.run, trials),
         "sources": source_table(arms),
         "source_losses": source_loss_table(arms),
-        "summary": summary_table(trials) if trials else None,
+        "summary": summary_table(trials, linked=not record.studies) if trials else None,
         "facts": run_facts(record.run),
         "command": record.run.get("command"),
         "stages": stage_table(stages) if stages else None,

@@ -53,7 +53,8 @@ class StudyRecord:
         evaluated: models that no trial trained, each as a trial that was measured once.
         left_out: folders of others, which were measured on other test items.
         mlflow: address of the server that the study names; None where it names none.
-        notes: what else is to be said first, a sentence each.
+        studies: names of the studies that were put together; empty of one alone.
+        notes: what is to be said of them, a sentence each.
     """
 
     name: str
@@ -63,6 +64,7 @@ class StudyRecord:
     evaluated: list[Trial] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     mlflow: str | None = None
+    studies: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 

@@ -51,9 +51,12 @@ def side_by_side(records: Sequence[StudyRecord]) -> StudyRecord:
         if not trials:
             raise DataError(f"no trial of {name} finished: run it first, or leave it out")
     _refuse_others(records, finished)
-    seeds = sorted({key for trials in finished.values() for key in trials[0].summary if _seed(key)})
+    columns = dict.fromkeys(
+        key for trials in finished.values() for trial in trials for key in trial.summary
+    )
     named = {
-        name: [_named(name, trial, seeds) for trial in trials] for name, trials in finished.items()
+        name: [_named(name, trial, [*columns]) for trial in trials]
+        for name, trials in finished.items()
     }
     groups = _paired(named)
     joined = [
@@ -66,7 +69,7 @@ def side_by_side(records: Sequence[StudyRecord]) -> StudyRecord:
     notes = (
         [f"{others:,} trials of seeds that not all studies have are left out."] if others else []
     )
-    return StudyRecord(" and ".join(names), joined, {}, None, notes=notes)
+    return StudyRecord(" and ".join(names), joined, {}, None, studies=names, notes=notes)
 
 
 def _paired(named: dict[str, list[Trial]]) -> list[list[Trial]]:
@@ -169,12 +172,16 @@ def _untouched(trial: Trial) -> dict[str, dict[str, Untouched]]:
     return found
 
 
-def _named(study: str, trial: Trial, seeds: Sequence[str]) -> Trial:
-    """The trial under its study's name, with a column for every seed that any study sweeps."""
+def _named(study: str, trial: Trial, columns: Sequence[str]) -> Trial:
+    """The trial under its study's name, with every column that any study's summary has; what
+    another study sweeps and this one does not is taken from the configuration."""
     names = {key: f"{study}: {name}" for key, name in (("trial", trial.name), ("arm", trial.arm))}
-    values = {key: trial.summary.get(key) or _configured(trial.config, key) for key in seeds}
-    rest = {key: text for key, text in trial.summary.items() if key not in names | values}
-    return replace(trial, summary=names | values | rest)
+    rest = {
+        key: trial.summary.get(key) or _configured(trial.config, key)
+        for key in columns
+        if key not in names
+    }
+    return replace(trial, summary=names | rest)
 
 
 def _of_common(trial: Trial, items: Items) -> Trial:
@@ -210,10 +217,6 @@ def _metrics(trial: Trial) -> dict[str, str]:
                 columns["best_query_loss"] = str(np.nanmin(losses))
                 columns["query_loss_auc"] = str(float(area_under_curve(steps, losses)))
     return columns
-
-
-def _seed(key: str) -> bool:
-    return key.endswith(".seed")
 
 
 def _configured(config: dict[str, Any], key: str) -> str:

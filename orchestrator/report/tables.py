@@ -132,13 +132,16 @@ def count_cell(value: int) -> Cell:
     return Cell(f"{value:,}", "number")
 
 
-def summary_table(trials: list[Trial]) -> Table:
-    """summary.csv, without the columns that are empty in every row; a trial's name is a link to its
-    plan."""
+def summary_table(trials: list[Trial], *, linked: bool = True) -> Table:
+    """summary.csv, without the columns that are empty in every row.
+
+    Args:
+        linked: a trial's name leads to its plan, beside the page.
+    """
     columns = [key for key in trials[0].summary if any(trial.summary[key] for trial in trials)]
     rows = [[_summary_cell(key, trial.summary[key]) for key in columns] for trial in trials]
     for trial, row in zip(trials, rows, strict=True):
-        if "plan" in trial.tables:
+        if linked and "plan" in trial.tables:
             place = f"../{TRIALS_FOLDER}/{quote(trial.name)}/{PLAN_FILE}"
             row[columns.index("trial")] = Cell(trial.name, link=place)
         if not trial.finished:

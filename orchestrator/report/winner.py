@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -145,16 +146,30 @@ def headline(winner: Winner | None, arms: Sequence[Arm]) -> str:
     return f"{winner.same_steps.sentence}; {only}."
 
 
-def first_sentences(study_dir: Path) -> list[str]:
-    """What the report of a study begins with: the best arm, and what is told loudly, if anything.
+class Beginning(NamedTuple):
+    """What the report of a study begins with.
+
+    Attributes:
+        sentence: which arm is best, and whether that is clear.
+        warning: what is told loudly; empty where nothing is.
+        best: the best arm, with its trials of the seeds that all arms finished; None without any.
+    """
+
+    sentence: str
+    warning: str
+    best: Arm | None
+
+
+def beginning(study_dir: Path) -> Beginning:
+    """What the report of a study begins with, read back from its folder.
 
     Raises:
         DataError: the folder holds no summary.csv, or its study.yaml a claim that is none.
     """
     arms = group_arms(read_study(study_dir).trials)
     winner = find_winner(arms)
-    loudly = [winner.warning] if winner and winner.warning else []
-    return [headline(winner, arms), *loudly]
+    best = winner.decisive.first if winner else None
+    return Beginning(headline(winner, arms), winner.warning if winner else "", best)
 
 
 def winner_table(winner: Winner | None) -> Table | None:

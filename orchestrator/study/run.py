@@ -13,12 +13,11 @@ from orchestrator.config import Study, dump_yaml
 from orchestrator.config.layout import Layout
 from orchestrator.forecast.forecaster import Request
 from orchestrator.report.build import build_report
-from orchestrator.report.headline import headline
 from orchestrator.report.summary import (
     screen_table,
     write_summary,
 )
-from orchestrator.report.winner import first_sentences
+from orchestrator.report.winner import Beginning, beginning
 from orchestrator.screen import Screen, quiet_streams, shown_path
 from orchestrator.storage.artifacts import write_json, write_text
 from orchestrator.storage.files import (
@@ -223,7 +222,7 @@ class Run:
             for row in rows
         }
         metrics = {row["trial"]: metrics_of(row, self.swept) for row in rows}
-        said = headline(folder)
+        said = beginning(folder)
         metrics[PARENT] = scores | best_metrics(said.best, metrics)
         killed = [name for name, error in self.errors.items() if error == INTERRUPTED]
         ended = finished(
@@ -234,9 +233,11 @@ class Run:
         line = self.screen.line("mlflow")
         unsent = tracker.close(self.study.tracking.flush_seconds)
         line.done(shown_path(tracker.address), mark="later" if unsent else "done")
-        self._print_end(rows, report, unsent)
+        self._print_end(rows, said, report, unsent)
 
-    def _print_end(self, rows: list[dict[str, Any]], report: Path, unsent: Backlog | None) -> None:
+    def _print_end(
+        self, rows: list[dict[str, Any]], said: Beginning, report: Path, unsent: Backlog | None
+    ) -> None:
         """The table, what failed, and where to look next."""
         self.screen.print()
         self.screen.print(screen_table(rows))
@@ -248,11 +249,10 @@ class Run:
             self.screen.print(f"[bold]forecast[/] {escape(sentence)}")
         if unsent:
             self.screen.print(f"[yellow]not sent:[/] {escape(shown_path(str(unsent)))}")
-        best, *loudly = first_sentences(self.layout.folder)
         self.screen.print()
-        self.screen.print(f"[bold]{escape(best)}[/]")
-        for sentence in loudly:
-            self.screen.tell(sentence)
+        self.screen.print(f"[bold]{escape(said.sentence)}[/]")
+        if said.warning:
+            self.screen.tell(said.warning)
         next_steps = {
             "report": shown_path(report),
             "runs": f"orchestrator ui {shown_path(self.layout.output)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -11,6 +12,7 @@ import pytest
 
 from orchestrator.errors import DataError
 from orchestrator.report.arms import common_basis, group_arms
+from orchestrator.report.build import build_comparison
 from orchestrator.report.read import StudyRecord, read_study
 from orchestrator.report.side_by_side import side_by_side
 from orchestrator.report.trial import Trial
@@ -130,3 +132,21 @@ def test_studies_whose_losses_do_not_compare_are_refused_with_the_reason(
     side_by_side([first, second])
     with pytest.raises(DataError, match=why):
         side_by_side([first, change(second)])
+
+
+def test_the_page_of_several_studies_names_the_best_arm_and_links_nothing_that_is_not_there(
+    tmp_path,
+):
+    folders = [
+        make_study(tmp_path / name, {"random": shift}) for name, shift in (("a", 0.2), ("b", 0))
+    ]
+    for folder, name in zip(folders, ("a", "b"), strict=True):
+        (folder / "study.yaml").write_text(f"study: {name}\n")
+    page, sentence = build_comparison(folders, tmp_path / "page")
+    assert " was best, " in sentence
+    text = page.read_text()
+    assert sentence.split(",")[0] in text
+    assert "Of 2 studies" in text
+    links = re.findall(r'href="((?!data:|#|http)[^"]+)"', text)
+    assert links
+    assert all((page.parent / link).exists() for link in links)
