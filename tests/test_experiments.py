@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import load_study
+from orchestrator.config import dump_yaml, load_study
 from orchestrator.estimate.evaluating import SetSize, evaluation_share
 from orchestrator.trials import expand
 
@@ -85,3 +85,11 @@ def test_the_honest_test_feeds_every_arm_equally_much_over_five_seeds(overlay):
             assert trial.config.embedding.model == trial.config.model.name
     assert [*arms] == study.claim.arms
     assert set(map(len, arms.values())) == {5}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_study_that_a_run_leaves_has_the_trials_of_the_one_that_was_run(name, tmp_path):
+    given = load_study(FOLDER / f"{name}.yaml", ["model.max_length=640"])
+    (tmp_path / "study.yaml").write_text(dump_yaml(given))
+    left = expand(load_study(tmp_path / "study.yaml"))
+    assert [trial.key for trial in left] == [trial.key for trial in expand(given)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -90,7 +91,7 @@ class Embedding(Section):
             return self
         if self.held_out_ids is not None and self.held_out_vectors is None:
             raise ValueError("held_out_ids names the rows of held_out_vectors: give it, too")
-        if unread := sorted(self.model_fields_set & READING):
+        if unread := self._said(READING):
             raise ValueError(
                 f"vectors are given, so that no model reads texts as {' and '.join(unread)} "
                 f"{'says' if len(unread) == 1 else 'say'}: leave "
@@ -103,11 +104,24 @@ class Embedding(Section):
         """Whether vectors are made of what a model is fed in training, and not of texts."""
         return self.pooling in OF_TOKENS
 
+    def _said(self, keys: Collection[str]) -> list[str]:
+        """Those of the keys that were given and are not at their defaults.
+
+        The study that a run leaves in its folder gives every key.
+        """
+        fields = type(self).model_fields
+        given = sorted(self.model_fields_set.intersection(keys))
+        return [
+            key
+            for key in given
+            if getattr(self, key) != fields[key].get_default(call_default_factory=True)
+        ]
+
     def _check_pooling(self) -> None:
         """Refuse keys that say nothing with this pooling."""
         sections = {"gradient", "path"} - {self.pooling}
         foreign = sections | {"text", "keep"} if self.of_tokens else sections
-        if unread := sorted(self.model_fields_set & foreign):
+        if unread := self._said(foreign):
             raise ValueError(
                 f"pooling: {self.pooling} does not read {' and '.join(unread)}: leave "
                 f"{'it' if len(unread) == 1 else 'them'} out"
