@@ -18,7 +18,7 @@ from orchestrator.study.benchmarks import _note, run_benchmarks
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.training.journal import Journal, read_journal
 from orchestrator.trials import expand
-from orchestrator.verify import verify_measured
+from orchestrator.verify import verify_measured, verify_trial
 from tests.studies import STUDY, files_beside, orchestrate, runs_of, write_study
 from tests.training.evaluation.harness import ITEMS, write_tasks
 
@@ -27,18 +27,19 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A study of one trial of two steps: its folder, its file and what the run printed."""
+    """A study of one trial of two steps and its twin, whose ninth row is not fed: its folder, its
+    file and what the run printed."""
     folder = tmp_path_factory.mktemp("benchmarked")
     tasks = write_tasks(folder / "tasks", "colours")
     path = write_study(
         folder,
-        arrangement={"method": "random", "rows": 8},
-        training=STUDY["training"] | {"save_model": {"at": [1, 500]}},
+        arrangement={"method": "random"},
+        training=STUDY["training"] | {"max_steps": 2, "save_model": {"at": [1, 500]}},
         evaluation={
             "every": 2, "measures": False,
             "benchmarks": {"tasks": ["colours"], "at": [0, 1, 500], "path": str(tasks)},
         },
-        sweep={}, output=str(folder / "out"),
+        sweep={"parameters": {"arrangement.rows": [8, 9]}}, output=str(folder / "out"),
     )  # fmt: skip
     ran = orchestrate("run", path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -48,22 +49,38 @@ def study(tmp_path_factory):
 def test_each_model_is_measured_once_and_stands_beside_its_losses(study):
     folder, _, told = study
     assert "   done benchmarks                     3 models, colours" in told
-    (trial,) = (folder / "trials").iterdir()
+    trial, twin = sorted((folder / "trials").iterdir())
+    assert pq.read_table(twin / "benchmarks.parquet").equals(
+        pq.read_table(trial / "benchmarks.parquet")
+    )
     table = pq.read_table(trial / "benchmarks.parquet").to_pandas()
     assert table["step"].tolist() == [0, 1, 2]
     assert table["n"].tolist() == [len(ITEMS)] * 3
     assert "Benchmarks beside the losses" in (folder / "report" / "index.html").read_text()
 
 
+def test_a_trial_that_cannot_differ_is_not_trained_and_stands_beside_the_other(study):
+    folder, _, told = study
+    trial, twin = sorted((folder / "trials").iterdir())
+    assert f" reused {twin.name:<30} as {trial.name}" in told
+    assert "1 of 2 trials cannot differ from another one" in told
+    assert (twin / "models").resolve() == trial / "models"
+    assert verify_trial(twin).twin_of == trial.name
+    _, runs = runs_of(folder.parent)
+    (run,) = (run for run in runs if run.data.tags.get("twin_of") == trial.name)
+    assert run.info.status == "FINISHED"
+    assert f"{twin.name} as {trial.name}" in (folder / "report" / "index.html").read_text()
+
+
 def test_what_is_measured_needs_no_ray_again_and_is_told_to_nobody_twice(study):
     folder, path, _ = study
-    (trial,) = (folder / "trials").iterdir()
-    files = [trial / name for name in ("benchmarks.parquet", "benchmarks.json", "journal.jsonl")]
+    names = ("benchmarks.parquet", "benchmarks.json", "journal.jsonl")
+    files = [trial / name for trial in (folder / "trials").iterdir() for name in names]
     before, stream, loaded = [file.read_bytes() for file in files], io.StringIO(), load_study(path)
     with Screen(Console(file=stream, width=200)) as screen:
-        (spec,) = Pipeline(Layout.of(loaded), screen).prepare(expand(loaded))
+        specs = Pipeline(Layout.of(loaded), screen).prepare(expand(loaded))
         assert [file.read_bytes() for file in files] == before
-        assert run_benchmarks([spec], screen) == {}
+        assert run_benchmarks(specs, screen) == {}
     assert not ray.is_initialized()
     assert " reused benchmarks                     3 models, colours" in stream.getvalue()
     assert [file.read_bytes() for file in files] == before
@@ -82,7 +99,7 @@ def test_a_score_that_is_no_number_ends_no_study(tmp_path):
 def test_mlflow_has_the_scores_at_their_steps_and_the_table(study):
     folder, *_ = study
     client, runs = runs_of(folder.parent)
-    (trial,) = (folder / "trials").iterdir()
+    trial, _ = sorted((folder / "trials").iterdir())
     (run,) = (run for run in runs if run.info.run_name == trial.name)
     points = client.get_metric_history(run.info.run_id, "benchmark/colours/acc")
     values = pq.read_table(trial / "benchmarks.parquet")["value"].to_pylist()
@@ -92,11 +109,11 @@ def test_mlflow_has_the_scores_at_their_steps_and_the_table(study):
 
 def test_the_proof_covers_the_table(study):
     folder, *_ = study
-    (trial,) = (folder / "trials").iterdir()
-    assert verify_measured(folder) == [(f"trials/{trial.name}", 1)]
+    trial, twin = sorted((folder / "trials").iterdir())
+    assert verify_measured(folder) == [(f"trials/{each.name}", 1) for each in (trial, twin)]
     table = trial / "benchmarks.parquet"
     kept = table.read_bytes()
     table.write_bytes(kept[:-1])
-    ((_, fault),) = verify_measured(folder)
+    (_, fault), _ = verify_measured(folder)
     assert isinstance(fault, DataError)
     table.write_bytes(kept)
