@@ -37,7 +37,7 @@ from orchestrator.report.sentences import (
     trained_on_note,
     verdict_sentence,
 )
-from orchestrator.report.winner import Winner, find_winner, headline
+from orchestrator.report.winner import Winner, best_sentence, find_winner
 
 SHOWN_NAMES = 8  # of arms that a claim does not know
 
@@ -74,7 +74,7 @@ class Answer:
 def answer_of(claim: Claim | ImpliedClaim, arms: list[Arm]) -> Answer:
     """The claim's question, answered by its arms or by the section that its kind looks at."""
     winner = find_winner(arms)
-    best = _best_answer(claim.question, headline(winner, arms), winner)
+    best = _best_answer(claim.question, best_sentence(winner, arms), winner)
     answer = _answer_of(claim, arms, best)
     caveats = [*trained_on_note(arms), *answer.caveats]
     return replace(answer, caveats=caveats, headline=best.sentence, winner=winner)

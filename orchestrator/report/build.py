@@ -52,7 +52,7 @@ from orchestrator.report.sources import source_loss_table, source_table
 from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial, distinct
-from orchestrator.report.winner import find_winner, headline, winner_table
+from orchestrator.report.winner import best_sentence, find_winner, winner_table
 from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER, TASKS_FILE
 
 # Of plotly.js the part that draws lines, as plotly.js-basic-dist-min 4.1.1 of npm has it: the whole
@@ -86,7 +86,7 @@ def build_comparison(studies: Sequence[Path], folder: Path) -> tuple[Path, str]:
     record = side_by_side([read_study(study) for study in studies])
     content = _content_of(record, ForecastSection([], []))
     _, arms, *_ = content
-    return _write(content, folder), headline(find_winner(arms), arms)
+    return _write(content, folder), best_sentence(find_winner(arms), arms)
 
 
 def _write(content: Content, folder: Path) -> Path:

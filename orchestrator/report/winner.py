@@ -13,16 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from orchestrator.core.statistics.analysis import TaskCurves
 from orchestrator.core.statistics.comparison import Comparison, Corrected
-from orchestrator.report.arms import Arm, CommonBasis, common_basis, group_arms, stack, unit_of
+from orchestrator.report.arms import Arm, CommonBasis, common_basis, stack, unit_of
 from orchestrator.report.contrast import compare_with, curves_at
-from orchestrator.report.read import read_study
 from orchestrator.report.sentences import area_words
 from orchestrator.report.tables import (
     MISSING,
@@ -133,7 +130,7 @@ def find_winner(arms: Sequence[Arm]) -> Winner | None:
     return Winner(basis, same_steps, own_end, budgets)
 
 
-def headline(winner: Winner | None, arms: Sequence[Arm]) -> str:
+def best_sentence(winner: Winner | None, arms: Sequence[Arm]) -> str:
     """The first sentence of a report, also where there is no best arm to tell of."""
     if winner is None:
         unit = unit_of(trial for arm in arms for trial in arm.trials)
@@ -144,32 +141,6 @@ def headline(winner: Winner | None, arms: Sequence[Arm]) -> str:
         return f"{winner.decisive.sentence}."
     only = "it is the study’s only arm" if len(arms) == 1 else "no other arm finished"
     return f"{winner.same_steps.sentence}; {only}."
-
-
-class Beginning(NamedTuple):
-    """What the report of a study begins with.
-
-    Attributes:
-        sentence: which arm is best, and whether that is clear.
-        warning: what is told loudly; empty where nothing is.
-        best: the best arm, with its trials of the seeds that all arms finished; None without any.
-    """
-
-    sentence: str
-    warning: str
-    best: Arm | None
-
-
-def beginning(study_dir: Path) -> Beginning:
-    """What the report of a study begins with, read back from its folder.
-
-    Raises:
-        DataError: the folder holds no summary.csv, or its study.yaml a claim that is none.
-    """
-    arms = group_arms(read_study(study_dir).trials)
-    winner = find_winner(arms)
-    best = winner.decisive.first if winner else None
-    return Beginning(headline(winner, arms), winner.warning if winner else "", best)
 
 
 def winner_table(winner: Winner | None) -> Table | None:

@@ -13,11 +13,11 @@ from orchestrator.config import Study, dump_yaml
 from orchestrator.config.layout import Layout
 from orchestrator.forecast.forecaster import Request
 from orchestrator.report.build import build_report
+from orchestrator.report.headline import Headline, headline
 from orchestrator.report.summary import (
     screen_table,
     write_summary,
 )
-from orchestrator.report.winner import Beginning, beginning
 from orchestrator.screen import Screen, quiet_streams, shown_path
 from orchestrator.storage.artifacts import write_json, write_text
 from orchestrator.storage.files import (
@@ -222,12 +222,12 @@ class Run:
             for row in rows
         }
         metrics = {row["trial"]: metrics_of(row, self.swept) for row in rows}
-        said = beginning(folder)
+        said = headline(folder)
         metrics[PARENT] = scores | best_metrics(said.best, metrics)
         killed = [name for name, error in self.errors.items() if error == INTERRUPTED]
         ended = finished(
             tracker.record, STUDY_FILES, self.errors, endings, metrics, killed,
-            description=self._description(said.sentence, said.best.name if said.best else ""),
+            description=self._description(said.text, said.best.name if said.best else ""),
         )  # fmt: skip
         tracker.update(ended)
         line = self.screen.line("mlflow")
@@ -236,9 +236,9 @@ class Run:
         self._print_end(rows, said, report, unsent)
 
     def _print_end(
-        self, rows: list[dict[str, Any]], said: Beginning, report: Path, unsent: Backlog | None
+        self, rows: list[dict[str, Any]], said: Headline, report: Path, unsent: Backlog | None
     ) -> None:
-        """The table, what failed, and where to look next."""
+        """The table, what failed, the answer, and where to look next."""
         self.screen.print()
         self.screen.print(screen_table(rows))
         for name, error in self.errors.items():

@@ -6,7 +6,7 @@ import pyarrow as pa
 from orchestrator.report.answer import answer_of
 from orchestrator.report.arms import group_arms
 from orchestrator.report.claim import implied_claim
-from orchestrator.report.winner import find_winner, headline, winner_table
+from orchestrator.report.winner import best_sentence, find_winner, winner_table
 from tests.report.curves import smooth, trial_of
 
 MINUS = "\N{MINUS SIGN}"
@@ -68,7 +68,7 @@ def test_arms_of_other_budgets_are_told_loudly_at_the_same_steps_and_at_their_ow
     long.tables["plan"] = pa.table({"row": range(300)})
     short.tables["plan"] = pa.table({"row": range(19)})
     winner = find_winner(group_arms([short, long]))
-    assert headline(winner, []).startswith(
+    assert best_sentence(winner, []).startswith(
         "long was best, 1.350 by the query loss at the end of its own budget; next was short, "
     )
     assert "from short, 19 rows in 20 steps, to long, 300 rows in 50 steps" in winner.warning
@@ -83,8 +83,8 @@ def test_arms_of_other_budgets_are_told_loudly_at_the_same_steps_and_at_their_ow
 def test_arms_that_cannot_be_compared_are_said_to_be_so():
     other = trial_of(smooth() + 1, name="b", seed=7)
     winner = find_winner(group_arms([trial_of(smooth()), other]))
-    assert headline(winner, []).endswith(
+    assert best_sentence(winner, []).endswith(
         "next was b, which shares no seed or no query task with it."
     )
     assert lines(winner_table(winner))[1]["clear"] == "nothing in common"
-    assert headline(None, []) == "This study does not say: no trial finished."
+    assert best_sentence(None, []) == "This study does not say: no trial finished."
