@@ -116,8 +116,8 @@ def test_the_table_has_losses_and_scores_of_each_benchmarked_step(study):
     ]  # fmt: skip
     cells = [[cell.text for cell in row] for row in table.rows]
     assert [(row[0], row[1], row[-1]) for row in cells] == [
-        ("nearest_first", "0", "0.250 ± 0.010"),
-        ("nearest_first", "24", "0.500 ± 0.010"),
+        ("nearest_first", "0", "0.250 ± 0.0100"),
+        ("nearest_first", "24", "0.500 ± 0.0100"),
         ("farthest_first", "24", "0.600"),
     ]
     assert float(cells[1][2]) < float(cells[0][2]), "the loss of that step"
