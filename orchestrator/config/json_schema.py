@@ -33,6 +33,9 @@ def study_schema() -> Schema:
             if key is not None and text:
                 form = f" Takes {key['description']}." if "description" in key else ""
                 key["description"] = LINK.sub(r"\1", text) + form
+    # A list alone is a grid, which a validator of the axis turns into one.
+    axis = schema["$defs"]["Axis"]
+    schema["$defs"]["Axis"] = {"anyOf": [axis["properties"]["grid"]["anyOf"][0], axis]}
     return {"$schema": DIALECT, "title": "A study", **schema}
 
 

@@ -102,7 +102,7 @@ def find_source(place: str, split: str, fields: Mapping[str, Any]) -> SourceOpti
         source = _section(given)
         if _reads(source, records):
             return source
-    columns = ", ".join(sorted({key for record in records for key in record})) or "no columns"
+    columns = ", ".join(sorted({key for record in records for key in record}))
     raise DataError(
         f"{place}: no reader reads its first records, which have {columns}: say which column is "
         "what, as in --fields '{prompt: question, completion: answer}', or --fields '{messages: "
@@ -161,10 +161,17 @@ def _section(given: Mapping[str, Any]) -> SourceOptions:
 
 
 def _sample(plain: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The first records that are objects."""
+    """The first records that are objects.
+
+    Raises:
+        DataError: there is none.
+    """
     source = _section(plain)
     records = (raw for block in find_reader(source.reader).blocks(source) for _, raw in block())
-    return [raw for raw in islice(records, SAMPLE) if isinstance(raw, dict)]
+    sample = [raw for raw in islice(records, SAMPLE) if isinstance(raw, dict)]
+    if not sample:
+        raise DataError(f"{readers.describe(source)} begins with no records: give data that does")
+    return sample
 
 
 def _candidates(

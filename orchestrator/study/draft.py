@@ -16,10 +16,10 @@ from orchestrator.data.detect import Contents
 
 # What can be compared, and what that means.
 COMPARED = {
-    "order": "the same rows nearest first, in random order, and farthest first",
-    "selection": "rows near the queries, random rows, and rows far from them",
-    "granularity": "single rows or whole tasks that move as one",
-    "turns": "one, two or four turns of near rows: in a turn every query takes its nearest",
+    "order": "the same rows nearest first, in random order, farthest first",
+    "selection": "rows near the queries, random rows, rows far from them",
+    "granularity": "single rows, or whole tasks that move as one",
+    "turns": "1, 2 or 4 turns: in each every query takes its nearest free row",
     "seeds": "two draws of the pool for each arm, which show what is chance",
 }
 POOL_ROWS, TEST_ITEMS, ROWS, BATCH = 2_000, 48, 64, 8  # of a first look, at most
@@ -63,9 +63,10 @@ class Wish:
 
     @property
     def budget(self) -> int:
-        """Rows of an arm; where turns are compared about as many as the first of them takes."""
+        """Rows of an arm; where turns are compared about as many as the first of them holds: fewer
+        than there are queries, some of which have the same nearest row."""
         if "turns" in self.compare:
-            return _kept(self.queries[1], self.query_limit)
+            return max(1, _kept(self.queries[1], self.query_limit) * 2 // 3)
         pool = self.pool[1]
         left_out = sum(pool.leaks.values()) if self.leakage[0] == "drop" else 0
         kept = min(_kept(pool, self.pool_limit), len(pool.table) - left_out)
@@ -161,10 +162,10 @@ def _training(wish: Wish) -> Iterator[str]:
     yield _said("  learning_rate: 2.0e-5", "for a small model; the paper has 1.0e-6 for 7B")
     if "turns" in wish.compare and "order" not in wish.compare:
         steps = wish.budget // batch
-        yield _said(f"  max_steps: {steps}", "what one turn fills: all arms train equally long")
+        yield _said(f"  max_steps: {steps}", "about what one turn fills: arms train equally long")
     yield _said(f"  gpus_per_worker: {int(wish.gpu)}", "0: on CPU cores")
     yield "evaluation:"
-    yield _said("  every: 2", "steps; dense_start: 1, 2, 5, 10, 20, 50, ...")
+    yield _said("  every: 3", "steps; dense_start: 1, 2, 5, 10, 20, 50, ...")
 
 
 def _sweep(wish: Wish) -> Iterator[str]:

@@ -86,15 +86,14 @@ def view(record: Record) -> str:
 
 def _chart(kind: str, metric: str) -> dict[str, Any]:
     chart: dict[str, Any] = {
-        "type": kind,
-        "metricKey": metric,
-        "uuid": metric,
-        "metricSectionId": "losses",
-    }
-    chart |= {"deleted": False, "isGenerated": False, "runsCountToCompare": 100}
+        "type": kind, "metricKey": metric, "uuid": metric, "metricSectionId": "losses",
+        "deleted": False, "isGenerated": False, "runsCountToCompare": 100,
+    }  # fmt: skip
     if kind == "LINE":
-        chart |= {"selectedMetricKeys": [metric], "lineSmoothness": 0, "scaleType": "linear"}
-        chart |= {"xAxisKey": "step", "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True}
+        chart |= {
+            "selectedMetricKeys": [metric], "lineSmoothness": 0, "scaleType": "linear",
+            "xAxisKey": "step", "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
+        }  # fmt: skip
     return chart
 
 

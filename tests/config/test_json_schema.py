@@ -34,5 +34,7 @@ def test_it_takes_every_study_of_experiments_and_points_at_what_is_wrong_in_one(
     wrong = json.loads(json.dumps(studies[0]))
     wrong["training"]["globl_batch"] = 4
     wrong["arrangement"]["method"] = "tam"
+    wrong["sweep"] = {"parameters": {"seed": [0, 1], "training.learning_rate": []}}
     faults = {tuple(error.absolute_path) for error in validator.iter_errors(wrong)}
-    assert faults == {("training",), ("arrangement", "method")}
+    empty = ("sweep", "parameters", "training.learning_rate")
+    assert faults == {("training",), ("arrangement", "method"), empty}

@@ -97,10 +97,11 @@ def test_rows_that_are_test_items_are_counted(file):
     assert leaks == {"task shared with query": 30, "exact duplicate of query": 30}
 
 
-def test_the_suite_and_a_data_set_of_the_hub_are_named_and_not_found_as_files(
-    tmp_path, monkeypatch
-):
+def test_the_suite_has_a_name_and_an_empty_or_missing_file_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_source("builtin", "query", {}).split == "query"
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"empty.jsonl begins with no records"):
+        find_source("empty.jsonl", "pool", {})
     with pytest.raises(DataError, match=r"data/train.jsonl: no such file"):
         find_source("data/train.jsonl", "pool", {})
