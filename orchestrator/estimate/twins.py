@@ -16,7 +16,8 @@ from orchestrator.trials.expand import trial_key
 def foreseen_twins(trials: list[Trial], store: StoreLookup) -> dict[str, str]:
     """The trials that are twins (`training.twins`), by name, each with the one that is trained.
 
-    A model that is not here yet is taken for one without dropout.
+    A model that is not here yet is taken for one without dropout, and this machine for one that
+    computes in float32, where nothing else of the estimate asks torch.
     """
     alike: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -38,7 +39,10 @@ def twin_lines(trials: list[Trial], twins: dict[str, str], store: StoreLookup) -
     config = next(trial.config for trial in trials if trial.name in twins)
     varied = varied_by(config.model_dump(mode="json"))
     name = config.model.reference
-    unless = "" if store.model(name) else f", unless {name}, not here yet, has dropout"
+    unless = ""
+    if store.model(name) is None:
+        unless = f", unless {name}, not here yet, has dropout"
+        unless += " or auto is bfloat16" if config.model.precision == "auto" else ""
     return [
         f"once    {pairs_in_words(twins)}: nothing tells them apart, and one of them is trained"
         f"{unless}. Their seed decides nothing: to repeat such an arm sweep {varied}"
@@ -46,8 +50,13 @@ def twin_lines(trials: list[Trial], twins: dict[str, str], store: StoreLookup) -
 
 
 def _draws(config: TrialConfig, store: StoreLookup) -> bool:
-    from orchestrator.training.device import precision_here  # torch takes seconds to import
+    model = store.model(config.model.reference)
+    precision: str = config.model.precision
+    if precision == "auto" and not os.environ.get("RAY_ADDRESS"):
+        if model is not None:
+            from orchestrator.training.device import precision_here  # torch: seconds to import
 
-    known = config.model.precision != "auto" or not os.environ.get("RAY_ADDRESS")
-    precision = precision_here(config.model, config.training) if known else None
-    return bool(drawn_by_seed(config, store.model(config.model.reference), precision))
+            precision = precision_here(config.model, config.training)
+        elif not config.training.gpus_per_worker:
+            precision = "float32"
+    return bool(drawn_by_seed(config, model, precision))
