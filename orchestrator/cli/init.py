@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.prompt import Prompt
 
-from orchestrator.errors import ConfigError, UserError
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
+    from orchestrator.config.sources import SourceOptions
     from orchestrator.study.draft import Wish
 
 T = TypeVar("T")
@@ -69,7 +71,19 @@ def init(
     if compare is None:
         print("\n".join(f"  {what:<12} {meaning}" for what, meaning in COMPARED.items()))
     chosen = _settled("--compare", "compare", compare, _compared, "order")
-    _write(study, Wish(_study_name(study), found, items, name, chosen, gpu=_has_gpu()))
+    rows_told, items_told = (
+        (_told_from(study.parent, source), contents) for source, contents in (found, items)
+    )
+    wish = Wish(_study_name(study), rows_told, items_told, name, chosen, gpu=_has_gpu())
+    _write(study, wish)
+
+
+def _told_from(folder: Path, source: SourceOptions) -> SourceOptions:
+    """A source whose path leads from the study's folder, where a study looks first."""
+    path = getattr(source, "path", None)
+    if path is None or Path(path).expanduser().is_absolute():
+        return source
+    return source.model_copy(update={"path": os.path.relpath(path, folder)})
 
 
 def _settled(
@@ -150,15 +164,16 @@ def _write(path: Path, wish: Wish) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(write_draft(wish), encoding="utf-8")
+    (path.parent / FILE).write_text(schema_text(), encoding="utf-8")
     try:
         study = load_study(path)
         trials = expand(study)
-    except ConfigError:
-        path.unlink()
+        print(f"wrote {path}, and {path.parent / FILE} by which editors explain its keys\n")
+        sound = show_rows(study.model_copy(update={"sweep": Sweep()}), 1)
+    except UserError:
+        path.unlink()  # so that the same command may be typed again
         raise
-    (path.parent / FILE).write_text(schema_text(), encoding="utf-8")
-    print(f"wrote {path}, and {path.parent / FILE} by which editors explain its keys\n")
-    if not show_rows(study.model_copy(update={"sweep": Sweep()}), 1):
+    if not sound:
         raise typer.Exit(1)
     print(f"\n{len(trials)} trials. Read {path}, then:")
     print(f"  orchestrator estimate {path}\n  orchestrator run {path}")

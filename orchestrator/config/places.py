@@ -28,7 +28,7 @@ def beside(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
         tree: as it was parsed.
         folder: of the file that it stands in.
     """
-    folder = Path(os.path.abspath(folder))
+    folder = folder.resolve()  # as the working folder is told: without links
     if folder == Path.cwd():
         return tree
     placed = {key: _placed(value, key, folder) for key, value in tree.items() if key != "sweep"}
@@ -69,7 +69,7 @@ def _placed(value: Any, key: str, folder: Path) -> Any:
     named = NAMES.fullmatch(key) is not None and value.startswith(("./", "../"))
     if not (named or FILES.fullmatch(key)) or not _is_below(value, folder):
         return value
-    place, here = folder / value, Path.cwd()
+    place, here = Path(os.path.normpath(folder / value)), Path.cwd()
     if not place.is_relative_to(here):
         return str(place)
     text = str(place.relative_to(here))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -83,7 +86,14 @@ def build_comparison(studies: Sequence[Path], folder: Path) -> tuple[Path, str]:
     Raises:
         DataError: as `build_report`, or studies that do not compare (`side_by_side`).
     """
-    record = side_by_side([read_study(study) for study in studies])
+    records = [read_study(study) for study in studies]
+    if len({record.name for record in records}) < len(records):  # as of two output folders
+        records = [replace(r, name=str(place)) for r, place in zip(records, studies, strict=True)]
+    pages = {
+        record.name: quote(os.path.relpath(study / REPORT_FOLDER / PAGE_FILE, folder))
+        for record, study in zip(records, studies, strict=True)
+    }
+    record = replace(side_by_side(records), pages=pages)
     content = _content_of(record, ForecastSection([], []))
     _, arms, *_ = content
     return _write(content, folder), best_sentence(find_winner(arms), arms)
@@ -184,6 +194,7 @@ def _page_text(record: StudyRecord, arms: list[Arm]) -> dict[str, object]:
     return {
         "study": record.name,
         "studies": record.studies,
+        "pages": record.pages,
         "said_first": record.notes,
         "kind": claim.kind if claim else "",  # unfolds what the claim is about
         "mlflow": record.mlflow,

@@ -55,6 +55,7 @@ class StudyRecord:
         mlflow: address of the server that the study names; None where it names none.
         studies: names of the studies that were put together; empty of one alone.
         notes: what is to be said of them, a sentence each.
+        pages: where the report of each of them is, by its name.
     """
 
     name: str
@@ -66,6 +67,7 @@ class StudyRecord:
     mlflow: str | None = None
     studies: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    pages: dict[str, str] = field(default_factory=dict)
 
 
 def read_study(study_dir: Path) -> StudyRecord:

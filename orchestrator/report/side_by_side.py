@@ -58,18 +58,20 @@ def side_by_side(records: Sequence[StudyRecord]) -> StudyRecord:
         name: [_named(name, trial, [*columns]) for trial in trials]
         for name, trials in finished.items()
     }
-    groups = _paired(named)
-    joined = [
-        _of_common(trial, items)
-        for group in groups
-        for items in [_common_items(group, names)]
-        for trial in group
-    ]
+    groups = [(group, _common_items(group)) for group in _paired(named)]
+    joined = [_of_common(trial, items) for group, items in groups if items for trial in group]
+    if not joined:
+        raise DataError(
+            f"{' and '.join(names)} have no test item in common: studies compare on the same "
+            "data.query, data.held_out or data.off_target, by the ids of their items"
+        )
     others = sum(map(len, named.values())) - len(joined)
-    notes = (
-        [f"{others:,} trials of seeds that not all studies have are left out."] if others else []
-    )
-    return StudyRecord(" and ".join(names), joined, {}, None, studies=names, notes=notes)
+    left_out = f"{others:,} trials are left out: not all studies have their seeds and test items."
+    models = {name: model for r in records for name, model in r.run.get("models", {}).items()}
+    return StudyRecord(
+        " and ".join(names), joined, {"models": models}, None,
+        studies=names, notes=[left_out] if others else [],
+    )  # fmt: skip
 
 
 def _paired(named: dict[str, list[Trial]]) -> list[list[Trial]]:
@@ -126,11 +128,11 @@ def _listed(values: set[str]) -> str:
     return ", ".join(value or "unknown" for value in sorted(values))
 
 
-def _common_items(trials: Sequence[Trial], studies: Sequence[str]) -> Items:
-    """The items of each set that every trial measured.
+def _common_items(trials: Sequence[Trial]) -> Items:
+    """The items of each set that every trial measured; empty where there is none.
 
     Raises:
-        DataError: there is none, or one of them is another text in another study.
+        DataError: one of them is another text in another study.
     """
     first, *others = [_untouched(trial) for trial in trials]
     common = {
@@ -138,11 +140,6 @@ def _common_items(trials: Sequence[Trial], studies: Sequence[str]) -> Items:
         for key, items in first.items()
         if (ids := set(items).intersection(*(other.get(key, {}) for other in others)))
     }
-    if not common:
-        raise DataError(
-            f"{' and '.join(studies)} have no test item in common: studies compare on the same "
-            "data.query, data.held_out or data.off_target, by the ids of their items"
-        )
     for trial, other in zip(trials[1:], others, strict=True):
         for key, ids in common.items():
             for item in sorted(ids):
@@ -175,7 +172,8 @@ def _untouched(trial: Trial) -> dict[str, dict[str, Untouched]]:
 def _named(study: str, trial: Trial, columns: Sequence[str]) -> Trial:
     """The trial under its study's name, with every column that any study's summary has; what
     another study sweeps and this one does not is taken from the configuration."""
-    names = {key: f"{study}: {name}" for key, name in (("trial", trial.name), ("arm", trial.arm))}
+    told = {"trial": trial.name, "arm": trial.arm, "twin_of": trial.summary.get("twin_of", "")}
+    names = {key: f"{study}: {name}" for key, name in told.items() if name}
     rest = {
         key: trial.summary.get(key) or _configured(trial.config, key)
         for key in columns

@@ -8,12 +8,14 @@ says of which. It is no repetition of that trial.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from orchestrator.storage.artifacts import key_digest, write_json
@@ -120,6 +122,6 @@ def _deciding(spec: TrialSpec, one_machine: bool) -> str:
             [spec.model_digest, spec.tokens_digest, spec.measured_tokens[1]],
             [str(spec.dataset), str(spec.reward_model), str(spec.references)],
             config.seed if drawn_by_seed(config, spec.model, precision) else None,
-            plan[:fed].tolist(),
+            hashlib.sha256(np.ascontiguousarray(plan[:fed], np.int64).tobytes()).hexdigest(),
         ]
     )

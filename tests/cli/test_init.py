@@ -44,15 +44,22 @@ DATA = ("--pool", "train.jsonl", "--queries", "test.jsonl")
 
 def test_options_give_a_study_that_expands_and_a_row_as_the_model_sees_it(init):
     compare = "granularity,turns,seeds"
-    code, out, err = init("my.yaml", *DATA, "--model", "random:tiny-llama", "--compare", compare)
+    Path("deeper").mkdir()
+    Path("deeper/test.jsonl").write_text("another file of that name")
+    file = "deeper/my.yaml"  # a study looks beside itself first
+    code, out, err = init(file, *DATA, "--model", "random:tiny-llama", "--compare", compare)
     assert (code, err) == (0, "")
     assert "training rows: 60 rows of 2 tasks" in out
     assert "<s>User: a 0?\nAssistant: [[0 it is</s>]]" in out
     assert "12 trials" in out
-    study = load_study(Path("my.yaml"))
+    study = load_study(Path(file))
+    assert study.data.query.path == "test.jsonl"
     assert (study.study, len(expand(study))) == ("my", 12)
     assert study.data.pool.fields.prompt == "question"
-    assert "description" in json.loads(Path("study.schema.json").read_text())["properties"]["seed"]
+    assert (
+        "description"
+        in json.loads(Path("deeper/study.schema.json").read_text())["properties"]["seed"]
+    )
 
 
 def test_what_no_option_says_is_asked_until_it_can_be_used(init):
