@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-UNHELD_SECONDS = 60  # until a new scratch folder is locked, at the very latest
+# A scratch folder that nothing was put into for so long is left over. Where the file system's locks
+# hold on each machine alone, the lock of another one's build is not seen.
+LEFT_SECONDS = 86_400
 Files = dict[str, dict[str, Any]]  # name in a folder -> its size in bytes and its SHA-256
 
 
@@ -108,9 +110,9 @@ def scratch_beside(path: Path) -> Iterator[Path]:
 
 
 def _remove_if_left(folder: Path) -> None:
-    """Remove a scratch folder that no process holds, unless it may be too new to be held yet."""
+    """Remove an old scratch folder that no process holds."""
     try:
-        new = time.time() - folder.stat().st_mtime < UNHELD_SECONDS
+        new = time.time() - folder.stat().st_mtime < LEFT_SECONDS
         lock = os.open(folder, os.O_RDONLY)
     except OSError:  # its process has just ended
         return

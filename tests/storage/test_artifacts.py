@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator.storage.artifacts import build, key_digest, scratch_beside, sound
+from orchestrator.storage.artifacts import LEFT_SECONDS, build, key_digest, scratch_beside, sound
 
 
 def writer(text, calls=None):
@@ -90,7 +90,7 @@ def test_a_key_that_json_cannot_tell_apart_is_refused():
 
 @pytest.mark.scenario("kill-driver")
 def test_what_a_killed_build_left_is_removed_and_what_is_being_built_stays(tmp_path):
-    path, old = tmp_path / "kind" / "aa", time.time() - 3600
+    path, old = tmp_path / "kind" / "aa", time.time() - 2 * LEFT_SECONDS
     killed, other = path.parent / ".aa-killed", path.parent / ".ab-of-another-artifact"
     for folder in (killed, other):
         folder.mkdir(parents=True)
