@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from orchestrator.config import Study
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, first_line
 from orchestrator.storage.artifacts import write_json
 from orchestrator.storage.files import (
     BENCHMARKS_RESULT_FILE,
@@ -119,7 +119,7 @@ def read_record(study_folder: Path) -> Record:
     """The record of a study.
 
     Raises:
-        DataError: the folder holds none.
+        DataError: the folder holds none, or one that is damaged.
     """
     path = study_folder / TRACKING_FILE
     if not path.is_file():
@@ -127,8 +127,14 @@ def read_record(study_folder: Path) -> Record:
             f"{study_folder} holds no {TRACKING_FILE}: give the folder of a study that ran, "
             "<output>/<study>"
         )
-    value = json.loads(path.read_bytes())
-    return Record(**value | {"runs": [RunRecord(**run) for run in value["runs"]]})
+    try:
+        value = json.loads(path.read_bytes())
+        return Record(**value | {"runs": [RunRecord(**run) for run in value["runs"]]})
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path} is damaged ({first_line(error)}): put a copy of it back, or remove it and run "
+            "the study's command again, which gives its trials new runs in MLflow"
+        ) from error
 
 
 def describe(

@@ -3,9 +3,11 @@
 import pytest
 from mlflow.tracking import MlflowClient
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, DataError
+from orchestrator.storage.files import TRACKING_FILE
 from orchestrator.study.run import run_study
 from orchestrator.tracking import sync
+from orchestrator.tracking.record import read_record
 from tests.tracking.fabricated import Fabricated, study_in
 from tests.tracking.held import held
 
@@ -57,3 +59,10 @@ def test_models_that_nobody_keeps_are_not_registered(tmp_path):
     with pytest.raises(ConfigError, match=r"not every trial keeps its model: set training\."):
         run_study(study)
     assert not (tmp_path / "out" / "store").exists()
+
+
+@pytest.mark.parametrize("left", ["", '{"id": "a", "runs": [{"na', '{"runs": [{}]}', "[]"])
+def test_a_damaged_record_is_told_with_its_path_and_what_to_do(tmp_path, left):
+    (tmp_path / TRACKING_FILE).write_text(left)
+    with pytest.raises(DataError, match=rf"{TRACKING_FILE} is damaged .* run the study's command"):
+        read_record(tmp_path)
