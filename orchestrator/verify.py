@@ -28,6 +28,7 @@ from orchestrator.storage.files import (
 from orchestrator.storage.ledger import Line, check_scored, read_ledger
 from orchestrator.storage.sealed import SEAL, read_sealed
 from orchestrator.training.outcome import STOPPED, Outcome, changed_tables, read_outcome
+from orchestrator.trials.config_file import config_fault
 
 
 class Certificate(NamedTuple):
@@ -51,6 +52,8 @@ def verify_trial(folder: Path) -> Certificate:
         DataError: if a file is missing, cannot be read, or is not what it was.
         OrderError: if the order differs from the plan, or its digest from the recorded one.
     """
+    if fault := config_fault(folder):
+        raise DataError(fault)
     try:
         config, _, _ = parse((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         batch, limit = config["training"]["global_batch"], config["training"].get("max_steps")

@@ -35,6 +35,7 @@ from orchestrator.storage.files import (
 from orchestrator.training.evaluation.sampled import completed
 from orchestrator.training.journal import read_journal
 from orchestrator.training.outcome import FINISHED, STOPPED, changed_tables
+from orchestrator.trials.config_file import config_fault
 
 TABLES = ("losses", "train_log", "plan", "measures", "generations", "benchmarks")
 # Written before training: of a stopped trial all others would be another attempt's.
@@ -126,6 +127,7 @@ def _read_trial(summary: dict[str, str], folder: Path) -> Trial:
         except (pa.ArrowInvalid, OSError) as error:
             faults.append(f"{summary['trial']}: {path.name} cannot be read: {error}")
     faults += _changed(summary["trial"], folder, tables)
+    faults += filter(None, [config_fault(folder)])
     trial = Trial(summary, _read_yaml(folder / CONFIG_FILE), tables, faults)
     return _stopped_trial(trial, folder) if trial.stopped else trial
 
