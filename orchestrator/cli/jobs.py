@@ -60,6 +60,8 @@ def submit(
             )
     server, here = Jobs(address, plain_http), Path.cwd()
     files = [study, *(overlays or [])]
+    for file in files:
+        _refuse_files_beside(file, here)
     words = ["orchestrator", "run", place_in_package(study, here)]
     words += [f"--with={place_in_package(overlay, here)}" for overlay in overlays or []]
     words += [f"--set={setting}" for setting in settings or []]
@@ -79,6 +81,20 @@ def submit(
         _follow(server, job)
     else:
         print(f"orchestrator jobs logs {job} --follow {server.options}")
+
+
+def _refuse_files_beside(file: Path, here: Path) -> None:
+    """Refuse a study from elsewhere that names files which lie beside it: they are not sent."""
+    from orchestrator.config.places import beside
+    from orchestrator.config.strict_yaml import parse
+
+    folder = file.resolve().parent
+    tree, _, _ = parse(file.read_text(encoding="utf-8"))
+    if not folder.is_relative_to(here) and beside(tree, folder) != tree:
+        raise JobError(
+            f"{file} names files that lie beside it, and a job gets those of this folder alone: "
+            f"copy the study and its files here, or submit it from {folder}"
+        )
 
 
 def _ask_above(size: int) -> None:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import pytest
 import typer
 
-from orchestrator.cli.jobs import _ask_above
+from orchestrator.cli.jobs import _ask_above, _refuse_files_beside
 from orchestrator.errors import JobError
 from orchestrator.jobs import package
 from orchestrator.jobs.package import pack, place_in_package, select
@@ -163,3 +163,14 @@ def test_much_is_sent_only_to_those_who_say_so(monkeypatch, size, sent):
         monkeypatch.setattr("sys.stdin", terminal)
         with nullcontext() if sent else pytest.raises(typer.Exit):
             _ask_above(size)
+
+
+def test_a_study_from_elsewhere_is_refused_if_it_names_files_beside_it(folder, tmp_path):
+    study = tmp_path / "elsewhere" / "study.yaml"
+    study.parent.mkdir()
+    study.write_text("data: {pool: {reader: jsonl, path: train.jsonl}}")
+    _refuse_files_beside(study, folder)
+    (study.parent / "train.jsonl").touch()
+    with pytest.raises(JobError, match=f"or submit it from {study.parent}"):
+        _refuse_files_beside(study, folder)
+    _refuse_files_beside(study, study.parent.parent)
