@@ -130,13 +130,18 @@ def seed_pairs(a: Arm, b: Arm, test_set: str) -> list[tuple[TaskCurves, TaskCurv
 
 
 def compare_with(
-    one: Arm, arms: Sequence[Arm], test_set: str, cut: Callable[[TaskCurves], TaskCurves]
+    one: Arm,
+    arms: Sequence[Arm],
+    test_set: str,
+    cut: Callable[[TaskCurves], TaskCurves],
+    family: int | None = None,
 ) -> dict[Arm, Corrected]:
     """Finished arms against one of them, corrected for their number as by `compare_several`.
 
     Args:
         test_set: whose losses.
         cut: leaves the same steps of every curve.
+        family: as for `compare_several`.
 
     Returns:
         Each arm minus the one, without those that share no seed, step or task with it.
@@ -147,7 +152,8 @@ def compare_with(
         stacked = stack([cut(curve) for pair in pairs for curve in pair])
         if stacked is not None:
             steps, losses[arm] = stacked[0], (stacked[2][::2], stacked[2][1::2])
-    return dict(zip(losses, compare_several(steps, [*losses.values()]), strict=True))
+    results = compare_several(steps, [*losses.values()], family)
+    return dict(zip(losses, results, strict=True))
 
 
 def trial_pairs(a: Arm, b: Arm) -> list[tuple[Trial, Trial]]:

@@ -19,10 +19,12 @@ misses sets tasks apart, too.
 Of several arms against one, `compare_several` keeps the chance of any false "ahead" or "behind"
 below 5% (Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure"): the smallest of m
 values of p is held against 0.05 / m, the next against 0.05 / (m - 1), until one fails, and each
-interval is of the level that its p was held against, or that the first failed at.
+interval is of the level that its p was held against, or that the first failed at. Where the one was
+picked by the same losses, as the best of k arms is, m is the number of all k (k - 1) / 2 pairs, any
+of which might have been compared: with m = k - 1, a word on arms that do not differ would be false
+more often than 5%.
 
-Not for trials that differ in tasks, nor for picking the best of many arms: the winner of many
-comparisons is flattered by its interval.
+Not for trials that differ in tasks.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from orchestrator.core.statistics.analysis import Floats, Steps, area_under_curv
 Verdict = Literal["ahead", "behind", "no clear difference"]
 
 LEVEL = 0.05
-LEAST_P = 1e-4  # of what a bootstrap of so many resamples can tell
+LEAST_P = 1e-4  # of what a bootstrap of so many resamples can tell; beyond, Student's t goes on
 # With fewer tasks even a unanimous result has p > 0.05 in a two-sided sign test (2 * 0.5**5).
 FEWEST_TASKS = 6
 RESAMPLES = 10_000
@@ -79,8 +81,8 @@ class Corrected:
         comparison: by area; its interval has the level that Holm's procedure gives it, and its
             verdict is clear only where those of all smaller p are.
         p: two-sided, the least level at which the interval of this comparison alone leaves out 0.
-        p_holm: corrected for the number of arms; below `LEVEL` where the verdict is clear, if
-            there are `FEWEST_TASKS` tasks.
+        p_holm: corrected for the number of comparisons; below `LEVEL` where the verdict is clear,
+            if there are `FEWEST_TASKS` tasks.
     """
 
     comparison: Comparison
@@ -109,13 +111,17 @@ def compare_arms(steps: Steps, a: Floats, b: Floats) -> tuple[list[Comparison], 
     return [_compare(part) for part in gaps], _compare(area)
 
 
-def compare_several(steps: Steps, pairs: Sequence[tuple[Floats, Floats]]) -> list[Corrected]:
+def compare_several(
+    steps: Steps, pairs: Sequence[tuple[Floats, Floats]], family: int | None = None
+) -> list[Corrected]:
     """Compare several arms with the same other one by area under the curve, corrected by Holm.
 
     Args:
         steps: (S,), strictly ascending.
         pairs: of each arm its losses and those of the other one, (K, S, T) both, as for
             `compare_arms`.
+        family: how many comparisons are corrected for, of which the pairs are some; None: the
+            pairs. All pairs of the arms where the other one was picked by these losses.
 
     Returns:
         A comparison for each pair, in their order.
@@ -124,11 +130,12 @@ def compare_several(steps: Steps, pairs: Sequence[tuple[Floats, Floats]]) -> lis
         ValueError: as `compare_arms`.
     """
     areas = [_gaps(steps, arm, other)[1] for arm, other in pairs]
-    values = np.array([_p_value(area) for area in areas])
+    family = len(areas) if family is None else family
+    values = np.array([_p_value(area, LEVEL / (2 * family)) for area in areas])
     corrected: list[Corrected | None] = [None] * len(areas)
     largest, level = 0.0, LEVEL
     for passed, at in enumerate(np.argsort(values, kind="stable").tolist()):
-        left = len(areas) - passed
+        left = family - passed
         held = largest < LEVEL
         # Once one has failed, all others have its level: their intervals hold 0 as well.
         level = LEVEL / left if held else level
@@ -171,12 +178,12 @@ def _gaps(steps: Steps, a: Floats, b: Floats) -> tuple[Floats, Floats]:
     return gaps, area
 
 
-def _p_value(gap: Floats) -> float:
-    """The least level at which the interval of a (K, T) table of differences leaves out 0; 1 of a
-    single seed and task, which says nothing of others."""
+def _p_value(gap: Floats, least: float) -> float:
+    """The least level at which the interval of a (K, T) table of differences leaves out 0, not
+    below both `LEAST_P` and `least`; 1 of a single seed and task, which says nothing of others."""
     if gap.size == 1:
         return 1.0
-    low, high = LEAST_P, 1.0
+    low, high = min(LEAST_P, least), 1.0
     if _excludes_zero(gap, low):
         return low
     while high / low > 1.001:
@@ -227,9 +234,9 @@ def _deviations(means: Floats, level: float) -> tuple[float, float]:
     if count < FEWEST_TASKS:
         margin = float(student * means.std(ddof=1) / np.sqrt(count))
         return margin, margin
-    quantiles = [level / 2, 1 - level / 2]
-    low, high = np.quantile(_weights(count) @ means, quantiles) - means.mean()
-    widened = student / norm.ppf(quantiles[1])
+    tail = max(level, LEAST_P) / 2
+    low, high = np.quantile(_weights(count) @ means, [tail, 1 - tail]) - means.mean()
+    widened = student / norm.ppf(1 - tail)
     return float(-low * widened), float(high * widened)
 
 

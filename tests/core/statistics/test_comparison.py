@@ -250,3 +250,24 @@ def test_among_arms_that_do_not_differ_a_false_word_is_rarer_than_one_in_twenty(
         for seed in range(100)
     )
     assert false <= 9  # of a binomial with 0.05, one time in 40 or less often
+
+
+def test_the_best_of_arms_that_do_not_differ_is_seldom_called_clear_if_all_pairs_count():
+    """It was picked by the losses that are compared: to count the other arms is too few."""
+    false = {9: 0, 45: 0}
+    for seed in range(100):
+        # Of fewer tasks than a bootstrap takes, where p alone tells, and fast.
+        arms = np.random.default_rng(seed).normal(size=(10, 1, 1, FEWEST_TASKS - 1))
+        best, *others = sorted(arms, key=np.mean)
+        for family in false:
+            results = compare_several(STEPS[:1], [(arm, best) for arm in others], family)
+            false[family] += any(result.p_holm < LEVEL for result in results)
+    assert false[45] <= 5
+    assert false[9] > 10
+
+
+def test_the_best_of_many_arms_can_be_clear():
+    """Of 40 arms the level of a pair is below the least p of a bootstrap."""
+    arms = [arm for arm, _ in several([1.0, *[0.0] * 39], seeds=1)]
+    results = compare_several(STEPS[:1], [(arm, arms[0]) for arm in arms[1:]], 780)
+    assert {result.comparison.verdict for result in results} == {"behind"}
