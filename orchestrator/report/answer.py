@@ -191,16 +191,22 @@ def _pair_answer(claim: ImpliedClaim) -> Answer:
 
 
 def _best_answer(question: str, sentence: str, winner: Winner | None) -> Answer:
-    """The arm with the lowest mean by area, set against the next."""
+    """The best arm set against the next one, in the tables at the steps that all arms share."""
     if winner is None:
         return Answer(question, sentence, [], None)
-    basis = winner.basis
-    unanswered = Answer(question, sentence, left_out_note(basis.left_out), None)
-    first, *others = winner.same_steps.losses
-    if not others:
-        return unanswered
-    notes = ["The best arm was picked by its result, so its intervals flatter it."]
-    return _ends_answer(unanswered, (first, others[0]), basis.steps, lambda _: sentence, notes)
+    basis, ranking, same_steps = winner.basis, winner.decisive, winner.same_steps
+    result = ranking.next_best
+    limits = limit_sentences(result, ranking.unit) if result else []
+    alone = Answer(question, sentence, [*limits, *left_out_note(basis.left_out)], None)
+    first, *others = ranking.losses
+    if not others or same_steps is None:
+        return alone
+    answer = _ends_answer(alone, (first, others[0]), basis.steps, lambda _: sentence, [])
+    names = f"{first.name} and {others[0].name}"
+    by_area = f"The tables that set {names} against each other are by the {same_steps.words}."
+    told = [by_area] if winner.own_end and answer.contrast else []
+    # What the intervals cover is told of the loss that decides, not of the one in the tables.
+    return replace(answer, caveats=alone.caveats, details=[*told, *answer.details])
 
 
 def _beside_best(finding: Finding, best: Answer) -> Answer:

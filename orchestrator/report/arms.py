@@ -126,6 +126,7 @@ class CommonBasis:
     Attributes:
         arms: each with its trials of the seeds that all arms finished.
         steps: (S,), at which all were evaluated.
+        tasks: those that all have losses of.
         areas: by name of the arm, under its mean curve over these steps and the common tasks.
         whole: whether every arm ends at the last of these steps.
         left_out: trials of other seeds; empty also where the arms have no seed in common.
@@ -133,6 +134,7 @@ class CommonBasis:
 
     arms: list[Arm]
     steps: Steps
+    tasks: list[str]
     areas: dict[str, float]
     whole: bool
     left_out: list[Trial]
@@ -154,7 +156,7 @@ def common_basis(arms: Sequence[Arm]) -> CommonBasis | None:
     stacked = stack([curves for by_trial in kept.values() for curves in by_trial.values()])
     if stacked is None:
         return None
-    steps, _, losses = stacked
+    steps, tasks, losses = stacked
     # One area a trial, in the order of the stack, then the mean of each arm's.
     each = iter([area(steps, part) for part in losses])
     areas = {
@@ -162,7 +164,7 @@ def common_basis(arms: Sequence[Arm]) -> CommonBasis | None:
     }
     ends = {int(curves.steps[-1]) for by_trial in kept.values() for curves in by_trial.values()}
     same = [replace(arm, trials=[*by_trial]) for arm, by_trial in kept.items()]
-    return CommonBasis(same, steps, areas, ends == {int(steps[-1])}, left_out)
+    return CommonBasis(same, steps, tasks, areas, ends == {int(steps[-1])}, left_out)
 
 
 def common_seeds(

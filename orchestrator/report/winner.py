@@ -1,12 +1,10 @@
 """Which arm is best, and how far each other one is behind it.
 
-All arms are ranked by the area under the query curve over the steps that they share. Where they end
-at different steps, that names the best of a part of training, and an arm that was trained on may
-have overtaken it since: then they are ranked at their own ends as well, and both are told. Each
-other arm is set against the best one, corrected for their number
-(`core.statistics.comparison.compare_several`).
-
-The best arm is chosen by the losses that it is compared on, so that its intervals flatter it.
+All arms are ranked by the area under the query curve over the steps that they share. Where arms of
+the same seed end at different steps, that names the best of a part of training, and an arm that was
+trained on may have overtaken it since: then they are ranked at their own ends as well, and both are
+told. Each other arm is set against the best one. That one is picked by the same losses, so that
+they are corrected for all pairs of arms (`core.statistics.comparison.compare_several`).
 """
 
 from __future__ import annotations
@@ -18,7 +16,8 @@ import numpy as np
 
 from orchestrator.core.statistics.analysis import TaskCurves
 from orchestrator.core.statistics.comparison import Comparison, Corrected
-from orchestrator.report.arms import Arm, CommonBasis, common_basis, stack, unit_of
+from orchestrator.report.arms import Arm, CommonBasis, common_basis, unit_of
+from orchestrator.report.budget import Budget, budget_of, ends_differ, query_curves_of
 from orchestrator.report.contrast import compare_with, curves_at
 from orchestrator.report.sentences import area_words
 from orchestrator.report.tables import (
@@ -40,7 +39,7 @@ class Ranking:
     Attributes:
         words: what loss it is.
         losses: the lowest first, means over tasks and seeds in nats.
-        behind: each arm minus the first, of those that share a seed and a task with it.
+        behind: each arm minus the first, of those that share a seed with it.
         unit: what they are compared over, "task" or "instance".
     """
 
@@ -70,11 +69,14 @@ class Ranking:
         words = f"{best.name} was best, {loss}; next was {others[0].name}"
         result = self.next_best
         if result is None:
-            return f"{words}, which shares no seed or no query {self.unit} with it"
-        many = f", corrected for {len(self.behind)} arms" if len(self.behind) > 1 else ""
+            return f"{words}, which shares no seed with it"
+        gap = result.difference
+        # Means over other seeds may stand the other way round.
+        side = "higher" if gap >= 0 else "lower over the seeds that the two share"
+        many = f", corrected for all pairs of {len(self.losses)} arms" if len(others) > 1 else ""
         why = doubt(result, self.unit)
         return (
-            f"{words}, {number(result.difference)} higher (95% interval {interval(result)}{many}): "
+            f"{words}, {number(abs(gap))} {side} (95% interval {interval(result)}{many}): "
             f"{f'not clear, {why}' if why else 'a clear difference'}"
         )
 
@@ -85,33 +87,54 @@ class Winner:
 
     Attributes:
         basis: what the arms have in common.
-        same_steps: over the steps that all arms share.
-        own_end: at the last step of each arm; None where all end at the same one.
-        budgets: rows (None where no plan tells) and steps of each arm.
+        same_steps: over the steps that all arms share; None where that is step 0 alone, at which
+            every arm is the untouched model.
+        own_end: at the last step of each trial; None where arms of the same seed end at the same
+            one, and `same_steps` is there.
+        budgets: of each arm.
     """
 
     basis: CommonBasis
-    same_steps: Ranking
+    same_steps: Ranking | None
     own_end: Ranking | None
-    budgets: dict[Arm, tuple[int | None, int]]
+    budgets: dict[Arm, Budget]
 
     @property
     def decisive(self) -> Ranking:
         """The ranking that is told first."""
-        return self.own_end or self.same_steps
+        ranking = self.own_end or self.same_steps
+        assert ranking is not None, "without the one there is the other"
+        return ranking
+
+    @property
+    def budgets_differ(self) -> bool:
+        """Whether some arms were trained on more rows or steps than others."""
+        return len(set(self.budgets.values())) > 1
 
     @property
     def warning(self) -> str:
-        """What is told loudly of arms that differ in rows or steps; empty where they do not."""
-        if len(set(self.budgets.values())) == 1:
+        """What is told loudly of arms that differ in rows or steps, or were not measured together;
+        empty where there is nothing to tell."""
+        told = []
+        if len(self.budgets) == 1:
             return ""
-        by_size = sorted(self.budgets.items(), key=lambda arm: (arm[1][1], arm[1][0] or 0))
-        smallest, *_, largest = (f"{arm.name}, {_budget_words(*size)}" for arm, size in by_size)
-        differ = (
-            f"The arms differ in what they were trained on, from {smallest}, to {largest}, and "
-            "more training alone may lower a loss."
-        )
-        return f"{differ} At the same steps {self.same_steps.sentence}." if self.own_end else differ
+        if self.budgets_differ:
+            by_size = sorted(
+                self.budgets.items(), key=lambda item: item[1].steps + (item[1].rows or ())
+            )
+            shortest, *between, longest = (f"{arm.name} {size.words}" for arm, size in by_size)
+            named = ", ".join([shortest, *(["…"] if between else []), longest])
+            told += [f"Arms were not trained equally long: {named}."]
+            told += ["More training alone may lower a loss."]
+        if self.same_steps is None:
+            reached = min(budget.steps[0] for budget in self.budgets.values())
+            told.append(
+                "They were measured together at no step but 0: to compare them at the same steps, "
+                f"set evaluation.every to steps that all of them reach, {reached:,} at most."
+            )
+        elif self.own_end:
+            told.append(f"At the same steps {self.same_steps.sentence}.")
+        return " ".join(told)
 
 
 def find_winner(arms: Sequence[Arm]) -> Winner | None:
@@ -119,15 +142,15 @@ def find_winner(arms: Sequence[Arm]) -> Winner | None:
     basis = common_basis(arms)
     if basis is None:
         return None
-    areas = {arm: basis.areas[arm.name] for arm in basis.arms}
-    words = area_words(basis.steps, basis.whole)
-    same_steps = _ranking(words, areas, lambda curves: curves_at(curves, basis.steps))
-    own_end = None
-    if not basis.whole:
+    same_steps = own_end = None
+    if basis.steps[-1] > 0:
+        areas = {arm: basis.areas[arm.name] for arm in basis.arms}
+        words = area_words(basis.steps, basis.whole)
+        same_steps = _ranking(words, basis, areas, lambda curves: curves_at(curves, basis.steps))
+    if same_steps is None or ends_differ(basis.arms):
         words = "query loss at the end of its own budget"
-        own_end = _ranking(words, _end_losses(basis.arms), _end)
-    budgets = {arm: (arm.trials[0].rows_fed, _last_step(arm)) for arm in basis.arms}
-    return Winner(basis, same_steps, own_end, budgets)
+        own_end = _ranking(words, basis, _end_losses(basis), _end)
+    return Winner(basis, same_steps, own_end, {arm: budget_of(arm) for arm in basis.arms})
 
 
 def best_sentence(winner: Winner | None, arms: Sequence[Arm]) -> str:
@@ -140,26 +163,30 @@ def best_sentence(winner: Winner | None, arms: Sequence[Arm]) -> str:
     if len(winner.basis.arms) > 1:
         return f"{winner.decisive.sentence}."
     only = "it is the study’s only arm" if len(arms) == 1 else "no other arm finished"
-    return f"{winner.same_steps.sentence}; {only}."
+    return f"{winner.decisive.sentence}; {only}."
 
 
 def winner_table(winner: Winner | None) -> Table | None:
     """Every arm against the best one, the lowest loss first; None without two arms.
 
-    Where arms end at different steps, the same steps and each arm's own end stand side by side.
+    Where arms of the same seed end at different steps, the same steps and each arm's own end stand
+    side by side.
     """
     if winner is None or len(winner.budgets) < 2:
         return None
-    differ = bool(winner.warning)
-    groups = {"by area": winner.same_steps}
+    differ = winner.budgets_differ
+    groups = {}
     if winner.own_end:
-        to_step = f"same steps: area to step {winner.basis.steps[-1]:,}"
-        groups = {"own budget: loss at its end": winner.own_end, to_step: winner.same_steps}
+        groups["own budget: loss at its end"] = winner.own_end
+    if winner.same_steps:
+        to_step = f"area to step {winner.basis.steps[-1]:,}"
+        by_area = "by area" if winner.basis.whole else f"by {to_step}"
+        groups[f"same steps: {to_step}" if winner.own_end else by_area] = winner.same_steps
     table = Table(["arm", *(["budget"] if differ else [])])
     for title in groups:
         table.headers.extend([title, "behind the best (95% interval)", "clear"])
     for arm in winner.decisive.losses:
-        budget = [Cell(_budget_words(*winner.budgets[arm]))] if differ else []
+        budget = [Cell(winner.budgets[arm].words)] if differ else []
         cells = [cell for ranking in groups.values() for cell in _standing(ranking, arm)]
         table.rows.append([Cell(arm.name), *budget, *cells])
     return table
@@ -179,13 +206,29 @@ def _standing(ranking: Ranking, arm: Arm) -> list[Cell]:
 
 
 def _ranking(
-    words: str, losses: dict[Arm, float], cut: Callable[[TaskCurves], TaskCurves]
+    words: str,
+    basis: CommonBasis,
+    losses: dict[Arm, float],
+    cut: Callable[[TaskCurves], TaskCurves],
 ) -> Ranking:
-    """Arms by their losses, each against the best one by what `cut` leaves of the curves."""
+    """Arms by their losses, each against the best one by what `cut` leaves of the curves.
+
+    Only tasks of the basis count, so that losses and differences add up.
+    """
     ordered = dict(sorted(losses.items(), key=lambda item: item[1]))
     best, *others = ordered
     unit = unit_of(trial for arm in ordered for trial in arm.trials)
-    return Ranking(words, ordered, compare_with(best, others, "query", cut), unit)
+    pairs = len(ordered) * len(others) // 2
+    behind = compare_with(
+        best, others, "query", lambda curves: _of_tasks(cut(curves), basis.tasks), pairs
+    )
+    return Ranking(words, ordered, behind, unit)
+
+
+def _of_tasks(curves: TaskCurves, tasks: list[str]) -> TaskCurves:
+    """The curves of some of their tasks."""
+    places = np.searchsorted(curves.tasks, tasks)
+    return curves._replace(tasks=tasks, losses=curves.losses[:, places])
 
 
 def _end(curves: TaskCurves) -> TaskCurves:
@@ -193,23 +236,13 @@ def _end(curves: TaskCurves) -> TaskCurves:
     return curves._replace(steps=np.zeros(1, np.int64), losses=curves.losses[-1:])
 
 
-def _end_losses(arms: Sequence[Arm]) -> dict[Arm, float]:
+def _end_losses(basis: CommonBasis) -> dict[Arm, float]:
     """The query loss of each arm at its own end, over the tasks that all of them have."""
-    ends = {
-        arm: [_end(curves) for trial in arm.trials if (curves := trial.task_losses("query"))]
-        for arm in arms
+    return {
+        arm: float(
+            np.mean(
+                [_of_tasks(_end(curves), basis.tasks).losses for curves in query_curves_of(arm)]
+            )
+        )
+        for arm in basis.arms
     }
-    stacked = stack([curves for of_arm in ends.values() for curves in of_arm])
-    assert stacked is not None, "arms of a basis have tasks in common"
-    each = iter(stacked[2].mean(axis=(1, 2)).tolist())
-    return {arm: float(np.mean([next(each) for _ in of_arm])) for arm, of_arm in ends.items()}
-
-
-def _last_step(arm: Arm) -> int:
-    """The last step at which the query set was measured, of the arm's longest trial."""
-    curves = (trial.task_losses("query") for trial in arm.trials)
-    return max(int(curve.steps[-1]) for curve in curves if curve is not None)
-
-
-def _budget_words(rows: int | None, steps: int) -> str:
-    return f"{steps:,} steps" if rows is None else f"{rows:,} rows in {steps:,} steps"
