@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator import screen as screens
 from orchestrator.report.summary import screen_table
 from orchestrator.screen import Screen
-from orchestrator.tune.watch import time_left
+from orchestrator.tune.watch import expected_left
 from tests.waiting import PATIENCE
 
 SCRIPT = """
@@ -80,6 +80,7 @@ def test_a_terminal_wraps_between_words_and_a_file_does_not():
         ([100.0, 140.0], [20.0, 60.0], 2, (100 + 60 + 2 * 120) / 2),
         ([100.0], [10.0, 90.0], 0, 90),  # the last two: as long as the later one
         ([100.0], [400.0], 1, 100),  # it takes longer than expected
+        ([100.0], [60.0], 3, (40 + 3 * 100) / 2),  # the second one is about to begin
         ([], [50.0], 3, None),
         ([100.0], [], 0, None),
     ],
@@ -87,7 +88,7 @@ def test_a_terminal_wraps_between_words_and_a_file_does_not():
 def test_the_time_left_of_a_study_follows_from_its_finished_trials(
     finished, running, waiting, left
 ):
-    assert time_left(finished, running, waiting) == left
+    assert expected_left(finished, running, waiting, at_once=2) == left
 
 
 def test_the_last_table_begins_with_the_lowest_loss_and_names_losses_as_losses():

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.report.status import RUNNING, WAITING, StudyStatus, TrialStatus
+from orchestrator.report.status import RUNNING, TWIN, WAITING, StudyStatus, TrialStatus
 from orchestrator.screen import duration
 from orchestrator.training.outcome import FAILED, FINISHED, STOPPED
 
@@ -36,13 +36,15 @@ def _cells(trial: TrialStatus) -> tuple[str, ...]:
     done = trial.state != RUNNING and trial.seconds is not None
     took = duration(trial.seconds) if done and trial.seconds is not None else ""
     left = f"~{duration(trial.left)}" if trial.left and trial.state == RUNNING else ""
-    return trial.name, trial.state, step, loss, took, left
+    state = f"as {trial.twin_of}" if trial.state == TWIN else trial.state
+    return trial.name, state, step, loss, took, left
 
 
 def _lines(status: StudyStatus) -> list[str]:
     trials, works = status.trials, status.holder
     states = (FINISHED, STOPPED, RUNNING, WAITING, FAILED)
     counts = [f"{status.count(state)} {state}" for state in states if status.count(state)]
+    counts += [f"{twins} as another"] if (twins := status.count(TWIN)) else []
     told = f"{len(trials)}: {', '.join(counts)}" if trials else "their plans are not made yet"
     lines = [f"trials  {told}"]
     lines += [f"failed  {trial.name}: {trial.error}" for trial in trials if trial.error]

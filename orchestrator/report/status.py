@@ -12,11 +12,12 @@ import yaml
 from orchestrator.errors import DataError
 from orchestrator.storage.files import STUDY_FILE, TRACKING_FILE
 from orchestrator.storage.lock import Holder, holder
-from orchestrator.tracking.record import PARENT, read_record
+from orchestrator.tracking.record import PARENT, TWIN_OF, read_record
 from orchestrator.training.journal import read_journal
-from orchestrator.training.outcome import UNFINISHED, read_outcome
+from orchestrator.training.outcome import FAILED, UNFINISHED, marked_outcome
+from orchestrator.trials.time_left import time_left
 
-RUNNING, WAITING = "running", "waiting"
+RUNNING, WAITING, TWIN = "running", "waiting", "twin"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class TrialStatus:
 
     Attributes:
         name: of the trial.
-        state: finished, stopped, failed, running or waiting: it has not begun, or has yet to go on.
+        state: finished, stopped, failed, running, waiting: it has not begun, or has yet to go on;
+            or twin: it is not trained, and takes the result of another one.
         step: its last one; 0 before it.
         steps: of the whole trial; None before it begins.
         loss: mean query loss that was measured last, in nats a token; None before that.
@@ -33,6 +35,7 @@ class TrialStatus:
             is not known yet.
         left: seconds until it ends; 0 where it has, None where that is not known yet.
         error: why it failed, in one sentence.
+        twin_of: name of the trial whose result a twin takes; None: it is none.
     """
 
     name: str
@@ -43,6 +46,7 @@ class TrialStatus:
     seconds: float | None = None
     left: float | None = None
     error: str | None = None
+    twin_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,22 +92,25 @@ def read_status(folder: Path, now: float | None = None) -> StudyStatus:
     if (folder / TRACKING_FILE).is_file():  # written once all trials are laid out
         for run in read_record(folder).runs:
             if run.key != PARENT:
-                trials.append(_status(folder / run.folder, since, at))
+                trials.append(_status(folder / run.folder, run.tags.get(TWIN_OF), since, at))
     sweep = yaml.safe_load(file.read_text(encoding="utf-8"))["sweep"]
     return StudyStatus(folder.name, works, trials, _left(trials, sweep["max_concurrent"]))
 
 
-def _status(folder: Path, since: float | None, now: float) -> TrialStatus:
+def _status(folder: Path, twin_of: str | None, since: float | None, now: float) -> TrialStatus:
     """How far the trial in a folder is.
 
     Args:
+        twin_of: name of the trial whose result it takes; None: its folder tells, once it has ended.
         since: when the process began that works in the study's folder; None: none does.
     """
-    outcome, events = read_outcome(folder, None), read_journal(folder)
+    outcome, events = marked_outcome(folder), read_journal(folder)
     step = max((event["step"] for event in events), default=0)
     starts = [event for event in events if event["event"] in ("start", "resume")]
     losses = [event["query_loss"] for event in events if "query_loss" in event]
     steps, loss = (starts[-1]["steps"] if starts else None), (losses[-1] if losses else None)
+    if (first := outcome.twin_of or twin_of) and outcome.status != FAILED:
+        return TrialStatus(folder.name, TWIN, step, steps, loss, left=0.0, twin_of=first)
     if outcome.status != UNFINISHED:
         seconds = outcome.result.get("seconds")
         return TrialStatus(
@@ -132,9 +139,5 @@ def _left(trials: list[TrialStatus], at_once: int) -> float | None:
     mean = sum(known) / len(known) if known else None
     open_ = [trial for trial in trials if trial.state in (RUNNING, WAITING)]
     lefts = [mean if trial.left is None else trial.left for trial in open_]
-    if not open_:
-        return 0.0
-    if None in lefts:
-        return None
     seconds = [left for left in lefts if left is not None]
-    return max(*seconds, sum(seconds) / min(at_once, len(seconds)))
+    return time_left(seconds, at_once) if len(seconds) == len(lefts) else None

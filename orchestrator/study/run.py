@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ from orchestrator.study.twins import share_results, told_twins
 from orchestrator.tracking import (
     MLFLOW_RUN_NOTE,
     PARENT,
+    TWIN_OF,
     Backlog,
     Record,
     SystemSampler,
@@ -115,10 +116,10 @@ class Run:
 
     def run(self) -> bool:
         with self.prepared() as (pipeline, specs):
-            tracker = Tracker(self._record(specs), self.layout.folder, self.screen)
+            twins = told_twins(specs, self.screen)
+            tracker = Tracker(self._record(specs, twins), self.layout.folder, self.screen)
             try:
                 searched = self.study.sweep.search
-                twins = told_twins(specs, self.screen)
                 trained = [spec for spec in specs if spec.trial not in twins]
                 trials = self._search(pipeline, tracker) if searched else KnownTrials(trained)
                 ray_folder = self.layout.folder / RAY_FOLDER
@@ -176,7 +177,7 @@ class Run:
 
         def chosen(expanded: Expansion, specs: list[TrialSpec]) -> None:
             self.trials, self.left_out = expanded.trials, expanded.left_out
-            tracker.update(self._record(specs))
+            tracker.update(self._record(specs, {}))
 
         suggestions = Suggestions(self.study, self.layout.folder, pipeline.ready, chosen)
         suggestions.resume()
@@ -188,13 +189,18 @@ class Run:
             if spec.key not in self.certificates:  # a search names its trials again and again
                 self.certificates[spec.key] = certificate(spec)
 
-    def _record(self, specs: list[TrialSpec]) -> Record:
+    def _record(self, specs: list[TrialSpec], twins: Mapping[str, TrialSpec]) -> Record:
         self._certify(specs)
         tags = provenance_tags(self.layout.folder) | forecast_tags(self.layout.folder)
         tags[MLFLOW_RUN_NOTE] = self._description()
+        trial_tags = {
+            spec.key: self.certificates[spec.key]
+            | ({TWIN_OF: twins[spec.trial].trial} if spec.trial in twins else {})
+            for spec in specs
+        }
         return describe(
             self.study, self.trials, specs, tags, TRIAL_FILES, self.layout.folder,
-            certificates=self.certificates,
+            trial_tags=trial_tags,
         )  # fmt: skip
 
     def _description(self, answer: str = "", best: str = "") -> str:
@@ -218,7 +224,7 @@ class Run:
         line.done(shown_path(report))
         endings = {
             row["trial"]: {"ended": row["status"], "precision": row["precision"]}
-            | ({"twin_of": row["twin_of"]} if "twin_of" in row else {})
+            | ({TWIN_OF: row["twin_of"]} if "twin_of" in row else {})
             for row in rows
         }
         metrics = {row["trial"]: metrics_of(row, self.swept) for row in rows}

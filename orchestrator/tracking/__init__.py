@@ -11,6 +11,7 @@ from orchestrator.tracking.parameters import parameters as shown_params
 from orchestrator.tracking.record import (
     MLFLOW_RUN_NOTE,
     PARENT,
+    TWIN_OF,
     Record,
     certificate,
     describe,
@@ -21,7 +22,7 @@ from orchestrator.tracking.system import SystemSampler
 from orchestrator.tracking.tracker import Backlog, Tracker, sync
 
 __all__ = [
-    "MLFLOW_RUN_NOTE", "PARENT", "Backlog", "Record", "SystemSampler", "Tracker", "certificate",
-    "describe", "finished", "flat_params", "landing_pages", "read_record", "shown_params", "sync",
-    "view_name",
+    "MLFLOW_RUN_NOTE", "PARENT", "TWIN_OF", "Backlog", "Record", "SystemSampler", "Tracker",
+    "certificate", "describe", "finished", "flat_params", "landing_pages", "read_record",
+    "shown_params", "sync", "view_name",
 ]  # fmt: skip

@@ -35,6 +35,7 @@ from orchestrator.training.spec import TrialSpec, planned_certificate
 from orchestrator.trials import Trial
 
 PARENT = "study"  # key of the parent run
+TWIN_OF = "twin_of"  # tag: name of the trial whose result a twin takes (`training.twins`)
 SUPERSEDED = "superseded"  # tag: "true" of a trial that the study no longer has
 
 
@@ -140,14 +141,15 @@ def read_record(study_folder: Path) -> Record:
 def describe(
     study: Study, trials: list[Trial], specs: list[TrialSpec], tags: dict[str, str],
     files: list[str],
-    study_folder: Path, *, certificates: Mapping[str, dict[str, str]],
+    study_folder: Path, *, trial_tags: Mapping[str, dict[str, str]],
 ) -> Record:  # fmt: skip
     """The record of a study that begins, or goes on: then under the identity it has.
 
     Args:
         tags: of the parent, its description among them.
         files: of every trial that is sent, finished or not, beside its tables.
-        certificates: `certificate` of each spec, by its key.
+        trial_tags: of each trial, by the key of its spec: its `certificate`, and of a twin
+            `TWIN_OF`.
     """
     known = (study_folder / TRACKING_FILE).is_file()
     before = read_record(study_folder) if known else None
@@ -160,7 +162,7 @@ def describe(
             key=spec.key,
             folder=str(spec.folder.relative_to(study_folder)),
             params=parameters(trial.config),
-            tags={"arm": trial.arm, SUPERSEDED: "false"} | certificates[spec.key],
+            tags={"arm": trial.arm, SUPERSEDED: "false"} | trial_tags[spec.key],
             files=files,
             metrics={},
             dataset=spec.dataset.name,

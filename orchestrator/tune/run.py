@@ -111,7 +111,8 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
     left = trials.missing + len(trials.specs) - len(earlier)
     if not left:
         return {}
-    watch = Watch(left, study.sweep.scheduler.model_dump(), screen)
+    sweep = study.sweep
+    watch = Watch(left, sweep.max_concurrent, sweep.scheduler.model_dump(), screen)
     with watch:
         _tuner(study, trials, earlier, left, watch, storage).fit()
     # Ctrl-C ends Ray Tune as if all were well: the results alone tell what finished.

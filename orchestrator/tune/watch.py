@@ -13,6 +13,7 @@ from orchestrator.screen import Line, Screen
 from orchestrator.training.journal import JournalTail
 from orchestrator.training.outcome import FAILED, FINISHED, mark_stopped, read_outcome
 from orchestrator.training.spec import TrialSpec, trial_steps
+from orchestrator.trials.time_left import time_left
 
 # Journal events that a user must not miss.
 LOUD = {
@@ -33,9 +34,10 @@ class Watch(tune.Callback):
         stopped: names of the trials that the scheduler ended early.
     """
 
-    def __init__(self, count: int, scheduler: dict[str, Any], screen: Screen) -> None:
+    def __init__(self, count: int, at_once: int, scheduler: dict[str, Any], screen: Screen) -> None:
         self._screen = screen
         self._scheduler = scheduler
+        self._at_once = at_once
         self._all = screen.line("trials", count)
         self._views: dict[str, TrialLine] = {}
         self.errors: dict[str, str] = {}
@@ -100,24 +102,28 @@ class Watch(tune.Callback):
     def _show_all(self) -> None:
         running = [view.seconds for view in self._views.values()]
         waiting = self._count - self._ended - len(running)
-        self._all.update(self._ended, left=time_left(self._seconds, running, waiting))
+        left = expected_left(self._seconds, running, waiting, self._at_once)
+        self._all.update(self._ended, left=left)
 
 
-def time_left(finished: list[float], running: list[float], waiting: int) -> float | None:
+def expected_left(
+    finished: list[float], running: list[float], waiting: int, at_once: int
+) -> float | None:
     """Seconds until all trials have ended, if each takes as long as those that finished did.
 
     None where none has finished, or none is running.
 
     Args:
         finished: seconds that each of them took.
-        running: seconds for which each of them has run; as many will go on side by side.
+        running: seconds for which each of them has run.
         waiting: how many are to come.
+        at_once: how many run side by side.
     """
     if not finished or not running:
         return None
     each = sum(finished) / len(finished)
-    parts = [max(each - seconds, 0.0) for seconds in running]
-    return max(*parts, (sum(parts) + waiting * each) / len(running))
+    begun = [max(each - seconds, 0.0) for seconds in running]
+    return time_left([*begun, *[each] * waiting], at_once)
 
 
 class TrialLine:

@@ -71,6 +71,31 @@ def test_a_study_that_runs_tells_who_works_in_it_what_ended_and_the_time_left(st
     assert (ended.left, waits.left) == (0.0, None)
 
 
+def test_a_twin_is_named_with_its_other_and_is_no_work_to_come_and_no_mean(study):
+    record = json.loads((study / "tracking.json").read_text())
+    twin = next(run for run in record["runs"] if run["key"] == "waits")
+    twin["tags"] = {"twin_of": "runs"}
+    (study / "tracking.json").write_text(json.dumps(record))
+    with locked(study):
+        now = running(study, steps=4)
+        before = read_status(study, now)
+        folder = study / "trials" / "waits"
+        mark_finished(folder, {}, {"key": "k", "seconds": 0.0, "twin_of": "runs"}, there=())
+        after = read_status(study, now)
+    for status in (before, after):
+        assert (status.trials[-1].state, status.trials[-1].twin_of) == ("twin", "runs")
+        assert status.left == pytest.approx(6.0), "of the one that runs alone"
+    (folder / "result.json").unlink()
+    (folder / "error.txt").write_text("it cannot differ from runs, which failed")
+    assert read_status(study, now).trials[-1].state == "failed"
+
+
+def test_of_a_trial_that_finished_the_mark_is_read_and_not_its_tables(study):
+    mark = study / "trials" / "ended" / "result.json"
+    mark.write_text(json.dumps({"key": "k", "seconds": 60.0, "files": {"gone.parquet": "1"}}))
+    assert read_status(study).trials[0].state == "finished"
+
+
 def test_a_trial_of_which_nobody_works_any_more_waits_and_nothing_is_written(study):
     now = running(study, steps=4, ago=100.0)
     before = sorted(path for path in study.rglob("*"))

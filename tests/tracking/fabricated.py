@@ -77,7 +77,7 @@ class Fabricated:
     def record(self, tags=None):
         return describe(
             self.study, self.trials, self.specs, tags or {}, ["config.yaml", "plan.parquet"],
-            self.folder, certificates={spec.key: certificate(spec) for spec in self.specs},
+            self.folder, trial_tags={spec.key: certificate(spec) for spec in self.specs},
         )  # fmt: skip
 
     def ended(self, record):

@@ -137,10 +137,13 @@ def test_a_study_reads_each_plan_once_however_often_a_search_names_its_trials(tm
     run = Run(fabricated.study, expansion(fabricated.study), layout, screen)
     expected = [certificate(spec) for spec in fabricated.specs]
     run.trials = fabricated.trials[:1]
-    run._record(fabricated.specs[:1])
+    run._record(fabricated.specs[:1], {})
     (fabricated.specs[0].folder / "plan.parquet").unlink()  # a second look at it would fail
     run.trials = fabricated.trials
-    record = run._record(fabricated.specs)
+    first, twin = fabricated.specs[:2]
+    record = run._record(fabricated.specs, {twin.trial: first})
     assert [child.tags | each for child, each in zip(record.runs[1:], expected, strict=True)] == [
         child.tags for child in record.runs[1:]
     ]
+    known = {child.name: child.tags.get("twin_of") for child in record.runs[1:]}
+    assert known == dict.fromkeys(known) | {twin.trial: first.trial}, "of a twin from the start"
