@@ -15,11 +15,14 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from orchestrator.data.dataset import TEST_SETS
+from orchestrator.storage.artifacts import key_digest
 from orchestrator.tracking.experiment import sqlite_address
 from orchestrator.tracking.record import SUPERSEDED, Record
 
 VIEW = "mlflow.sharedViewState."  # begins MLflow's tag; the rest names the view in addresses
 OURS = "study-"  # begins the name of a study's view
+NOTE_TAG = "orchestrator.note"  # digests of the descriptions of an experiment that are ours
+NOTE_LENGTH = 5000  # characters that every server takes
 AREA = "query_loss_auc"
 LOSSES = [f"{name}_loss" for name in TEST_SETS]
 MOST_SETTINGS = 8  # columns of what the trials differ in
@@ -45,9 +48,13 @@ def open_on(client: MlflowClient, experiment: str, record: Record, parent: str) 
     wanted = {VIEW + view_name(record): view(record)}
     study, link = record.runs[0], f"#/experiments/{experiment}/runs/{parent}"
     note, text = there.get(MLFLOW_RUN_NOTE), study.tags.get(MLFLOW_RUN_NOTE)
-    if text and record.experiment == study.name and (not note or link in note):
-        pointer = f"[The study’s run: its report and all its files]({link})"
-        wanted[MLFLOW_RUN_NOTE] = f"{text}\n\n{pointer}"
+    ours = not note or key_digest(note) in there.get(NOTE_TAG, "").split()
+    if text and record.experiment == study.name and ours:
+        pointer = f"\n\n[The study’s run: its report and all its files]({link})"
+        written = text[: NOTE_LENGTH - len(pointer)] + pointer
+        if note != written:  # first: killed before the note, both are known as ours
+            wanted[NOTE_TAG] = " ".join(key_digest(each) for each in (note, written) if each)
+        wanted[MLFLOW_RUN_NOTE] = written
     for name, text in wanted.items():
         if there.get(name) != text:
             client.set_experiment_tag(experiment, name, text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -17,8 +18,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from requests import RequestException
 
 from orchestrator.storage.artifacts import file_digest, key_digest
 from orchestrator.storage.files import LOSSES_FILE, MODEL_FOLDER, RESULT_FILE
@@ -59,21 +62,31 @@ class Mirror:
             for run in [parent, *(run for run in children if run in due)]:
                 self._open(client, record, run)
                 self._send_points(client, self._states[run.key])
-            if self._shown != record:
-                open_on(client, self._experiment, record, self._states[PARENT].run_id)
-                self._shown = record
             if record.complete:
                 self._supersede(client, record)
             # Files after all points: they are slow. The parent last: it says that all is there.
             for run in [*children, parent]:
                 if run in due and self._states[run.key].ended:
                     self._close(client, record, run)
+            if self._shown != record:
+                self._open_page(client, record)
+                self._shown = record
         except BaseException:
             # Whether the last request arrived is unknown: MLflow is asked anew.
             self._client = None
             for state in self._states.values():
                 state.opened = False
             raise
+
+    def _open_page(self, client: MlflowClient, record: Record) -> None:
+        """Show the study on its experiment's page: what a server refuses of that is left out, for
+        the record is there without it."""
+        try:
+            open_on(client, self._experiment, record, self._states[PARENT].run_id)
+        except MlflowException as error:
+            if isinstance(error.__context__, RequestException):
+                raise  # no answer is no refusal
+            logging.warning("the page of %s stays as it is: %s", record.experiment, error)
 
     def look(self, record: Record) -> list[RunRecord]:
         """The runs that have begun or ended and lack something; asks nothing of MLflow."""

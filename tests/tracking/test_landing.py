@@ -1,6 +1,8 @@
 """MLflow opens on a study's answer, also where its folder was moved to."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 from mlflow import server
 from mlflow.tracking import MlflowClient
@@ -48,6 +50,43 @@ def test_a_moved_output_folder_opens_on_its_arms_under_the_answer_with_all_files
     name, page = landing_pages(moved / "mlflow.db")[view_name(record)]
     key = f"viewStateShareKey={view_name(record)}"
     assert (name, page.startswith("#/experiments/1/runs?"), key in page) == ("tiny", True, True)
+
+
+def test_a_description_that_is_too_long_is_cut_and_a_sentence_that_somebody_added_stays(tmp_path):
+    fabricated = Fabricated(tmp_path / "out")
+
+    def sent(text):
+        record = fabricated.record({"mlflow.note.content": text})
+        Mirror(fabricated.folder).send(record)
+        client = MlflowClient(record.address(fabricated.folder))
+        return client, client.get_experiment_by_name("tiny")
+
+    _, long = sent("x" * 6000)
+    note = long.tags["mlflow.note.content"]
+    assert (len(note), note.startswith("xxx"), note.endswith(")")) == (5000, True, True)
+    client, short = sent("A study.")
+    assert short.tags["mlflow.note.content"].startswith("A study.\n\n[")
+    longer = short.tags["mlflow.note.content"] + "\n\nSee the second table."
+    client.set_experiment_tag(short.experiment_id, "mlflow.note.content", longer)
+    assert sent("Another.")[1].tags["mlflow.note.content"] == longer
+
+
+def test_a_server_that_refuses_the_page_takes_the_record_all_the_same(tmp_path):
+    fabricated = Fabricated(tmp_path / "out")
+    fabricated.train_all()
+    record = fabricated.ended(fabricated.record())
+    client = MlflowClient(record.address(fabricated.folder))
+    client.search_experiments()  # makes the tables
+    with closing(sqlite3.connect(tmp_path / "out" / "mlflow.db")) as database:
+        database.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON experiment_tags WHEN NEW.key LIKE "
+            "'mlflow.sharedView%' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    Mirror(fabricated.folder).send(record)
+    experiment = client.get_experiment_by_name("tiny")
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert "mlflow.note.content" not in experiment.tags, "which comes after what is refused"
 
 
 def test_what_somebody_wrote_of_an_experiment_stays(tmp_path):
