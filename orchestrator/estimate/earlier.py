@@ -19,7 +19,10 @@ import pyarrow.parquet as pq
 import yaml
 
 from orchestrator.config import TrialConfig
+from orchestrator.config.training import Training
+from orchestrator.estimate.speed import is_named
 from orchestrator.estimate.stored import StoreLookup
+from orchestrator.host.share import threads_of
 from orchestrator.provenance import hardware
 from orchestrator.storage.artifacts import MANIFEST, read_manifest
 from orchestrator.storage.files import (
@@ -28,6 +31,7 @@ from orchestrator.storage.files import (
     LOSSES_FILE,
     RESULT_FILE,
     RUN_FILE,
+    STUDY_FILE,
     TRAIN_LOG_FILE,
     TRIALS_FOLDER,
 )
@@ -75,16 +79,22 @@ class Earlier:
         self._runs = list(_runs(output, gpu))
         self._paces: dict[str, Pace | None] = {}
 
-    def pace(self, config: TrialConfig) -> Pace | None:
-        """What trials took that computed as this one will; None where there are none."""
+    def pace(self, config: TrialConfig, at_once: int) -> Pace | None:
+        """What trials took that computed as this one will; None where there are none.
+
+        Args:
+            config: of the trial.
+            at_once: trials of its study that run at once, which share the cores.
+        """
         wanted = _part(config.model_dump(mode="json"), OF_PACE)
-        key = json.dumps(wanted)
+        key = json.dumps([wanted, at_once])
         if key not in self._paces:
             folders = [
                 folder
-                for study, _ in self._runs
+                for study, run in self._runs
+                if _as_many_threads(config.training, at_once, study, run)
                 for folder in sorted((study / TRIALS_FOLDER).glob("*"))
-                if (folder / RESULT_FILE).is_file() and _part(_config(folder), OF_PACE) == wanted
+                if _was_trained(folder) and _part(_yaml(folder / CONFIG_FILE), OF_PACE) == wanted
             ]
             self._paces[key] = _pace(folders[:ALIKE])
         return self._paces[key]
@@ -97,7 +107,7 @@ class Earlier:
         for study, run in self._runs:
             for made in run.get("embeddings", []):
                 folder = study / TRIALS_FOLDER / made["trials"][0]
-                if made.get("rate") and _part(_config(folder), keys) == wanted:
+                if made.get("rate") and _part(_yaml(folder / CONFIG_FILE), keys) == wanted:
                     return float(made["rate"])
         if embedding.gpus_per_worker:
             return None
@@ -165,7 +175,7 @@ def _runs(output: Path, gpu: str | None) -> Iterator[tuple[Path, dict[str, Any]]
             here = hardware()
             alike = all(ran_on.get(name) == here[name] for name in ("cpu", "cores", "gpus"))
         else:
-            alike = any(gpu.lower() in name.lower() for name in ran_on.get("gpus", []))
+            alike = any(is_named(name, gpu) for name in ran_on.get("gpus", []))
         if alike:
             yield file.parent, run
 
@@ -176,10 +186,37 @@ def _manifests(root: Path, kind: str) -> Iterator[dict[str, Any]]:
             yield manifest
 
 
-def _config(trial: Path) -> dict[str, Any]:
-    """A trial's configuration as it was written; empty where there is none."""
+def _was_trained(trial: Path) -> bool:
+    """Whether a trial finished by itself: the journal of a twin tells of another one."""
     try:
-        text = (trial / CONFIG_FILE).read_text(encoding="utf-8")
+        return "twin_of" not in json.loads((trial / RESULT_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+
+
+def _as_many_threads(training: Training, at_once: int, study: Path, run: Mapping[str, Any]) -> bool:
+    """Whether such ranks had in an earlier study the threads that they will have, if all trials of
+    a study have as many ranks. Of ranks on GPUs that is not asked.
+
+    Args:
+        training: of a trial.
+        at_once: trials that will run at once.
+        study: folder of the earlier study; `run`: what its run.json says.
+    """
+    if training.gpus_per_worker:
+        return True
+    before = _yaml(study / STUDY_FILE).get("sweep", {}).get("max_concurrent", 1)
+    now, then = (
+        threads_of(training.workers * trials, training.cpus_per_worker, run["hardware"]["cores"])
+        for trials in (at_once, before)
+    )
+    return now == then
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    """What a study or trial wrote of its settings; empty where the file is gone."""
+    try:
+        text = file.read_text(encoding="utf-8")
     except OSError:
         return {}
     loaded: dict[str, Any] = yaml.load(text, yaml.CSafeLoader)

@@ -18,6 +18,9 @@ from orchestrator.estimate.memory import trained_sizes
 from orchestrator.estimate.speed import speed_of
 from orchestrator.estimate.stored import StoreLookup
 from orchestrator.screen import duration
+from orchestrator.trials import Trial
+from orchestrator.trials.proxy import proxies
+from orchestrator.trials.time_left import time_left
 
 HOUR = 3600.0
 # The parameters that a model's name tells, as in Llama-2-7b and smollm2-135m.
@@ -61,7 +64,7 @@ def trial_time(
     if amounts.tokens is None:
         return None
     mark = amounts.tokens.mark or "~"
-    if pace := earlier.pace(config):
+    if pace := earlier.pace(config, study.sweep.max_concurrent):
         training = amounts.tokens.count * pace.token
         share = amounts.evaluating or 0.0
         evaluating = training * share / (1 - share)
@@ -104,10 +107,10 @@ def hours_line(study: Study, times: Iterable[Time | None], shared: float) -> str
             "unknown: they need the tokens of the data, the size of the model, and earlier trials "
             "or a GPU whose speed is known (--gpu H100)"
         )
-    whole, longest = sum(time.seconds for time in known), max(time.seconds for time in known)
+    whole = sum(time.seconds for time in known)
     at_once = min(study.sweep.max_concurrent, len(known))
     mark = MARKS[max(MARKS.index(time.mark) for time in known)]
-    ends = mark + duration(max(whole / at_once, longest) + shared)
+    ends = mark + duration(time_left([time.seconds for time in known], at_once) + shared)
     evaluating = sum(time.evaluating for time in known) / whole
     more = f", and {len(listed) - len(known)} of unknown time" * (len(known) < len(listed))
     before = f" with ~{duration(shared)} before the first" * (shared >= 1)
@@ -117,6 +120,16 @@ def hours_line(study: Study, times: Iterable[Time | None], shared: float) -> str
     return (
         f"{ends} for {trials}{abreast}{before}{more}; {evaluating:.0%} of it is evaluation; by {by}"
     )
+
+
+def left_out_lines(study: Study, trials: Iterable[Trial]) -> list[str]:
+    """What the hours and the money leave out of a study, in a line; none where it is nothing."""
+    parts = []
+    if any(trial.config.evaluation.benchmarks for trial in trials):
+        parts.append("the benchmarks (evaluation.benchmarks)")
+    if proxies(study):
+        parts.append("the cheaper study that the forecaster proxy trains")
+    return [f"        not in it: {' and '.join(parts)}"] if parts else []
 
 
 def money_line(

@@ -16,7 +16,14 @@ from orchestrator.errors import ResourceError
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amounts
 from orchestrator.estimate.disk import embeddings_disk, influence_disk, trial_disk
 from orchestrator.estimate.earlier import Earlier
-from orchestrator.estimate.hours import HOUR, Time, hours_line, money_line, trial_time
+from orchestrator.estimate.hours import (
+    HOUR,
+    Time,
+    hours_line,
+    left_out_lines,
+    money_line,
+    trial_time,
+)
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
 from orchestrator.estimate.shared import Part, is_followed, shared_parts
 from orchestrator.estimate.stored import StoreLookup
@@ -73,7 +80,13 @@ def print_estimate(study: Study, console: Console, known: Known) -> None:
     twins = {} if study.sweep.search else foreseen_twins(expanded.trials, store)
     remarks += twin_lines(expanded.trials, twins, store)
     parts = shared_parts(study, expanded.trials, store, earlier)
-    console.print(_trials(expanded.trials, amounts, shares, times, known.done))
+    takes = [
+        "done" if trial.name in known.done
+        else f"as {twins[trial.name]}" if trial.name in twins
+        else time
+        for trial, time in zip(expanded.trials, times, strict=True)
+    ]  # fmt: skip
+    console.print(_trials(expanded.trials, amounts, shares, takes))
     console.print()
     console.print(_shared(parts))
     console.print()
@@ -82,9 +95,8 @@ def print_estimate(study: Study, console: Console, known: Known) -> None:
     for line in _totals(study, expanded, amounts, trained, store):
         console.print(escape(line), soft_wrap=True)
     timed = [*compress(zip(expanded.trials, times, strict=True), alone)]
-    for line in _hours(study, timed, parts, known):
-        console.print(escape(line), soft_wrap=True)
-    for line in remarks:
+    lines = [*_hours(study, timed, parts, known), *left_out_lines(study, expanded.trials)]
+    for line in [*lines, *remarks]:
         console.print(escape(line), soft_wrap=True)
     if study.sweep.search:
         chooses = f"{study.sweep.search.type} chooses by {study.sweep.search.metric}"
@@ -132,22 +144,20 @@ def _trials(
     trials: list[Trial],
     amounts: list[TrialAmounts],
     shares: list[float | None],
-    times: list[Time | None],
-    done: frozenset[str],
+    takes: list[Time | str | None],
 ) -> Table:
     table = _table(
         "trial", "rows", "steps", "evaluations", "evaluating", "tokens", "time", "workers",
         "settings",
     )  # fmt: skip
-    for trial, amount, share, time in zip(trials, amounts, shares, times, strict=True):
+    for trial, amount, share, time in zip(trials, amounts, shares, takes, strict=True):
         settings = ", ".join(
             f"{key}={value if isinstance(value, str) else show(value)}"
             for key, value in trial.settings.items()
         )
         evaluating = None if share is None else f"~{share:.0%}"
-        takes = "done" if trial.name in done else time
         numbers = (
-            amount.rows, amount.steps, amount.evaluations, evaluating, amount.tokens, takes
+            amount.rows, amount.steps, amount.evaluations, evaluating, amount.tokens, time
         )  # fmt: skip
         table.add_row(
             trial.name,

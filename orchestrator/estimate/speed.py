@@ -8,6 +8,7 @@ or as others publish it ("LLaMA-2-7B's presets without a GPU"), since none was a
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ from orchestrator.host.share import cores
 TERA = 1e12
 # Dense operations a second in bfloat16 or float16, by a part of the name; a longer one goes first.
 GPUS = {
-    "B200": 2250 * TERA, "H200": 989 * TERA, "H100 PCIe": 756 * TERA, "H100": 989 * TERA,
+    "B200": 2250 * TERA, "H200": 989 * TERA, "GH200": 989 * TERA,
+    "H100 PCIe": 756 * TERA, "H100": 989 * TERA,
     "A100": 312 * TERA, "L40S": 362 * TERA, "A10G": 70 * TERA, "L4": 121 * TERA,
     "V100": 125 * TERA, "T4": 65 * TERA, "RTX 4090": 165 * TERA, "RTX 3090": 71 * TERA,
 }  # fmt: skip
@@ -75,7 +77,13 @@ def speed_of(study: Study, config: TrialConfig, gpu: str | None) -> Speed | None
 
 def _peak(name: str) -> float | None:
     known = sorted(GPUS, key=len, reverse=True)
-    return next((GPUS[part] for part in known if part.lower() in name.lower()), None)
+    return next((GPUS[part] for part in known if is_named(name, part)), None)
+
+
+def is_named(name: str, part: str) -> bool:
+    """Whether the name of a GPU has a part, in whole words: an L40S is no L4."""
+    word = rf"(?<![a-z0-9]){re.escape(part)}(?![a-z0-9])"
+    return re.search(word, name, re.IGNORECASE) is not None
 
 
 def _gpu_here() -> str | None:

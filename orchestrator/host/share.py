@@ -20,6 +20,18 @@ def cores() -> int:
     return max(1, min([len(os.sched_getaffinity(0)), *(int(quota) for quota in _quotas())]))
 
 
+def threads_of(ranks: int, reserved: float | None, there: int) -> int:
+    """Threads that a rank computes with: the cores that it reserves, or an even share of those that
+    are there.
+
+    Args:
+        ranks: that compute at the same time.
+        reserved: cores of each; None: none are.
+        there: cores of the machine.
+    """
+    return max(1, int(reserved or there // ranks))
+
+
 def memory() -> int:
     """Bytes of memory that this process may use."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

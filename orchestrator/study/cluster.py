@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.config import Study
 from orchestrator.errors import ResourceError
-from orchestrator.host.share import cores
+from orchestrator.host.share import cores, threads_of
 from orchestrator.study.fleet import joins
 from orchestrator.study.local_ray import local_ray
 from orchestrator.trials import Trial
@@ -43,7 +43,7 @@ def threads(study: Study, trials: list[Trial]) -> int:
     ranks = [trial.config.training for trial in trials]
     at_once = max(training.workers for training in ranks) * study.sweep.max_concurrent
     reserved = max(training.cpus_per_worker or 0 for training in ranks)
-    return max(1, int(reserved or cores() // at_once))
+    return threads_of(at_once, reserved, cores())
 
 
 @contextmanager

@@ -29,12 +29,15 @@ def study(**sweep):
     return Study.model_validate({"study": "demo", **BASE, "sweep": sweep})
 
 
-def earlier(output, on=None, generate=False, **sections):
+def earlier(output, on=None, generate=False, twin=None, at_once=1, **sections):
     """A study of one finished trial: 100 tokens in 2 s, 30 items in 3 s, 15 s in all."""
     trial = output / "before" / "trials" / "one"
     trial.mkdir(parents=True)
     (trial / "config.yaml").write_text(dump_yaml(config(**sections)))
-    (trial / "result.json").write_text(json.dumps({"seconds": 15.0}))
+    result = {"seconds": 15.0} | ({"twin_of": twin} if twin else {})
+    (trial / "result.json").write_text(json.dumps(result))
+    sweep = {"sweep": {"max_concurrent": at_once}}
+    (trial.parents[1] / "study.yaml").write_text(json.dumps(sweep))
     pq.write_table(pa.table({"tokens": [60, 40], "seconds": [1.5, 0.5]}),
                    trial / "train_log.parquet")  # fmt: skip
     pq.write_table(pa.table({"step": [0] * 10 + [1] * 15 + [2] * 15}), trial / "losses.parquet")
@@ -75,8 +78,20 @@ def test_answers_take_what_they_took_before_and_where_none_were_given_their_shar
 
 def test_what_ran_on_other_hardware_tells_nothing_unless_it_is_the_gpu_that_is_asked_for(tmp_path):
     found = earlier(tmp_path, on={"gpus": ["NVIDIA H100 80GB HBM3"]})
-    assert found.pace(config()) is None
-    assert Earlier(tmp_path, "h100").pace(config()).trials == 1
+    assert found.pace(config(), 1) is None
+    assert Earlier(tmp_path, "h100").pace(config(), 1).trials == 1
+    assert Earlier(tmp_path, "h10").pace(config(), 1) is None
+
+
+def test_a_twin_tells_no_pace_and_no_trial_does_whose_ranks_had_other_threads(tmp_path):
+    assert earlier(tmp_path / "twin", twin="other").pace(config(), 1) is None
+    here = {"gpus": ["H100"], "cores": 8}
+    earlier(tmp_path / "two", on=here, at_once=2)
+    paces = {n: Earlier(tmp_path / "two", "H100").pace(config(), n) for n in (1, 2, 4)}
+    assert [n for n, pace in paces.items() if pace] == [2]
+    reserving = config(training={"cpus_per_worker": 2})
+    earlier(tmp_path / "reserved", on=here, at_once=2, training={"cpus_per_worker": 2})
+    assert Earlier(tmp_path / "reserved", "H100").pace(reserving, 4), "they had two threads each"
 
 
 def test_by_arithmetic_a_token_costs_six_operations_a_weight_at_the_stated_share_of_a_gpu(tmp_path):
@@ -91,6 +106,11 @@ def test_by_arithmetic_a_token_costs_six_operations_a_weight_at_the_stated_share
         assert time.by == f"{share:.0%} of 989 TFLOP/s (H100)"
     with pytest.raises(ResourceError, match="--gpu H900 is not known: give one of B200, H200"):
         check_gpu("H900")
+    for longer in ("L40", "GB200", "A100X"):
+        with pytest.raises(ResourceError, match="is not known"):
+            check_gpu(longer)
+    check_gpu("NVIDIA L40S")
+    check_gpu("Tesla_V100-SXM2-16GB")
 
 
 def test_the_weights_of_a_model_that_is_not_here_are_those_that_its_name_tells(tmp_path):

@@ -46,7 +46,10 @@ def test_a_plan_tells_what_is_shared_what_is_there_and_what_was_left_out(store):
     (once,) = (line for line in lines if line.startswith("once seed-1_name-random-tiny-llama"))
     assert "unless random:tiny-llama" not in once
     assert once.endswith("to repeat such an arm sweep data.pool.seed")
+    twin = next(line for line in lines if line.startswith("seed-1_name-random-tiny-llama"))
+    assert " as seed-0_name-random-tiny-llama-" in twin
     assert "memory a/b: unknown until the model is fetched" in lines
+    assert "not in it" not in text
     assert not (store / "out").exists()
 
 
@@ -113,6 +116,16 @@ def test_the_share_of_evaluation_is_shown_and_a_sample_named_where_it_is_large(s
     assert f"up to {share}% of a trial's time: evaluation.sample" in note
     assert "evaluation.sample" not in shown(store, evaluation={"every": 25})
     assert "?" in shown(store / "none").splitlines()[1].split()
+
+
+def test_what_the_hours_leave_out_is_named(store):
+    benchmarks = {"evaluation": {"benchmarks": {"tasks": ["arc_easy"]}}}
+    forecast = {"forecast": {"forecasters": ["proxy"]}}
+    training = {"training": BASE["training"] | {"save_model": True}}
+    lines = shown_study(store, {**BASE, **benchmarks, **forecast, **training}).splitlines()
+    [hours] = [number for number, line in enumerate(lines) if line.startswith("hours ")]
+    said = "not in it: the benchmarks (evaluation.benchmarks) and the cheaper study"
+    assert lines[hours + 1].strip().startswith(said)
 
 
 def test_two_hundred_trials_are_estimated_in_seconds_and_without_engines(store, tmp_path):
