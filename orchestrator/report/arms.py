@@ -53,9 +53,12 @@ class Arm:
 
     @property
     def seed_words(self) -> list[str]:
-        """What tells each of several trials from the others: the seeds in which they differ."""
+        """What tells each of several trials from the others: the seeds in which they differ, once
+        where they are all the same."""
         differ = [len(set(values)) > 1 for values in zip(*self.seeds, strict=True)]
-        return [f"seed {', '.join(compress(seed, differ))}" for seed in self.seeds]
+        told = [tuple(compress(seed, differ)) for seed in self.seeds]
+        alike = all(len(set(seeds)) <= 1 for seeds in told)
+        return [f"seed {', '.join(seeds[:1] if alike else seeds)}" for seeds in told]
 
     def sampled_steps(self, test_set: str) -> set[int]:
         """The steps at which only a part of a set was measured in any of its trials."""

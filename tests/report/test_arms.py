@@ -67,6 +67,7 @@ def test_single_trials_keep_their_place_in_the_arm_where_another_has_no_loss(stu
         ([(0, 7), (0, 8)], ["seed 7", "seed 8"]),
         ([(0, 7), (1, 7)], ["seed 0", "seed 1"]),
         ([(0, 7), (1, 8)], ["seed 0, 7", "seed 1, 8"]),
+        ([(3, 3), (4, 4)], ["seed 3", "seed 4"]),
     ],
 )
 def test_trials_of_an_arm_are_told_apart_by_the_seeds_that_differ(seeds, words):
