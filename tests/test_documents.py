@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -26,6 +27,13 @@ def _anchors(path: Path) -> set[str]:
     """The names that GitHub gives to a document's headings."""
     headings = re.findall(r"^#+ (.*)$", _prose(path.read_text()), flags=re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_example_report_leads_to_files_that_are_there() -> None:
+    page = ROOT / "experiments/example/quickstart/report/index.html"
+    links = re.findall(r'href="((?!data:|#|http)[^"]+)"', page.read_text())
+    assert len(links) > 10
+    assert [link for link in links if not (page.parent / unquote(link)).exists()] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
