@@ -78,7 +78,7 @@ def print_estimate(study: Study, console: Console, known: Known) -> None:
     ]
     remarks += _evaluating(shares)
     twins = {} if study.sweep.search else foreseen_twins(expanded.trials, store)
-    remarks += twin_lines(expanded.trials, twins, store)
+    remarks += twin_lines(expanded.trials, twins)
     parts = shared_parts(study, expanded.trials, store, earlier)
     takes = [
         "done" if trial.name in known.done

@@ -16,8 +16,8 @@ from orchestrator.trials.expand import trial_key
 def foreseen_twins(trials: list[Trial], store: StoreLookup) -> dict[str, str]:
     """The trials that are twins (`training.twins`), by name, each with the one that is trained.
 
-    A model that is not here yet is taken for one without dropout, and this machine for one that
-    computes in float32, where nothing else of the estimate asks torch.
+    Of a model that is not here yet nobody knows whether it has dropout: its trials count as ones
+    that are all trained, so that hours are not told too short.
     """
     alike: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -32,31 +32,25 @@ def foreseen_twins(trials: list[Trial], store: StoreLookup) -> dict[str, str]:
     }
 
 
-def twin_lines(trials: list[Trial], twins: dict[str, str], store: StoreLookup) -> list[str]:
+def twin_lines(trials: list[Trial], twins: dict[str, str]) -> list[str]:
     """What is said of them under the estimate."""
     if not twins:
         return []
     config = next(trial.config for trial in trials if trial.name in twins)
     varied = varied_by(config.model_dump(mode="json"))
-    name = config.model.reference
-    unless = ""
-    if store.model(name) is None:
-        unless = f", unless {name}, not here yet, has dropout"
-        unless += " or auto is bfloat16" if config.model.precision == "auto" else ""
     return [
-        f"once    {pairs_in_words(twins)}: nothing tells them apart, and one of them is trained"
-        f"{unless}. Their seed decides nothing: to repeat such an arm sweep {varied}"
+        f"once    {pairs_in_words(twins)}: nothing tells them apart, and one of them is trained. "
+        f"Their seed decides nothing: to repeat such an arm sweep {varied}"
     ]
 
 
 def _draws(config: TrialConfig, store: StoreLookup) -> bool:
     model = store.model(config.model.reference)
+    if model is None:
+        return True
     precision: str = config.model.precision
     if precision == "auto" and not os.environ.get("RAY_ADDRESS"):
-        if model is not None:
-            from orchestrator.training.device import precision_here  # torch: seconds to import
+        from orchestrator.training.device import precision_here  # torch takes seconds to import
 
-            precision = precision_here(config.model, config.training)
-        elif not config.training.gpus_per_worker:
-            precision = "float32"
+        precision = precision_here(config.model, config.training)
     return bool(drawn_by_seed(config, model, precision))
