@@ -89,8 +89,10 @@ def _refuse_files_beside(file: Path, here: Path) -> None:
     from orchestrator.config.strict_yaml import parse
 
     folder = file.resolve().parent
+    if folder.is_relative_to(here):
+        return
     tree, _, _ = parse(file.read_text(encoding="utf-8"))
-    if not folder.is_relative_to(here) and beside(tree, folder) != tree:
+    if beside(tree, folder) != tree:
         raise JobError(
             f"{file} names files that lie beside it, and a job gets those of this folder alone: "
             f"copy the study and its files here, or submit it from {folder}"

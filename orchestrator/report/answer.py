@@ -1,11 +1,10 @@
 """The answers of a study: which arm is best, and what its claim, stated or implied, comes to.
 
 The best arm is told first, by `winner`. Where the claim is an order of arms, its sentence sets the
-first arm against the last by the area
-under the query curve. "Yes" takes more: each arm clearly ahead of the next. Every one of these
-tests must hold, so that 95% intervals need no correction for their number (Berger 1982,
-intersection-union tests). All arms are compared over the seeds and steps that they share. Claims
-of another kind are answered by `schedule` and `findings`.
+first arm against the last by the area under the query curve. "Yes" takes more: each arm clearly
+ahead of the next. Every one of these tests must hold, so that 95% intervals need no correction for
+their number (Berger 1982, intersection-union tests). All arms are compared over the seeds and steps
+that they share. Claims of another kind are answered by `schedule` and `findings`.
 """
 
 from __future__ import annotations
