@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
+from orchestrator.cli.arrange import arrange
 from orchestrator.cli.compare import compare
 from orchestrator.cli.init import init
 from orchestrator.cli.jobs import jobs, submit
@@ -28,6 +28,7 @@ app = typer.Typer(
 
 app.command()(init)
 app.command()(submit)
+app.command()(arrange)
 app.command()(compare)
 app.add_typer(jobs, name="jobs")
 
@@ -135,58 +136,6 @@ def reproduce(
 
 
 @app.command()
-def arrange(  # noqa: PLR0913, PLR0917  (typer reads the options from the signature)
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="PATH", help="A folder for a study's plans, or a file."),
-    ],
-    study: Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]")] = None,
-    embeddings: Annotated[
-        Path | None, typer.Option(metavar="FILE.npy", help="Vectors of a pool: no study is needed.")
-    ] = None,
-    queries: Annotated[
-        Path | None, typer.Option(metavar="FILE.npy", help="Vectors of its query set.")
-    ] = None,
-    tasks: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="List of the task of each row.")
-    ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="FORM",
-            help="Also write the order as others read it: ids, jsonl, llama-factory, axolotl, trl, "
-            "nemo, hf.",
-        ),
-    ] = None,
-    overlays: Overlays = None,
-    settings: Settings = None,
-) -> None:
-    """Write plans without training, for this or another trainer."""
-    from orchestrator.stages.exports import check_format
-
-    if form is not None:
-        check_format(form, texts=study is not None)
-    if study is not None and embeddings is None and queries is None and tasks is None:
-        from orchestrator.study.arrange import arrange_study
-
-        arrange_study(load(study, overlays, settings, None), out, form)
-    elif study is None and not overlays and embeddings is not None and queries is not None:
-        from orchestrator.config.load import load_settings
-        from orchestrator.study.arrays import ArraySettings, arrange_arrays
-
-        loaded = load_settings(ArraySettings, settings or [])
-        plan = arrange_arrays(embeddings, queries, tasks, loaded, out, form)
-        print(f"{out}: {len(plan):,} rows" + (f", {plan.note}" if plan.note else ""))
-    else:
-        raise UserError(
-            "arrange reads a study, as in `orchestrator arrange STUDY.yaml --out DIR`, or arrays, "
-            "as in `orchestrator arrange --embeddings train.npy --queries test.npy "
-            "--set arrangement.arm=min --set arrangement.rows=1000 --out plan.parquet`"
-        )
-
-
-@app.command()
 def evaluate(
     model: Annotated[
         str,
@@ -243,35 +192,9 @@ def forecast(
 @app.command()
 def verify(folder: StudyFolder) -> None:
     """Prove from the files that every trial was fed its plan, and that no table was changed."""
-    from orchestrator.training.outcome import Outcome
-    from orchestrator.verify import verify_forecasts, verify_measured, verify_study
+    from orchestrator.cli.verify import print_proofs
 
-    console = Console(highlight=False)
-    bad = 0
-    for name, result in verify_study(folder):
-        if isinstance(result, UserError):
-            bad += 1
-            console.print(f"[red]  wrong[/] {escape(str(result))}", soft_wrap=True)
-        elif isinstance(result, Outcome):
-            words = f"after step {result.last_step}: a scheduler ended it, there is no certificate"
-            console.print(f"[yellow]stopped[/] {name}  {words}", soft_wrap=True)
-        else:
-            words = f"order {result.order}, {result.tables} tables as written"
-            words += f", the result of {result.twin_of}" if result.twin_of else ""
-            console.print(f"[green] proved[/] {name}  {words}", soft_wrap=True)
-    for name, tables in verify_measured(folder):
-        if isinstance(tables, UserError):
-            bad += 1
-            console.print(f"[red]  wrong[/] {escape(str(tables))}", soft_wrap=True)
-        else:
-            console.print(f"[green]  sound[/] {name}  {tables} tables as written", soft_wrap=True)
-    for name, digest in verify_forecasts(folder):
-        if isinstance(digest, UserError):
-            bad += 1
-            console.print(f"[red]  wrong[/] {escape(str(digest))}", soft_wrap=True)
-        else:
-            console.print(f"[green]  sound[/] {name}  SHA-256 {digest}", soft_wrap=True)
-    if bad:
+    if not print_proofs(folder):
         raise typer.Exit(1)
 
 
