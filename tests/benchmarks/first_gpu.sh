@@ -83,7 +83,8 @@ lora=(--adapter lora --no-checkpointing)
 part "lora" 1 "${lora[@]}"
 part "lora compiled" 1 "${lora[@]}" --compile
 part "full one gpu offload" 1 --zero-stage 2 --offload optimizer --no-checkpointing
-part "full two gpus" 2 --zero-stage 2
-part "full two gpus 64 rows" 2 --zero-stage 2 --global-batch 64
+full=(--zero-stage 2 --no-checkpointing --micro-batch-tokens 1024)
+part "full two gpus" 2 "${full[@]}"
+part "full two gpus 64 rows" 2 "${full[@]}" --global-batch 64
 gang | tee -a "$out/table.md"
 echo "table: $out/table.md"

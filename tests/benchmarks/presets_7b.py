@@ -58,20 +58,20 @@ class Preset:
     Attributes:
         overlay: a file of experiments/; None: the studies as they are.
         graphs: at most; 1 is the whole model.
-        before: ZeRO stage, gradient checkpointing and page-locked copies of earlier versions, which
-            padded their rows.
+        before: ZeRO stage, gradient checkpointing, page-locked copies and tokens of a micro-batch
+            of earlier versions, which padded their rows.
     """
 
     overlay: str | None
     graphs: int
-    before: tuple[int, bool, bool]
+    before: tuple[int, bool, bool, int]
 
 
 PRESETS = {
-    "full, 2 GPUs": Preset(None, 1, (3, True, True)),
-    "full, 8 GPUs": Preset("llama2_7b_full_8gpu.yaml", 1, (3, True, True)),
-    "full, 1 GPU, offload": Preset("llama2_7b_full_1gpu.yaml", 1, (2, True, False)),
-    "LoRA, 1 GPU": Preset("llama2_7b_lora_1gpu.yaml", 1, (1, True, True)),
+    "full, 2 GPUs": Preset(None, 1, (3, True, True, 4096)),
+    "full, 8 GPUs": Preset("llama2_7b_full_8gpu.yaml", 1, (3, True, True, 2048)),
+    "full, 1 GPU, offload": Preset("llama2_7b_full_1gpu.yaml", 1, (2, True, False, 4096)),
+    "LoRA, 1 GPU": Preset("llama2_7b_lora_1gpu.yaml", 1, (1, True, True, 4096)),
 }
 
 
@@ -155,6 +155,10 @@ def graphs(config: TrialConfig) -> int:
     return found.graph_count
 
 
+def with_training(config: TrialConfig, **changes: int) -> TrialConfig:
+    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
+
+
 def useful_share(config: TrialConfig, *, packed: bool) -> float:
     """Tokens of a global batch, of what all ranks could compute while the slowest did; the mean."""
     batch, ranks = config.training.global_batch, config.training.workers
@@ -203,19 +207,18 @@ def main() -> None:
     rows = []
     for name, preset in PRESETS.items():
         config = trial_of(preset)
-        packed, padded = (useful_share(config, packed=packed) for packed in (True, False))
+        stage, again, pinned, tokens = preset.before
+        packed = useful_share(config, packed=True)
+        padded = useful_share(with_training(config, micro_batch_tokens=tokens), packed=False)
         planned = memory_of_rank(config, sizes, "bfloat16").activations / 1e9
         traced, pieces = activations(config) / 1e9, graphs(config)
-        stage, again, pinned = preset.before
         before = mfu(config, sizes, padded, stage=stage, again=again, pinned=pinned)
-        training = config.training.model_copy(update={"global_batch": 64})
-        wide = config.model_copy(update={"training": training})
         after, at_64 = (
             mfu(
                 each, sizes, useful_share(each, packed=True), stage=each.training.zero_stage,
                 again=each.model.gradient_checkpointing, pinned=True,
             )
-            for each in (config, wide)
+            for each in (config, with_training(config, global_batch=64))
         )  # fmt: skip
         rows.append(
             f"{name:<22} {padded:.3f} {packed:.3f}   {traced:5.1f} {planned:5.1f}   "
