@@ -43,7 +43,7 @@ FAULTS = {
         "SIGKILL ends the process that drives a study, or what writes its artifacts and its record",
         "the same command finishes; nothing that was finished is computed again, nothing is "
         "recorded twice",
-        "each single write of the driver (`tests/benchmarks/killed.py` draws moments over a whole "
+        "each single write of the driver (`tests/benchmarks/soak.py` draws moments over a whole "
         "sweep); that no process is left after it",
     ),
     "node-loss": Scenario(
@@ -152,7 +152,7 @@ FAULTS = {
     "many-kills": Scenario(
         "many kills at random moments over a sweep of gangs and single ranks",
         "its summary is that of an undisturbed one",
-        "the suite has no time for it; by hand: `tests/benchmarks/killed.py`",
+        "the suite has no time for it; by hand: `tests/benchmarks/soak.py`",
     ),
 }
 DEFAULTS = {
