@@ -34,6 +34,8 @@ from orchestrator.redaction import redacted
 
 # Without a terminal a line is printed at most this often while its work goes on, in seconds.
 QUIET_SECONDS = 20.0
+# Lines of a file are not folded to the width of a terminal.
+FILE_WIDTH = 500
 
 
 def _go_on() -> None:
@@ -143,6 +145,11 @@ class Screen:
             self.console.print(shown, soft_wrap=True)
 
 
+def plain_console() -> Console:
+    """Standard output, for what a command prints."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
+
+
 def print_text(console: Console, markup: str) -> None:
     """Print text, at a terminal wrapped between words; a file has its lines as they are.
 
@@ -187,6 +194,7 @@ def quiet_streams(log: Path) -> Iterator[Console]:
                 file=cell or console_file,
                 force_jupyter=False,
                 force_terminal=False if cell else None,
+                width=None if cell or console_file.isatty() else FILE_WIDTH,
                 highlight=False,
             )
     except Exception as error:

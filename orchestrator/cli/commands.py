@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from orchestrator.cli.arrange import arrange
 from orchestrator.cli.compare import compare
@@ -247,8 +245,7 @@ def ui(
 
 
 def _print_estimate(study: Study, gpu: str | None = None, price: float | None = None) -> None:
+    from orchestrator.screen import plain_console
     from orchestrator.study.estimate import estimate_study
 
-    # Lines of a file are not folded to the width of a terminal.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
-    estimate_study(study, console, gpu, price)
+    estimate_study(study, plain_console(), gpu, price)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from orchestrator.cli.options import Output, Overlays, Settings, StudyFile, load
@@ -112,6 +111,7 @@ def _ask_above(size: int) -> None:
 def list_jobs(address: Address = None, plain_http: PlainHttp = False) -> None:
     """What was submitted, the newest first."""
     from orchestrator.jobs.client import Jobs
+    from orchestrator.screen import plain_console
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("job", "study", "status", "started", "ended"):
@@ -121,7 +121,7 @@ def list_jobs(address: Address = None, plain_http: PlainHttp = False) -> None:
         table.add_row(
             job.submission_id, study, str(job.status), _time(job.start_time), _time(job.end_time)
         )
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    plain_console().print(table)
 
 
 @jobs.command()

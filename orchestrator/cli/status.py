@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.report.status import RUNNING, TWIN, WAITING, StudyStatus, TrialStatus
-from orchestrator.screen import duration
+from orchestrator.screen import duration, plain_console
 from orchestrator.training.outcome import FAILED, FINISHED, STOPPED
 
 
 def print_status(status: StudyStatus) -> None:
     """Print a line a trial, how many are done, running and failed, and the time left."""
-    # Lines of a file are not folded to the width of a terminal.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
+    console = plain_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("trial", overflow="fold")
     for name in ("state", "step", "query loss", "time", "left"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.errors import UserError
+from orchestrator.screen import plain_console
 from orchestrator.training.outcome import Outcome
 from orchestrator.verify import Certificate, verify_forecasts, verify_measured, verify_study
 
@@ -21,7 +21,7 @@ def print_proofs(folder: Path) -> bool:
     Returns:
         True where all is as it was written.
     """
-    console = Console(highlight=False)
+    console = plain_console()
     sound = True
     for word, text in _proofs(folder):
         console.print(f"{word} {escape(text)}", soft_wrap=True)

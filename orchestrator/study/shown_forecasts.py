@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
 
@@ -16,7 +13,7 @@ from orchestrator.report.forecast_tables import ForecastSection, forecast_sectio
 from orchestrator.report.read import read_study
 from orchestrator.report.tables import Table
 from orchestrator.report.trial import Trial
-from orchestrator.screen import Screen, quiet_streams, shown_path
+from orchestrator.screen import Screen, plain_console, quiet_streams, shown_path
 from orchestrator.storage.files import FORECASTS_FOLDER, LOGS_FOLDER, SUMMARY_FILE
 from orchestrator.storage.lock import locked
 from orchestrator.study.checks import check_before_ray
@@ -75,8 +72,7 @@ def _trials(layout: Layout) -> list[Trial]:
 
 
 def _print(section: ForecastSection, layout: Layout) -> None:
-    # Lines of a file are not folded to the width of a terminal.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
+    console = plain_console()
     for fault in section.faults:
         console.print(f"[red]  wrong[/] {escape(fault)}", soft_wrap=True)
     for part in section.parts:

@@ -7,7 +7,6 @@ and what it reports stands in a file: no actor carries it, and no rank waits for
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from orchestrator.config import TrialConfig
 from orchestrator.errors import SmallerBatchError, UserError, crash
-from orchestrator.host.garbage import collect_seldom
+from orchestrator.host.garbage import collect_seldom, give_back
 from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import ERROR_FILE
 from orchestrator.training.device import WAIT_SECONDS
@@ -85,7 +84,7 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
                     raise
                 # It would be so again: Ray Tune is told of no failure, and retries nothing.
                 return
-        gc.collect()  # the error is gone, and with it goes the engine that its frames held
+        give_back()  # the error is gone, and with it goes the engine that its frames held
 
 
 def _take_error(folder: Path) -> str | None:
@@ -125,7 +124,7 @@ def _train_here(spec: TrialSpec) -> None:
             with left_afterwards():  # the next trial runs in this process too
                 run_trial(spec, report=tune.report)
         finally:
-            gc.collect()
+            give_back()
 
     TorchTrainer(run_rank, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
 
