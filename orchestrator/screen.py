@@ -74,11 +74,15 @@ class Line:
                 self._shown, self._printed = shown, time.monotonic()
                 self._screen.print(escape(shown))
 
+    def remove(self) -> None:
+        """Show the line no longer."""
+        if self._screen.progress and self._task is not None:
+            self._screen.progress.remove_task(self._task)
+
     def done(self, note: str, mark: str = "done") -> None:
         """Say how the work that the line shows has ended; the line stays."""
         seconds = time.monotonic() - self._started
-        if self._screen.progress and self._task is not None:
-            self._screen.progress.remove_task(self._task)
+        self.remove()
         style = "red" if mark == "failed" else "green"
         words = escape(f"{self._name:<30} {note}")
         self._screen.print(f"[{style}]{mark:>7}[/] {words} [dim]({seconds:.1f} s)[/]")

@@ -16,16 +16,24 @@ class Budget:
     Attributes:
         rows: the least and the most of its trials; None where a plan is missing.
         steps: likewise, up to the last measurement of the query set.
+        batch: rows of a step; None where the configuration is missing.
     """
 
     rows: tuple[int, int] | None
     steps: tuple[int, int]
+    batch: int | None = None
 
     @property
     def words(self) -> str:
         """Rows and steps, as ranges where the seeds differ."""
         steps = f"{_range_words(self.steps)} steps"
         return steps if self.rows is None else f"{_range_words(self.rows)} rows ({steps})"
+
+    @property
+    def length(self) -> tuple[tuple[int, int], int | None]:
+        """What is alike of arms that were trained equally long: but for the last batch, which may
+        be short of a few rows."""
+        return self.steps, self.batch
 
 
 def query_curves_of(arm: Arm) -> list[TaskCurves]:
@@ -57,7 +65,8 @@ def budget_of(arm: Arm) -> Budget:
     rows, steps = [trial.rows_fed for trial in arm.trials], _last_steps(arm)
     known = [count for count in rows if count is not None]
     fed = (min(known), max(known)) if len(known) == len(rows) else None
-    return Budget(fed, (min(steps), max(steps)))
+    batch = arm.trials[0].config.get("training", {}).get("global_batch")
+    return Budget(fed, (min(steps), max(steps)), batch)
 
 
 def _range_words(ends: tuple[int, int]) -> str:

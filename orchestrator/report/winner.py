@@ -108,8 +108,8 @@ class Winner:
 
     @property
     def budgets_differ(self) -> bool:
-        """Whether some arms were trained on more rows or steps than others."""
-        return len(set(self.budgets.values())) > 1
+        """Whether some arms took more steps than others, or steps of more rows."""
+        return len({budget.length for budget in self.budgets.values()}) > 1
 
     @property
     def warning(self) -> str:

@@ -54,6 +54,8 @@ class Watch(tune.Callback):
         return self
 
     def __exit__(self, *_: object) -> None:
+        for view in self._views.values():
+            view.leave()  # it was interrupted
         failed, stopped = len(self.errors), len(self.stopped)
         parts = [f"{self._ended - failed - stopped} finished"]
         parts += [f"{stopped} stopped early"] if stopped else []
@@ -162,6 +164,10 @@ class TrialLine:
             losses = ", ".join(f"{name} {number(value)}" for name, value in self._latest.items())
             self._note = f"loss: {losses}"
         self._line.update(self._step, self._note)
+
+    def leave(self) -> None:
+        """Take the line away, without a word."""
+        self._line.remove()
 
     def end(self, note: str = "", mark: str = "done") -> None:
         """Leave the line that stays: a note, or else the latest losses."""

@@ -64,6 +64,18 @@ def test_what_is_not_clear_has_its_reason_beside_it():
     assert winner.sentence.endswith("not clear, the interval holds 0")
 
 
+@pytest.mark.parametrize(("batches", "told"), [((4, 4), False), ((4, 8), True)])
+def test_a_last_batch_that_is_short_of_rows_is_no_other_budget(batches, told):
+    """A turn ends where its queries do; what counts is how many steps of how many rows."""
+    short, long = trial_of(smooth(), name="short"), trial_of(smooth() + 0.1, name="long")
+    for trial, rows, batch in zip((short, long), (31, 32), batches, strict=True):
+        trial.tables["plan"] = pa.table({"row": range(rows)})
+        trial.config["training"] = {"global_batch": batch}
+    warning = find_winner(group_arms([short, long])).warning
+    assert warning.startswith("Arms were not trained equally long: ") == told
+    assert bool(warning) == told
+
+
 def test_arms_of_other_budgets_are_told_loudly_at_the_same_steps_and_at_their_own_ends():
     """The short arm is ahead as far as it goes, and the long one in the end."""
     fall = np.linspace(4, 1, 6)[:, None] + np.arange(8) / 10
