@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from orchestrator import config
@@ -30,7 +29,7 @@ from orchestrator.host.folders import check_written
 from orchestrator.report.results import Results, read_results
 from orchestrator.screen import quiet_cell
 from orchestrator.stages.arrange import arranges_vectors, needs_of, plan_table
-from orchestrator.storage.artifacts import replacing
+from orchestrator.storage.artifacts import write_table
 from orchestrator.study.arrays import ArraySettings, check_tasks, plan_arrays
 from orchestrator.study.inputs import embedded, row_ids, row_tasks, side
 from orchestrator.trials import Trial, expand
@@ -100,8 +99,7 @@ class Plan:
             raise UserError(f"{out}: name a file that ends in .parquet, as in plan.parquet")
         check_written(out.absolute().parent, "save the plan in another folder")
         out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(out) as temporary:
-            pq.write_table(self.table(), temporary)
+        write_table(out, self.table())
 
 
 def plan(  # noqa: PLR0913  (in a notebook each is a keyword)

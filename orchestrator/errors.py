@@ -48,6 +48,12 @@ class ResourceError(UserError):
     """The study asks for more than the cluster, the disk or the memory has."""
 
 
+class DiskError(ResourceError):
+    """A disk is full, can only be read or fails: whatever is written next meets it too."""
+
+    exit_code = 5
+
+
 class SmallerBatchError(ResourceError):
     """Memory ran out in an attempt at a trial; the next one takes smaller micro-batches."""
 

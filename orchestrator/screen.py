@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -203,16 +203,26 @@ def quiet_streams(log: Path) -> Iterator[Console]:
             )
     except Exception as error:
         if not isinstance(error, UserError):
-            with log.open("a", encoding="utf-8") as sink:
+            with suppress(OSError), log.open("a", encoding="utf-8") as sink:  # of a full disk
                 traceback.print_exc(file=sink)
         raise
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         for number, descriptor in zip((1, 2), kept, strict=True):
             os.dup2(descriptor, number)
             os.close(descriptor)
         console_file.close()
+
+
+def _flush() -> None:
+    """Have the log take what is still on its way, or nobody, where its disk is full."""
+    for number, stream in enumerate((sys.stdout, sys.stderr), start=1):
+        try:
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), number)
+            stream.flush()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -98,3 +99,46 @@ def test_no_duration_is_taken_of_a_clock_that_can_be_set() -> None:
         if isinstance(node.op, ast.Sub):
             text = ast.unparse(node)
             assert not any(clock in text for clock in CLOCKS) or "st_mtime" in text, file
+
+
+WRITES = (
+    "write_text", "write_bytes", "copyfile", "copytree", "copy2", "savefig", "write_table",
+    "save_file", "save_pretrained", "open_memmap", "ParquetWriter", "new_file", "tofile",
+)  # fmt: skip
+FOR_WRITING = re.compile(r"[wax]b?\+?|r\+b?|rb\+")
+# What write within a folder that is given to them, and appears when it is whole.
+BUILDERS = {
+    "data/dataset.py", "data/references.py", "data/spool.py", "models/hub.py",
+    "models/node_copy.py", "models/presets.py", "models/wheels.py", "stages/encoder.py",
+    "stages/gradients.py", "stages/near_duplicates.py", "stages/neighbours.py", "stages/pool.py",
+    "stages/target_path.py", "stages/vector_files.py", "storage/artifacts.py",
+    "storage/remote.py", "training/checkpoint.py", "training/evaluation/benchmarks.py",
+    "training/evaluation/losses.py", "training/export.py", "training/history.py",
+    "training/tokens.py",
+}  # fmt: skip
+# A token in a folder that goes, a picture likewise, and the log, of which half a line is no harm.
+OTHERS = {"study/local_ray.py", "tracking/mirror.py", "screen.py"}
+
+
+def _writes(call: ast.Call) -> bool:
+    name = ast.unparse(call.func).rpartition(".")[2]
+    modes = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
+    opens = name == "open" and any(FOR_WRITING.fullmatch(str(mode)) for mode in modes)
+    if ast.unparse(call.func) in ("write_text", "write_table"):  # of `artifacts`
+        return False
+    return opens or name in WRITES or ast.unparse(call.func) in ("np.save", "torch.save")
+
+
+@pytest.mark.scenario("full-disk")
+def test_files_are_written_whole_or_not_at_all() -> None:
+    """In a folder that is not in its place yet, or as `temporary` of `artifacts.replacing`; so a
+    disk that fills is told by the one who puts it there."""
+    root = Path(__file__).parents[1] / "orchestrator"
+    found = set()
+    for path in SOURCES:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Call) and _writes(node):
+                target = [ast.unparse(node.func), *map(ast.unparse, node.args)]
+                if not any(text.startswith("temporary") for text in target):
+                    found.add(path.relative_to(root).as_posix())
+    assert found == BUILDERS | OTHERS

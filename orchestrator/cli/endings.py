@@ -13,10 +13,9 @@ from rich.markup import escape
 
 from orchestrator.errors import UserError, crash
 from orchestrator.host.proxies import ask_loopback_directly
+from orchestrator.storage.disk import disk_error
 
-UNWRITABLE = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT
-}  # fmt: skip
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
 def run_command(app: typer.Typer) -> None:
@@ -34,22 +33,28 @@ def run_command(app: typer.Typer) -> None:
     except UserError as error:
         _print_error(str(error))
         sys.exit(error.exit_code)
-    except OSError as error:
-        # A file or folder that the user named, or a full disk: nothing of this program's own.
+    except Exception as error:
+        _end(error)
+
+
+def _end(error: Exception) -> None:
+    """End with a sentence where there is one for an error; any other is raised again."""
+    if full := disk_error(error):
+        _print_error(str(full))
+        sys.exit(full.exit_code)
+    if isinstance(error, OSError):
+        # A file or folder that the user named: nothing of this program's own.
         if error.errno not in UNWRITABLE or error.filename is None:
-            raise
+            raise error
         _print_error(
             f"{error.filename}: {error.strerror}: give a place that this user can read and write"
         )
         sys.exit(UserError.exit_code)
-    except Exception as error:
-        # What a worker met, Ray wraps into pages that begin with its own affairs.
-        if not type(error).__module__.startswith("ray.") or not str(error).strip():
-            raise
-        _print_error(
-            f"a worker failed: {crash(error)}. The log of the study holds all that it said"
-        )
-        sys.exit(1)
+    # What a worker met, Ray wraps into pages that begin with its own affairs.
+    if not type(error).__module__.startswith("ray.") or not str(error).strip():
+        raise error
+    _print_error(f"a worker failed: {crash(error)}. The log of the study holds all that it said")
+    sys.exit(1)
 
 
 def _print_error(text: str) -> None:

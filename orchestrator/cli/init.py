@@ -158,20 +158,21 @@ def _write(path: Path, wish: Wish) -> None:
     from orchestrator.config import load_study
     from orchestrator.config.json_schema import FILE, schema_text
     from orchestrator.config.sweep import Sweep
+    from orchestrator.storage.artifacts import write_text
     from orchestrator.study.draft import write_draft
     from orchestrator.study.show import show_rows
     from orchestrator.trials import expand
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(write_draft(wish), encoding="utf-8")
-    (path.parent / FILE).write_text(schema_text(), encoding="utf-8")
     try:
+        write_text(path, write_draft(wish))
+        write_text(path.parent / FILE, schema_text())
         study = load_study(path)
         trials = expand(study)
         print(f"wrote {path}, and {path.parent / FILE} by which editors explain its keys\n")
         sound = show_rows(study.model_copy(update={"sweep": Sweep()}), 1)
     except UserError:
-        path.unlink()  # so that the same command may be typed again
+        path.unlink(missing_ok=True)  # so that the same command may be typed again
         raise
     if not sound:
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from orchestrator.errors import ModelError
 from orchestrator.models.folder import MODEL_FILES, check_folder, model_files
 from orchestrator.models.known import accepted, suggestion
+from orchestrator.storage.disk import disk_error
 
 HUB_SECONDS = 10  # until the hub counts as unreachable
 PULL_REQUESTS = 10  # the newest, that are looked through for safetensors
@@ -26,6 +27,7 @@ def save_hub_model(name: str, revision: str | None, folder: Path, scratch: Path)
 
     Raises:
         ModelError: no hub, no such model, a gated one, or one that is not safe to load.
+        DiskError: the disk of the cache is full.
     """
     commit = check_hub_access(name, revision)
     cached = _ask(name, lambda: _download(name, commit))
@@ -129,6 +131,8 @@ def _ask(name: str, question: Callable[[], Answer]) -> Answer:
             f"private one needs HF_TOKEN).{suggestion(name)}\n{accepted()}"
         )
     except Exception as error:  # whatever the network stack raises: it all means no model
+        if full := disk_error(error, Path(constants.HF_HUB_CACHE)):
+            raise full from None
         if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
             problem = f"the hub refuses the model {name}. {_right(name)}"
         else:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchestrator.errors import ModelError
 from orchestrator.models.folder import fingerprint, model_files
+from orchestrator.storage.disk import writing
 
 
 def on_this_node(folder: Path, digest: str, cache: str | None) -> Path:
@@ -32,7 +33,8 @@ def on_this_node(folder: Path, digest: str, cache: str | None) -> Path:
     if cache is None:
         return folder
     root, asked = Path(cache), time.time()
-    root.mkdir(parents=True, exist_ok=True)
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
     copy = root / digest[:32]
     compared = root / f".{copy.name}.compared"  # its time stamp: when the bytes were last looked at
     with (root / f".{copy.name}.lock").open("w") as lock:
@@ -61,8 +63,13 @@ def _make(copy: Path, folder: Path) -> None:
     # Of one name, so that what a killed process left takes no room for ever.
     made = copy.parent / f".{copy.name}.part"
     shutil.rmtree(made, ignore_errors=True)
-    for path in model_files(folder):
-        target = made / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    made.rename(copy)
+    files = model_files(folder)
+    try:
+        with writing(copy, made, sum(path.stat().st_size for path in files)):
+            for path in files:
+                target = made / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+            made.rename(copy)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

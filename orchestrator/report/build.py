@@ -56,6 +56,7 @@ from orchestrator.report.sudden import drop_table, match_table, sudden_drops
 from orchestrator.report.tables import run_facts, stage_table, summary_table
 from orchestrator.report.trial import Trial, distinct
 from orchestrator.report.winner import best_sentence, find_winner, winner_table
+from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import FIGURES_FOLDER, PAGE_FILE, REPORT_FOLDER, TASKS_FILE
 
 # Of plotly.js the part that draws lines, as plotly.js-basic-dist-min 4.1.1 of npm has it: the whole
@@ -110,7 +111,7 @@ def _write(content: Content, folder: Path) -> Path:
     save_task_png(arms, figures_dir / "tasks.png")
     write_tasks(arms, folder / TASKS_FILE)
     path = folder / PAGE_FILE
-    path.write_text(_page(*content), encoding="utf-8")
+    write_text(path, _page(*content))
     return path
 
 

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from orchestrator.core.statistics.analysis import Floats, Steps
 from orchestrator.report.arms import Arm
 from orchestrator.report.figures import Line, Panel
+from orchestrator.storage.artifacts import replacing
 
 BAND_OPACITY, TRIAL_OPACITY = 0.18, 0.6
 TRIAL_DIGITS = 6  # more would only make the page larger
@@ -250,7 +251,8 @@ def save_png(
             ncols=2 * columns,
             frameon=False,
         )
-        figure.savefig(path)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png")
 
 
 def _draw(axes: Axes, panel: Panel) -> dict[int, Line2D]:

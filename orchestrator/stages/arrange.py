@@ -23,7 +23,7 @@ from orchestrator.core.quadratic import Influence
 from orchestrator.core.ranking import Candidates, End
 from orchestrator.errors import DataError
 from orchestrator.stages.pool import Pool
-from orchestrator.storage.artifacts import Artifact, replacing
+from orchestrator.storage.artifacts import Artifact, write_table
 from orchestrator.storage.files import INSTANCES_FILE, PLAN_SCHEMA, SOURCE
 
 ARRANGE_VERSION = 2
@@ -195,8 +195,7 @@ def write_plan(plan: Plan, dataset: Artifact, path: Path) -> None:
     planned = plan_table(plan, chosen["id"], chosen["task"], queries)
     if listed:
         planned = planned.append_column(SOURCE, chosen[SOURCE.name])
-    with replacing(path) as temporary:
-        pq.write_table(planned, temporary)
+    write_table(path, planned)
 
 
 def plan_table(

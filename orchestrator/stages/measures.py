@@ -15,7 +15,7 @@ from orchestrator.core.bigrams import Bigrams, count_bigrams
 from orchestrator.core.measures import MEASURES, measure_curves
 from orchestrator.data.dataset import embedding_text, load_messages_of
 from orchestrator.stages.pool import load_vectors
-from orchestrator.storage.artifacts import Artifact, replacing
+from orchestrator.storage.artifacts import Artifact, write_table
 from orchestrator.storage.files import INSTANCES_FILE, MEASURES_SCHEMA
 from orchestrator.training.spec import evaluation_steps, planned_rows_fed
 
@@ -66,8 +66,7 @@ def write_measures(
         name: pa.array(value, mask=np.isnan(value))
         for name, value in zip(MEASURES, values, strict=True)
     }
-    with replacing(path) as temporary:
-        pq.write_table(pa.table(columns | masked, schema=MEASURES_SCHEMA), temporary)
+    write_table(path, pa.table(columns | masked, schema=MEASURES_SCHEMA))
 
 
 def load_bigrams(dataset: Artifact) -> tuple[Bigrams, Bigrams]:

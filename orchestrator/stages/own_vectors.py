@@ -21,7 +21,7 @@ from orchestrator.screen import Line
 from orchestrator.stages.embed import EMBEDDED
 from orchestrator.stages.matching import Given, file_of, matched_vectors
 from orchestrator.stages.spec import Spec
-from orchestrator.stages.vector_files import open_vectors, write_unit
+from orchestrator.stages.vector_files import new_vectors, open_vectors, write_unit
 from orchestrator.storage.artifacts import Artifact, file_digest
 from orchestrator.storage.files import INSTANCES_FILE
 
@@ -146,7 +146,7 @@ def _write_vectors(
     if faults:
         raise DataError("\n".join(faults))
     shape = (ends[-1], matched[0].vectors.shape[1])
-    out = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, shape)
+    out = new_vectors(folder / "vectors.npy", shape)
     for each, rows in zip(matched, stretches, strict=True):
         write_unit(each.vectors, out[rows], each.unit, each.rows)
         line.update(rows.stop)

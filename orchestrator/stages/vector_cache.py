@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.embedding import Embedding
 from orchestrator.data.digests import DIGEST_BYTES, Digests
+from orchestrator.stages.vector_files import new_vectors
 from orchestrator.storage.artifacts import commit, scratch_beside, sound
 
 VECTORS_VERSION = 1
@@ -139,9 +140,7 @@ class VectorCache:
         starts = np.cumsum([0, *map(len, tables)])
         cuts = np.searchsorted(places[rows], starts)
         dimensions = np.load(parts[0] / "vectors.npy", mmap_mode="r").shape[1]
-        gathered: Vectors = np.lib.format.open_memmap(
-            path, "w+", np.float32, (len(digests), dimensions)
-        )
+        gathered = new_vectors(path, (len(digests), dimensions))
         for number, part in enumerate(parts):
             chosen = rows[cuts[number] : cuts[number + 1]]
             vectors = np.load(part / "vectors.npy", mmap_mode="r", allow_pickle=False)

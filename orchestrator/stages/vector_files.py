@@ -1,11 +1,12 @@
 """Vectors that a user brings as .npy files: opened, looked through and scaled, block by block.
 
 No file is ever loaded whole. Not for vectors that this project wrote: those are float32 of length
-one.
+one, in files that begin as `new_vectors`.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +94,20 @@ def write_unit(
     for block in _blocks(len(out)):
         part = vectors[block if rows is None else rows[block]]
         out[block] = part if unit else part / _norms(part)[:, None]
+
+
+def new_vectors(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The memory map of a new .npy file of float32, (rows, d), all of whose room is taken.
+
+    Where a disk fills under a memory map, the process is killed without a word.
+
+    Raises:
+        OSError: there is not so much room.
+    """
+    made: NDArray[np.float32] = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return made
 
 
 def _blocks(rows: int) -> list[slice]:

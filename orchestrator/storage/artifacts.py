@@ -23,6 +23,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.storage.disk import writing
+
 MANIFEST = "manifest.json"
 # A scratch folder that nothing was put into for so long is left over. Where the file system's locks
 # hold on each machine alone, the lock of another one's build is not seen.
@@ -94,16 +99,21 @@ def scratch_beside(path: Path) -> Iterator[Path]:
     such folders is removed.
 
     A build holds a lock of the operating system on its folder, which ends with its process.
+
+    Raises:
+        DiskError: the disk takes no more, whatever was raised of it in the block.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}-*"):
-        _remove_if_left(left)
-    made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}-*"):
+            _remove_if_left(left)
+        made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     lock = os.open(made, os.O_RDONLY)
     try:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield made
+        with writing(path, made):
+            yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
         os.close(lock)
@@ -207,20 +217,59 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, never half of it."""
+    content = text.encode()
+    with replacing(path, len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file likewise."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        pq.write_table(table, temporary)
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Copy a file likewise."""
+    with replacing(path, source.stat().st_size) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, that takes its place when the block ends without an error."""
+def replacing(path: Path, needs: int | None = None) -> Iterator[Path]:
+    """A file to write beside `path`, that takes its place when the block ends without an error.
+
+    Args:
+        needs: bytes of it; None: they are not known.
+
+    Raises:
+        DiskError: the disk takes no more, whatever was raised of it in the block.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
+        with writing(path, temporary, needs):
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that can only be read has none
+            temporary.unlink(missing_ok=True)
+
+
+def append(path: Path, text: str) -> None:
+    """Add text to the end of a file, which is made where it is missing: all of it, or nothing.
+
+    Raises:
+        DiskError: the disk takes no more.
+    """
+    rest = memoryview(text.encode())
+    with writing(path, path, len(rest)), path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 def _sync(path: Path) -> None:

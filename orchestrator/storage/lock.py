@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.errors import UserError
+from orchestrator.storage.disk import disk_error, writing
 
 LOCK_FILE = ".lock"
 
@@ -64,7 +65,8 @@ def locked(study_folder: Path, *, wait: bool = False) -> Iterator[None]:
         UserError: another process holds it; names that process, its machine and since when. Or the
             lock is a link, through which another file would be overwritten.
     """
-    study_folder.mkdir(parents=True, exist_ok=True)
+    with writing(study_folder):
+        study_folder.mkdir(parents=True, exist_ok=True)
     with _opened(study_folder / LOCK_FILE) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -76,10 +78,11 @@ def locked(study_folder: Path, *, wait: bool = False) -> Iterator[None]:
             ) from error
         except OSError as error:
             logging.warning("%s cannot be locked: %s", study_folder, error)
-        file.truncate(0)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
-        file.flush()
+        words = f"process {os.getpid()} on {socket.gethostname()} since {now}"
+        with writing(study_folder / LOCK_FILE, study_folder / LOCK_FILE):
+            file.truncate(0)
+            os.write(file.fileno(), words.encode())
         yield
 
 
@@ -87,6 +90,8 @@ def _opened(path: Path) -> IO[str]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
+        if told := disk_error(error, path):
+            raise told from None
         if error.errno != errno.ELOOP:
             raise
         raise UserError(f"{path} is a link to another file: remove the link") from None

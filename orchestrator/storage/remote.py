@@ -37,6 +37,7 @@ from orchestrator.storage.artifacts import (
     sound,
 )
 from orchestrator.storage.bucket import BucketFolder, reason
+from orchestrator.storage.disk import disk_error
 
 MEANWHILE = {
     "read": "the run goes on and builds what its store lacks",
@@ -82,6 +83,8 @@ class RemoteStore:
             except (FileNotFoundError, AttributeError, KeyError, TypeError):
                 pass  # no manifest, none of ours, or not every file that it names
             except OSError as error:
+                if disk_error(error, folder):
+                    raise  # not the bucket's fault: nothing could be built here either
                 self._give_up("read", error)
         if info is None:
             raise AbsentError(f"{kind} {digest}")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
@@ -29,8 +28,9 @@ from orchestrator.stages.exports import LINES
 from orchestrator.stages.given import rows_of
 from orchestrator.stages.pool import make_pool
 from orchestrator.stages.search import kmeans_labels, search
-from orchestrator.stages.vector_files import open_vectors, survey, write_unit
-from orchestrator.storage.artifacts import replacing
+from orchestrator.stages.vector_files import new_vectors, open_vectors, survey, write_unit
+from orchestrator.storage.artifacts import write_table
+from orchestrator.storage.disk import writing
 
 
 class ArraySettings(Section):
@@ -69,8 +69,7 @@ def arrange_arrays(
     out.parent.mkdir(parents=True, exist_ok=True)
     ids = pa.chunked_array([pa.array(plan.rows).cast(pa.string())])
     chosen = pa.chunked_array([names.take(pa.array(plan.rows))])
-    with replacing(out) as temporary:
-        pq.write_table(plan_table(plan, ids, chosen), temporary)
+    write_table(out, plan_table(plan, ids, chosen))
     if form is not None:
         LINES[form](out, None)
     return plan
@@ -191,8 +190,7 @@ def _unit_rows(vectors: NDArray[Any], name: str, scratch: Path | None) -> Iterat
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unit-", dir=scratch) as folder:
-        scaled = np.lib.format.open_memmap(
-            Path(folder) / "vectors.npy", "w+", np.float32, vectors.shape
-        )
+        with writing(Path(folder), Path(folder)):
+            scaled = new_vectors(Path(folder) / "vectors.npy", vectors.shape)
         write_unit(vectors, scaled, unit=False)
         yield scaled

@@ -33,6 +33,7 @@ from orchestrator.stages.dataset import (
 )
 from orchestrator.stages.measures import load_bigrams, write_measures
 from orchestrator.stages.query_losses import load_query_losses
+from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import (
     CONFIG_FILE,
     ERROR_FILE,
@@ -131,7 +132,7 @@ class Pipeline(StudyArtifacts):
 
         plan = plan_of_passes(arranged, config.arrangement, config.training, config.seed)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(dump_yaml(config), encoding="utf-8")
+        write_text(folder / CONFIG_FILE, dump_yaml(config))
         write_plan(plan, dataset, folder / PLAN_FILE)
         self._write_measures(plan.rows, config, folder)
         return plan

@@ -14,6 +14,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 
 from orchestrator.errors import UserError
+from orchestrator.storage.disk import writing
 from orchestrator.storage.files import DATABASE_FILE, MLFLOW_FOLDER
 from orchestrator.tracking.record import Record
 
@@ -72,12 +73,16 @@ def _make_database(path: Path) -> None:
     if path.exists():
         return
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # MLflow remembers what it opened
-    MlflowClient(sqlite_address(fresh)).search_experiments(max_results=1)
     try:
-        os.link(fresh, path)  # unlike a rename, never over the one that another study made
-    except OSError as error:
-        logging.info("%s is made in place: %s", path, error)  # or it is there, or no links here
-    fresh.unlink()
+        with writing(path, fresh):
+            MlflowClient(sqlite_address(fresh)).search_experiments(max_results=1)
+        try:
+            os.link(fresh, path)  # unlike a rename, never over the one that another study made
+        except OSError as error:
+            logging.info("%s is made in place: %s", path, error)  # or it is there, or no links here
+    finally:
+        for made in path.parent.glob(f"{fresh.name}*"):  # SQLite's journal, too
+            made.unlink()
 
 
 def sqlite_address(database: Path) -> str:

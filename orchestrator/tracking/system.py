@@ -9,6 +9,7 @@ Not for clusters: other nodes are not sampled.
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
+from orchestrator.errors import DiskError
 from orchestrator.tracking.points import SYSTEM
 from orchestrator.training.journal import Journal, read_journal
 
@@ -55,7 +57,11 @@ class SystemSampler:
                 values |= sampler.aggregate_metrics()
                 sampler.clear_metrics()
             self._step += 1
-            self._journal.write(SYSTEM, self._step, **values)
+            try:
+                self._journal.write(SYSTEM, self._step, **values)
+            except DiskError as error:  # the trials will meet it, and their study will tell
+                logging.warning("no more metrics of this machine: %s", error)
+                return
 
 
 def _gpus() -> list[BaseMetricsMonitor]:

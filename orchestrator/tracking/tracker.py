@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from requests import RequestException
 from rich.markup import escape
 
+from orchestrator.errors import DiskError
 from orchestrator.host.proxies import proxies
 from orchestrator.screen import Screen
 from orchestrator.tracking.mirror import Mirror
@@ -83,7 +85,8 @@ class Tracker:
 
     def abandon(self) -> None:
         """Mark the runs of a study that was stopped; its next run opens them again."""
-        self.update(stopped(self.record, self._folder))
+        with suppress(DiskError):  # which may be what stopped it, and is told for that
+            self.update(stopped(self.record, self._folder))
         self.close(LAST_SECONDS)
 
     def _run(self) -> None:

@@ -22,8 +22,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from orchestrator.errors import ResourceError
+from orchestrator.errors import DiskError, ResourceError
 from orchestrator.storage.artifacts import Files, commit, read_manifest, sealed, sound
+from orchestrator.storage.disk import writing
 from orchestrator.storage.files import CHECKPOINTS_FOLDER
 from orchestrator.training.history import History, read_history, write_history
 
@@ -45,21 +46,28 @@ def save_checkpoint(
 
     Raises:
         ResourceError: on the first rank, which does not see what another one wrote.
+        DiskError: on a rank for whose part there is no room; the checkpoints before stay.
     """
     rank, ranks = dist.get_rank(), dist.get_world_size()
     path = _path(trial_folder, facts["step"])
     temporary = path.with_name(f".{path.name}")
+    try:
+        with writing(path, temporary):
+            if rank == 0:
+                for leftover in path.parent.glob(".step-*"):
+                    shutil.rmtree(leftover)
+                temporary.mkdir(parents=True)
+            dist.barrier()
+            written: list[Files] = [{}] * ranks
+            dist.all_gather_object(written, _write_part(temporary, rank, engine, history))
+            if rank == 0:
+                files = {name: entry for part in written for name, entry in part.items()}
+                _wait_for(temporary, files)
+                commit(temporary, path, {**facts, "ranks": ranks}, files)
+    except DiskError:
+        shutil.rmtree(temporary, ignore_errors=True)  # the room is given back, whoever meets it
+        raise
     if rank == 0:
-        for leftover in path.parent.glob(".step-*"):
-            shutil.rmtree(leftover)
-        temporary.mkdir(parents=True)
-    dist.barrier()
-    written: list[Files] = [{}] * ranks
-    dist.all_gather_object(written, _write_part(temporary, rank, engine, history))
-    if rank == 0:
-        files = {name: entry for part in written for name, entry in part.items()}
-        _wait_for(temporary, files)
-        commit(temporary, path, {**facts, "ranks": ranks}, files)
         for old in _newest_first(trial_folder)[keep:]:
             shutil.rmtree(old)
 

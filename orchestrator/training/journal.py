@@ -1,4 +1,4 @@
-"""A trial's journal: what it does, one JSON object a line, flushed as it is written.
+"""A trial's journal: what it does, one JSON object a line, in the file once it is written.
 
 Whoever wants to follow a trial (the screen, Ray Tune, MLflow) reads it; nobody is waited for.
 """
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.storage.artifacts import write_text
+from orchestrator.storage.artifacts import append, write_text
 from orchestrator.storage.files import JOURNAL_FILE
 
 
@@ -26,18 +26,18 @@ class Journal:
         # What came after the checkpoint comes again: no step is told twice.
         events = [] if kept_to is None else read_journal(folder)
         kept = [event for event in events if kept_to is not None and event["step"] <= kept_to]
-        write_text(folder / JOURNAL_FILE, "".join(json.dumps(event) + "\n" for event in kept))
-        self._file = (folder / JOURNAL_FILE).open("a", encoding="utf-8")
+        self._path = folder / JOURNAL_FILE
+        write_text(self._path, "".join(json.dumps(event) + "\n" for event in kept))
 
     def write(self, event: str, step: int, **values: float | str) -> None:
         """Append one event with its wall-clock time in seconds since the epoch.
 
         Raises:
             ValueError: for NaN or infinity, which JSON does not know.
+            DiskError: the disk takes no more.
         """
         line = {"event": event, "time": time.time(), "step": step, **values}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
+        append(self._path, json.dumps(line, allow_nan=False) + "\n")
 
 
 class JournalTail:

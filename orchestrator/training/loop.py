@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
 from orchestrator.errors import TrainingError
+from orchestrator.storage.artifacts import write_table
 from orchestrator.storage.files import MODEL_FOLDER, REALISED_FILE
 from orchestrator.training.budget import TokenBudget
 from orchestrator.training.checkpoint import (
@@ -265,7 +265,7 @@ class TrialRun:
         realised = realised_table((row for fed in gathered for row in fed), self.inputs.ids)
         if self.rank == 0:
             # Written before the check, as evidence should it fail.
-            pq.write_table(realised, spec.folder / REALISED_FILE)
+            write_table(spec.folder / REALISED_FILE, realised)
         # On every rank: none goes on alone.
         certificate = order_certificate(realised, self.inputs, spec.config.training, self.steps)
         if spec.config.training.save_model:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from orchestrator.storage.artifacts import file_digest, write_json
+from orchestrator.storage.artifacts import file_digest, write_json, write_table
 from orchestrator.storage.files import (
     ERROR_FILE,
     MEASURES_FILE,
@@ -92,7 +91,7 @@ def mark_finished(
         there: tables whose digests it also holds, each among `tables` or in the folder already.
     """
     for name, table in tables.items():
-        pq.write_table(table, folder / name)
+        write_table(folder / name, table)
     digests = {name: file_digest(folder / name) for name in {*there, *tables}}
     write_json(folder / RESULT_FILE, {**result, "files": digests})
     if (folder / MEASURES_FILE).is_file():

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from orchestrator.storage.artifacts import key_digest, write_json
+from orchestrator.storage.artifacts import copy_file, key_digest, write_json
 from orchestrator.storage.files import (
     JOURNAL_FILE,
     MODEL_FOLDER,
@@ -67,7 +67,7 @@ def take_result(twin: TrialSpec, first: TrialSpec) -> Outcome:
     if not outcome.ended or read_outcome(twin.folder, twin.key).ended:
         return outcome
     if (first.folder / JOURNAL_FILE).is_file():  # old ones may have been cleared away
-        shutil.copyfile(first.folder / JOURNAL_FILE, twin.folder / JOURNAL_FILE)
+        copy_file(first.folder / JOURNAL_FILE, twin.folder / JOURNAL_FILE)
     remove_checkpoints(twin.folder)
     marked = {"key": twin.key, "twin_of": first.trial}
     if outcome.status != FINISHED:
@@ -76,7 +76,7 @@ def take_result(twin: TrialSpec, first: TrialSpec) -> Outcome:
         return outcome
     result = {key: outcome.result[key] for key in outcome.result.keys() - {"files", "beside"}}
     for name in outcome.result["files"].keys() - {PLAN_FILE}:
-        shutil.copyfile(first.folder / name, twin.folder / name)
+        copy_file(first.folder / name, twin.folder / name)
     forget_models_of_another(twin.folder)
     for model in (first.folder / name for name in MODELS if (first.folder / name).is_dir()):
         shutil.rmtree(twin.folder / model.name, ignore_errors=True)  # of an attempt before

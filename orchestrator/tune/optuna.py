@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config import Study
 from orchestrator.config.axis import Axis
 from orchestrator.errors import ConfigError
+from orchestrator.storage.artifacts import append, write_text
 from orchestrator.storage.files import SEARCH_FILE
 from orchestrator.training.journal import measured_losses
 from orchestrator.training.outcome import FAILED, ended, read_outcome
@@ -180,12 +181,11 @@ class Suggestions:
         lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]
         if len(whole) < len(lines):
-            self._log.write_text("".join(whole), encoding="utf-8")
+            write_text(self._log, "".join(whole))
         return [json.loads(line) for line in whole]
 
     def _write(self, event: dict[str, Any]) -> None:
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, allow_nan=False) + "\n")
+        append(self._log, json.dumps(event, allow_nan=False) + "\n")
 
 
 def _distribution(axis: Axis) -> BaseDistribution:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from orchestrator.config import dump_yaml
 from orchestrator.provenance import git_commit, versions
 from orchestrator.stages.exports.order import Order
-from orchestrator.storage.artifacts import replacing, write_text
+from orchestrator.storage.artifacts import write_table, write_text
 from orchestrator.training.spec import planned_certificate, planned_steps
 
 DATA_FILE = "train.parquet"
@@ -54,8 +54,7 @@ def write(order: Order, folder: Path) -> None:
     ]
     table = order.table.append_column("messages", pa.array(messages, MESSAGES))
     folder.mkdir(exist_ok=True)
-    with replacing(folder / DATA_FILE) as temporary:
-        pq.write_table(table, temporary)
+    write_table(folder / DATA_FILE, table)
     write_text(folder / CARD_FILE, HEAD + "\n".join(_card(order)))
 
 

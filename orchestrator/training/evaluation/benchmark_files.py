@@ -7,10 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrator.config.schema import TrialConfig
-from orchestrator.storage.artifacts import file_digest, key_digest, write_json
+from orchestrator.storage.artifacts import file_digest, key_digest, write_json, write_table
 from orchestrator.storage.files import BENCHMARKS_FILE, BENCHMARKS_RESULT_FILE
 from orchestrator.training.evaluation.benchmarks import (
     PACKAGE,
@@ -23,7 +22,7 @@ from orchestrator.training.evaluation.benchmarks import (
 def write_measured(folder: Path, specs: list[BenchmarkSpec]) -> pa.Table:
     """Write what was measured of the models of one trial beside its losses; returns the table."""
     table = pa.concat_tables([measured_table(spec) for spec in specs])
-    pq.write_table(table, folder / BENCHMARKS_FILE)
+    write_table(folder / BENCHMARKS_FILE, table)
     mark = {
         "asked": _asked_digest(specs[0].config),
         "files": {BENCHMARKS_FILE: file_digest(folder / BENCHMARKS_FILE)},
