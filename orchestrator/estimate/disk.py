@@ -6,20 +6,65 @@ about, not exactly.
 
 from __future__ import annotations
 
-from orchestrator.config import TrialConfig
+import math
+
+from orchestrator.config import Study, TrialConfig
 from orchestrator.config.training import SavedModels
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added
 from orchestrator.estimate.memory import model_config, rank_memory, trained_sizes
+from orchestrator.estimate.shared import is_followed
 from orchestrator.estimate.stored import StoreLookup
 from orchestrator.stages.arrange import looks_at_vectors
-from orchestrator.stages.influence import influence_settings
+from orchestrator.stages.influence import influence_identity, influence_settings
 from orchestrator.stages.own_vectors import own_vectors_bytes
+from orchestrator.storage.disk import in_units
+from orchestrator.trials import Trial
 
 PLAN_ROW = 42  # plan.parquet
 REALISED_ROW = 19  # realised.parquet
 LOSS = 12  # losses.parquet, an item at a step
 STEP = 250  # train_log.parquet and journal.jsonl
 POINTS = 1600  # MLflow's database, a step with its metrics
+
+
+def study_disk(
+    study: Study, trials: list[Trial], amounts: list[TrialAmounts], store: StoreLookup
+) -> dict[str, list[Amount | None]]:
+    """Bytes that trials of a study take, by what they are for; None where they are not known.
+
+    Args:
+        trials: those that are still to run, or all.
+        amounts: of each of them.
+    """
+    registers = study.tracking.register_model is not None
+    parts: dict[str, list[Amount | None]] = {}
+    for trial, amount in zip(trials, amounts, strict=True):
+        for part, size in trial_disk(trial.config, amount, store, registers=registers).items():
+            parts.setdefault(part, []).append(size)
+    if study.sweep.scheduler.type == "fifo" and "checkpoints" in parts:
+        # Trials that finish keep none, those that a scheduler stops may go on.
+        by_size = sorted(parts["checkpoints"], key=lambda size: -(size.count if size else math.inf))
+        parts["checkpoints"] = by_size[: study.sweep.max_concurrent]
+    # Trials with the same texts under the same model share their vectors.
+    apart = {f"{t.config.data!r} {t.config.embedding!r}": t.config for t in trials}
+    parts["embeddings"] = [embeddings_disk(config, store) for config in apart.values()]
+    # And those that train alike share the gradients of their rows.
+    followed = {
+        f"{t.config.data!r} {influence_identity(t.config.model)}": t.config
+        for t in trials
+        if is_followed(study, t.config)
+    }
+    parts["influence"] = [influence_disk(config, store) for config in followed.values()]
+    return parts
+
+
+def bytes_in_words(amounts: list[Amount | None]) -> str:
+    """The sum of amounts of bytes; `and more` where some are not known."""
+    amount, unknown = added(amounts)
+    if amount is None:
+        return "unknown"
+    shown = f"{amount.mark}{in_units(amount.count)}"
+    return f"{shown} and more" if unknown else shown
 
 
 def trial_disk(
@@ -78,7 +123,8 @@ def influence_disk(config: TrialConfig, store: StoreLookup) -> Amount | None:
 
 
 def _checkpoints(config: TrialConfig, store: StoreLookup) -> Amount | None:
-    """Bytes of the checkpoints that stay: what is trained, and what the optimizer keeps."""
+    """Bytes of the checkpoints of a trial that runs: of what is trained, and of what the optimizer
+    keeps. One more is there than are kept, until it is whole."""
     if config.training.checkpoint.every is None:
         return Amount(0)
     from orchestrator.estimate.rank import changed
@@ -88,7 +134,7 @@ def _checkpoints(config: TrialConfig, store: StoreLookup) -> Amount | None:
     memory, model = rank_memory(whole, store), _trained_model(config, store, always=True)
     if memory is None or model is None:
         return None
-    return Amount(config.training.checkpoint.keep * (memory.optimizer + model.count), "~")
+    return Amount((config.training.checkpoint.keep + 1) * (memory.optimizer + model.count), "~")
 
 
 def _models_kept(config: TrialConfig, amounts: TrialAmounts) -> int:

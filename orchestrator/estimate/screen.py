@@ -14,7 +14,7 @@ from orchestrator.config.faults import show
 from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amounts
-from orchestrator.estimate.disk import embeddings_disk, influence_disk, trial_disk
+from orchestrator.estimate.disk import bytes_in_words, study_disk
 from orchestrator.estimate.earlier import Earlier
 from orchestrator.estimate.hours import (
     HOUR,
@@ -25,16 +25,14 @@ from orchestrator.estimate.hours import (
     trial_time,
 )
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
-from orchestrator.estimate.shared import Part, is_followed, shared_parts
+from orchestrator.estimate.shared import Part, shared_parts
 from orchestrator.estimate.stored import StoreLookup
 from orchestrator.estimate.twins import foreseen_twins, twin_lines
-from orchestrator.stages.influence import influence_identity
 from orchestrator.training.templates import check_template, load_tokenizer
 from orchestrator.trials import Expansion, Trial, expansion
 
 NUMBERS = {"rows", "steps", "evaluations", "evaluating", "tokens", "time", "workers"}
 LARGE_SHARE = 0.25  # of a trial's time that is evaluation
-UNITS = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
 
 
 @dataclass(frozen=True)
@@ -214,7 +212,7 @@ def _totals(
         f"arms    {', '.join(arms)}",
         f"steps   {_total([amount.steps for amount in trained])}",
         f"tokens  {_total([amount.tokens for amount in trained])}",
-        f"disk    {_disk(study, trials, amounts, store)}",
+        f"disk    {_disk(study_disk(study, trials, amounts, store))}",
         *_memory(trials, store),
     ]
 
@@ -226,46 +224,14 @@ def _total(amounts: list[Amount | None]) -> str:
     return str(known) + (f", and {unknown} trials of unknown size" if unknown else "")
 
 
-def _disk(
-    study: Study, trials: list[Trial], amounts: list[TrialAmounts], store: StoreLookup
-) -> str:
-    registers = study.tracking.register_model is not None
-    parts: dict[str, list[Amount | None]] = {}
-    for trial, amount in zip(trials, amounts, strict=True):
-        for part, size in trial_disk(trial.config, amount, store, registers=registers).items():
-            parts.setdefault(part, []).append(size)
-    # Trials with the same texts under the same model share their vectors.
-    apart = {f"{t.config.data!r} {t.config.embedding!r}": t.config for t in trials}
-    parts["embeddings"] = [embeddings_disk(config, store) for config in apart.values()]
-    # And those that train alike share the gradients of their rows.
-    followed = {
-        f"{t.config.data!r} {influence_identity(t.config.model)}": t.config
-        for t in trials
-        if is_followed(study, t.config)
-    }
-    parts["influence"] = [influence_disk(config, store) for config in followed.values()]
+def _disk(parts: dict[str, list[Amount | None]]) -> str:
     words = [
-        f"{part} {_bytes(sizes)}"
+        f"{part} {bytes_in_words(sizes)}"
         for part, sizes in parts.items()
         if any(size is None or size.count for size in sizes)
     ]
-    return f"{_bytes([size for sizes in parts.values() for size in sizes])} ({', '.join(words)})"
-
-
-def _bytes(amounts: list[Amount | None]) -> str:
-    """The sum of amounts of bytes; `and more` where some are not known."""
-    amount, unknown = added(amounts)
-    if amount is None:
-        return "unknown"
-    shown = _in_units(amount)
-    return f"{shown} and more" if unknown else shown
-
-
-def _in_units(amount: Amount) -> str:
-    for size, unit in UNITS:
-        if amount.count >= size:
-            return f"{amount.mark}{amount.count / size:.1f} {unit}"
-    return f"{amount} bytes"
+    whole = bytes_in_words([size for sizes in parts.values() for size in sizes])
+    return f"{whole} ({', '.join(words)})"
 
 
 def _memory(trials: list[Trial], store: StoreLookup) -> list[str]:

@@ -10,9 +10,10 @@
    `estimate` asks it, too, then for data that is small (`study.estimate`), and whether the
    optimizer counts all weights (`estimate.memory`).
 4. The data, while it is read (`Pipeline.read_data`).
-5. `check_with_ray`: the machines of the cluster, and the folders that they see.
-6. `check_fetched`: models that had to be fetched, their memory and their templates.
-7. Rows that cannot be fed as they are, while they are tokenized (`training.proof`).
+5. `check_room`: the disks, against the estimate, as far as it is known; again after 7.
+6. `check_with_ray`: the machines of the cluster, and the folders that they see.
+7. `check_fetched`: models that had to be fetched, their memory and their templates.
+8. Rows that cannot be fed as they are, while they are tokenized (`training.proof`).
 
 Engines are imported where they are asked: what needs none answers in a second.
 """
@@ -27,6 +28,7 @@ from orchestrator import models
 from orchestrator.config import Study, TrialConfig
 from orchestrator.config.layout import Layout
 from orchestrator.errors import ConfigError, ModelError, ResourceError
+from orchestrator.estimate.stored import StoreLookup
 from orchestrator.host.folders import ray_faults, written_faults
 from orchestrator.host.versions import check_versions
 from orchestrator.screen import Screen
@@ -111,6 +113,20 @@ def check_with_ray(study: Study, trials: list[Trial], layout: Layout, screen: Sc
         for sentence in gangs_across_nodes(trials, machines):
             screen.tell(sentence)
     check_storage([layout.output, layout.store], model_folders(trials))
+
+
+def check_room(study: Study, trials: list[Trial], layout: Layout) -> list[str]:
+    """Refuse a study that will fill a disk, by what the store tells now that the data is read.
+
+    Returns:
+        What is less sure, for the user to know.
+
+    Raises:
+        ResourceError: each disk, what is free there and what the study takes.
+    """
+    from orchestrator.estimate.disk_room import check_disk
+
+    return check_disk(study, trials, StoreLookup(layout.store))
 
 
 def check_fetched(

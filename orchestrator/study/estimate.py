@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from orchestrator.config import Study
 from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError
 from orchestrator.estimate import Known, print_estimate
+from orchestrator.estimate.disk_room import check_disk
 from orchestrator.estimate.memory import reward_parameters, trained_sizes
 from orchestrator.estimate.rank import memory_of_rank
 from orchestrator.estimate.small import made_in, own_vectors_are_small
@@ -58,6 +60,13 @@ def estimate_study(study: Study, console: Console, gpu: str | None, price: float
         done = [trial.name for trial in trials if outcome_before(trial, layout, store).ended]
         print_estimate(study, console, Known(store, frozenset(done), gpu, price))
         refused += memory_faults(study, trials, store)
+        try:
+            remarks = check_disk(study, trials, store)
+        except ResourceError as error:
+            refused.append(str(error))
+        else:
+            for sentence in remarks:
+                console.print(f"warning {escape(sentence)}", soft_wrap=True)
     if refused:
         raise ResourceError("\n".join(refused))
 

@@ -20,6 +20,7 @@ from orchestrator.report.summary import (
 )
 from orchestrator.screen import Screen, quiet_streams, shown_path
 from orchestrator.storage.artifacts import write_json, write_text
+from orchestrator.storage.disk import writing
 from orchestrator.storage.files import (
     BENCHMARKS_FILE,
     CONFIG_FILE,
@@ -38,7 +39,7 @@ from orchestrator.storage.files import (
 )
 from orchestrator.storage.lock import locked
 from orchestrator.study.benchmarks import run_benchmarks
-from orchestrator.study.checks import check_before_ray, check_fetched, check_with_ray
+from orchestrator.study.checks import check_before_ray, check_fetched, check_room, check_with_ray
 from orchestrator.study.cluster import cluster, describe_cluster, threads
 from orchestrator.study.description import description
 from orchestrator.study.facts import Began, command, provenance_tags, study_facts
@@ -86,6 +87,7 @@ def run_study(study: Study) -> bool:
     Raises:
         UserError: before anything starts, for what the user can mend; also where another
             process works in the study's folder.
+        DiskError: a disk is full, or fails, meanwhile; what was finished is kept.
     """
     expanded = expansion(study)
     layout = Layout.of(study)
@@ -93,9 +95,13 @@ def run_study(study: Study) -> bool:
     for first in studies_before(study, expanded.trials, layout):
         run_study(first)
     log = layout.folder / LOGS_FOLDER / LOG_FILE
-    with locked(layout.folder), quiet_streams(log) as console, Screen(console) as screen:
-        run = Run(study, expanded, layout, screen)
-        return run.run()
+    with (
+        writing(layout.folder),
+        locked(layout.folder),
+        quiet_streams(log) as console,
+        Screen(console) as screen,
+    ):
+        return Run(study, expanded, layout, screen).run()
 
 
 class Run:
@@ -150,6 +156,7 @@ class Run:
         pipeline = Pipeline(layout, screen)
         if not joins():
             pipeline.read_data(self.trials)  # what is wrong with it is told before Ray starts
+            check_room(study, self.trials, layout)
         line = screen.line("ray")
         with cluster(threads(study, self.trials)):
             check_with_ray(study, self.trials, layout, screen)
@@ -161,6 +168,8 @@ class Run:
             with pipeline.fetching_models(configs, training=True):
                 concurrent = study.sweep.max_concurrent
                 check_fetched(configs, pipeline.shared.model_folder, screen, concurrent)
+                for sentence in check_room(study, self.trials, layout):
+                    screen.tell(sentence)
                 if study.sweep.search:
                     self.trials = []  # they were examples: the search chooses its own
                 specs = pipeline.prepare(self.trials) if self.trials else []
