@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from orchestrator.config.deepspeed import contradictions
-from orchestrator.config.section import Fraction, Section
+from orchestrator.config.section import Fraction, Section, later
 
 REVISION = r"[A-Za-z0-9][\w./-]*"  # commit, branch or tag of a repository
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -165,6 +165,10 @@ class Training(Section):
     """DeepSpeed's own keys, where no field here decides them."""
     checkpoint: Checkpoint = Checkpoint()
     """What a killed trial continues from."""
+    hang_timeout: PositiveFloat = later(120.0)
+    """Seconds after which a frozen rank is ended, so that its trial fails or goes on from a
+    checkpoint (`sweep.failure_retries`); and one that hangs, once they have passed beyond the
+    longest step, evaluation or checkpoint that the trial has needed so far."""
     save_model: bool | SavedModels = False
     """Keep the trained model or adapter, in transformers' or peft's format; `{at: [100, 500]}`:
     also as it was after these steps."""

@@ -63,6 +63,7 @@ JOURNAL_FILE = "journal.jsonl"  # an event a line; the study has one of its mach
 # Only where memory ran out: how often a budget was halved.
 BUDGET_FILES = {"training": "micro_batch_tokens.json", "evaluation": "evaluation_tokens.json"}
 CHECKPOINTS_FOLDER = "checkpoints"  # a folder a checkpoint; removed once the trial finished
+HEARTBEATS_FOLDER = "heartbeats"  # a file a rank, of which it writes each second that it lives
 
 # At its end
 REALISED_FILE = "realised.parquet"  # which rank was fed which row at which step

@@ -32,6 +32,7 @@ from orchestrator.training.engine import loss_scale, update
 from orchestrator.training.evaluation.generate import generation_steps
 from orchestrator.training.evaluation.losses import Evaluator
 from orchestrator.training.export import forget_models_after, save_trained, step_model
+from orchestrator.training.heartbeat import beat, heartbeats
 from orchestrator.training.history import History, order_certificate, realised_table
 from orchestrator.training.journal import Journal
 from orchestrator.training.memory import for_next_attempt, measured, out_of_memory
@@ -64,34 +65,37 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> None:
         ResourceError: if memory runs out and smaller micro-batches cannot help.
         OrderError: if the rows fed are not the planned ones.
     """
-    trial = TrialRun(spec)
-    every = spec.config.training.checkpoint.every
-    if trial.done == 0:
-        trial.evaluate(0, report)
-    for step in range(trial.done + 1, trial.steps + 1):
-        trial.train_step(step)
-        trial.evaluate(step, report)
-        # Before the checkpoint: an attempt that goes on from there has the model of its step.
-        if spec.config.training.saves_after(step, trial.steps):
-            trial.save_model(step)
-        if every and step % every == 0 and step < trial.steps:
-            trial.save(step)
-    trial.finish()
+    began = time.monotonic()
+    rank, ranks = init_distributed(gpu=spec.config.training.gpus_per_worker > 0)
+    with heartbeats(spec.folder, rank):
+        trial = TrialRun(spec, rank, ranks, began)
+        every = spec.config.training.checkpoint.every
+        if trial.done == 0:
+            trial.evaluate(0, report)
+        for step in range(trial.done + 1, trial.steps + 1):
+            trial.train_step(step)
+            trial.evaluate(step, report)
+            # Before the checkpoint: an attempt that goes on from there has the model of its step.
+            if spec.config.training.saves_after(step, trial.steps):
+                trial.save_model(step)
+            if every and step % every == 0 and step < trial.steps:
+                trial.save(step)
+        trial.finish()
 
 
 class TrialRun:
     """A running trial on one rank.
+
+    Args:
+        began: when it did, in seconds of `time.monotonic`.
 
     Attributes:
         steps: of the whole trial.
         done: steps that a checkpoint has made already.
     """
 
-    def __init__(self, spec: TrialSpec) -> None:
-        self.spec = spec
-        self.started = time.monotonic()
-        gpu = spec.config.training.gpus_per_worker > 0
-        self.rank, self.ranks = init_distributed(gpu=gpu)
+    def __init__(self, spec: TrialSpec, rank: int, ranks: int, began: float) -> None:
+        self.spec, self.rank, self.ranks, self.started = spec, rank, ranks, began
         self.device = agreed_device(spec.config, self.ranks)
         torch.manual_seed(spec.config.seed)
         self.inputs = read_inputs(spec)
@@ -159,6 +163,7 @@ class TrialRun:
 
     def train_step(self, step: int) -> None:
         """Take one optimizer step on its rows of the plan."""
+        beat("in a step")
         began = time.monotonic()
         training, plan = self.spec.config.training, self.inputs.plan
         first, end = (
@@ -234,6 +239,8 @@ class TrialRun:
                 report({"step": step, **means})
 
     def _measured(self, step: int, where: str, measure: Callable[[int], Measured]) -> Measured:
+        # Often of losses that are in the store: those after steps may take much longer.
+        beat(where if step else f"{where} before the first step")
         budget = self.evaluation_budget
         halvings = budget.halvings
         result = measured(measure, step, self.spec.config.training, budget, where)
@@ -243,6 +250,7 @@ class TrialRun:
 
     def save(self, step: int) -> None:
         """Save a checkpoint of the state after a step."""
+        beat("in a checkpoint")
         began = time.monotonic()
         spec = self.spec
         keep = spec.config.training.checkpoint.keep
@@ -252,6 +260,7 @@ class TrialRun:
 
     def save_model(self, step: int) -> None:
         """Keep the model as it is after a step."""
+        beat("while it saved the model")
         began = time.monotonic()
         spec = self.spec
         save_trained(self.engine, step_model(spec.folder, step), spec.model, spec.config.model)
@@ -259,6 +268,7 @@ class TrialRun:
 
     def finish(self) -> None:
         """Gather what every rank fed, check it against the plan, write the results."""
+        beat("at its end")
         spec, history = self.spec, self.history
         gathered: list[Any] = [None] * self.ranks
         dist.all_gather_object(gathered, history.fed)

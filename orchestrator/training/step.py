@@ -28,6 +28,7 @@ from orchestrator.training.batches import (
 )
 from orchestrator.training.budget import MAX_HALVINGS, TokenBudget
 from orchestrator.training.device import WAIT_SECONDS
+from orchestrator.training.heartbeat import beat
 from orchestrator.training.losses import micro_batch_numbers, row_weights, token_losses
 from orchestrator.training.memory import exhausted, for_next_attempt, free, out_of_memory
 from orchestrator.training.tokens import Tokens
@@ -99,6 +100,7 @@ class Feeder:
         while done < len(shares[0]):
             micro_batch = shares[self._rank][done]
             loss = self._forward(step, micro_batch, weights)
+            beat()  # before it waits for others
             if self._any_rank(loss is None):
                 self._halve(step, rows)
                 left = [m.rows for share in shares for m in share[done:] if not m.filler]

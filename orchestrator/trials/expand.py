@@ -40,7 +40,7 @@ WITHOUT_EFFECT: Any = {
     "neighbours": True,
     "model": {"cache"},
     "evaluation": {"measures", "benchmarks"},
-    "training": {"checkpoint", "node_labels"},
+    "training": {"checkpoint", "node_labels", "hang_timeout"},
 }
 
 

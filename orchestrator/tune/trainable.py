@@ -22,6 +22,7 @@ from orchestrator.host.garbage import collect_seldom, give_back
 from orchestrator.storage.artifacts import write_text
 from orchestrator.storage.files import ERROR_FILE
 from orchestrator.training.device import WAIT_SECONDS
+from orchestrator.training.heartbeat import forget_heartbeats
 from orchestrator.training.journal import JournalTail
 from orchestrator.training.spec import TrialSpec
 
@@ -71,13 +72,14 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
     collect_seldom()
     before = _take_error(spec.folder)
     while True:
+        forget_heartbeats(spec.folder)
         try:
             return _train_here(spec) if placement.alone else _train_gang(spec, placement)
         except Exception as error:
             # Where memory ran out: on with smaller micro-batches, from a checkpoint.
             if not takes_less(error):
                 refusal = refusal_of(error)
-                text = (refusal or crash(error))[:SHOWN_CHARS]
+                text = _told(spec.folder) or (refusal or crash(error))[:SHOWN_CHARS]
                 again = text == before and not text.startswith("ray.")  # a node may come back
                 write_text(spec.folder / ERROR_FILE, text)
                 if refusal is None and not again:
@@ -89,10 +91,15 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
 
 def _take_error(folder: Path) -> str | None:
     """What ended the attempt before, which is forgotten; None where there was none."""
-    path = folder / ERROR_FILE
-    said = path.read_text(encoding="utf-8") if path.is_file() else None
-    path.unlink(missing_ok=True)
+    said = _told(folder)
+    (folder / ERROR_FILE).unlink(missing_ok=True)
     return said
+
+
+def _told(folder: Path) -> str | None:
+    """What is told of the end of an attempt; of ranks that were ended while it ran, by `hangs`."""
+    path = folder / ERROR_FILE
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def takes_less(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from orchestrator.training.journal import JournalTail
 from orchestrator.training.outcome import FAILED, FINISHED, mark_stopped, read_outcome
 from orchestrator.training.spec import TrialSpec, trial_steps
 from orchestrator.trials.time_left import time_left
+from orchestrator.tune.hangs import Guard
 
 # Journal events that a user must not miss.
 LOUD = {
@@ -40,6 +41,7 @@ class Watch(tune.Callback):
         self._at_once = at_once
         self._all = screen.line("trials", count)
         self._views: dict[str, TrialLine] = {}
+        self._guards: dict[str, Guard] = {}  # of the attempts that run
         self.errors: dict[str, str] = {}
         self.stopped: list[str] = []
         self._ended = 0
@@ -66,10 +68,16 @@ class Watch(tune.Callback):
         spec = trial.config["spec"]
         if spec.trial not in self._views:
             self._views[spec.trial] = TrialLine(spec, self._screen)
+        self._guards[spec.trial] = Guard(spec, self._screen)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._guards.pop(trial.config["spec"].trial, None)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         for view in self._views.values():
             view.look()
+        for guard in self._guards.values():
+            guard.look()
         self._show_all()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
@@ -95,6 +103,7 @@ class Watch(tune.Callback):
 
     def _end(self, spec: TrialSpec, note: str = "", mark: str = "done") -> None:
         view = self._views.pop(spec.trial, None)
+        self._guards.pop(spec.trial, None)
         if view and not note:
             self._seconds.append(view.seconds)
         (view or TrialLine(spec, self._screen)).end(note, mark)

@@ -1,7 +1,11 @@
-"""A trial whose process dies, in a study that goes on."""
+"""A trial whose process dies or freezes, in a study that goes on."""
 
 import json
+import re
+import signal
+import socket
 import subprocess
+import time
 
 import psutil
 import pyarrow.parquet as pq
@@ -14,20 +18,26 @@ from tests.waiting import PATIENCE, wait_until
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def kill_process_named(name, parent):
-    """SIGKILL to the newest descendant of a process that has a name."""
+def newest_process_named(name, parent):
+    """The newest descendant of a process that has a name."""
     found = [each for each in psutil.Process(parent).children(recursive=True)
              if " ".join(each.cmdline()).startswith(name)]  # fmt: skip
-    max(found, key=lambda each: each.create_time()).kill()
+    return max(found, key=lambda each: each.create_time())
 
 
-@pytest.mark.scenario("kill-rank")
-def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_same_losses(
-    tmp_path, store
+@pytest.mark.scenario("kill-rank", "frozen-rank")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_a_trial_whose_rank_is_killed_or_frozen_continues_from_its_checkpoint_with_the_same_losses(
+    tmp_path, store, sent
 ):
     settings = {
         "arrangement": {"method": "random", "rows": 40},
-        "training": {"global_batch": 1, "learning_rate": 1e-3, "checkpoint": {"every": 10}},
+        "training": {
+            "global_batch": 1,
+            "learning_rate": 1e-3,
+            "checkpoint": {"every": 10},
+            "hang_timeout": 10.0,
+        },
         "evaluation": {"every": 20, "measures": False},
         "sweep": {"parameters": {"training.workers": {"grid": [1, 2]}}, "failure_retries": 1},
     }
@@ -38,6 +48,7 @@ def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_
         [*COMMAND, "run", str(path), "--output", str(output)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    ended = []
     for workers, name in {1: "ray::ImplicitFunc", 2: "ray::RayTrainWorker"}.items():
         wait_until(
             lambda workers=workers: any(
@@ -46,9 +57,19 @@ def test_a_trial_whose_process_is_killed_continues_from_its_checkpoint_with_the_
             ),
             process,
         )
-        kill_process_named(name, process.pid)
+        ended.append(newest_process_named(name, process.pid))
+        ended[-1].send_signal(sent)
+        began = time.monotonic()
+        wait_until(lambda: not ended[-1].is_running(), process)
+        assert time.monotonic() - began < 240, "Ray ends a frozen one after 400 s"
     screen, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, screen
+    told = re.findall(r"rank [01] \((process \d+ on node .*)\) is frozen in a step: no", screen)
+    assert told == [
+        f"process {each.pid} on node {socket.gethostname()}"
+        for each in ended
+        if sent == signal.SIGSTOP
+    ]
     train_undisturbed(path, tmp_path / "left", store)
     for name, folder in trial_folders(tmp_path / "left" / "tiny").items():
         disturbed = trial_folders(output / "tiny")[name]

@@ -25,6 +25,7 @@ from orchestrator.storage.files import ANSWER_COLUMNS
 from orchestrator.training.batches import split
 from orchestrator.training.device import Device
 from orchestrator.training.evaluation.reward import rewards
+from orchestrator.training.heartbeat import beat
 from orchestrator.training.spec import TrialSpec, planned_steps
 from orchestrator.training.templates import text_after_answer
 from orchestrator.training.tokens import Tokens
@@ -131,6 +132,7 @@ def _greedy_answers(
         chosen = batch.rows.tolist()
         inputs = _left_padded([prompts[place] for place in chosen], device.torch_device)
         ids = engine.module.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :]
+        beat()
         if not batch.filler:
             texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
             texts = [text.partition(tail)[0] if tail else text for text in texts]

@@ -20,6 +20,7 @@ from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device
 from orchestrator.training.evaluation.generate import generated_scores
 from orchestrator.training.evaluation.sampled import SetParts
+from orchestrator.training.heartbeat import beat
 from orchestrator.training.history import generation_table, loss_table
 from orchestrator.training.losses import token_losses
 from orchestrator.training.spec import Inputs, TrialSpec
@@ -166,6 +167,7 @@ def instance_losses(
         batch = collate(tokens, rows[micro_batch.rows], packed=packed)
         # Left on the device until the last: the host runs ahead.
         found = token_losses(model, batch.to(device))
+        beat()
         if not micro_batch.filler:
             losses.append(found)
             owners.append(micro_batch.rows[batch.owners])
