@@ -40,6 +40,10 @@ class DataError(UserError):
     """A source cannot be read, or holds nothing to train or to test on."""
 
 
+class PlanError(DataError):
+    """A trial has no plan: its method made none, or what it made is none."""
+
+
 class ModelError(UserError):
     """A model name cannot be resolved, or its files are not the ones that were pinned."""
 

@@ -34,7 +34,7 @@ from orchestrator.storage.files import (
 )
 from orchestrator.training.evaluation.sampled import completed
 from orchestrator.training.journal import read_journal
-from orchestrator.training.outcome import FINISHED, STOPPED, changed_tables
+from orchestrator.training.outcome import FAILED, FINISHED, STOPPED, changed_tables, marked_outcome
 from orchestrator.trials.config_file import config_fault
 
 TABLES = ("losses", "train_log", "plan", "measures", "generations", "benchmarks")
@@ -115,7 +115,8 @@ def _read_claim(section: dict[str, Any] | None, path: Path) -> Claim | None:
 
 
 def _read_trial(summary: dict[str, str], folder: Path) -> Trial:
-    """What the trial left; a file that breaks off is a fault to show, not a reason to stop."""
+    """What the trial left; a file that breaks off is a fault to show, not a reason to stop, and so
+    is why a trial failed."""
     tables, faults = {}, []
     for name in EARLY_TABLES if summary["status"] == STOPPED else TABLES:
         path = folder / f"{name}.parquet"
@@ -128,6 +129,8 @@ def _read_trial(summary: dict[str, str], folder: Path) -> Trial:
             faults.append(f"{summary['trial']}: {path.name} cannot be read: {error}")
     faults += _changed(summary["trial"], folder, tables)
     faults += filter(None, [config_fault(folder)])
+    if summary["status"] == FAILED and (why := marked_outcome(folder).error):
+        faults.append(f"{summary['trial']} failed: {why}")
     trial = Trial(summary, _read_yaml(folder / CONFIG_FILE), tables, faults)
     return _stopped_trial(trial, folder) if trial.stopped else trial
 

@@ -67,7 +67,7 @@ class Results:
 
     Attributes:
         folder: of the study.
-        faults: a sentence for each file that cannot be read.
+        faults: a sentence for each file that cannot be read, and for each trial that failed.
     """
 
     folder: Path

@@ -18,7 +18,7 @@ SAMPLED = "○"  # as a hollow marker: a step at which only a part of a set was 
 # Sections of run.json that have a place of their own on the page.
 PLACED = {
     "command", "stages", "data", "near_duplicates", "embeddings", "tokens", "test_tokens",
-    "first_rows",
+    "first_rows", "errors",
 }  # fmt: skip
 DECIMAL_COLUMNS = {
     "query_loss", "held_out_loss", "off_target_loss", "best_query_loss", "query_loss_auc",

@@ -26,7 +26,7 @@ class Trial:
         config: the resolved configuration; empty if the trial left none.
         tables: by name, as in `read.TABLES`; what is absent was never written. Of a stopped trial
             as far as it was trained.
-        faults: one sentence for each file that cannot be read.
+        faults: one sentence for each file that cannot be read, and one on why the trial failed.
         means: of a stopped trial, which has no table of losses: its steps and mean losses by test
             set.
     """

@@ -21,7 +21,7 @@ from orchestrator.core.bigrams import Bigrams
 from orchestrator.core.plan import Plan, in_passes
 from orchestrator.core.quadratic import Influence
 from orchestrator.core.ranking import Candidates, End
-from orchestrator.errors import DataError
+from orchestrator.errors import PlanError
 from orchestrator.stages.pool import Pool
 from orchestrator.storage.artifacts import Artifact, write_table
 from orchestrator.storage.files import INSTANCES_FILE, PLAN_SCHEMA, SOURCE
@@ -95,7 +95,8 @@ def make_plan(
         known: what else the arrangement needs, as far as it is known.
 
     Raises:
-        DataError: the arrangement asks for what the pool does not have, or holds no row.
+        PlanError: the arrangement asks for what the pool does not have or holds no row, or its
+            method fails or breaks the contract of plans.
     """
     request = Request(
         units=pool.units,
@@ -110,9 +111,9 @@ def make_plan(
     try:
         plan = arrange(arrangement.method, request)
     except ValueError as error:
-        raise DataError(f"arrangement: {error}") from error
+        raise PlanError(f"arrangement: {error}") from error
     if not len(plan):
-        raise DataError(
+        raise PlanError(
             "the arrangement holds no row: raise arrangement.rows or .turns, or move .turn_window"
         )
     return plan
@@ -134,7 +135,8 @@ def plan_of_passes(
         seed: of the trial, and of the first pass.
 
     Raises:
-        DataError: passes that differ in length, which no step could be told from another's.
+        PlanError: `arranged` raised it, or passes differ in length, so that no step could be told
+            from another's.
     """
     first = arranged(arrangement, seed)
     if training.epochs == 1:
@@ -153,7 +155,7 @@ def plan_of_passes(
     try:
         whole = in_passes(passes)
     except ValueError as error:
-        raise DataError(
+        raise PlanError(
             f"training.reorder: {error}: set arrangement.rows, and cut: true"
         ) from error
     distinct = len(np.unique(whole.rows))

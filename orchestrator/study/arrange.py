@@ -9,7 +9,7 @@ from rich.markup import escape
 from orchestrator.config import Study
 from orchestrator.config.layout import Layout
 from orchestrator.core.plan import Plan
-from orchestrator.errors import UserError
+from orchestrator.errors import PlanError, UserError
 from orchestrator.host.folders import check_written
 from orchestrator.screen import Screen, quiet_streams
 from orchestrator.stages.arrange import needs_of
@@ -32,7 +32,8 @@ def arrange_study(study: Study, out: Path, form: str | None) -> None:
         form: one of `stages.exports.FORMATS`; None: the plans alone.
 
     Raises:
-        UserError: for what the user can mend.
+        UserError: for what the user can mend; of trials that have no plan at the end, when those of
+            all others are written.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: give a folder for the plans of a study")
@@ -52,13 +53,20 @@ def arrange_study(study: Study, out: Path, form: str | None) -> None:
         pipeline.read_data(trials)
         with cluster(threads(study, trials)), pipeline.fetching_models(configs, training=False):
             check_all_fetched(configs, pipeline.shared.model_folder, training=False)
+            refused = []
             for trial in trials:
                 folder = out / trial.name
-                plan = pipeline.write_plan(trial.config, folder)
+                try:
+                    plan = pipeline.write_plan(trial.config, folder)
+                except PlanError as error:
+                    refused.append(f"{trial.name}: {error}")
+                    continue
                 screen.print(_described(folder, plan))
                 if form is not None:
                     order = _order(pipeline, trial, folder / PLAN_FILE, near=form == "hf")
                     screen.print(f"  [green]order[/] {escape(str(write_order(form, order)))}")
+            if refused:
+                raise PlanError("\n".join(refused))
 
 
 def _order(pipeline: Pipeline, trial: Trial, plan: Path, *, near: bool) -> Order:

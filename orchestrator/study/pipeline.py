@@ -18,6 +18,7 @@ from orchestrator.config import TrialConfig, dump_yaml
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.config.layout import Layout
 from orchestrator.core.plan import Plan
+from orchestrator.errors import PlanError
 from orchestrator.screen import Screen
 from orchestrator.stages.arrange import (
     embedding_model,
@@ -58,11 +59,13 @@ class Pipeline(StudyArtifacts):
 
     Attributes:
         notes: what the methods had to say of the plans that were written.
+        refused: why a trial has no plan, by its name.
     """
 
     def __init__(self, layout: Layout, screen: Screen) -> None:
         super().__init__(layout, screen)
         self.notes: list[str] = []
+        self.refused: dict[str, str] = {}
         self._screen = screen
 
     def read_data(self, trials: list[Trial]) -> None:
@@ -97,23 +100,40 @@ class Pipeline(StudyArtifacts):
         return self.shared.fetching(filter(None, [*embedders, *trained, *scoring]))
 
     def prepare(self, trials: list[Trial]) -> list[TrialSpec]:
-        """The shared artifacts and the plans of all trials, and what trains each."""
+        """The shared artifacts and the plans of all trials, and what trains each.
+
+        Raises:
+            PlanError: no trial has a plan. Where some have one, the others are `refused`.
+        """
         specs = [self._trial_spec(trial) for trial in trials]
         line = self._screen.line("plans", len(specs))
         for done, spec in enumerate(specs, start=1):
             self._lay_out(spec)
             line.update(done, spec.trial)
-        line.done("; ".join([f"{len(specs)} plans", *self.notes]))
+        if len(self.refused) == len(specs):
+            raise PlanError("\n".join(dict.fromkeys(self.refused.values())))
+        line.done("; ".join([f"{len(specs) - len(self.refused)} plans", *self.notes]))
+        for name in self.refused:
+            self._tell_refused(name)
         return specs
 
     def ready(self, trial: Trial) -> TrialSpec:
         """As `prepare`, of one trial; one that ended is left as it is."""
         spec = self._trial_spec(trial)
         self._lay_out(spec)
+        if spec.trial in self.refused:
+            self._tell_refused(spec.trial)
         return spec
 
+    def _tell_refused(self, trial: str) -> None:
+        self._screen.line(trial).done(self.refused[trial], mark="failed")
+
     def write_plan(self, config: TrialConfig, folder: Path) -> Plan:
-        """The configuration, the plan and its measures, as files of a trial's folder."""
+        """The configuration, the plan and its measures, as files of a trial's folder.
+
+        Raises:
+            PlanError: the method of its arrangement made no plan.
+        """
         dataset, embeddings = self.dataset(config), self.embeddings(config)
         pool = self.pool(config, dataset, embeddings)
         needs = needs_of(config.arrangement, config.seed)
@@ -164,7 +184,8 @@ class Pipeline(StudyArtifacts):
         )
 
     def _lay_out(self, spec: TrialSpec) -> None:
-        """The trial's folder with its plan; of one that ended nothing changes."""
+        """The trial's folder with its plan, or with why it has none; of one that ended nothing
+        changes."""
         if ended(spec.folder, spec.key):
             remove_checkpoints(spec.folder)  # what a kill at its very end left
             forget_others(spec.folder, spec.config)
@@ -179,11 +200,18 @@ class Pipeline(StudyArtifacts):
             return
         # What an earlier attempt or another configuration left, unless it continues.
         continues = keep_checkpoints_of(spec.folder, spec.key)
-        ends = (RESULT_FILE, ERROR_FILE, STOPPED_FILE)
+        ends = (RESULT_FILE, ERROR_FILE, STOPPED_FILE, PLAN_FILE, MEASURES_FILE)
         for stale in (*ends, *(() if continues else (JOURNAL_FILE,))):
             (spec.folder / stale).unlink(missing_ok=True)
         forget(spec.folder)
         forget_models_of_another(spec.folder)
-        plan = self.write_plan(spec.config, spec.folder)
+        try:
+            plan = self.write_plan(spec.config, spec.folder)
+        except PlanError as error:
+            self.refused[spec.trial] = str(error)
+            spec.folder.mkdir(parents=True, exist_ok=True)
+            write_text(spec.folder / CONFIG_FILE, dump_yaml(spec.config))
+            write_text(spec.folder / ERROR_FILE, str(error))
+            return
         if plan.note:
             self.notes.append(f"{spec.trial}: {plan.note}")

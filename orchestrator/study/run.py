@@ -68,7 +68,7 @@ from orchestrator.tracking import (
     finished,
 )
 from orchestrator.training.outcome import forget_stops
-from orchestrator.training.spec import TrialSpec
+from orchestrator.training.spec import TrialSpec, has_plan
 from orchestrator.trials import Expansion, expansion
 from orchestrator.tune.optuna import Suggestions
 from orchestrator.tune.run import INTERRUPTED, KnownTrials, run_trials
@@ -122,17 +122,19 @@ class Run:
 
     def run(self) -> bool:
         with self.prepared() as (pipeline, specs):
-            twins = told_twins(specs, self.screen)
+            planned = [spec for spec in specs if has_plan(spec)]
+            twins = told_twins(planned, self.screen)
             tracker = Tracker(self._record(specs, twins), self.layout.folder, self.screen)
             try:
                 searched = self.study.sweep.search
-                trained = [spec for spec in specs if spec.trial not in twins]
+                trained = [spec for spec in planned if spec.trial not in twins]
                 trials = self._search(pipeline, tracker) if searched else KnownTrials(trained)
                 ray_folder = self.layout.folder / RAY_FOLDER
                 mark_begun(self.trials, self.layout)
                 with self._sampling():
                     self.errors = run_trials(self.study, trials, self.screen, ray_folder)
                 self.errors |= share_results(twins, specs, self.errors, self.screen)
+                self.errors |= pipeline.refused
                 every = trials.specs if searched else specs
                 if INTERRUPTED not in self.errors.values():
                     self.unmeasured = run_benchmarks(every, self.screen)
@@ -175,8 +177,12 @@ class Run:
                 specs = pipeline.prepare(self.trials) if self.trials else []
             if asked:
                 self._certify(specs)
+                trials = [
+                    trial for trial, spec in zip(self.trials, specs, strict=True) if has_plan(spec)
+                ]
+                planned = [spec for spec in specs if has_plan(spec)]
                 request = Request(
-                    study, self.trials, specs, pipeline, layout.output, self.certificates
+                    study, trials, planned, pipeline, layout.output, self.certificates
                 )
                 write_forecasts(asked, request, layout.folder, screen)
             yield pipeline, specs
@@ -227,6 +233,7 @@ class Run:
         write_summary(folder / SUMMARY_FILE, rows, self.swept)
         precisions = (row["precision"] for row in rows)
         facts = study_facts(pipeline, self.trials, precisions, self.began, folder)
+        facts["errors"] = self.errors
         write_json(folder / RUN_FILE, facts)
         self.foretold, scores = settle(folder, self.screen)
         report = build_report(folder)

@@ -31,7 +31,7 @@ from orchestrator.storage.files import (
     TRACKING_FILE,
 )
 from orchestrator.tracking.parameters import parameters
-from orchestrator.training.spec import TrialSpec, planned_certificate
+from orchestrator.training.spec import TrialSpec, has_plan, planned_certificate
 from orchestrator.trials import Trial
 
 PARENT = "study"  # key of the parent run
@@ -182,7 +182,10 @@ def describe(
 
 
 def certificate(spec: TrialSpec) -> dict[str, str]:
-    """The certificate that the trial is to earn: of the rows that its plan has it trained on."""
+    """The certificate that the trial is to earn: of the rows that its plan has it trained on; empty
+    of a trial without a plan, which earns none."""
+    if not has_plan(spec):
+        return {}
     ids = pq.read_table(spec.folder / PLAN_FILE, columns=["id"])["id"].to_pylist()
     return planned_certificate(spec.config, ids)
 

@@ -80,6 +80,11 @@ class Inputs:
     sets: dict[str, NDArray[np.int64]]
 
 
+def has_plan(spec: TrialSpec) -> bool:
+    """Whether the trial can be trained; one without a plan failed when that was to be made."""
+    return (spec.folder / PLAN_FILE).is_file()
+
+
 def read_inputs(spec: TrialSpec) -> Inputs:
     """Read the plan and the columns that training needs."""
     plan = pq.read_table(spec.folder / PLAN_FILE, columns=["row"])["row"].to_numpy()

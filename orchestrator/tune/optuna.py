@@ -19,7 +19,7 @@ from orchestrator.storage.artifacts import append, write_text
 from orchestrator.storage.files import SEARCH_FILE
 from orchestrator.training.journal import measured_losses
 from orchestrator.training.outcome import FAILED, ended, read_outcome
-from orchestrator.training.spec import TrialSpec
+from orchestrator.training.spec import TrialSpec, has_plan
 from orchestrator.trials import Expansion, Trial
 from orchestrator.trials.expand import TrialCollection
 
@@ -117,13 +117,14 @@ class Suggestions:
 
     def unfinished(self) -> Iterator[TrialSpec]:
         """Specs to run, those that an earlier run of the study left first."""
-        yield from [spec for spec in self.specs if not ended(spec.folder, spec.key)]
+        earlier = [spec for spec in self.specs if not ended(spec.folder, spec.key)]
+        yield from filter(has_plan, earlier)
         while self.missing:
             known = len(self._specs)
             number = len(self._keys)
             self._write({"number": number, "suggested": self._suggest()})
             spec = self._spec(number)
-            if spec is None:
+            if spec is None or not has_plan(spec):
                 continue
             if ended(spec.folder, spec.key):
                 self.tell(spec)

@@ -6,10 +6,13 @@ import pytest
 
 from orchestrator.config import Study
 from orchestrator.config.layout import Layout
+from orchestrator.core.arrangements import METHODS, Method
+from orchestrator.errors import PlanError
 from orchestrator.screen import Screen
 from orchestrator.study.pipeline import Pipeline
 from orchestrator.training import tokens
-from orchestrator.training.spec import trial_steps
+from orchestrator.training.outcome import FAILED, read_outcome
+from orchestrator.training.spec import has_plan, trial_steps
 from orchestrator.trials import expand
 
 STUDY = {
@@ -67,3 +70,40 @@ def test_test_sets_have_a_table_of_their_own_where_their_length_is(specs):
     pool = len(cut) - 10
     assert not cut[:pool].any()
     assert cut[pool:].tolist() == np.minimum(lengths[pool:], 20).tolist()
+
+
+@pytest.fixture
+def method(monkeypatch):
+    """A method `mine` of somebody else, which does what it is told to for each seed."""
+    does = {}
+    mine = Method(lambda request: does[request.seed](request), embeds=False)
+    monkeypatch.setitem(METHODS, "mine", mine)
+    return does
+
+
+@pytest.mark.scenario("repeated-crash")
+def test_a_trial_whose_plan_cannot_be_made_fails_alone_until_it_can(specs, method, capsys):
+    rows = METHODS["random"].arrange
+    method |= {0: rows, 1: rows}
+    assert all(map(has_plan, specs(arrangement__method=["mine"], seed=[0, 1])))
+    method[1] = lambda request: None
+    fine, other = specs(arrangement__method=["mine"], seed=[0, 1])
+    assert (has_plan(fine), has_plan(other)) == (True, False)  # nor has it that of before
+    outcome = read_outcome(other.folder, other.key)
+    assert outcome.status == FAILED
+    assert outcome.error.startswith("arrangement: method 'mine' returned a NoneType: let it return")
+    assert (other.folder / "config.yaml").is_file()
+    told = capsys.readouterr().out
+    assert "1 plans" in told
+    assert f"failed {other.trial}" in told
+    method[1] = rows
+    assert all(map(has_plan, specs(arrangement__method=["mine"], seed=[0, 1])))
+    assert read_outcome(other.folder, other.key).error is None
+
+
+@pytest.mark.scenario("repeated-crash")
+def test_a_study_of_which_no_trial_has_a_plan_ends_with_the_sentence(specs, method, capsys):
+    method |= dict.fromkeys((0, 1), lambda request: None)
+    with pytest.raises(PlanError, match=r"^arrangement: method 'mine' returned [^\n]*$"):
+        specs(arrangement__method=["mine"], seed=[0, 1])
+    assert "failed" not in capsys.readouterr().out

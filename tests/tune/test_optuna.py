@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.config import Study, load_study
 from orchestrator.errors import ConfigError
-from orchestrator.storage.files import ERROR_FILE, SEARCH_FILE
+from orchestrator.storage.files import ERROR_FILE, PLAN_FILE, SEARCH_FILE
 from orchestrator.training.journal import Journal
 from orchestrator.training.outcome import mark_stopped
 from orchestrator.training.spec import TrialSpec
@@ -45,7 +45,10 @@ def begin(tmp_path: Path) -> Callable[..., Suggestions]:
     """The suggestions of a study in a folder; each new process of it begins so."""
 
     def start(
-        folder: str = "study", text: str = STUDY, loss: Callable[[Trial], float] = best_rate
+        folder: str = "study",
+        text: str = STUDY,
+        loss: Callable[[Trial], float] = best_rate,
+        planned: Callable[[Trial], bool] = lambda _: True,
     ) -> Suggestions:
         path = tmp_path / "study.yaml"
         path.write_text(text, encoding="utf-8")
@@ -56,6 +59,8 @@ def begin(tmp_path: Path) -> Callable[..., Suggestions]:
             home = tmp_path / folder / trial.name
             home.mkdir(exist_ok=True)
             (home / "loss").write_text(repr(loss(trial)))
+            if planned(trial):
+                (home / PLAN_FILE).touch()
             nowhere = tmp_path / "none"
             return TrialSpec(
                 trial.name,
@@ -93,6 +98,21 @@ def run(suggestions: Suggestions, trials: int | None = None) -> list[str]:
         suggestions.tell(spec)
         names.append(spec.trial)
     return names
+
+
+@pytest.mark.scenario("repeated-crash")
+def test_a_trial_without_a_plan_is_passed_over_and_tried_by_the_next_run(begin):
+    def no_tasks(trial: Trial) -> bool:
+        return trial.config.arrangement.granularity != "task"
+
+    suggestions = begin(planned=no_tasks)
+    trained = run(suggestions)
+    known = [spec.trial for spec in suggestions.specs]
+    left = [name for name in known if name not in trained]
+    assert left
+    assert all(no_tasks(t) == (t.name in trained) for t in suggestions.expansion.trials)
+    assert run(begin(planned=no_tasks)) == []
+    assert run(begin()) == left
 
 
 @pytest.mark.scenario("kill-driver")

@@ -11,6 +11,7 @@ import numpy as np
 
 from orchestrator.core.arrangements.request import Method, Request
 from orchestrator.core.plan import Plan
+from orchestrator.errors import first_line
 
 COLUMNS = {"rows": np.integer, "turn": np.integer, "unit": np.integer, "distance": np.floating}
 
@@ -30,7 +31,7 @@ def keeping_form(name: str, method: Method) -> Callable[[Request], Plan]:
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             raise ValueError(
-                f"method {name!r} failed with {type(error).__name__}: {error} "
+                f"method {name!r} failed with {type(error).__name__}: {first_line(error)} "
                 f"({Path(last.filename).name}, line {last.lineno})"
             ) from error
         if fault := _form_fault(plan):
