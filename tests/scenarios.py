@@ -199,7 +199,6 @@ DEFAULTS = {
     "limits": Scenario(
         "files that unpack to much more than they are; arguments that a shell would read",
         "memory stays bounded, sizes are refused; programs get their arguments one by one",
-        "a small Parquet file of one huge row group",
     ),
     "advisories": Scenario(
         "a library in a version that a security advisory names is installed",

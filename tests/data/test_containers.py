@@ -170,3 +170,74 @@ def test_memory_does_not_grow_with_the_file(write, suffix):
     assert number == 4000
     assert peak < 10 * MIB
     assert arrow < 32 * MIB  # half of what the records hold
+
+
+TEXT = "x" * MIB
+
+
+def coded(count):
+    """A text that comes so many times, and stands once."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([TEXT]))
+
+
+def write_table(path, columns, **options):
+    table = pa.table({"id": [str(row) for row in range(len(columns))], "a": columns})
+    if path.suffix == ".arrow":
+        with pa.ipc.new_file(path, table.schema) as arrow:
+            arrow.write_table(table)
+    else:
+        pq.write_table(table, path, compression="zstd", **options)
+    return file(path)
+
+
+@pytest.mark.scenario("limits")
+@pytest.mark.parametrize(
+    ("name", "column", "options"),
+    [
+        ("a.parquet", lambda: [TEXT] * 256, {}),
+        ("a.parquet", lambda: coded(256), {}),
+        ("a.parquet", lambda: pa.ListArray.from_arrays(list(range(257)), coded(256)), {}),
+        # Arrow unpacks a page at once.
+        ("a.parquet", lambda: [TEXT] * 256, {"use_dictionary": False, "write_batch_size": 8}),
+        (
+            "a.parquet",
+            lambda: [TEXT] * 256,
+            {"use_dictionary": False, "column_encoding": {"a": "DELTA_BYTE_ARRAY"}},
+        ),
+        ("a.arrow", lambda: coded(256), {}),
+    ],
+)
+def test_texts_that_are_long_only_when_they_are_unpacked_are_unpacked_by_bytes_and_not_by_rows(
+    tmp_path, name, column, options
+):
+    table = write_table(tmp_path / name, column(), **options)
+    assert table.path.stat().st_size < 2 * MIB
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    try:
+        rows = [row["a"] in (TEXT, [TEXT]) for _, row in read_blocks(tables.blocks(table))]
+    finally:
+        pa.set_memory_pool(before)
+    assert rows == [True] * 256
+    assert 0 < pool.max_memory() < 100 * MIB
+
+
+@pytest.mark.scenario("limits")
+def test_a_row_that_would_take_gigabytes_is_refused(tmp_path):
+    table = write_table(tmp_path / "a.parquet", pa.ListArray.from_arrays([0, 2000], coded(2000)))
+    assert table.path.stat().st_size < 10_000
+    with pytest.raises(DataError, match=r"a\.parquet: a row of row group 1 may take 2\.0 GiB of"):
+        list(read_blocks(tables.blocks(table)))
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_column_of_categories_is_read_as_what_it_stands_for(tmp_path, name):
+    names = pa.array(["red", "green", None, "red"]).dictionary_encode()
+    nested = pa.array([[{"of": "a"}], [], None, [{"of": "b"}]])
+    numbers = pa.array([7, 7, 8, 7]).dictionary_encode()
+    columns = pa.StructArray.from_arrays([names, nested, numbers], ["name", "nested", "number"])
+    rows = [
+        row["a"] for _, row in read_blocks(tables.blocks(write_table(tmp_path / name, columns)))
+    ]
+    assert rows == columns.to_pylist()

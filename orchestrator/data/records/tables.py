@@ -1,4 +1,7 @@
-"""Tables of Parquet and Arrow, cut into blocks of rows, each of which is a record."""
+"""Tables of Parquet and Arrow, cut into blocks of rows, each of which is a record.
+
+How many rows are unpacked at once depends on what they may take then: `unpacked`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrator.data.records import unpacked
 from orchestrator.data.records.files import File
 from orchestrator.data.records.opened import ARROW_FILE, PARQUET, form
 from orchestrator.data.records.record import (
@@ -48,7 +52,8 @@ class _Batch(NamedTuple):
 
 
 def _detached(batch: pa.RecordBatch) -> _Batch:
-    return _Batch(batch.schema, batch.serialize(), batch.num_rows)
+    plain = unpacked.without_dictionaries(batch)
+    return _Batch(plain.schema, plain.serialize(), plain.num_rows)
 
 
 def _records(path: Path, stem: str, kind: str, number: int, batch: _Batch) -> Iterator[Record]:
@@ -71,10 +76,11 @@ def _sound_table(path: Path, kind: str, number: int) -> Iterator[None]:
 def _batches(file: File, kind: str) -> Iterator[pa.RecordBatch]:
     """Yields at most `BATCH_ROWS` rows of a table at a time."""
     if kind == PARQUET:
-        # Unbuffered, Arrow would hold whole column chunks; over several groups, all that it read.
-        with pq.ParquetFile(file.path, buffer_size=2**20, pre_buffer=False) as parquet:
+        # Over several groups at once, Arrow would hold all that it read.
+        with pq.ParquetFile(file.path, **unpacked.BUFFERED) as parquet:
             for group in range(parquet.num_row_groups):
-                yield from parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[group])
+                rows = min(BATCH_ROWS, unpacked.rows_of_group(parquet, file.path, group))
+                yield from parquet.iter_batches(batch_size=rows, row_groups=[group])
         return
     with pa.memory_map(str(file.path)) as stream:
         if kind == ARROW_FILE:
@@ -84,8 +90,9 @@ def _batches(file: File, kind: str) -> Iterator[pa.RecordBatch]:
             batches = iter(pa.ipc.open_stream(stream))
         for batch in batches:
             batch.validate()
-            for start in range(0, batch.num_rows, BATCH_ROWS):
-                yield batch.slice(start, BATCH_ROWS)
+            rows = min(BATCH_ROWS, unpacked.rows_of_batch(batch))
+            for start in range(0, batch.num_rows, rows):
+                yield batch.slice(start, rows)
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[Any]:
