@@ -62,6 +62,24 @@ class SmallerBatchError(ResourceError):
     """Memory ran out in an attempt at a trial; the next one takes smaller micro-batches."""
 
 
+class RayDied(UserError):
+    """Ray itself has died under a study.
+
+    Args:
+        what: of its processes.
+        logs: where those of Ray are.
+    """
+
+    exit_code = 5
+
+    def __init__(self, what: str, logs: str) -> None:
+        super().__init__(
+            f"Ray has died: its {what} is gone, and without it nothing of this study comes to an "
+            f"end. {logs} may say why (it was killed, or memory ran out). The same command again "
+            "finishes the study"
+        )
+
+
 class OrderError(UserError):
     """The rows that a model was fed are not the rows of its plan."""
 

@@ -38,6 +38,9 @@ QUIET_SECONDS = 20.0
 FILE_WIDTH = 500
 
 
+_shown_errors = [2]  # descriptors of error streams, the newest the one that its user sees
+
+
 def _go_on() -> None:
     """Says of no work that it shall stop."""
 
@@ -189,6 +192,7 @@ def quiet_streams(log: Path) -> Iterator[Console]:
     log.parent.mkdir(parents=True, exist_ok=True)
     kept = [os.dup(1), os.dup(2)]
     console_file = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    _shown_errors.append(kept[1])
     with log.open("ab") as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
@@ -208,6 +212,7 @@ def quiet_streams(log: Path) -> Iterator[Console]:
         raise
     finally:
         _flush()
+        _shown_errors.pop()
         for number, descriptor in zip((1, 2), kept, strict=True):
             os.dup2(descriptor, number)
             os.close(descriptor)
@@ -246,6 +251,11 @@ def quiet_cell(log: Path) -> Iterator[TextIO | None]:
         finally:
             for stream in streams:
                 del stream["write"]
+
+
+def last_words(text: str) -> None:
+    """A sentence on the user's error stream, from a thread that ends this process next."""
+    os.write(_shown_errors[-1], f"{text}\n".encode())
 
 
 class _Cell(io.StringIO):

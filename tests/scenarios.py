@@ -57,6 +57,7 @@ FAULTS = {
     "ray-death": Scenario(
         "Ray's raylet or its GCS is killed",
         "a sentence and an exit code of its own; the same command finishes",
+        "a cluster that a study joins",
     ),
     "mlflow-outage": Scenario(
         "MLflow's server dies, never answers, or loses an answer",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,9 +19,9 @@ from orchestrator.errors import ResourceError
 from orchestrator.host.share import cores, threads_of
 from orchestrator.study.fleet import joins
 from orchestrator.study.local_ray import local_ray
+from orchestrator.study.ray_death import joined_death, knock, told_if_ray_dies
 from orchestrator.trials import Trial
 
-KNOCK_SECONDS = 10.0
 STORAGE_SECONDS = 120.0  # for a node to answer; it may have to start a process first
 SETTINGS = {
     # Seconds until Ray Train's controller sees that a worker ended.
@@ -57,6 +56,7 @@ def cluster(threads: int) -> Iterator[None]:
     Raises:
         ResourceError: no cluster answers where RAY_ADDRESS says, or not to this token; or Ray
             does not start here.
+        RayDied: it has died meanwhile.
     """
     settings = _settings(threads)
     if joins():
@@ -68,10 +68,9 @@ def cluster(threads: int) -> Iterator[None]:
         with local_ray(settings):
             yield
         return
-    try:
+    gcs = ray.get_runtime_context().gcs_address
+    with told_if_ray_dies(joined_death(gcs), ray.shutdown):
         yield
-    finally:
-        ray.shutdown()
 
 
 def _settings(threads: int) -> dict[str, str]:
@@ -84,7 +83,7 @@ def _join(runtime_env: dict[str, Any]) -> None:
     address = os.environ["RAY_ADDRESS"]
     try:
         if address != "auto":
-            _knock(address)  # Ray tries for minutes
+            knock(address)  # Ray tries for minutes
         ray.init(runtime_env=runtime_env)
     except (OSError, AuthenticationError) as error:
         raise ResourceError(
@@ -93,14 +92,6 @@ def _join(runtime_env: dict[str, Any]) -> None:
             "token; from elsewhere use orchestrator submit; without RAY_ADDRESS the study runs on "
             "this machine"
         ) from None
-
-
-def _knock(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
-    except ValueError:
-        raise ConnectionError("it is no host:port") from None
 
 
 def describe_cluster() -> str:

@@ -11,12 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray.job_config import JobConfig
 
 from orchestrator.errors import ResourceError, first_line
 from orchestrator.host.folders import ray_faults
 from orchestrator.study.fleet import local_cpus
+from orchestrator.study.ray_death import local_death, told_if_ray_dies
 
 OBJECT_STORE_BYTES = 256 * 2**20  # vectors and lists travel as files
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -32,6 +34,7 @@ def local_ray(settings: dict[str, str]) -> Iterator[None]:
 
     Raises:
         ResourceError: Ray does not start here, or would obey anybody.
+        RayDied: it has died meanwhile.
     """
     if faults := ray_faults():
         raise ResourceError("\n".join(faults))
@@ -45,13 +48,16 @@ def local_ray(settings: dict[str, str]) -> Iterator[None]:
     os.environ.update(settings | _imports() | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"})
     with _token():
         try:
-            _start()
+            logs = _start()
+        except BaseException:
+            _shutdown()
+            raise
+        with told_if_ray_dies(local_death(logs), _shutdown):
             yield
-        finally:
-            ray.shutdown()
 
 
-def _start() -> None:
+def _start() -> Path:
+    """Start it; returns the folder of its logs."""
     # The dashboard is what frees a stopped trial's resources.
     try:
         context: Any = ray.init(
@@ -65,12 +71,26 @@ def _start() -> None:
             job_config=JobConfig(_client_job=True),
         )
         # Ray lets everybody read and write there, logs of runtime environments among it.
-        Path(context.address_info["session_dir"]).chmod(0o700)
+        session = Path(context.address_info["session_dir"])
+        session.chmod(0o700)
     except Exception as error:
         raise ResourceError(
             f"Ray did not start on this machine: {first_line(error)}. Is there room for its files "
             "and may they be written? RAY_TMPDIR names another folder for them"
         ) from error
+    return session / "logs"
+
+
+def _shutdown() -> None:
+    """End Ray's processes, also those that outlive a raylet which has lost its GCS."""
+    left: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            left += child.children(recursive=True) if child.name() == "raylet" else []
+    ray.shutdown()
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _imports() -> dict[str, str]:

@@ -1,0 +1,116 @@
+"""Ray that dies under a study: what is told, what is left, and how the study goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from orchestrator.errors import RayDied
+from orchestrator.study.ray_death import INTERRUPT, told_if_ray_dies
+from orchestrator.training.journal import read_journal
+from tests.studies import COMMAND, orchestrate, runs_of, write_study
+from tests.waiting import PATIENCE, wait_until
+
+DIED = RayDied("raylet", "/tmp/ray/logs")
+STUCK = """
+import subprocess, sys, time
+from orchestrator.errors import RayDied
+from orchestrator.study import ray_death
+
+ray_death.LOOK_SECONDS, ray_death.END_SECONDS = 0.1, 1.0
+child = subprocess.Popen(["sleep", "600"])
+print(child.pid, flush=True)
+died = RayDied("raylet", "/tmp/ray/logs")
+with ray_death.told_if_ray_dies(lambda: died, print):
+    while True:  # as a call of Ray's that does not return
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+"""
+
+
+def lives(pid):
+    """Whether a process is there, and not only its entry that nobody asks for."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.scenario("ray-death")
+def test_what_waits_for_ray_is_ended_once_it_has_died():
+    before, began = signal.getsignal(INTERRUPT), time.monotonic()
+    with pytest.raises(RayDied, match="its raylet is gone"), told_if_ray_dies(lambda: DIED, list):
+        threading.Event().wait(PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 2
+    assert signal.getsignal(INTERRUPT) == before
+
+
+@pytest.mark.parametrize(("died", "told"), [(DIED, RayDied), (None, KeyError)])
+def test_an_error_is_told_as_rays_death_only_where_ray_has_died(died, told):
+    with pytest.raises(told), told_if_ray_dies(lambda: died, list):
+        raise KeyError("what Ray says then")
+
+
+@pytest.mark.scenario("ray-death")
+def test_a_process_that_does_not_come_back_from_ray_is_ended_with_what_it_started():
+    stuck = subprocess.run(
+        [sys.executable, "-c", STUCK],
+        check=False, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert stuck.returncode == RayDied.exit_code
+    assert stuck.stderr.startswith("error: Ray has died: its raylet is gone")
+    wait_until(lambda: not lives(int(stuck.stdout)))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.scenario("ray-death")
+def test_a_study_whose_ray_dies_says_so_leaves_no_process_and_is_finished_by_the_same_command(
+    tmp_path, store
+):
+    path = write_study(
+        tmp_path,
+        store=store,
+        arrangement={"method": "random", "rows": 120},
+        training={"global_batch": 1, "checkpoint": {"every": 20}},
+        evaluation={"every": 60, "measures": False},
+        sweep={"parameters": {"seed": {"grid": [0, 1]}}},
+    )
+    output = tmp_path / "out"
+    for trial, name in (("seed-0", "raylet"), ("seed-1", "gcs_server")):
+        process = subprocess.Popen(
+            [*COMMAND, "run", str(path), "--output", str(output)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        wait_until(lambda trial=trial: has_checkpoint(output, trial), process)
+        started = psutil.Process(process.pid).children(recursive=True)
+        (found,) = [each for each in started if each.name() == name]
+        os.kill(found.pid, signal.SIGKILL)
+        began = time.monotonic()
+        screen, _ = process.communicate(timeout=PATIENCE)
+        assert time.monotonic() - began < 55, "Ray takes a minute, or for ever"
+        assert process.returncode == RayDied.exit_code
+        assert f"error: Ray has died: its {name} is gone" in screen
+        assert "Traceback" not in screen
+        end = time.monotonic() + 30
+        while left := [each for each in started if lives(each.pid)]:
+            assert time.monotonic() < end, left
+            time.sleep(0.5)
+        assert "RUNNING" not in {run.info.status for run in runs_of(output)[1]}
+    again = orchestrate("run", path, "--output", output)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {run.info.status for run in runs_of(output)[1]} == {"FINISHED"}
+
+
+def has_checkpoint(output, trial):
+    """Whether the journal of a trial tells of one."""
+    folders = (output / "tiny" / "trials").glob(f"{trial}-*")
+    events = [event for folder in folders for event in read_journal(folder)]
+    return any(event["event"] == "checkpoint" for event in events)
