@@ -64,7 +64,7 @@ def test_a_trial_whose_rank_is_killed_or_frozen_continues_from_its_checkpoint_wi
         assert time.monotonic() - began < 240, "Ray ends a frozen one after 400 s"
     screen, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, screen
-    told = re.findall(r"rank [01] \((process \d+ on node .*)\) is frozen in a step: no", screen)
+    told = re.findall(r"rank [01] \((process \d+ on node .*)\) is frozen [^:]*: no", screen)
     assert told == [
         f"process {each.pid} on node {socket.gethostname()}"
         for each in ended
