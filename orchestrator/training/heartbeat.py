@@ -13,14 +13,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from orchestrator.storage.files import HEARTBEATS_FOLDER
 
 WRITE_SECONDS = 1.0
 # Each is written over the one before: a full disk has room for it, and nobody reads half of it.
-WIDTH = 512
+WIDTH = 1024
 LOADING = "while it loads"
 
 
@@ -35,6 +35,7 @@ class Heartbeat:
         written: times that it was written.
         done: pieces of work that the rank has done: micro-batches, steps, evaluations.
         doing: what it has done last a part of, as the end of a sentence.
+        ended: what it has done to an end at least once, of such.
     """
 
     rank: int
@@ -43,6 +44,7 @@ class Heartbeat:
     written: int = 0
     done: int = 0
     doing: str = LOADING
+    ended: list[str] = field(default_factory=list)
 
 
 _heartbeats: list[Heartbeat] = []  # of this process: one, while it runs a trial
@@ -56,7 +58,10 @@ def beat(doing: str | None = None) -> None:
     """
     for heartbeat in _heartbeats:
         heartbeat.done += 1
-        heartbeat.doing = doing or heartbeat.doing
+        if doing is not None:
+            if heartbeat.doing not in heartbeat.ended:
+                heartbeat.ended = [*heartbeat.ended, heartbeat.doing]
+            heartbeat.doing = doing
 
 
 @contextmanager

@@ -77,18 +77,15 @@ class Silence:
         silent = min((self._idle[now.rank] for now in ranks), default=0.0)
         return {
             now.rank: f"hangs {now.doing}: nothing done for {duration(silent)}, "
-            f"{self._said(now.doing)}"
+            f"before at most for {duration(self._longest.get(now.doing, 0.0))}"
             for now in waited_for
-            if silent > self._allowed(now.doing)
+            if silent > self._allowed(now)
         }
 
-    def _allowed(self, doing: str) -> float:
-        known = self._longest.get(doing)
-        return WAIT_SECONDS if known is None else known + self._timeout
-
-    def _said(self, doing: str) -> str:
-        known = self._longest.get(doing)
-        return "at its first" if known is None else f"before at most for {duration(known)}"
+    def _allowed(self, rank: Heartbeat) -> float:
+        if rank.doing not in rank.ended:  # for the first time
+            return WAIT_SECONDS
+        return self._longest.get(rank.doing, 0.0) + self._timeout
 
 
 class Guard:

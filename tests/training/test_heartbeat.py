@@ -36,6 +36,7 @@ def test_a_rank_that_does_nothing_gives_signs_and_counts_no_work(tmp_path, monke
         beat()
         wait_until(lambda: read_heartbeats(tmp_path)[0].done == 2)
         assert read_heartbeats(tmp_path)[0].doing == "in a step"
+        assert read_heartbeats(tmp_path)[0].ended == [LOADING]
     assert not (tmp_path / HEARTBEATS_FOLDER).exists()
 
 
