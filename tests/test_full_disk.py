@@ -18,7 +18,8 @@ from orchestrator.cli.commands import app
 from orchestrator.config.arrangement import Arrangement
 from orchestrator.errors import DiskError
 from orchestrator.models.node_copy import on_this_node
-from orchestrator.report.build import build_report
+from orchestrator.report.drawing import save_png
+from orchestrator.report.figures import Panel
 from orchestrator.stages.exports import FORMATS, write_order
 from orchestrator.stages.vector_cache import VectorCache
 from orchestrator.storage.artifacts import build, write_json
@@ -30,7 +31,6 @@ from orchestrator.study.arrays import ArraySettings, arrange_arrays
 from orchestrator.training.journal import Journal, read_journal
 from orchestrator.training.outcome import mark_finished
 from tests.disks import refusing, small_disk
-from tests.report.conftest import make_study
 from tests.stages.orders import conversation, make_order
 from tests.storage.test_ledger import entry
 
@@ -158,6 +158,10 @@ def draft(folder):
     app(["init", str(folder / "study.yaml"), *given, *told], standalone_mode=False)
 
 
+def figure(folder):
+    save_png([Panel("losses", "query", "step", "loss", [])], folder / "losses.png")
+
+
 def lock(folder):
     with locked(folder):
         pass
@@ -177,11 +181,7 @@ WRITERS = {
     "forecast": Writer(forecast),
     "plan of arrays": Writer(plan_of_arrays, make_arrays),
     "plan from python": Writer(plan_from_python),
-    "report": Writer(
-        lambda folder: build_report(folder / "quickstart"),
-        lambda folder: make_study(folder, {"nearest_first": -0.2}),
-        tries=FEW,
-    ),
+    "figure": Writer(figure, tries=FEW),
     "init": Writer(draft, make_rows, tries=FEW),
     "lock": Writer(lock),
     **{f"--format {form}": Writer(export(form), make_conversations) for form in FORMATS},
