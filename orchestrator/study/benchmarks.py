@@ -16,6 +16,7 @@ from orchestrator.errors import DataError, UserError
 from orchestrator.models.adapter import adapter_base
 from orchestrator.screen import Screen
 from orchestrator.storage.artifacts import key_digest
+from orchestrator.storage.disk import disk_error
 from orchestrator.training.evaluation.benchmark_files import forget, write_measured
 from orchestrator.training.evaluation.benchmarks import (
     BenchmarkSpec,
@@ -82,6 +83,8 @@ def run_models(specs: list[BenchmarkSpec], screen: Screen) -> dict[BenchmarkSpec
         try:
             ray.get(done)
         except Exception as error:
+            if full := disk_error(error):
+                raise full from None
             why = refusal_of(error) or str(error).strip().rpartition("\n")[2][:400]
             failed |= dict.fromkeys(same, why)
     tasks = sorted({task for spec in specs for task in spec.asked.tasks})

@@ -7,7 +7,8 @@ from typing import Any
 
 import ray
 
-from orchestrator.errors import UserError
+from orchestrator.errors import DiskError, UserError
+from orchestrator.storage.disk import writing
 from orchestrator.training.spec import TrialSpec
 from orchestrator.tune.trainable import gang_trainer, placement_of, refusal_of, takes_less
 
@@ -22,7 +23,7 @@ def run_evaluation(
         storage: folder for Ray's own files.
 
     Raises:
-        UserError: what `evaluate_model` refuses.
+        UserError: what `evaluate_model` refuses; a DiskError where a disk is full or fails.
     """
     placement = placement_of(spec.config, storage)
 
@@ -33,12 +34,15 @@ def run_evaluation(
 
     while True:
         try:
-            if placement.alone:
-                # A process of its own: what it loaded goes with it.
-                ray.get(ray.remote(num_cpus=placement.cpus, max_calls=1)(run_rank).remote())
-            else:
-                gang_trainer(spec, placement, f"evaluate-{spec.trial}", run_rank).fit()
+            with writing(spec.folder):
+                if placement.alone:
+                    # A process of its own: what it loaded goes with it.
+                    ray.get(ray.remote(num_cpus=placement.cpus, max_calls=1)(run_rank).remote())
+                else:
+                    gang_trainer(spec, placement, f"evaluate-{spec.trial}", run_rank).fit()
             return
+        except DiskError:
+            raise
         except Exception as error:
             if not takes_less(error):
                 if (refusal := refusal_of(error)) is not None:

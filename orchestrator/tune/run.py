@@ -100,6 +100,9 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
 
     Returns:
         The error of each trial that failed.
+
+    Raises:
+        DiskError: a trial met a full disk; those that ran beside it are left as they are.
     """
     before = {spec.key: read_outcome(spec.folder, spec.key) for spec in trials.specs}
     earlier = [spec for spec in trials.specs if before[spec.key].ended]
@@ -115,6 +118,7 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
     watch = Watch(left, sweep.max_concurrent, sweep.scheduler.model_dump(), screen)
     with watch:
         _tuner(study, trials, earlier, left, watch, storage).fit()
+        watch.check()  # the last trial may have met it
     # Ctrl-C ends Ray Tune as if all were well: the results alone tell what finished.
     errors = {
         spec.trial: watch.errors.get(spec.trial, INTERRUPTED)

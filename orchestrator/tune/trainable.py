@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from orchestrator.config import TrialConfig
-from orchestrator.errors import SmallerBatchError, UserError, crash
+from orchestrator.errors import DiskError, SmallerBatchError, UserError, crash
 from orchestrator.host.garbage import collect_seldom, give_back
 from orchestrator.storage.artifacts import write_text
+from orchestrator.storage.disk import writing
 from orchestrator.storage.files import ERROR_FILE
 from orchestrator.training.device import WAIT_SECONDS
 from orchestrator.training.heartbeat import forget_heartbeats
@@ -68,13 +70,21 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
     Ray Tune calls it again after a failure, as often as `sweep.failure_retries` allows; the loop
     then continues from the trial's newest checkpoint, as it does when a study is run again. What
     crashes twice in the same way would crash again, and is no longer tried.
+
+    Raises:
+        DiskError: a disk is full or fails.
     """
     collect_seldom()
     before = _take_error(spec.folder)
     while True:
         forget_heartbeats(spec.folder)
         try:
-            return _train_here(spec) if placement.alone else _train_gang(spec, placement)
+            with writing(spec.folder):
+                return _train_here(spec) if placement.alone else _train_gang(spec, placement)
+        except DiskError as error:
+            with suppress(OSError, DiskError):  # there may be room for a line again
+                write_text(spec.folder / ERROR_FILE, str(error))
+            raise  # through Ray Tune, for `Watch` to end the study with: every trial would meet it
         except Exception as error:
             # Where memory ran out: on with smaller micro-batches, from a checkpoint.
             if not takes_less(error):

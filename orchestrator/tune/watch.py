@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 from rich.markup import escape
 
+from orchestrator.errors import DiskError
 from orchestrator.report.tables import number
 from orchestrator.screen import Line, Screen
+from orchestrator.storage.disk import disk_error_in
 from orchestrator.training.journal import JournalTail
 from orchestrator.training.outcome import FAILED, FINISHED, mark_stopped, read_outcome
 from orchestrator.training.spec import TrialSpec, trial_steps
@@ -28,7 +31,8 @@ LOUD = {
 class Watch(tune.Callback):
     """Shows the trials while they run and collects how they end.
 
-    Ray Tune calls it between events of its loop, on the thread that waits for the study.
+    Ray Tune calls it between events of its loop, on the thread that waits for the study. A trial
+    that meets a full disk ends the study by a `DiskError`: every other one would meet it, too.
 
     Attributes:
         errors: why, of each trial that failed.
@@ -43,6 +47,7 @@ class Watch(tune.Callback):
         self._views: dict[str, TrialLine] = {}
         self._guards: dict[str, Guard] = {}  # of the attempts that run
         self.errors: dict[str, str] = {}
+        self._full: DiskError | None = None
         self.stopped: list[str] = []
         self._ended = 0
         self._count = count
@@ -74,6 +79,7 @@ class Watch(tune.Callback):
         self._guards.pop(trial.config["spec"].trial, None)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        self.check()
         for view in self._views.values():
             view.look()
         for guard in self._guards.values():
@@ -94,7 +100,23 @@ class Watch(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         spec = trial.config["spec"]
-        self._fail(spec, read_outcome(spec.folder, spec.key).error)
+        if (full := _met(trial)) is None:
+            self._fail(spec, read_outcome(spec.folder, spec.key).error)
+        else:
+            self._end_with(full, spec)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        if (full := _met(trial)) is not None:  # it is not tried again
+            self._end_with(full, trial.config["spec"])
+
+    def check(self) -> None:
+        """Raise what ends the study, if a trial met that."""
+        if self._full is not None:
+            raise self._full
+
+    def _end_with(self, full: DiskError, spec: TrialSpec) -> None:
+        self._full = full
+        self._fail(spec, str(full))
 
     def _fail(self, spec: TrialSpec, error: str | None) -> None:
         error = "its process died" if error is None else error
@@ -115,6 +137,14 @@ class Watch(tune.Callback):
         waiting = self._count - self._ended - len(running)
         left = expected_left(self._seconds, running, waiting, self._at_once)
         self._all.update(self._ended, left=left)
+
+
+def _met(trial: Any) -> DiskError | None:
+    """The full disk that a trial met, as Ray Tune noted it on this machine; None for another end.
+
+    The trial's own folder may be where there is no room to say so.
+    """
+    return disk_error_in(Path(trial.error_file).read_text(encoding="utf-8"))
 
 
 def expected_left(
