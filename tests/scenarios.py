@@ -67,9 +67,10 @@ FAULTS = {
     ),
     "full-disk": Scenario(
         "a disk fills while something is written",
-        "a sentence with path, need and room; nothing half written stays, the last checkpoint does",
-        "the sentence; places that write other than the builders of artifacts; that the room is "
-        "compared before a start",
+        "a sentence with path, need and room; nothing half written stays, the last checkpoint "
+        "does; no trial is tried again, and the same command goes on; what is known to be needed "
+        "is compared with the room before a start",
+        "MLflow's copies of files; Ray's own folder",
     ),
     "damaged-checkpoint": Scenario(
         "a file of a checkpoint is cut, lost, or differs in a bit",
@@ -147,8 +148,8 @@ FAULTS = {
     ),
     "read-only": Scenario(
         "storage that may not be written, on this machine or on a node",
-        "a sentence with what to type, before anything starts",
-        "storage that can no longer be written while a study runs",
+        "a sentence with what to type, before anything starts, or of what was written meanwhile",
+        "a whole study whose storage can no longer be written while it runs",
     ),
     "many-kills": Scenario(
         "many kills at random moments over a sweep of gangs and single ranks",
