@@ -55,7 +55,7 @@ class ResourceError(UserError):
 class DiskError(ResourceError):
     """A disk is full, can only be read or fails: whatever is written next meets it too."""
 
-    exit_code = 5
+    exit_code = 6
 
 
 class SmallerBatchError(ResourceError):

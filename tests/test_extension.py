@@ -1,10 +1,9 @@
 """What orchestrator/README.md says: methods and readers of other packages, and the map itself."""
 
+import html
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +11,8 @@ import pytest
 import yaml
 
 import orchestrator
+from orchestrator.report.status import read_status
+from tests.studies import files_beside, orchestrate, runs_of, trial_folders, write_study
 
 PACKAGE = Path(orchestrator.__file__).parent
 GUIDE = (PACKAGE / "README.md").read_text()
@@ -34,21 +35,53 @@ METHOD = Method(
     distance="Distance to the asking query",
 )
 '''
+FAULTY = """
+import numpy as np
+
+from orchestrator.core.arrangements import Method
+from orchestrator.core.plan import Plan
 
 
-def install(site, version="1.0"):
-    """The package `mine` of a researcher, as pip leaves it: its modules and its entry points."""
+def plan_of(rows):
+    return Plan(rows, 0 * rows, rows, np.full(len(rows), np.nan))
+
+
+def raises(request):
+    raise RuntimeError("no luck\\nand pages behind it")
+
+
+GREEDY = Method(lambda request: plan_of(np.arange(len(request.units.rows))), embeds=False)
+FLOATS = Method(lambda request: plan_of(np.arange(8.0)), embeds=False)
+NOTHING = Method(lambda request: None, embeds=False)
+RAISING = Method(raises, embeds=False)
+"""
+
+
+def install(site, entries=""):
+    """The package `mine` of a researcher, as pip leaves it: its modules and its entry points.
+
+    Args:
+        entries: further ones of the group of methods, a line each.
+    """
     reader = re.search(r"```python\n(.*?)```", GUIDE, re.DOTALL)[1]
-    entries = re.search(r"```toml\n(.*?)```", GUIDE, re.DOTALL)[1]
+    groups = re.search(r"```toml\n(.*?)```", GUIDE, re.DOTALL)[1]
+    groups = re.sub(r'\[project\.entry-points\."(.*?)"\]', r"[\1]", groups).replace('"', "")
     (site / "mine").mkdir(parents=True, exist_ok=True)
     (site / "mine" / "__init__.py").write_text("")
     (site / "mine" / "reversing.py").write_text(METHOD)
+    (site / "mine" / "faulty.py").write_text(FAULTY)
     (site / "mine" / "pairs.py").write_text(reader)
     info = site / "mine-1.0.dist-info"
     info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: mine\nVersion: {version}\n")
-    groups = re.sub(r'\[project\.entry-points\."(.*?)"\]', r"[\1]", entries).replace('"', "")
-    (info / "entry_points.txt").write_text(groups)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    methods = "[orchestrator.methods]\n"
+    (info / "entry_points.txt").write_text(groups.replace(methods, methods + entries))
+
+
+def orchestrate_with(site, folder, *arguments):
+    """Run a command where the packages of a folder are installed, too."""
+    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return orchestrate(*arguments, cwd=folder, env=os.environ | {"PYTHONPATH": path})
 
 
 @pytest.mark.ray
@@ -71,12 +104,7 @@ def test_a_method_and_a_reader_of_an_installed_package_are_named_as_any_other(tm
         "training": {"global_batch": 4},
     }  # fmt: skip
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli", "arrange", "study.yaml", "--out", "plans"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    done = orchestrate_with(tmp_path / "site", tmp_path, "arrange", "study.yaml", "--out", "plans")
     assert done.returncode == 0, done.stdout + done.stderr
     (plan,) = (tmp_path / "plans").glob("*/plan.parquet")
     table = pq.read_table(plan)
@@ -85,6 +113,58 @@ def test_a_method_and_a_reader_of_an_installed_package_are_named_as_any_other(tm
     assert turns == sorted(turns, reverse=True)
     assert turns[0] > 0
     assert set(table["task"].to_pylist()) == {"pairs"}
+
+
+SAID = {
+    "greedy": "arrangement: method 'greedy' planned 100 rows, and arrangement.rows is 8: it has to",
+    "floats": "arrangement: method 'floats' returned a plan whose rows are float64: make them",
+    "nothing": "arrangement: method 'nothing' returned a NoneType: let it return an orchestrator.",
+    "raising": "arrangement: method 'raising' failed with RuntimeError: no luck (faulty.py, line ",
+}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.scenario("repeated-crash")
+def test_an_arm_whose_method_makes_no_plan_fails_alone_and_is_told_everywhere(tmp_path, store):
+    """Also where it comes twice, with settings that its plan does not depend on."""
+    install(tmp_path / "site", "".join(f"{name} = mine.faulty:{name.upper()}\n" for name in SAID))
+    arms = [{"label": "random", "arrangement.method": "random"}]
+    arms += [{"label": name, "arrangement.method": name} for name in SAID]
+    arms += [{"label": "twice", "arrangement.method": "greedy", "training.learning_rate": 1e-4}]
+    said = SAID | {"twice": SAID["greedy"]}
+    splits = {"pool": 2, "query": 1}
+    write_study(
+        tmp_path, store=store, arrangement={"rows": 8}, sweep={"paired": [arms]},
+        evaluation={"every": 2, "measures": False},
+        data={name: {"reader": "builtin", "split": name, "max_per_task": count}
+              for name, count in splits.items()},
+    )  # fmt: skip
+    ran = orchestrate_with(
+        tmp_path / "site", tmp_path, "run", "study.yaml", "--output", tmp_path / "out"
+    )
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    study = tmp_path / "out" / "tiny"
+    names = {arm: folder.name for arm, folder in trial_folders(study).items()}
+    assert names.keys() == {"random", *said}
+    _, runs = runs_of(tmp_path / "out")
+    runs = {run.info.run_name: run for run in runs}
+    assert runs["tiny"].info.status == "FAILED"
+    assert runs["tiny"].data.tags["failed_trials"] == "5"
+    trials = {trial.name: trial for trial in read_status(study).trials}
+    page = html.unescape((study / "report" / "index.html").read_text())
+    errors = json.loads((study / "run.json").read_text())["errors"]
+    assert errors.keys() == {names[arm] for arm in said}
+    for arm, words in said.items():
+        assert ran.stdout.count(f"{names[arm]} failed: {words}") == 1
+        assert f"{names[arm]} failed: {words}" in page
+        assert errors[names[arm]].startswith(words)
+        assert trials[names[arm]].state == "failed"
+        assert trials[names[arm]].error.startswith(words)
+        assert runs[names[arm]].info.status == "FAILED"
+        assert "error.txt" in files_beside(tmp_path / "out", runs[names[arm]])
+    assert trials[names["random"]].state == "finished"
+    assert runs[names["random"]].info.status == "FINISHED"
 
 
 def test_every_room_has_its_line_and_what_is_named_exists():
