@@ -18,7 +18,7 @@ from orchestrator.config import Study
 from orchestrator.errors import ResourceError
 from orchestrator.host.share import cores, threads_of
 from orchestrator.study.fleet import joins
-from orchestrator.study.local_ray import local_ray
+from orchestrator.study.local_ray import MODE, ON_PURPOSE, TOKENS, local_ray
 from orchestrator.study.ray_death import joined_death, knock, told_if_ray_dies
 from orchestrator.trials import Trial
 
@@ -54,14 +54,16 @@ def cluster(threads: int) -> Iterator[None]:
             oneDNN keeps to that number whatever torch is told later.
 
     Raises:
-        ResourceError: no cluster answers where RAY_ADDRESS says, or not to this token; or Ray
-            does not start here.
+        ResourceError: no cluster answers where RAY_ADDRESS says, or not to this token, or it would
+            be joined without one; or Ray does not start here.
         RayDied: it has died meanwhile.
     """
     settings = _settings(threads)
     if joins():
         # Of a job's environment Ray will not be told again, not even the same.
         job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+        if not job:  # which runs where it was sent
+            _check_token()
         known = (job.get("runtime_env") or {}).get("env_vars") or {}
         _join({"env_vars": {name: settings[name] for name in settings.keys() - known.keys()}})
     else:
@@ -77,6 +79,18 @@ def _settings(threads: int) -> dict[str, str]:
     """The environment of Ray's workers; what the user has told torch's allocator stays."""
     allocator = {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
     return SETTINGS | allocator | {"OMP_NUM_THREADS": str(threads)}
+
+
+def _check_token() -> None:
+    """Refuse a cluster that is joined without a token, unless somebody says that it is meant."""
+    mode = os.environ.get(MODE, "disabled")
+    if mode.lower() != "token" and os.environ.get(ON_PURPOSE) != mode:
+        raise ResourceError(
+            f"the cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} would be joined without a "
+            f"token, and one that asks for none runs any program of whoever reaches it: set "
+            f"{MODE}=token and {TOKENS[1]} to the file that holds its token, or, in a network of "
+            f"your own, {ON_PURPOSE}={mode}"
+        )
 
 
 def _join(runtime_env: dict[str, Any]) -> None:

@@ -15,11 +15,27 @@ from tests.ports import free_ports
 def test_an_address_where_no_cluster_is_joined_is_told_soon(address, monkeypatch):
     address = address.format(port=free_ports(1)[0])
     monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
     began = time.monotonic()
     told = f"at RAY_ADDRESS={address} .*RAY_AUTH_TOKEN_PATH"
     with pytest.raises(ResourceError, match=told), cluster(1):
         pytest.fail("it was joined")
     assert time.monotonic() - began < 30  # Ray's own attempts take minutes
+
+
+@pytest.mark.scenario("ray")
+@pytest.mark.parametrize("mode", [None, "disabled", "Disabled"])
+def test_no_cluster_is_joined_without_a_token_unless_that_is_meant(mode, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_ports(1)[0]}")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    if mode is not None:
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    meant = f"ORCHESTRATOR_RAY_AUTH_MODE={mode or 'disabled'}$"
+    with pytest.raises(ResourceError, match=f"joined without a token.*{meant}"), cluster(1):
+        pytest.fail("it was joined")
+    monkeypatch.setenv("ORCHESTRATOR_RAY_AUTH_MODE", mode or "disabled")
+    with pytest.raises(ResourceError, match="no cluster can be joined"), cluster(1):
+        pytest.fail("it was joined")  # nobody is there
 
 
 @pytest.mark.parametrize("own", [None, "max_split_size_mb:128"])
