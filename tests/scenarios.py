@@ -177,8 +177,7 @@ DEFAULTS = {
     ),
     "no-pickles": Scenario(
         "data, ids, vectors or tables that hold pickled objects",
-        "refused; nothing of this project unpickles",
-        "what `RAY_DATA_AUTOLOAD_...` in the environment would let Ray do",
+        "refused; nothing of this project unpickles, nor does Ray, whatever the environment says",
     ),
     "no-foreign-code": Scenario(
         "models and data sets that bring code, kernels or foreign classes",

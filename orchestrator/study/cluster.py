@@ -32,6 +32,12 @@ SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
+# Ray unpickles what tables hold where one of these is set: workers do not ask their node.
+AUTOLOAD = "RAY_DATA_AUTOLOAD_"
+SETTINGS |= {
+    f"{AUTOLOAD}{kind}": "0"
+    for kind in ("PYEXTENSIONTYPE", "PICKLE_OBJECT_SCALAR", "CLOUDPICKLE_TENSOR_METADATA")
+}
 # Batches of all lengths would leave gaps in the memory of a GPU into which no other batch fits.
 # torch reads it while it is imported; PYTORCH_CUDA_ALLOC_CONF, its older name, goes before it.
 ALLOCATOR = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
@@ -55,9 +61,11 @@ def cluster(threads: int) -> Iterator[None]:
 
     Raises:
         ResourceError: no cluster answers where RAY_ADDRESS says, or not to this token, or it would
-            be joined without one; or Ray does not start here.
+            be joined without one; or Ray does not start here, or would run code of the data.
         RayDied: it has died meanwhile.
     """
+    if loading := sorted(n for n in os.environ if n.startswith(AUTOLOAD) and os.environ[n] != "0"):
+        raise ResourceError(f"{', '.join(loading)} lets data that is read run code: unset it")
     settings = _settings(threads)
     if joins():
         # Of a job's environment Ray will not be told again, not even the same.

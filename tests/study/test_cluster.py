@@ -38,6 +38,15 @@ def test_no_cluster_is_joined_without_a_token_unless_that_is_meant(mode, monkeyp
         pytest.fail("it was joined")  # nobody is there
 
 
+@pytest.mark.scenario("no-pickles")
+def test_ray_does_not_unpickle_data_whatever_the_environment_says(monkeypatch):
+    name = "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE"
+    assert _settings(1)[name] == "0"
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ResourceError, match=f"{name} lets data .* run code: unset it"), cluster(1):
+        pytest.fail("it started")
+
+
 @pytest.mark.parametrize("own", [None, "max_split_size_mb:128"])
 def test_ranks_take_growing_segments_of_a_gpus_memory_unless_the_user_says_how(own, monkeypatch):
     if own is None:
