@@ -100,8 +100,8 @@ FAULTS = {
     ),
     "not-finite": Scenario(
         "a loss or a gradient is NaN or infinite",
-        "the trial stops, names step and rows, and is not tried again; other trials go on",
-        "that a loss stops it before any weight is changed",
+        "the trial stops, for a loss before any weight is changed, names step and rows, and is not "
+        "tried again; other trials go on",
     ),
     "repeated-crash": Scenario(
         "a method or a trial fails in the same way each time",
@@ -115,8 +115,7 @@ FAULTS = {
     "bad-records": Scenario(
         "records that are empty, blank, 50 MB long, or without an answer once they are cut",
         "refused with their place, or left out and counted; a row without an answer carries no "
-        "loss",
-        "a global batch in which no row has an answer",
+        "loss, and a global batch of such rows ends the trial",
     ),
     "bad-bytes": Scenario(
         "invalid UTF-8, half characters, NUL, byte order marks, line ends of Windows, other "

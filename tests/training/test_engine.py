@@ -1,16 +1,23 @@
 """Every ZeRO stage and offload computes the same; what cannot be computed is said."""
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import peft
 import pytest
 import torch
 from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
 
 from orchestrator.config.training import Training
+from orchestrator.errors import TrainingError
+from orchestrator.training.budget import TokenBudget
 from orchestrator.training.device import Device, init_distributed
 from orchestrator.training.engine import build_engine, deepspeed_config, loss_scale, update
+from orchestrator.training.loop import TrialRun
 from orchestrator.training.masters import fragments, spread
+from orchestrator.training.step import FedBatch, Feeder
+from orchestrator.training.tokens import Tokens
 from tests.training.engines import BFLOAT16, FLOAT32, IDS, tiny, train
 
 pytestmark = pytest.mark.slow
@@ -122,6 +129,42 @@ def test_a_gradient_that_is_not_finite_is_an_error(device, zero_stage):
     engine.backward(loss * math.inf, scale_wrt_gas=False)
     with pytest.raises(FloatingPointError, match="the norm of the gradient is"):
         update(engine, training, device, 1e-3)
+
+
+@pytest.mark.scenario("not-finite")
+@pytest.mark.parametrize("zero_stage", [0, 2])
+def test_a_loss_that_is_not_finite_changes_no_weight(zero_stage):
+    """Its gradients are there already when the loss of the global batch is known."""
+    training = Training(**PLAIN, zero_stage=zero_stage)
+    _, _, engine = train(training, steps=1)
+    before = [weights.clone() for weights in engine.module.parameters()]
+
+    class Infinite:
+        def feed(self, step, rows):
+            engine.set_gradient_accumulation_boundary(True)
+            loss = engine(input_ids=IDS, labels=IDS, use_cache=False).loss * math.inf
+            engine.backward(loss, scale_wrt_gas=False)
+            return FedBatch(float(loss.detach()), 96, 1.0, rows.tolist(), 0)
+
+    run = TrialRun.__new__(TrialRun)  # but for what takes a step it needs a study
+    run.spec = SimpleNamespace(config=SimpleNamespace(training=training))
+    run.engine, run.device, run.feeder = engine, FLOAT32, Infinite()
+    with pytest.raises(TrainingError, match=r"step 2: .* is inf\. Nothing was updated\. Rows \[0"):
+        run._try_step(2, np.arange(4), 1e-3)
+    assert all(map(torch.equal, before, engine.module.parameters()))
+
+
+@pytest.mark.scenario("bad-records")
+def test_a_global_batch_of_rows_without_answers_ends_the_trial_with_their_numbers(tmp_path):
+    init_distributed(gpu=False)
+    nothing = np.zeros(6, np.bool_)
+    tokens = Tokens(np.arange(6, dtype=np.int32), nothing, np.array([0, 2, 4, 6]))
+    config = SimpleNamespace(training=Training(**PLAIN), model=SimpleNamespace(max_length=2))
+    budget = TokenBudget(tmp_path, "", "training", 100)
+    feeder = Feeder(None, tokens, config, FLOAT32.torch_device, budget, packed=True)
+    told = r"step 7: no row has an answer left within model\.max_length = 2 .* Rows \[2, 0\]"
+    with pytest.raises(TrainingError, match=told):
+        feeder.feed(7, np.array([2, 0]))
 
 
 @pytest.mark.scenario("not-finite")
