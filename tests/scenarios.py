@@ -160,9 +160,10 @@ DEFAULTS = {
     "ray": Scenario(
         "somebody else reaches Ray: its dashboard, its job server, its files",
         "a token is asked for, a mode without one is refused, and no cluster is joined without "
-        "one; the dashboard is on 127.0.0.1; tokens and logs are for this user; a token goes to "
-        "another machine over https, or where its owner says so",
-        "that Ray's other ports listen on 127.0.0.1 alone; that the token is in no log",
+        "one; on one machine all ports are on 127.0.0.1, of a cluster's the dashboard; tokens and "
+        "logs are for this user; a token goes to another machine over https, or where its owner "
+        "says so",
+        "that the token is in no log",
     ),
     "mlflow": Scenario(
         "somebody else reaches MLflow, or what lies in its folder is loaded",

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private import ray_constants
 from ray.job_config import JobConfig
 
 from orchestrator.errors import ResourceError, first_line
@@ -41,12 +42,12 @@ def local_ray(settings: dict[str, str]) -> Iterator[None]:
     mode = os.environ.get(MODE, "token")
     if mode.lower() != "token" and os.environ.get(ON_PURPOSE) != mode:
         raise ResourceError(
-            f"{MODE}={mode} lets everybody whose packets reach this machine run programs here: "
-            f"Ray listens on all of its networks. Unset it, or set {ON_PURPOSE}={mode} as well"
+            f"{MODE}={mode} lets every user and program of this machine run programs as you: unset "
+            f"it, or set {ON_PURPOSE}={mode} as well"
         )
     # Nobody takes this machine away, and the watcher's process delays each trial's start.
     os.environ.update(settings | _imports() | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"})
-    with _token():
+    with _token(), _loopback():
         try:
             logs = _start()
         except BaseException:
@@ -97,6 +98,23 @@ def _imports() -> dict[str, str]:
     """Lets workers import what this process imports, from where it does."""
     paths = [str(Path(path).absolute()) for path in sys.path]
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Lets what Ray starts in the block listen on 127.0.0.1 alone, as it does on Windows and macOS,
+    where it has no clusters; an address for its node it would replace."""
+    setting = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(setting)
+    ray_constants.ENABLE_RAY_CLUSTER = False  # of this process, which may have imported Ray before
+    os.environ[setting] = "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER, old = before
+        os.environ.pop(setting)
+        if old is not None:
+            os.environ[setting] = old
 
 
 @contextmanager

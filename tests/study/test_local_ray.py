@@ -10,7 +10,7 @@ import pytest
 from tests.waiting import PATIENCE
 
 DRIVER = """
-import os, sys
+import os, psutil, sys
 from orchestrator.study.cluster import cluster
 with cluster(1):
     import ray
@@ -26,7 +26,10 @@ with cluster(1):
     print(theirs == ours, folder == os.getcwd(), ray.cluster_resources()["CPU"])
     node = ray._private.worker._global_node
     print("session", node.get_session_dir_path())
-    print("dashboard", node.address_info["webui_url"])
+    me = psutil.Process()
+    sockets = [s for p in (me, *me.children(recursive=True)) for s in p.net_connections("inet")]
+    listening = [s.laddr.ip.removeprefix("::ffff:") for s in sockets if s.status == "LISTEN"]
+    print("listening", len(listening), *sorted({*listening}))
 """
 
 
@@ -50,7 +53,9 @@ def test_modules_of_the_working_folder_hide_no_library_and_the_home_is_not_neede
     assert ended.stdout.splitlines()[:1] == ["True True 2.0"], ended.stderr[-2000:]
     session = re.search(r"^session (.*)$", ended.stdout, flags=re.MULTILINE)[1]
     assert os.stat(session).st_mode & 0o077 == 0, "logs and sockets are for this user alone"
-    assert re.search(r"^dashboard 127\.0\.0\.1:", ended.stdout, flags=re.MULTILINE)
+    ports, *listening = re.search(r"^listening (.*)$", ended.stdout, flags=re.MULTILINE)[1].split()
+    assert int(ports) > 8, "of the GCS, the raylet, its agents, the dashboard and the workers"
+    assert listening == ["127.0.0.1"]
 
 
 @pytest.mark.ray
