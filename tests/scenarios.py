@@ -109,8 +109,8 @@ FAULTS = {
     ),
     "duplicates": Scenario(
         "ids and texts come twice",
-        "each id is taken once and each row planned once, in an order that is defined",
-        "that equal texts of a pool are counted",
+        "each id is taken once and each row planned once, in an order that is defined; equal texts "
+        "are counted",
     ),
     "bad-records": Scenario(
         "records that are empty, blank, 50 MB long, or without an answer once they are cut",

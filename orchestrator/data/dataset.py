@@ -66,11 +66,12 @@ def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
         in_order: calls them.
 
     Returns:
-        {"splits": {split: {"instances", "tasks", "dropped", "notes", "unread", "metadata"}},
-        "leakage"}: what was left out of each split and what was changed, by reason, what of its
-        records nothing read, by name, and the leakage between pool and test sets by kind. What
-        comes from a list of sources has "sources", too: of each the same but its tasks, of a
-        held-out set alone its instances.
+        {"splits": {split: {"instances", "tasks", "repeated", "dropped", "notes", "unread",
+        "metadata"}}, "leakage"}: how many instances have the text of an earlier one of their split,
+        what was left out of each split and what was changed, by reason, what of its records
+        nothing read, by name, and the leakage between pool and test sets by kind. What comes from
+        a list of sources has "sources", too: of each the same but its tasks and repeated texts, of
+        a held-out set alone its instances.
 
     Raises:
         DataError: a source that cannot be read, an empty pool or test set, what `read_splits`
@@ -83,9 +84,9 @@ def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
         with pq.ParquetWriter(folder / INSTANCES_FILE, schema) as writer:
             for split in ("pool", *splits.tests):
                 tables = splits.pool if split == "pool" else iter([splits.tests[split]])
-                rows, tasks, sources = _write_split(writer, split, tables, first)
+                written, sources = _write_split(writer, split, tables, first)
                 counts = _checked_counts(data, splits, split, sources)
-                info[split] = {"instances": rows, "tasks": tasks, **counts.told()}
+                info[split] = {**written, **counts.told()}
                 if sources.keys() - {""}:
                     # What was left out of a source is told where the others of it are.
                     told = splits.sources if split == "pool" else {}
@@ -93,7 +94,7 @@ def write(data: Data, folder: Path, in_order: InOrder = map) -> dict[str, Any]:
                         name: {"instances": count, **(told[name].told() if told else {})}
                         for name, count in sources.items()
                     }
-                first += rows
+                first += written["instances"]
     return {"splits": info, "leakage": dict(splits.leaks)}
 
 
@@ -234,11 +235,12 @@ def _checked_counts(data: Data, splits: Splits, split: str, sources: Counter[str
 
 def _write_split(
     writer: pq.ParquetWriter, split: str, tables: Iterator[pa.Table], first: int
-) -> tuple[int, int, Counter[str]]:
-    """Append a split; returns its instances, its tasks, and its instances by source, "" of one
-    that stands alone."""
+) -> tuple[dict[str, int], Counter[str]]:
+    """Append a split; returns how many instances, tasks and repeated texts it has, and its
+    instances by source, "" of one that stands alone."""
     row = first
     tasks: set[str] = set()
+    hashes = []
     sources: Counter[str] = Counter()
     for table in _batches(tables):
         names = (
@@ -255,9 +257,19 @@ def _write_split(
             pa.table({name: columns[name] for name in writer.schema.names}, writer.schema)
         )
         row += len(table)
+        hashes.append(_hashes(table))
         tasks.update(table["task"].unique().to_pylist())
         sources.update(word_counts(names.fill_null("")))
-    return row - first, len(tasks), sources
+    rows, texts = row - first, len(np.unique(np.concatenate(hashes))) if hashes else 0
+    return {"instances": rows, "tasks": len(tasks), "repeated": rows - texts}, sources
+
+
+def _hashes(table: pa.Table) -> NDArray[np.int64]:
+    """(rows,) of what is said in each instance, equal where that is; of this process alone."""
+    messages = table["messages"].combine_chunks()
+    said = pa.ListArray.from_arrays(messages.offsets, messages.values.field("content"))
+    texts = pc.binary_join(said, " ").to_pylist()
+    return np.fromiter(map(hash, texts), np.int64, len(texts))
 
 
 def _batches(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -107,14 +107,17 @@ def split_table(named: NamedEntries) -> Table:
             lines.append((name, _split_line(TITLES[split], counts)))
             for source, of_source in counts.get("sources", {}).items():
                 lines.append((name, _split_line(f"{TITLES[split]}: {source}", of_source)))
-    headers = ["split", "instances", "tasks", "dropped", "notes", "not read"]
+    headers = ["split", "instances", "tasks", "repeated texts", "dropped", "notes", "not read"]
     return _merged_table(headers, lines, len(named))
 
 
 def _split_line(title: str, counts: Entry) -> list[Cell]:
-    tasks = count_cell(counts["tasks"]) if "tasks" in counts else Cell(MISSING, "number")
+    numbers = [
+        count_cell(counts[key]) if key in counts else Cell(MISSING, "number")
+        for key in ("tasks", "repeated")
+    ]
     reasons = [_reason_cell(counts.get(key, {})) for key in ("dropped", "notes", "unread")]
-    return [Cell(title), count_cell(counts["instances"]), tasks, *reasons]
+    return [Cell(title), count_cell(counts["instances"]), *numbers, *reasons]
 
 
 def leakage_table(named: NamedEntries) -> Table:

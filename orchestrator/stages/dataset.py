@@ -296,9 +296,11 @@ def describe_dataset(info: Mapping[str, Any]) -> str:
     parts = []
     for split, counts in info["splits"].items():
         sources = [f"{of['instances']:,} {name}" for name, of in counts.get("sources", {}).items()]
-        dropped = [f"{count:,} {why}" for why, count in counts["dropped"].items()]
+        aside = [f"{count:,} {why}" for why, count in counts["dropped"].items()]
+        if repeated := counts.get("repeated"):  # not counted by older versions
+            aside.append(f"{repeated:,} with the text of another")
         note = f" = {' + '.join(sources)}" if sources else ""
-        note += f" ({', '.join(dropped)})" if dropped else ""
+        note += f" ({', '.join(aside)})" if aside else ""
         parts.append(f"{split.replace('_', '-')} {counts['instances']:,}{note}")
     leaks = [f"{count:,} {kind}" for kind, count in info["leakage"].items()]
     return ", ".join(parts) + (f"; LEAKAGE: {', '.join(leaks)}" if leaks else "")

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.config.sources import Data
 from orchestrator.data import dataset
 from orchestrator.data.table import MESSAGE
+from orchestrator.stages.dataset import describe_dataset
 from tests.data.conftest import row
 
 
@@ -30,6 +31,22 @@ def test_rows_are_numbered_through_splits_and_batches(jsonl, tmp_path, monkeypat
     messages = next(dataset.load_messages(tmp_path))
     assert dataset.embedding_text([*messages, *messages], "prompt") == "question 0 question 0"
     assert dataset.embedding_text(messages, "answer") == "yes"
+
+
+@pytest.mark.scenario("duplicates")
+@pytest.mark.parametrize("batch", [10_000, 2])
+def test_texts_that_come_again_in_a_split_are_counted_and_told(jsonl, tmp_path, monkeypatch, batch):
+    monkeypatch.setattr(dataset, "WRITE_ROWS", batch)
+    said = ["one", "two", "one", "three", "one", "two"]
+    pool = [row(number, "a", text) for number, text in enumerate(said)]
+    pool += [row(6, "b", "one"), row(7, "a", "one", "no")]  # another task, another answer
+    query = [row(8, "q", "asked"), row(9, "q", "asked of others")]
+    data = Data(pool=jsonl(pool, "pool.jsonl"), query=jsonl(query, "query.jsonl"))
+    info = dataset.write(data, tmp_path)
+    assert {name: split["repeated"] for name, split in info["splits"].items()} == {
+        "pool": 4, "query": 0,
+    }  # fmt: skip
+    assert describe_dataset(info) == "pool 8 (4 with the text of another), query 2"
 
 
 def test_memory_does_not_grow_with_the_rows_that_are_read_again(tmp_path):

@@ -117,13 +117,15 @@ def test_what_was_left_out_and_what_was_changed_is_told_for_each_split(jsonl, tm
         "pool": {
             "instances": 1,
             "tasks": 1,
+            "repeated": 0,
             "dropped": {"not JSON": 1},
             "notes": {"turns beyond max_turns left off": 1},
             "unread": {},
             "metadata": {},
         },
         "query": {
-            "instances": 1, "tasks": 1, "dropped": {}, "notes": {}, "unread": {}, "metadata": {},
+            "instances": 1, "tasks": 1, "repeated": 0, "dropped": {}, "notes": {}, "unread": {},
+            "metadata": {},
         },
     }  # fmt: skip
     data = Data(pool=pool, query=query.model_copy(update={"max_chars": 1}))

@@ -66,7 +66,7 @@ def test_a_pool_that_is_no_list_has_the_table_and_the_key_it_always_had(make, so
     assert "source" not in table.schema.names
     assert pool_of(table, "id")[0] == "i0"
     assert info["splits"]["pool"].keys() == {
-        "instances", "tasks", "dropped", "notes", "unread", "metadata"
+        "instances", "tasks", "repeated", "dropped", "notes", "unread", "metadata"
     }  # fmt: skip
     key = dataset_spec(data).key["sources"]["pool"]
     assert not {"source", "share", "weight", "rows"} & (

@@ -84,13 +84,14 @@ def test_without_sources_nothing_is_said_of_them(data):
 
 def test_the_splits_are_told_source_by_source():
     told = {"instances": 5, "dropped": {"not drawn": 2}, "notes": {}, "unread": {}}
-    pool = {**told, "tasks": 2, "sources": {"flan": told, "own": told | {"dropped": {}}}}
+    pool = {**told, "tasks": 2, "repeated": 3}
+    pool["sources"] = {"flan": told, "own": told | {"dropped": {}}}
     held = {**told, "tasks": 1, "dropped": {}, "sources": {"flan": {"instances": 5}}}
     data_set = {"trials": [], "splits": {"pool": pool, "held_out": held}, "leakage": {}}
-    assert [row[:4] for row in texts(split_table([("", data_set)]))] == [
-        ["Training pool", "5", "2", "not drawn: 2"],
-        ["Training pool: flan", "5", "–", "not drawn: 2"],
-        ["Training pool: own", "5", "–", "none"],
-        ["Held-out set", "5", "1", "none"],
-        ["Held-out set: flan", "5", "–", "none"],
+    assert [row[:5] for row in texts(split_table([("", data_set)]))] == [
+        ["Training pool", "5", "2", "3", "not drawn: 2"],
+        ["Training pool: flan", "5", "–", "–", "not drawn: 2"],
+        ["Training pool: own", "5", "–", "–", "none"],
+        ["Held-out set", "5", "1", "–", "none"],
+        ["Held-out set: flan", "5", "–", "–", "none"],
     ]
