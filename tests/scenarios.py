@@ -139,7 +139,6 @@ FAULTS = {
     "stop-signal": Scenario(
         "a job is stopped, or its time is up",
         "the checkpoint is kept, MLflow's runs are closed, the same command finishes",
-        "SIGTERM on this machine, once and again",
     ),
     "clock-jump": Scenario(
         "the machine's clock is set while a study runs",

@@ -20,6 +20,7 @@ from orchestrator.host.share import cores, threads_of
 from orchestrator.study.fleet import joins
 from orchestrator.study.local_ray import MODE, ON_PURPOSE, TOKENS, local_ray
 from orchestrator.study.ray_death import joined_death, knock, told_if_ray_dies
+from orchestrator.study.stop_signal import sigterm_kept, stop_on_sigterm
 from orchestrator.trials import Trial
 
 STORAGE_SECONDS = 120.0  # for a node to answer; it may have to start a process first
@@ -67,20 +68,22 @@ def cluster(threads: int) -> Iterator[None]:
     if loading := sorted(n for n in os.environ if n.startswith(AUTOLOAD) and os.environ[n] != "0"):
         raise ResourceError(f"{', '.join(loading)} lets data that is read run code: unset it")
     settings = _settings(threads)
-    if joins():
+    with sigterm_kept():
+        if not joins():
+            with local_ray(settings):
+                stop_on_sigterm()
+                yield
+            return
         # Of a job's environment Ray will not be told again, not even the same.
         job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
         if not job:  # which runs where it was sent
             _check_token()
         known = (job.get("runtime_env") or {}).get("env_vars") or {}
         _join({"env_vars": {name: settings[name] for name in settings.keys() - known.keys()}})
-    else:
-        with local_ray(settings):
+        gcs = ray.get_runtime_context().gcs_address
+        with told_if_ray_dies(joined_death(gcs), ray.shutdown):
+            stop_on_sigterm()
             yield
-        return
-    gcs = ray.get_runtime_context().gcs_address
-    with told_if_ray_dies(joined_death(gcs), ray.shutdown):
-        yield
 
 
 def _settings(threads: int) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The cluster that a study joins."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from orchestrator.errors import ResourceError
-from orchestrator.study.cluster import _settings, cluster
+from orchestrator.study.cluster import _settings, _sigterm_kept, _stop_on_sigterm, cluster
 from tests.ports import free_ports
 
 
@@ -54,6 +55,31 @@ def test_ranks_take_growing_segments_of_a_gpus_memory_unless_the_user_says_how(o
     else:
         monkeypatch.setenv("PYTORCH_ALLOC_CONF", own)
     assert _settings(1)["PYTORCH_ALLOC_CONF"] == (own or "expandable_segments:True")
+
+
+@pytest.mark.scenario("stop-signal")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_sigterm_ends_what_runs_as_ctrl_c_does_and_does_nothing_the_second_time(ignored):
+    closed = []
+
+    def run():
+        _stop_on_sigterm()
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            closed.append(True)
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    if ignored:  # as a shell has it for what it starts in the background
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), _sigterm_kept():
+            run()
+    finally:
+        signal.signal(signal.SIGINT, before[1])
+    assert closed
+    assert signal.getsignal(signal.SIGTERM) == before[0]
 
 
 @pytest.mark.scenario("read-only")
