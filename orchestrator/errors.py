@@ -8,7 +8,7 @@ from orchestrator.redaction import redacted
 
 SHOWN_CHARS = 300  # of what a crash says
 FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
-NAMED = re.compile(r"([A-Za-z_]\w*\.)*[A-Z]\w*(:|$)")  # how a traceback names an exception
+NAMED = re.compile(r"([A-Za-z_]\w*\.)*_*[A-Z]\w*(:|$)")  # how a traceback names an exception
 
 
 class UserError(Exception):

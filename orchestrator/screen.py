@@ -77,6 +77,10 @@ class Line:
                 self._shown, self._printed = shown, time.monotonic()
                 self._screen.print(escape(shown))
 
+    def tell(self, text: str) -> None:
+        """A warning that stays, while the line goes on."""
+        self._screen.tell(f"{self._name}: {text}")
+
     def remove(self) -> None:
         """Show the line no longer."""
         if self._screen.progress and self._task is not None:

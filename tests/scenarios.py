@@ -93,10 +93,11 @@ FAULTS = {
         "two machines on one network file system",
     ),
     "out-of-memory": Scenario(
-        "memory runs out in a forward or backward pass, an optimizer step or an evaluation",
-        "micro-batches are halved, at most three times, with the same global batch and the same "
-        "losses; then the setting is named",
-        "embedding; a process that the kernel ends for its memory",
+        "memory runs out in a forward or backward pass, an optimizer step, an evaluation or a "
+        "model that embeds, or the kernel kills the process that embeds or searches",
+        "batches are halved, at most three times, with the same global batch and the same losses "
+        "and vectors; then the setting is named",
+        "a rank of a trial that the kernel kills for its memory",
     ),
     "not-finite": Scenario(
         "a loss or a gradient is NaN or infinite",

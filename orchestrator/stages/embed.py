@@ -87,14 +87,14 @@ def _write_vectors(
         line.update(count - missing, f"{rate:,.0f} texts/s" if rate else "")
 
     digests = text_digests(texts())
-    cache, info = encoder.fill(texts, digests, folder, report)
+    cache, info = encoder.fill(texts, digests, folder, report, line.tell)
     vectors = cache.gather(digests, folder / "vectors.npy")
     info |= {"texts": count, "dimensions": vectors.shape[1], "splits": splits}
     info |= resolution(digests, *cache.readings(digests))
     if encoder.embedding.dtype != "float32":
         line.update(count, "comparing with float32")
         pool, queries = _spread(splits["pool"]), splits["pool"] + _spread(splits["query"])
-        exact = _in_float32(encoder, texts, [*pool, *queries], folder)
+        exact = _in_float32(encoder, texts, [*pool, *queries], folder, line)
         rounded = vectors[[*pool, *queries]]
         info |= agreement(exact, rounded, len(pool))
     return info
@@ -205,13 +205,15 @@ def agreement(exact: Vectors, rounded: Vectors, pool: int) -> dict[str, float]:
     }
 
 
-def _in_float32(encoder: Encoder, texts: Texts, rows: list[int], folder: Path) -> Vectors:
+def _in_float32(
+    encoder: Encoder, texts: Texts, rows: list[int], folder: Path, line: Line
+) -> Vectors:
     """Vectors of some texts in float32, whatever the encoder's dtype; rows ascend."""
     wanted = set(rows)
     sample = [text for row, text in enumerate(texts()) if row in wanted]
     exact = replace(encoder, embedding=encoder.embedding.model_copy(update={"dtype": "float32"}))
     digests = text_digests(sample)
-    cache, _ = exact.fill(lambda: sample, digests, folder, lambda missing, rate: None)
+    cache, _ = exact.fill(lambda: sample, digests, folder, lambda missing, rate: None, line.tell)
     path = folder / "sample.npy"
     vectors = np.array(cache.gather(digests, path))
     path.unlink()

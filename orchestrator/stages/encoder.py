@@ -24,6 +24,7 @@ from orchestrator.config.embedding import Embedding
 from orchestrator.data.digests import Digests
 from orchestrator.errors import ModelError
 from orchestrator.host.share import cores
+from orchestrator.stages.memory import with_fewer_tokens
 from orchestrator.stages.vector_cache import VectorCache, vectors_key
 from orchestrator.storage.artifacts import key_digest
 
@@ -38,6 +39,7 @@ TEXT = pa.schema([("text", pa.string())])
 
 Texts = Callable[[], Iterable[str]]  # called anew for each reading
 Report = Callable[[int, float], None]  # texts still missing, texts embedded per second
+Tell = Callable[[str], None]  # a sentence that stays on the screen
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Encoder:
                 )
 
     def fill(
-        self, texts: Texts, digests: Digests, scratch: Path, report: Report
+        self, texts: Texts, digests: Digests, scratch: Path, report: Report, tell: Tell
     ) -> tuple[VectorCache, dict[str, Any]]:
         """Embed the texts that the cache lacks, each distinct one once.
 
@@ -75,26 +77,37 @@ class Encoder:
             digests: of each text.
             scratch: a folder that all nodes see, for a file that is removed afterwards.
             report: called at the start and as vectors arrive.
+            tell: called where memory ran out, and the batches are smaller from now on.
 
         Returns:
             The cache, which holds all texts now. How many were `cached` before, how many were
             `embedded`, and the `rate` of that in texts per second, null where there were none.
+
+        Raises:
+            ResourceError: memory runs out, however small the batches.
         """
         cache = VectorCache(
             self.store / "vectors" / key_digest(vectors_key(self.digest, self.embedding))[:16]
         )
         held, wanted = held_and_wanted(cache, digests)
-        missing, rate = int(wanted.sum()), None
+        missing = int(wanted.sum())
         report(missing, 0.0)
-        if missing:
+
+        def embed(batch_tokens: int) -> float | None:
+            left = wanted & ~cache.held(digests)  # by calls that did not get to the end
+            if not left.any():
+                return None
             path = scratch / "texts.parquet"
-            batch_tokens = self.embedding.batch_tokens or (
-                GPU_BATCH_TOKENS if self.embedding.gpus_per_worker else CPU_BATCH_TOKENS
-            )
             chunk = max(1, int(batch_tokens * CHUNK_TEXTS_PER_TOKEN))
-            order = _write_chunks(texts(), wanted, chunk, path)
+            order = _write_chunks(texts(), left, chunk, path)
             rate = take_in(self._vectors(path, batch_tokens), digests[order], cache, report)
             path.unlink()
+            return rate
+
+        batch_tokens = self.embedding.batch_tokens or (
+            GPU_BATCH_TOKENS if self.embedding.gpus_per_worker else CPU_BATCH_TOKENS
+        )
+        rate = with_fewer_tokens(embed, batch_tokens, self.embedding, tell, cache.count)
         return cache, {"cached": held, "embedded": missing, "rate": rate}
 
     def _vectors(self, path: Path, batch_tokens: int) -> Iterator[dict[str, NDArray[Any]]]:
@@ -152,7 +165,7 @@ def take_in(
 def mapped(
     items: list[dict[str, Any]], actor: type, embedding: Embedding, **more: Any
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """What the actors of Ray Data make of items, as it comes.
+    """What the actors of Ray Data make of items, as it comes; the death of one ends it.
 
     Args:
         items: one a call.
@@ -172,6 +185,7 @@ def mapped(
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_gpus=gpus or None,
+        max_restarts=0,  # Ray Data would begin the same again for ever
     )
     return iter(made.iter_batches(batch_size=None, batch_format="numpy"))
 

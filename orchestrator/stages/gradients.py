@@ -24,6 +24,7 @@ from orchestrator.stages.token_vectors import (
     Source,
     fill,
     has_answer,
+    in_a_task,
     row_digests,
 )
 from orchestrator.stages.vector_cache import VectorCache, Vectors
@@ -46,8 +47,6 @@ def warm_up_spec(source: Source) -> Spec:
     steps = np.array_split(rows, -(-wanted // settings.warm_up_rows))
 
     def make(folder: Path, line: Line) -> dict[str, Any]:
-        import ray
-
         table = source.table
         if not any(has_answer(table, row) for row in rows.tolist()):
             raise DataError(
@@ -55,8 +54,7 @@ def warm_up_spec(source: Source) -> Spec:
                 "adapters are warmed up has one within max_length: raise model.max_length, and "
                 "embedding.max_length where it is given"
             )
-        task = ray.remote(num_gpus=source.embedding.gpus_per_worker)(_warm_up)
-        return {"losses": ray.get(task.remote(source, steps, folder))}
+        return in_a_task(source, line.tell, _warm_up, steps, folder)
 
     return Spec(
         kind="warm_up",
@@ -97,7 +95,7 @@ def gradients_spec(source: Source, warm_up: Artifact, store: Path) -> Spec:
         cache = VectorCache(store / "vectors" / key_digest(vectors)[:16])
         digests, unanswered = row_digests(source.table, count, splits["pool"])
         maker = partial(_maker, source, warm_up.path / STATE_FILE)
-        info = fill(cache, digests, splits["pool"], source, maker, report)
+        info = fill(cache, digests, splits["pool"], source, maker, report, tell=line.tell)
         gathered = cache.gather(digests, folder / "vectors.npy")
         info |= {"texts": count, "dimensions": gathered.shape[1], "splits": splits}
         info |= {"unanswered": unanswered}
@@ -113,15 +111,17 @@ def gradients_spec(source: Source, warm_up: Artifact, store: Path) -> Spec:
     )
 
 
-def _warm_up(source: Source, steps: list[NDArray[np.int64]], folder: Path) -> list[float]:
+def _warm_up(
+    source: Source, batch_tokens: int, steps: list[NDArray[np.int64]], folder: Path
+) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     from orchestrator.training.gradients import GradientModel
 
     model = GradientModel(source.model, source.embedding.gradient, source.device(cores()))
-    losses = model.warm_up(source.table, steps, source.batch_tokens)
+    losses = model.warm_up(source.table, steps, batch_tokens)
     save_file(model.state(), folder / STATE_FILE)
-    return losses
+    return {"losses": losses}
 
 
 def _maker(source: Source, state: Path, threads: int) -> Maker:
@@ -134,7 +134,7 @@ def _maker(source: Source, state: Path, threads: int) -> Maker:
     model.load_state(load_file(state))
     tokens = source.table
 
-    def vectors(rows: NDArray[np.int64], pool: bool) -> Vectors:
-        return model.vectors(tokens, rows, source.batch_tokens, pool=pool)
+    def vectors(rows: NDArray[np.int64], pool: bool, batch_tokens: int) -> Vectors:
+        return model.vectors(tokens, rows, batch_tokens, pool=pool)
 
     return vectors

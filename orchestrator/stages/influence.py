@@ -23,7 +23,14 @@ from orchestrator.screen import Line
 from orchestrator.stages.dataset import load_answers
 from orchestrator.stages.pool import load_vectors
 from orchestrator.stages.spec import Spec
-from orchestrator.stages.token_vectors import STATE_FILE, Maker, Source, fill, row_digests
+from orchestrator.stages.token_vectors import (
+    STATE_FILE,
+    Maker,
+    Source,
+    default_batch_tokens,
+    fill,
+    row_digests,
+)
 from orchestrator.stages.vector_cache import VectorCache, Vectors
 from orchestrator.storage.artifacts import Artifact, key_digest
 from orchestrator.training.schedule import learning_rate
@@ -33,15 +40,18 @@ INFLUENCE_VERSION = 1
 
 def influence_settings(config: TrialConfig) -> Embedding:
     """How gradients are taken: with the defaults of `embedding.gradient`, whatever the trial has
-    there, so that arms are foreseen by the same ones. Of the trial are the actors, their GPUs and,
-    where it embeds by what is trained as well, the size of a forward pass.
+    there, so that arms are foreseen by the same ones. Of the trial are the actors, their GPUs and
+    the size of a forward pass, of a model that embeds texts at most the default.
     """
     embedding = config.embedding
+    batch_tokens = embedding.batch_tokens
+    if batch_tokens and not embedding.of_tokens:
+        batch_tokens = min(batch_tokens, default_batch_tokens(embedding))
     return Embedding(
         pooling="gradient",
         workers=embedding.workers,
         gpus_per_worker=embedding.gpus_per_worker,
-        batch_tokens=embedding.batch_tokens if embedding.of_tokens else None,
+        batch_tokens=batch_tokens,
     )
 
 
@@ -81,7 +91,7 @@ def influence_spec(
         # The side of a row changes nothing: all are on one.
         digests, unanswered = row_digests(source.table, count, count)
         maker = partial(_maker, source, warm_up.path / STATE_FILE, trained)
-        info = fill(cache, digests, count, source, maker, report)
+        info = fill(cache, digests, count, source, maker, report, tell=line.tell)
         cache.gather(digests, folder / "vectors.npy")
         return info | {"rows": count, "unanswered": unanswered}
 
@@ -158,8 +168,8 @@ def _maker(source: Source, state: Path, trained: Literal["none"] | Lora, threads
     model.load_moments(load_file(state))
     tokens = source.table
 
-    def vectors(rows: NDArray[np.int64], pool: bool) -> Vectors:
-        return influences(model, tokens, rows, source.batch_tokens, trained)
+    def vectors(rows: NDArray[np.int64], pool: bool, batch_tokens: int) -> Vectors:
+        return influences(model, tokens, rows, batch_tokens, trained)
 
     return vectors
 

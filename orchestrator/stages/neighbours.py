@@ -109,7 +109,7 @@ def load_neighbours(artifact: Artifact) -> Candidates:
 
 def save_lists(lists: Candidates, folder: Path) -> None:
     """One array a file, so that readers map them instead of loading them."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # a task that died may have made it
     for field in FIELDS:
         np.save(folder / f"{field}.npy", getattr(lists, field))
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from orchestrator.config.schema import Neighbours
+from orchestrator.errors import ResourceError
 from orchestrator.host.share import cores
+from orchestrator.stages.memory import lacking_memory
+
+RETRIES = 3  # of a stretch whose process dies
 
 
 def map_shards(
@@ -16,13 +20,17 @@ def map_shards(
     Args:
         rows: of all stretches together.
         neighbours: rows of a stretch, and tasks at a time; those of one node share its cores.
-        work: pickled to the tasks.
+        work: pickled to the tasks; writes its file anew where it is called again.
 
     Yields:
         How many stretches are done.
+
+    Raises:
+        ResourceError: memory runs out in a task, or its process dies again and again.
     """
     import faiss
     import ray.data  # here: an estimate, which imports the stages for their keys, needs no Ray
+    from ray.exceptions import RayError
 
     workers = neighbours.workers
     shard_rows = neighbours.shard_rows or -(-rows // workers)
@@ -36,6 +44,19 @@ def map_shards(
 
     starts = [{"start": start} for start in range(0, rows, shard_rows)]
     dataset = ray.data.from_items(starts, override_num_blocks=len(starts))
-    mapped = dataset.map(run, compute=ray.data.TaskPoolStrategy(size=workers))
-    for done, _ in enumerate(mapped.iter_rows(), start=1):
-        yield done
+    mapped = dataset.map(
+        run,
+        compute=ray.data.TaskPoolStrategy(size=workers),
+        max_retries=RETRIES,  # else Ray Data begins it again for ever
+    )
+    try:
+        for done, _ in enumerate(mapped.iter_rows(), start=1):
+            yield done
+    except RayError as error:
+        if (why := lacking_memory(error)) is None:
+            raise
+        fewer = f", or neighbours.workers below {workers}" if workers > 1 else ""
+        raise ResourceError(
+            f"{why}, while neighbours were looked for among {shard_rows:,} rows at once: set "
+            f"neighbours.shard_rows to {-(-shard_rows // 2):,} or fewer{fewer}"
+        ) from error

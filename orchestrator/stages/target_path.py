@@ -27,6 +27,7 @@ from orchestrator.stages.token_vectors import (
     Source,
     fill,
     has_answer,
+    in_a_task,
     row_digest,
     row_digests,
 )
@@ -62,10 +63,7 @@ def paths_spec(source: Source) -> Spec:
     left_out = int((~seen).sum())
 
     def make(folder: Path, line: Line) -> dict[str, Any]:
-        import ray
-
-        task = ray.remote(num_gpus=source.embedding.gpus_per_worker)(follow)
-        info: dict[str, Any] = ray.get(task.remote(source, first, learned, folder))
+        info = in_a_task(source, line.tell, follow, first, learned, folder)
         return info | {"left_out": left_out}
 
     return Spec(
@@ -107,7 +105,8 @@ def path_vectors_spec(source: Source, paths: Artifact, store: Path) -> Spec:
 
         cache = VectorCache(store / "vectors" / key_digest(vectors)[:16])
         digests, unanswered = row_digests(source.table, pool, pool)
-        info = fill(cache, digests, pool, source, partial(_maker, source, paths.path), report)
+        maker = partial(_maker, source, paths.path)
+        info = fill(cache, digests, pool, source, maker, report, tell=line.tell)
         path = folder / "vectors.npy"
         scored = np.array(cache.gather(digests, path))
         groups = np.load(paths.path / GROUPS_FILE, allow_pickle=False)
@@ -126,12 +125,15 @@ def path_vectors_spec(source: Source, paths: Artifact, store: Path) -> Spec:
     )
 
 
-def follow(source: Source, first: int, learned: NDArray[np.bool_], folder: Path) -> dict[str, Any]:
+def follow(
+    source: Source, batch_tokens: int, first: int, learned: NDArray[np.bool_], folder: Path
+) -> dict[str, Any]:
     """Group the queries and train the adapters of each group, into the files of `paths_spec`.
 
     A query whose group has none that is trained on is of the group of the nearest one that is.
 
     Args:
+        batch_tokens: padded tokens of a forward pass.
         first: row of the first query.
         learned: (queries,) which of them are trained on.
         folder: of the files.
@@ -146,14 +148,14 @@ def follow(source: Source, first: int, learned: NDArray[np.bool_], folder: Path)
     settings, tokens = source.embedding.path, source.table
     model = PathModel(source.model, settings, source.device(cores()))
     queries = first + np.arange(len(learned))
-    states = model.states(tokens, queries, source.batch_tokens)
+    states = model.states(tokens, queries, batch_tokens)
     labels = kmeans_labels(states, min(settings.clusters, len(queries)), settings.seed)
     untaught = ~np.isin(labels, labels[learned])
     nearest = (states[untaught] @ states[learned].T).argmax(axis=1)
     labels[untaught] = labels[learned][nearest]
     groups = np.unique(labels, return_inverse=True)[1]
     parts = [queries[learned & (groups == group)] for group in range(groups.max() + 1)]
-    losses = model.follow(tokens, parts, source.batch_tokens)
+    losses = model.follow(tokens, parts, batch_tokens)
     save_file(model.state(), folder / STATE_FILE)
     np.save(folder / GROUPS_FILE, groups)
     means = np.average(losses, axis=0, weights=[len(part) for part in parts])
@@ -170,8 +172,8 @@ def _maker(source: Source, paths: Path, threads: int) -> Maker:
     model.load_state(load_file(paths / STATE_FILE))
     tokens = source.table
 
-    def vectors(rows: NDArray[np.int64], _: bool) -> Vectors:
-        return model.vectors(tokens, rows, source.batch_tokens)
+    def vectors(rows: NDArray[np.int64], _: bool, batch_tokens: int) -> Vectors:
+        return model.vectors(tokens, rows, batch_tokens)
 
     return vectors
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from orchestrator.config.embedding import Embedding
 from orchestrator.data.digests import DIGEST_BYTES, Digests
 from orchestrator.host.share import cores
-from orchestrator.stages.encoder import Report, held_and_wanted, mapped, take_in
+from orchestrator.stages.encoder import Report, Tell, held_and_wanted, mapped, take_in
+from orchestrator.stages.memory import with_fewer_tokens
 from orchestrator.stages.vector_cache import VectorCache, Vectors
 from orchestrator.storage.artifacts import Artifact
 from orchestrator.training import tokens as token_table
@@ -32,7 +33,8 @@ CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 8192
 CHUNK_BATCHES = 8  # forward passes between two reports
 STATE_FILE = "state.safetensors"
 
-Maker = Callable[[NDArray[np.int64], bool], Vectors]  # of some rows; whether they are of the pool
+# Of some rows; whether they are of the pool; the padded tokens of a forward pass.
+Maker = Callable[[NDArray[np.int64], bool, int], Vectors]
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,8 @@ class Source:
 
     @property
     def batch_tokens(self) -> int:
-        """Padded tokens of a forward pass."""
-        default = GPU_BATCH_TOKENS if self.embedding.gpus_per_worker else CPU_BATCH_TOKENS
-        return self.embedding.batch_tokens or default
+        """Padded tokens of a forward pass, as long as memory has room for them."""
+        return self.embedding.batch_tokens or default_batch_tokens(self.embedding)
 
     @property
     def table(self) -> token_table.Tokens:
@@ -72,6 +73,36 @@ class Source:
         torch.set_num_threads(threads)
         place = torch.device("cuda" if self.embedding.gpus_per_worker else "cpu")
         return Device(place, getattr(torch, self.embedding.dtype))
+
+
+def default_batch_tokens(embedding: Embedding) -> int:
+    """Padded tokens of a forward pass where the study names none."""
+    return GPU_BATCH_TOKENS if embedding.gpus_per_worker else CPU_BATCH_TOKENS
+
+
+def in_a_task(
+    source: Source, tell: Tell, work: Callable[..., dict[str, Any]], *arguments: Any
+) -> dict[str, Any]:
+    """What `work(source, batch_tokens, *arguments)` returns, in a process of Ray's with a GPU where
+    one is asked for.
+
+    Args:
+        tell: called where memory ran out, and the batches are smaller from now on.
+        work: writes its files anew where it is called again.
+
+    Raises:
+        ResourceError: memory runs out, however small the batches.
+    """
+    import ray
+
+    # Not again by Ray, which does not know with how many tokens.
+    task = ray.remote(num_gpus=source.embedding.gpus_per_worker, max_retries=0)(work)
+
+    def once(batch_tokens: int) -> dict[str, Any]:
+        done: dict[str, Any] = ray.get(task.remote(source, batch_tokens, *arguments))
+        return done
+
+    return with_fewer_tokens(once, source.batch_tokens, source.embedding, tell)
 
 
 def row_digests(table: token_table.Tokens, rows: int, pool: int) -> tuple[Digests, int]:
@@ -109,8 +140,10 @@ def fill(
     source: Source,
     open_maker: Callable[[int], Maker],
     report: Report,
+    *,
+    tell: Tell,
 ) -> dict[str, Any]:
-    """Make the vectors that the cache lacks; returns what `Encoder.fill` does.
+    """Make the vectors that the cache lacks; returns, and raises, what `Encoder.fill` does.
 
     Args:
         cache: of the vectors.
@@ -119,50 +152,79 @@ def fill(
         source: what they are made of.
         open_maker: pickled to the actors, called once in each with its threads.
         report: called at the start and as vectors arrive.
+        tell: called where memory ran out, and the batches are smaller from now on.
     """
     held, wanted = held_and_wanted(cache, digests)
-    rows = np.flatnonzero(wanted)
-    report(len(rows), 0.0)
-    rate = None
-    if len(rows):
+    missing = int(wanted.sum())
+    report(missing, 0.0)
+
+    def make(batch_tokens: int) -> float | None:
+        # Calls that did not get to the end have made some.
+        rows = np.flatnonzero(wanted & ~cache.held(digests))
+        if not len(rows):
+            return None
         lengths = source.table.lengths[rows]
         # The pool apart from test items, and of each the longest first, so that a batch too large
         # for the memory shows at once.
         order = np.lexsort((-lengths, rows >= pool))
         rows, lengths = rows[order], lengths[order]
-        chunk = np.cumsum(lengths) // (CHUNK_BATCHES * source.batch_tokens)
-        cuts = np.flatnonzero(np.diff(chunk) | np.diff(rows >= pool)) + 1
-        read = np.ascontiguousarray(digests[rows]).view(np.int64).reshape(-1, 2)
-        items = [
-            {
-                "rows": part,
-                "positions": place,
-                "read": read[place].ravel(),
-                "pool": bool(part[0] < pool),
-            }
-            for part, place in zip(
-                np.split(rows, cuts), np.split(np.arange(len(rows)), cuts), strict=True
-            )
-        ]
-        made = mapped(items, ChunkOfVectors, source.embedding, open_maker=open_maker)
-        rate = take_in(made, digests[rows], cache, report)
-    return {"cached": held, "embedded": len(rows), "rate": rate}
+        items = _chunks(rows, lengths, digests[rows], pool, batch_tokens)
+        more = {"open_maker": open_maker, "batch_tokens": batch_tokens}
+        made = mapped(items, ChunkOfVectors, source.embedding, **more)
+        return take_in(made, digests[rows], cache, report)
+
+    rate = with_fewer_tokens(make, source.batch_tokens, source.embedding, tell, cache.count)
+    return {"cached": held, "embedded": missing, "rate": rate}
+
+
+def _chunks(
+    rows: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    digests: Digests,
+    pool: int,
+    batch_tokens: int,
+) -> list[dict[str, Any]]:
+    """What an actor is given at once: rows of one side, some batches of them.
+
+    Args:
+        rows: (n,) int64; those of the pool, the first `pool` of all rows, come first.
+        lengths: (n,) int64, their tokens.
+        digests: (n,) of them.
+    """
+    chunk = np.cumsum(lengths) // (CHUNK_BATCHES * batch_tokens)
+    cuts = np.flatnonzero(np.diff(chunk) | np.diff(rows >= pool)) + 1
+    read = np.ascontiguousarray(digests).view(np.int64).reshape(-1, 2)
+    parts = zip(np.split(rows, cuts), np.split(np.arange(len(rows)), cuts), strict=True)
+    return [
+        {
+            "rows": part,
+            "positions": place,
+            "read": read[place].ravel(),
+            "pool": bool(part[0] < pool),
+        }
+        for part, place in parts
+    ]
 
 
 class ChunkOfVectors:
     """Keeps a model open in an actor."""
 
     def __init__(
-        self, embedding: Embedding, share: int, open_maker: Callable[[int], Maker]
+        self,
+        embedding: Embedding,
+        share: int,
+        open_maker: Callable[[int], Maker],
+        batch_tokens: int,
     ) -> None:
         self._vectors = open_maker(max(1, cores() // share))
+        self._batch_tokens = batch_tokens
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         started = time.monotonic()
         rows = batch["rows"][0]
         return {
             "position": batch["positions"][0],
-            "vector": self._vectors(rows, bool(batch["pool"][0])),
+            "vector": self._vectors(rows, bool(batch["pool"][0]), self._batch_tokens),
             "cut": np.zeros(len(rows), bool),
             "read": batch["read"][0].reshape(-1, 2),
             "seconds": np.full(len(rows), time.monotonic() - started),

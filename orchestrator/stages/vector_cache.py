@@ -92,6 +92,11 @@ class VectorCache:
             np.save(temporary / "read.npy", readings)
             commit(temporary, part, {"kind": "vectors", "texts": len(digests)})
 
+    def count(self) -> int:
+        """How many vectors are committed."""
+        parts = self._parts()
+        return sum(len(np.load(part / "digests.npy", mmap_mode="r")) for part in parts)
+
     def held(self, digests: Digests) -> NDArray[np.bool_]:
         """(n,) which texts have a committed vector."""
         parts = [np.load(part / "digests.npy") for part in self._parts()]

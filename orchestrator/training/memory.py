@@ -22,13 +22,17 @@ Result = TypeVar("Result")
 
 
 REFUSALS = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+TYPES = (MemoryError, torch.OutOfMemoryError)
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out: some have a type for it, libraries a sentence."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        sentence in str(error) for sentence in REFUSALS
-    )
+    return isinstance(error, TYPES) or any(sentence in str(error) for sentence in REFUSALS)
+
+
+def told_out_of_memory(said: str) -> bool:
+    """The same of an error of another process, of which its type and first line are told."""
+    return any(word in said for word in (*REFUSALS, *(kind.__name__ for kind in TYPES)))
 
 
 def exhausted(step: int, budget: TokenBudget, where: str) -> ResourceError:

@@ -7,6 +7,9 @@ class Silence:
     def update(self, done, note=""):
         pass
 
+    def tell(self, text):
+        pass
+
 
 def made(spec, store, line=None):
     """The artifact of a spec in a store."""

@@ -76,6 +76,17 @@ def test_all_arms_are_followed_by_the_same_gradients_whatever_they_are_arranged_
     assert settings[0] == settings[1] == Embedding(pooling="gradient", workers=3)
 
 
+@pytest.mark.parametrize(
+    ("pooling", "asked", "taken"),
+    [("auto", None, None), ("auto", 64, 64), ("auto", 10**6, 1024), ("gradient", 10**6, 10**6)],
+)
+def test_their_batches_can_be_made_smaller_and_are_those_of_texts_up_to_the_default(
+    pooling, asked, taken
+):
+    config = trial(embedding={"pooling": pooling, "batch_tokens": asked})
+    assert influence_settings(config).batch_tokens == taken
+
+
 def key_of(folder, trained):
     dataset, tokens, _ = drawn(folder)
     source = Source(dataset, tokens, Embedding(pooling="gradient"), folder, "model")

@@ -73,7 +73,7 @@ def test_the_same_queries_leave_the_same_adapters_whatever_else_there_is(
     for number, rows in enumerate((slice(0, 0), [0, 1, 2, 3, 10, 11])):
         folder = tmp_path / f"made-{number}"
         folder.mkdir()
-        info = follow(source_of(with_other_rows(table, rows)), 4, learned, folder)
+        info = follow(source_of(with_other_rows(table, rows)), 64, 4, learned, folder)
         assert info["losses"][-1] < info["losses"][0]
         made.append(load_file(folder / "state.safetensors"))
         assert np.load(folder / "groups.npy").shape == (6,)
@@ -92,9 +92,9 @@ def test_a_query_that_is_held_out_too_is_left_out_and_told(table, source_of, tmp
     assert spec.digest != paths_spec(source_of(with_other_rows(table, 11))).digest
     # What it says makes no difference: it is grouped, and no adapter learns from it.
     learned = np.arange(6) != 1
-    info = follow(source_of(table, clusters=1), 4, learned, tmp_path)
+    info = follow(source_of(table, clusters=1), 64, 4, learned, tmp_path)
     before = load_file(tmp_path / "state.safetensors")
-    again = follow(source_of(with_other_rows(table, 5), clusters=1), 4, learned, tmp_path)
+    again = follow(source_of(with_other_rows(table, 5), clusters=1), 64, 4, learned, tmp_path)
     after = load_file(tmp_path / "state.safetensors")
     assert info == again
     assert all(np.array_equal(before[name], after[name]) for name in before)
@@ -106,7 +106,7 @@ def test_a_query_whose_group_learned_nothing_has_the_nearest_group_that_did(
     ids = table[0][4:10]  # the queries: three near to the first, three to the last
     ids[1:3, :-1], ids[3:5, :-1] = ids[0, :-1], ids[5, :-1]
     source, apart = source_of(table, clusters=6), np.arange(6) % 3 == 0  # two of six groups learn
-    info = follow(source, 4, apart, tmp_path)
+    info = follow(source, 64, 4, apart, tmp_path)
     assert info["groups"] == 2
     assert np.load(tmp_path / "groups.npy").tolist() in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
     state = load_file(tmp_path / "state.safetensors")
@@ -114,7 +114,9 @@ def test_a_query_whose_group_learned_nothing_has_the_nearest_group_that_did(
 
 
 def test_there_are_no_more_groups_than_queries(table, source_of, tmp_path):
-    assert 1 <= follow(source_of(table, clusters=40), 4, np.ones(6, bool), tmp_path)["groups"] <= 6
+    assert (
+        1 <= follow(source_of(table, clusters=40), 64, 4, np.ones(6, bool), tmp_path)["groups"] <= 6
+    )
 
 
 def test_queries_without_an_answer_are_refused(table, source_of):

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from orchestrator.errors import ResourceError
-from orchestrator.study.cluster import _settings, _sigterm_kept, _stop_on_sigterm, cluster
+from orchestrator.study.cluster import _settings, cluster
+from orchestrator.study.stop_signal import sigterm_kept, stop_on_sigterm
 from tests.ports import free_ports
 
 
@@ -63,7 +64,7 @@ def test_sigterm_ends_what_runs_as_ctrl_c_does_and_does_nothing_the_second_time(
     closed = []
 
     def run():
-        _stop_on_sigterm()
+        stop_on_sigterm()
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:
@@ -74,7 +75,7 @@ def test_sigterm_ends_what_runs_as_ctrl_c_does_and_does_nothing_the_second_time(
     if ignored:  # as a shell has it for what it starts in the background
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with pytest.raises(KeyboardInterrupt), _sigterm_kept():
+        with pytest.raises(KeyboardInterrupt), sigterm_kept():
             run()
     finally:
         signal.signal(signal.SIGINT, before[1])
