@@ -1,4 +1,4 @@
-"""SIGTERM ends a study as Ctrl-C does: its checkpoints stay, its report and its record are closed."""
+"""SIGTERM ends a study as Ctrl-C does: checkpoints stay, its report and its record are closed."""
 
 from __future__ import annotations
 

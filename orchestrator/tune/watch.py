@@ -75,9 +75,6 @@ class Watch(tune.Callback):
             self._views[spec.trial] = TrialLine(spec, self._screen)
         self._guards[spec.trial] = Guard(spec, self._screen)
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._guards.pop(trial.config["spec"].trial, None)
-
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self.check()
         for view in self._views.values():
@@ -106,6 +103,7 @@ class Watch(tune.Callback):
             self._end_with(full, spec)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._guards.pop(trial.config["spec"].trial, None)
         if (full := _met(trial)) is not None:  # it is not tried again
             self._end_with(full, trial.config["spec"])
 

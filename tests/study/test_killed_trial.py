@@ -11,7 +11,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from tests.studies import COMMAND, trial_folders, write_study
+from tests.studies import COMMAND, orchestrate, runs_of, trial_folders, write_study
 from tests.study.undisturbed import train_undisturbed
 from tests.waiting import PATIENCE, wait_until
 
@@ -77,3 +77,38 @@ def test_a_trial_whose_rank_is_killed_or_frozen_continues_from_its_checkpoint_wi
         assert "resume" in {event["event"] for event in resumed}
         for table in ("losses.parquet", "realised.parquet"):
             assert pq.read_table(folder / table).equals(pq.read_table(disturbed / table))
+
+
+@pytest.mark.scenario("stop-signal")
+def test_a_study_that_is_told_to_stop_twice_closes_what_is_open_and_is_finished_by_the_same_command(
+    tmp_path, store
+):
+    settings = {
+        "arrangement": {"method": "random", "rows": 80},
+        "training": {"global_batch": 1, "learning_rate": 1e-3, "checkpoint": {"every": 5}},
+        "evaluation": {"every": 40, "measures": False},
+    }
+    path, output = write_study(tmp_path, store=store, sweep={}, **settings), tmp_path / "out"
+    trials = output / "tiny" / "trials"
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(path), "--output", str(output)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    wait_until(lambda: list(trials.glob("*/checkpoints/step-*")), process)
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    screen, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, screen
+    assert "it was interrupted: run the same command again to finish it" in screen
+    assert "Traceback" not in screen
+    assert list(trials.glob("*/checkpoints/step-*"))
+    assert not list(trials.glob("*/result.json"))
+    assert {run.info.status for run in runs_of(output)[1]} == {"KILLED"}
+    wait_until(lambda: not any(each.is_running() for each in below))
+    again = orchestrate("run", path, "--output", output)
+    assert again.returncode == 0, again.stdout + again.stderr
+    (journal,) = trials.glob("*/journal.jsonl")
+    assert '"resume"' in journal.read_text()
+    assert {run.info.status for run in runs_of(output)[1]} == {"FINISHED"}
