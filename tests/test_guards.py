@@ -116,8 +116,9 @@ BUILDERS = {
     "training/evaluation/losses.py", "training/export.py", "training/history.py",
     "training/tokens.py",
 }  # fmt: skip
-# A token in a folder that goes, a picture likewise, and the log, of which half a line is no harm.
-OTHERS = {"study/local_ray.py", "tracking/mirror.py", "screen.py"}
+# A token in a folder that goes, a picture and a sign of life likewise, and the log, of which half a
+# line is no harm.
+OTHERS = {"study/local_ray.py", "tracking/mirror.py", "training/heartbeat.py", "screen.py"}
 
 
 def _writes(call: ast.Call) -> bool:
