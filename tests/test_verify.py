@@ -77,6 +77,22 @@ def test_each_trial_is_what_its_files_say(tmp_path):
     assert "unfinished or damaged" in str(found["d-unfinished"])
 
 
+def test_another_recorded_order_and_a_row_under_another_id_are_wrong(tmp_path):
+    """Where all other files agree: the digests of the tables are those of what lies there."""
+    folder = start_trial(tmp_path, "trial")
+    digest = finish_trial(folder).order
+    mark(folder, digest[::-1])
+    ((_, found),) = verify_study(tmp_path)
+    assert str(found).startswith(f"trial: the order's SHA-256 is {digest}, result.json says")
+    table = pq.read_table(folder / "realised.parquet").to_pydict()
+    table["id"][0] = "item 9"
+    pq.write_table(pa.table(table), folder / "realised.parquet")
+    renamed = [table["id"][at : at + BATCH] for at in range(0, len(ORDER), BATCH)]
+    mark(folder, order_digest(renamed))
+    ((_, found),) = verify_study(tmp_path)
+    assert str(found) == "trial: a row was fed under another id than the planned one"
+
+
 @pytest.mark.parametrize("mark", ["", "{}", '{"step": null}', '{"step": 2', "[]"])
 def test_a_damaged_mark_excuses_no_trial(tmp_path, mark):
     folder = start_trial(tmp_path, "trial")
