@@ -60,10 +60,9 @@ FAULTS = {
         "a cluster that a study joins",
     ),
     "mlflow-outage": Scenario(
-        "MLflow's server dies, never answers, or loses an answer",
+        "MLflow's server dies, never answers, answers with errors of its own, or loses an answer",
         "no trial waits; what is not sent is counted, and `orchestrator sync` sends it: in order, "
         "nothing twice, nothing left out",
-        "a server that answers with errors of its own (500)",
     ),
     "full-disk": Scenario(
         "a disk fills while something is written",
@@ -161,9 +160,8 @@ DEFAULTS = {
         "somebody else reaches Ray: its dashboard, its job server, its files",
         "a token is asked for, a mode without one is refused, and no cluster is joined without "
         "one; on one machine all ports are on 127.0.0.1, of a cluster's the dashboard; tokens and "
-        "logs are for this user; a token goes to another machine over https, or where its owner "
-        "says so",
-        "that the token is in no log",
+        "logs are for this user, and the token is in no log; it goes to another machine over "
+        "https, or where its owner says so",
     ),
     "mlflow": Scenario(
         "somebody else reaches MLflow, or what lies in its folder is loaded",
@@ -193,8 +191,8 @@ DEFAULTS = {
     ),
     "secrets": Scenario(
         "keys, tokens and passwords in the environment, in addresses and in files of the folder",
-        "they are in no parameter, message, error or package of a job",
-        "one search for them through all that a study and a job leave behind",
+        "they are in no parameter, message or error, in no package of a job, and nowhere in what a "
+        "study, a job and Ray leave behind",
     ),
     "limits": Scenario(
         "files that unpack to much more than they are; arguments that a shell would read",

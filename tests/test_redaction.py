@@ -1,6 +1,7 @@
 """No secret of an address is kept, shown or sent."""
 
 import io
+import zipfile
 
 import pytest
 from rich.console import Console
@@ -9,6 +10,7 @@ from orchestrator.errors import JobError, ModelError
 from orchestrator.jobs.client import _passed_on
 from orchestrator.redaction import redacted, secret_in
 from orchestrator.screen import Screen
+from tests import canaries
 
 SECRET = "canary-5f1"
 HOLDING = {
@@ -61,3 +63,12 @@ def test_a_variable_that_holds_one_is_not_sent_with_a_job(monkeypatch):
     with pytest.raises(JobError, match="HF_ENDPOINT would be sent to the cluster") as refused:
         _passed_on()
     assert SECRET not in str(refused.value)
+
+
+def test_the_search_of_the_tests_finds_a_secret_in_a_text_and_in_an_archive(tmp_path):
+    canaries.plant(tmp_path)
+    (tmp_path / "plain").write_text("nothing")
+    with zipfile.ZipFile(tmp_path / "package.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inside", 1000 * canaries.ADDRESS)
+    package = tmp_path / "package.zip"
+    assert sorted(canaries.leaks(tmp_path)) == [str(tmp_path / ".env"), f"{package}: inside"]

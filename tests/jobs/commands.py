@@ -2,6 +2,7 @@
 
 import re
 
+from tests import canaries
 from tests.studies import orchestrate, write_study
 
 ARRANGED = {"method": "random", "rows": 24}
@@ -16,7 +17,7 @@ def submit_from(folder, head, *arguments, token=None, **changes):
     write_study(folder, **ONE_TRIAL | changes)
     return orchestrate(
         "submit", "study.yaml", "--output", folder / "shared", *arguments,
-        cwd=folder, env=head.environment(token),
+        cwd=folder, env=head.environment(token) | canaries.ENVIRONMENT,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from orchestrator.jobs.client import STOP_SECONDS
+from tests import canaries
 from tests.jobs.commands import submit_from
 from tests.jobs.head import Head
 
@@ -12,7 +13,7 @@ GRACE = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
-    started = Head(tmp_path_factory.mktemp("head"), variables=GRACE)
+    started = Head(tmp_path_factory.mktemp("head"), variables=GRACE | canaries.ENVIRONMENT)
     yield started
     started.stop()
 

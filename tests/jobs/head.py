@@ -31,7 +31,7 @@ class Head:
     def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         # Ray's sockets lie below it, and their paths may have 107 characters.
-        self._session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+        self.session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
         self.token = folder / "token"
         self.token.write_text(secrets.token_hex(32))
         self.token.chmod(0o600)
@@ -41,7 +41,7 @@ class Head:
             BIN / "ray", "start", "--head", "--block", "--num-cpus=3", f"--port={port}",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
             f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
-            f"--temp-dir={self._session}", "--object-store-memory=200000000",
+            f"--temp-dir={self.session}", "--object-store-memory=200000000",
         ]  # fmt: skip
         environment = self.environment() | {"HOME": str(folder)} | dict(variables or {})
         with (folder / "head.log").open("wb") as log:
@@ -69,7 +69,7 @@ class Head:
                 process.kill()
         psutil.wait_procs(every, timeout=10)
         self._process.wait()
-        shutil.rmtree(self._session, ignore_errors=True)
+        shutil.rmtree(self.session, ignore_errors=True)
 
     def _wait(self) -> None:
         wait_until(self._answers, self._process, self.folder / "head.log", pause=1.0)

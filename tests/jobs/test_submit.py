@@ -5,11 +5,13 @@ import json
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 
 from orchestrator.jobs.client import STOP_SECONDS
+from tests import canaries
 from tests.jobs.commands import ONE_TRIAL, job_of, line_of, submit_from
 from tests.jobs.head import BIN
 from tests.jobs.tunnel import Tunnel
@@ -68,6 +70,7 @@ def test_a_token_does_not_go_through_the_proxy_of_the_environment(head):
 def uneven(head, tmp_path_factory, store):
     """A job over two data sets, whose second trial fails; its output, and how it ended."""
     folder = tmp_path_factory.mktemp("uneven")
+    canaries.plant(folder)
     sweep = {
         "paired": [
             [
@@ -95,6 +98,18 @@ def test_a_job_with_a_failing_trial_has_the_exit_code_of_its_study(uneven):
     _, done = uneven
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("FAILED")
+
+
+@pytest.mark.scenario("secrets", "ray")
+def test_no_secret_of_an_environment_or_the_folder_is_in_what_a_job_leaves(uneven, head):
+    """Those of the machine that submits, and those of the cluster."""
+    output, done = uneven
+    assert canaries.MARK not in done.stdout + done.stderr
+    session = Path(head.session)
+    assert list(session.rglob("job-driver-raysubmit_*.log"))
+    assert list(session.rglob("working_dir_files/**/study.yaml")), "the package"
+    assert canaries.leaks(output, session, head.folder) == []
+    assert canaries.leaks(output, session, mark=head.token.read_text()) == []
 
 
 def test_the_record_keeps_the_counts_of_every_data_set_apart(uneven):

@@ -1,4 +1,5 @@
 import hashlib
+import tarfile
 import zipfile
 
 import pytest
@@ -71,6 +72,21 @@ def test_only_the_pinned_files_of_a_package_are_written(index, folders, monkeypa
     written = [path for path in folders[0].rglob("*") if path.is_file()]
     assert written == [folders[0] / "sub" / "w.bin"]
     assert written[0].read_bytes() == content
+
+
+@pytest.mark.scenario("no-foreign-code")
+def test_the_build_script_of_a_package_is_not_run(index, folders, monkeypatch, tmp_path):
+    monkeypatch.setitem(ALIASES, "some", Wheel("some-model", "1.0", "some_model", {"w.bin": ""}))
+    ran, source = tmp_path / "ran", tmp_path / "some_model-1.0"
+    source.mkdir()
+    build = 'requires = []\nbuild-backend = "script"\nbackend-path = ["."]\n'
+    (source / "pyproject.toml").write_text(f"[build-system]\n{build}")
+    (source / "script.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    with tarfile.open(index / "some_model-1.0.tar.gz", "w:gz") as archive:
+        archive.add(source, source.name)
+    with pytest.raises(ModelError, match=r"some-model==1\.0 could not be fetched"):
+        save_alias("some", *folders)
+    assert not ran.exists()
 
 
 def test_a_package_without_a_pinned_file_is_refused(index, folders, monkeypatch):

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from orchestrator.report.status import read_status
 from orchestrator.study.identity import outcome_before
 from orchestrator.trials import expand
 from orchestrator.verify import verify_forecasts
+from tests import canaries
 from tests.studies import (
     BATCH,
     COMMAND,
@@ -37,13 +39,24 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The study, killed in the middle of its second trial and then run again to its end."""
+def ray_folder():
+    """Ray's own files of the study, below a path that is short enough for its sockets."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, ray_folder):
+    """The study, killed in the middle of its second trial and then run again to its end; with
+    secrets in its environment and its working folder."""
     folder = tmp_path_factory.mktemp("finished")
     path, output = write_study(folder), folder / "out"
+    canaries.plant(folder)
+    variables = canaries.ENVIRONMENT | {"HF_ENDPOINT": canaries.ADDRESS}
+    place = {"cwd": folder, "env": os.environ | variables | {"RAY_TMPDIR": str(ray_folder)}}
     process = subprocess.Popen(
         [*COMMAND, "run", str(path), "--output", str(output)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **place,
     )  # fmt: skip
     trials = output / "tiny" / "trials"
     wait_until(lambda: list(trials.glob("random-*/journal.jsonl")), process)
@@ -55,7 +68,7 @@ def finished(tmp_path_factory):
                      *(output / "store").glob("*/*/manifest.json")]
     }  # fmt: skip
     assert [file for file in kept if file.name == "result.json"], "the first trial was finished"
-    again = orchestrate("run", path, "--output", output)
+    again = orchestrate("run", path, "--output", output, **place)
     assert again.returncode == 0, again.stdout + again.stderr
     return path, output, kept, again
 
@@ -68,6 +81,14 @@ def test_a_killed_study_finishes_by_the_same_command_without_repeating_what_was_
     _, runs = runs_of(output)
     assert len(runs) == 5
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+@pytest.mark.scenario("secrets")
+def test_no_secret_of_the_environment_or_the_folder_is_in_what_a_study_leaves(finished, ray_folder):
+    _, output, _, again = finished
+    assert canaries.MARK not in again.stdout + again.stderr
+    assert list(ray_folder.glob("ray/session_*/logs/*"))
+    assert canaries.leaks(output, ray_folder) == []
 
 
 @pytest.mark.scenario("other-ranks")

@@ -3,10 +3,12 @@
 import io
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.tracking import sync
+from tests.conftest import answering
 from tests.ports import free_ports
 from tests.tracking.fabricated import STEPS, Fabricated, tracking
 from tests.tracking.held import held, points_held, undisturbed
@@ -70,3 +72,23 @@ def test_a_server_that_accepts_and_never_answers_delays_nobody(tmp_path):
     assert unsent.points == len(fabricated.specs) * (7 * STEPS + 2)
     assert unsent.files == len(fabricated.specs) * 6 + 4
     assert unsent.runs == len(fabricated.specs) + 1
+
+
+@pytest.mark.scenario("mlflow-outage")
+def test_a_server_that_answers_with_errors_delays_nobody_and_is_sent_all_of_it_later(tmp_path):
+    screen = io.StringIO()
+    with answering(500, b"out of order") as uri:
+        fabricated = Fabricated(tmp_path / "out", tracking={"uri": uri})
+        began = time.monotonic()
+        with tracking(fabricated, screen) as tracker:
+            fabricated.train_all()
+            tracker.update(fabricated.ended(tracker.record))
+            assert time.monotonic() - began < 3
+            wait_until(lambda: "Training goes on, the record is sent later" in screen.getvalue())
+            unsent = tracker.close(1.0)
+    assert unsent.points == len(fabricated.specs) * (7 * STEPS + 2)
+    assert unsent.runs == len(fabricated.specs) + 1
+    assert "(it does not answer)" in str(unsent)
+    replace(tracker.record, uri=None).write(fabricated.folder)  # mended, under another address
+    assert sync(fabricated.folder) is None
+    assert held(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}") == undisturbed(fabricated, tmp_path)
