@@ -142,4 +142,7 @@ def _reason(error: Exception) -> str:
             if asked
             else ""
         )
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+    lines = (str(error) or type(error).__name__).splitlines()
+    # SQLAlchemy begins with advice for whoever wrote the query.
+    told = [line for line in lines if not line.startswith("(raised as a result of")] or lines
+    return told[0][:200]

@@ -43,9 +43,10 @@ def test_a_disk_that_fills_in_a_trial_ends_the_study_with_a_sentence_and_it_goes
         screen, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == DiskError.exit_code, screen
         assert "Traceback" not in screen
-        said = screen.splitlines()[-1]
-        assert said.startswith(f"error: {trials}"), screen
+        *_, said = screen.splitlines()
+        assert said.startswith(f"error: {trials.parent}"), screen
         assert "cannot be written: no space is left on its disk" in said
+        assert "failed trials                         0 finished, 1 failed" in screen
         (begun,) = [each for each in trials.iterdir() if read_journal(each)]
         assert len(events(trials, "start")) == 1
         assert not events(trials, "resume")
