@@ -160,9 +160,9 @@ def test_what_was_run_is_shown_with_digests_cut(page):
 def test_facts_on_data_stand_in_their_section_and_nowhere_else(page):
     words = words_of(page)
     for fact in (
-        "Training pool 8,200 41 longer than max_chars: 7; beyond max_per_task: 1,300",
+        "Training pool 8,200 41 \N{EN DASH} longer than max_chars: 7; beyond max_per_task: 1,300",
         "system message removed: 12",
-        "Query set 30 10 none none",
+        "Query set 30 10 \N{EN DASH} none none",
         "task shared with query 3",
         "0.95 1,041 0",
     ):
