@@ -18,7 +18,13 @@ from orchestrator.config import Study
 from orchestrator.errors import ResourceError
 from orchestrator.host.share import cores, threads_of
 from orchestrator.study.fleet import joins
-from orchestrator.study.local_ray import MODE, ON_PURPOSE, TOKENS, local_ray
+from orchestrator.study.local_ray import (
+    MODE,
+    ON_PURPOSE,
+    TOKENS,
+    local_ray,
+    mode_without_token,
+)
 from orchestrator.study.ray_death import joined_death, knock, told_if_ray_dies
 from orchestrator.study.stop_signal import sigterm_kept, stop_on_sigterm
 from orchestrator.trials import Trial
@@ -94,8 +100,7 @@ def _settings(threads: int) -> dict[str, str]:
 
 def _check_token() -> None:
     """Refuse a cluster that is joined without a token, unless somebody says that it is meant."""
-    mode = os.environ.get(MODE, "disabled")
-    if mode.lower() != "token" and os.environ.get(ON_PURPOSE) != mode:
+    if (mode := mode_without_token("disabled")) is not None:
         raise ResourceError(
             f"the cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} would be joined without a "
             f"token, and one that asks for none runs any program of whoever reaches it: set "

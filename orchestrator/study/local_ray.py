@@ -39,8 +39,7 @@ def local_ray(settings: dict[str, str]) -> Iterator[None]:
     """
     if faults := ray_faults():
         raise ResourceError("\n".join(faults))
-    mode = os.environ.get(MODE, "token")
-    if mode.lower() != "token" and os.environ.get(ON_PURPOSE) != mode:
+    if (mode := mode_without_token("token")) is not None:
         raise ResourceError(
             f"{MODE}={mode} lets every user and program of this machine run programs as you: unset "
             f"it, or set {ON_PURPOSE}={mode} as well"
@@ -55,6 +54,17 @@ def local_ray(settings: dict[str, str]) -> Iterator[None]:
             raise
         with told_if_ray_dies(local_death(logs), _shutdown):
             yield
+
+
+def mode_without_token(default: str) -> str | None:
+    """What RAY_AUTH_MODE is where Ray would obey anybody and nobody has said that it is meant.
+
+    Args:
+        default: what Ray takes where it is not set.
+    """
+    mode = os.environ.get(MODE, default)
+    meant = mode.lower() == "token" or os.environ.get(ON_PURPOSE) == mode
+    return None if meant else mode
 
 
 def _start() -> Path:
