@@ -24,6 +24,7 @@ from orchestrator.study.identity import outcome_before
 from orchestrator.trials import expand
 from orchestrator.verify import verify_forecasts
 from tests import canaries
+from tests.report.pages import words_of
 from tests.studies import (
     BATCH,
     COMMAND,
@@ -241,8 +242,9 @@ def test_the_report_and_the_record_tell_what_was_run(finished):
     assert not re.search(r'<(script|link|img)[^>]*(src|href)="(https?:)?//', page)
     facts = json.loads((output / "tiny" / "run.json").read_text())
     first = facts["first_rows"][0]["rows"][0]
-    assert first["id"] in page
-    assert first["query"]["id"] in page
+    words = words_of(page)
+    assert first["id"] in words
+    assert first["query"]["id"] in words
     (data_set,) = facts["data"]
     assert data_set["splits"]["pool"]["instances"] == 200
     assert len(data_set["trials"]) == 4
