@@ -45,7 +45,8 @@ class Units:
 
 def instances(count: int) -> Units:
     """Every row is a unit of its own (fine granularity)."""
-    return Units(np.arange(count, dtype=np.int64), np.arange(count + 1, dtype=np.int64))
+    starts = np.arange(count + 1, dtype=np.int64)
+    return Units(starts[:-1], starts)
 
 
 def groups(labels: NDArray[np.int64]) -> Units:
@@ -57,12 +58,11 @@ def groups(labels: NDArray[np.int64]) -> Units:
     Args:
         labels: (rows,) int64, the task of each row.
     """
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
-    unit = rank[inverse]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(unit, minlength=len(first)))])
-    return Units(np.argsort(unit, kind="stable"), starts.astype(np.int64))
+    order = np.argsort(labels, kind="stable")
+    ordered = labels[order]
+    units = np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1)
+    units.sort(key=lambda rows: int(rows[0]))
+    return Units(np.concatenate(units), np.cumsum([0, *map(len, units)]))
 
 
 def unit_of_rows(units: Units) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from orchestrator.data.mixture import UNDRAWN
 from orchestrator.data.readers import Counts, InOrder, together
 from orchestrator.data.splits import Splits, check_any, read_splits, undrawn_pool
 from orchestrator.data.table import COLUMNS, word_counts
+from orchestrator.storage.artifacts import scratch_beside
 from orchestrator.storage.files import INSTANCES_FILE, SOURCE
 
 TEST_SETS = ("query", "held_out", "off_target")
@@ -112,8 +113,8 @@ def left_out(data: Data, ids: pa.Array, folder: Path, in_order: InOrder = map) -
         no source gave are not in it.
     """
     found: dict[str, str] = {}
-    with TemporaryDirectory(dir=folder, prefix=".left-out-") as scratch:
-        for rows in undrawn_pool(data, Path(scratch), in_order):
+    with scratch_beside(folder / "left-out") as scratch:
+        for rows in undrawn_pool(data, scratch, in_order):
             named = rows.filter(pc.is_in(rows["id"], value_set=ids))
             for name, kinds in zip(
                 named["id"].to_pylist(), named["leaks"].to_pylist(), strict=True
@@ -156,9 +157,25 @@ def load_part(folder: Path, part: Part) -> tuple[list[list[Message]], list[list[
 
 def load_unlearned_of(folder: Path, rows: NDArray[np.int64]) -> list[list[int]]:
     """Returns of some rows, in the order asked for, the positions of answers that carry no loss."""
-    table = pq.read_table(folder / INSTANCES_FILE, columns=["unlearned"])
-    unlearned: list[list[int]] = table["unlearned"].take(pa.array(rows)).to_pylist()
+    unlearned: list[list[int]] = load_columns_of(folder, rows, ["unlearned"])[
+        "unlearned"
+    ].to_pylist()
     return unlearned
+
+
+def load_columns_of(folder: Path, rows: NDArray[np.int64], columns: list[str]) -> pa.Table:
+    """Columns of some rows, in the order asked for; of all others one row group is read at a time,
+    and kept no longer."""
+    file = pq.ParquetFile(folder / INSTANCES_FILE)
+    wanted, place = np.unique(rows, return_inverse=True)
+    found, first = [file.schema_arrow.empty_table().select(columns)], 0
+    for group in range(file.num_row_groups):
+        behind = first + file.metadata.row_group(group).num_rows
+        here = wanted[(wanted >= first) & (wanted < behind)] - first
+        if len(here):
+            found.append(file.read_row_group(group, columns).take(pa.array(here)))
+        first = behind
+    return pa.concat_tables(found).take(pa.array(place))
 
 
 def name_of(folder: Path, row: int) -> str:

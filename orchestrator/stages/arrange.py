@@ -9,8 +9,6 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.config.arrangement import Arrangement
@@ -21,10 +19,11 @@ from orchestrator.core.bigrams import Bigrams
 from orchestrator.core.plan import Plan, in_passes
 from orchestrator.core.quadratic import Influence
 from orchestrator.core.ranking import Candidates, End
+from orchestrator.data.dataset import load_columns_of
 from orchestrator.errors import PlanError
 from orchestrator.stages.pool import Pool
 from orchestrator.storage.artifacts import Artifact, write_table
-from orchestrator.storage.files import INSTANCES_FILE, PLAN_SCHEMA, SOURCE
+from orchestrator.storage.files import PLAN_SCHEMA, SOURCE
 
 ARRANGE_VERSION = 2
 
@@ -189,11 +188,12 @@ def write_plan(plan: Plan, dataset: Artifact, path: Path) -> None:
     The last two are null where there is none. Where the pool has a list of sources, also the
     source of each row.
     """
-    listed = "sources" in dataset.info["splits"]["pool"]
-    columns = ["id", "task", "split", *([SOURCE.name] if listed else [])]
-    table = pq.read_table(dataset.path / INSTANCES_FILE, columns=columns)
-    chosen = table.take(pa.array(plan.rows))
-    queries = table.filter(pc.equal(table["split"], "query"))["id"]
+    splits = dataset.info["splits"]
+    listed, first = "sources" in splits["pool"], splits["pool"]["instances"]
+    columns = ["id", "task", *([SOURCE.name] if listed else [])]
+    chosen = load_columns_of(dataset.path, plan.rows, columns)
+    test_rows = np.arange(first, first + splits["query"]["instances"])
+    queries = load_columns_of(dataset.path, test_rows, ["id"])["id"]
     planned = plan_table(plan, chosen["id"], chosen["task"], queries)
     if listed:
         planned = planned.append_column(SOURCE, chosen[SOURCE.name])

@@ -8,7 +8,7 @@ which the rule for ties relies on.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from orchestrator.config.embedding import Embedding
 from orchestrator.data.dataset import embedding_text, load_messages
-from orchestrator.data.digests import Digests, text_digests
+from orchestrator.data.digests import DIGEST_BYTES, Digests, text_digests
 from orchestrator.screen import Line
 from orchestrator.stages.encoder import Encoder, Texts
+from orchestrator.stages.mapped import blocks, scratch_array
+from orchestrator.stages.numbered import digests_in_file, sort_entries, starts_anew
 from orchestrator.stages.spec import Spec
 from orchestrator.stages.vector_cache import Readings, Vectors, vectors_key
 from orchestrator.storage.artifacts import Artifact
@@ -29,6 +31,7 @@ EMBED_VERSION = 3
 EMBEDDED = ("pool", "query", "held_out")  # the first splits of a dataset, as its rows go on
 ALIKE_SHARE = 0.01  # of different texts: above it those that share a vector are warned of
 CUT_SHARE = 0.25  # of all texts: the same of those of which not all is read
+READ_TEXT = np.dtype([("read", f"S{DIGEST_BYTES}"), ("text", f"S{DIGEST_BYTES}")])
 SAMPLE = 512  # pool texts, and queries, that are embedded in float32 as well
 
 
@@ -86,11 +89,11 @@ def _write_vectors(
     def report(missing: int, rate: float) -> None:
         line.update(count - missing, f"{rate:,.0f} texts/s" if rate else "")
 
-    digests = text_digests(texts())
+    digests = digests_in_file(texts(), count, folder)
     cache, info = encoder.fill(texts, digests, folder, report, line.tell)
     vectors = cache.gather(digests, folder / "vectors.npy")
     info |= {"texts": count, "dimensions": vectors.shape[1], "splits": splits}
-    info |= resolution(digests, *cache.readings(digests))
+    info |= resolution(digests, cache.readings(digests), folder)
     if encoder.embedding.dtype != "float32":
         line.update(count, "comparing with float32")
         pool, queries = _spread(splits["pool"]), splits["pool"] + _spread(splits["query"])
@@ -127,13 +130,17 @@ def describe_embeddings(info: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def resolution(digests: Digests, readings: Readings, known: NDArray[np.bool_]) -> dict[str, int]:
+def resolution(
+    digests: Digests,
+    readings: Iterable[tuple[slice, Readings, NDArray[np.bool_]]],
+    folder: Path,
+) -> dict[str, int]:
     """How well vectors tell texts apart.
 
     Args:
         digests: (n,) of the texts.
-        readings: (n,) what the model read of each.
-        known: (n,) of which texts that is known.
+        readings: what the model read of each, block by block, as `VectorCache.readings` says.
+        folder: on whose disk 32 bytes a text lie meanwhile.
 
     Returns:
         Counts: texts that were `cut`; `different` texts and `distinct` vectors; the different
@@ -141,18 +148,30 @@ def resolution(digests: Digests, readings: Readings, known: NDArray[np.bool_]) -
         `shared`, the same of all texts, equal ones too; texts of which all this is `unknown`, from
         a cache of before it was kept.
     """
-    _, first = np.unique(digests, return_index=True)
-    read = np.ascontiguousarray(readings["read"][first])
-    _, sharing = np.unique(read, axis=0, return_counts=True)
-    rows = np.unique(np.ascontiguousarray(readings["read"]), axis=0, return_counts=True)[1]
+    cut = unknown = 0
+    pairs = scratch_array(folder, READ_TEXT, digests.shape)
+    for block, given, known in readings:
+        read = np.ascontiguousarray(given["read"]).view(READ_TEXT["read"])[:, 0]
+        pairs["read"][block], pairs["text"][block] = read, digests[block]
+        cut, unknown = cut + int(given["cut"].sum()), unknown + int((~known).sum())
+    sort_entries(pairs)
+    rows = blocks(len(pairs))
+    # A vector is that of what was read: rows by vector, and those of one vector by text.
+    vector = np.concatenate([starts_anew(pairs["read"], block) for block in rows])
+    text = np.concatenate([starts_anew(pairs, block) for block in rows])
     return {
-        "cut": int(readings["cut"].sum()),
-        "different": len(first),
-        "distinct": len(sharing),
-        "alike": int(sharing[sharing > 1].sum()),
-        "shared": int(rows[rows > 1].sum()),
-        "unknown": int((~known).sum()),
+        "cut": cut,
+        "different": int(text.sum()),
+        "distinct": int(vector.sum()),
+        "alike": _not_alone(vector[text]),
+        "shared": _not_alone(vector),
+        "unknown": unknown,
     }
+
+
+def _not_alone(starts: NDArray[np.bool_]) -> int:
+    """How many members have another one in their group; (n,) which of them begins a group."""
+    return int((~(starts & np.append(starts[1:], True))).sum())
 
 
 def resolution_remarks(info: Mapping[str, Any], embedding: Embedding) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,9 @@ from orchestrator.config.embedding import Embedding
 from orchestrator.data.digests import Digests
 from orchestrator.errors import ModelError
 from orchestrator.host.share import cores
+from orchestrator.stages.mapped import blocks
 from orchestrator.stages.memory import with_fewer_tokens
+from orchestrator.stages.numbered import NumberedDigests
 from orchestrator.stages.vector_cache import VectorCache, vectors_key
 from orchestrator.storage.artifacts import key_digest
 
@@ -35,7 +37,7 @@ CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16_384
 # enough that the screen moves every few seconds.
 CHUNK_TEXTS_PER_TOKEN = 0.25
 WINDOW_CHUNKS = 16  # chunks whose texts are sorted by length together
-TEXT = pa.schema([("text", pa.string())])
+ROW_AND_TEXT = pa.schema([("row", pa.int64()), ("text", pa.string())])
 
 Texts = Callable[[], Iterable[str]]  # called anew for each reading
 Report = Callable[[int, float], None]  # texts still missing, texts embedded per second
@@ -99,8 +101,9 @@ class Encoder:
                 return None
             path = scratch / "texts.parquet"
             chunk = max(1, int(batch_tokens * CHUNK_TEXTS_PER_TOKEN))
-            order = _write_chunks(texts(), left, chunk, path)
-            rate = take_in(self._vectors(path, batch_tokens), digests[order], cache, report)
+            _write_chunks(texts(), left, chunk, path)
+            made = self._vectors(path, batch_tokens)
+            rate = take_in(made, digests, int(left.sum()), cache, report)
             path.unlink()
             return rate
 
@@ -111,7 +114,7 @@ class Encoder:
         return cache, {"cached": held, "embedded": missing, "rate": rate}
 
     def _vectors(self, path: Path, batch_tokens: int) -> Iterator[dict[str, NDArray[Any]]]:
-        """For each text its position in the file, its vector, whether it was cut, what was read
+        """For each text its row among all, its vector, whether it was cut, what was read
         of it, and the seconds of its chunk, as they come."""
         chunks = pq.ParquetFile(path).metadata.num_row_groups
         return mapped(
@@ -127,35 +130,37 @@ class Encoder:
 def held_and_wanted(cache: VectorCache, digests: Digests) -> tuple[int, NDArray[np.bool_]]:
     """How many vectors a cache holds, and (n,) which to make: each distinct one once."""
     held = cache.held(digests)
-    wanted = np.zeros(len(digests), dtype=bool)
-    wanted[np.unique(digests, return_index=True)[1]] = True
-    return int(held.sum()), wanted & ~held
+    parts = (digests[block] for block in blocks(len(digests)))
+    first = NumberedDigests(parts, len(digests), cache.folder).firsts()
+    return int(held.sum()), first & ~held
 
 
 def take_in(
     batches: Iterable[dict[str, NDArray[Any]]],
     digests: Digests,
+    missing: int,
     cache: VectorCache,
     report: Report,
 ) -> float:
     """Put vectors into the cache as they come; returns how many a second.
 
     Args:
-        batches: with the `position` of each vector in `digests`, the `vector`, whether the text was
+        batches: with the `row` of each vector in `digests`, the `vector`, whether the text was
             `cut`, what was `read` of it, and the `seconds` that the batch took.
-        digests: of all that are made.
+        digests: of all rows.
+        missing: how many vectors will come.
         report: called as vectors arrive.
     """
     done, started, rate = 0, None, 0.0
     try:
         for batch in batches:
-            cache.add(digests[batch["position"]], batch["vector"], batch["cut"], batch["read"])
+            cache.add(digests[batch["row"]], batch["vector"], batch["cut"], batch["read"])
             now = time.monotonic()
             # From the begin of the first batch: loading the model is no embedding.
             started = started or now - float(batch["seconds"][0])
-            done += len(batch["position"])
+            done += len(batch["row"])
             rate = done / (now - started)
-            report(len(digests) - done, rate)
+            report(missing - done, rate)
     finally:
         # An interrupted run keeps what has arrived.
         cache.flush()
@@ -199,18 +204,17 @@ class ChunkEmbedder:
         from orchestrator.models.embedder import Embedder
 
         self._texts = pq.ParquetFile(path)
-        self._chunk = self._texts.metadata.row_group(0).num_rows
         threads = max(1, cores() // share)
         device = "cuda" if embedding.gpus_per_worker else "cpu"
         self._embedder = Embedder(model, embedding, batch_tokens, threads, device)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         started = time.monotonic()
-        number = int(batch["chunk"][0])
-        texts = self._texts.read_row_group(number).column(0).to_pylist()
+        chunk = self._texts.read_row_group(int(batch["chunk"][0]))
+        texts = chunk["text"].to_pylist()
         read = self._embedder.read(texts)
         return {
-            "position": number * self._chunk + np.arange(len(texts)),
+            "row": chunk["row"].to_numpy(),
             "vector": read.vectors,
             "cut": read.cut,
             "read": read.digests.view(np.int64).reshape(-1, 2),  # Arrow ends bytes at a NUL
@@ -218,22 +222,15 @@ class ChunkEmbedder:
         }
 
 
-def _write_chunks(
-    texts: Iterable[str], wanted: NDArray[np.bool_], chunk: int, path: Path
-) -> NDArray[np.int64]:
-    """Write the wanted texts, each window of them longest first, in row groups of `chunk`.
+def _write_chunks(texts: Iterable[str], wanted: NDArray[np.bool_], chunk: int, path: Path) -> None:
+    """Write the wanted texts with their rows, each window of them longest first, in row groups of
+    `chunk`.
 
     The longest come first so that a batch too large for the memory shows at once.
-
-    Returns:
-        For each text of the file its position in `texts`.
     """
     chosen = ((row, text) for row, text in enumerate(texts) if wanted[row])
-    order = []
-    with pq.ParquetWriter(path, TEXT) as writer:
+    with pq.ParquetWriter(path, ROW_AND_TEXT) as writer:
         while window := list(itertools.islice(chosen, WINDOW_CHUNKS * chunk)):
             window.sort(key=lambda item: -len(item[1]))
-            rows, longest_first = zip(*window, strict=True)
-            writer.write_table(pa.table([list(longest_first)], schema=TEXT), row_group_size=chunk)
-            order.append(np.array(rows, dtype=np.int64))
-    return np.concatenate(order)
+            columns = [list(column) for column in zip(*window, strict=True)]
+            writer.write_table(pa.table(columns, schema=ROW_AND_TEXT), row_group_size=chunk)

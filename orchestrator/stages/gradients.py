@@ -99,7 +99,7 @@ def gradients_spec(source: Source, warm_up: Artifact, store: Path) -> Spec:
         gathered = cache.gather(digests, folder / "vectors.npy")
         info |= {"texts": count, "dimensions": gathered.shape[1], "splits": splits}
         info |= {"unanswered": unanswered}
-        return info | resolution(digests, *cache.readings(digests))
+        return info | resolution(digests, cache.readings(digests), folder)
 
     return Spec(
         kind="embeddings",

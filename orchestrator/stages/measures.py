@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.config.schema import TrialConfig
 from orchestrator.core.bigrams import Bigrams, count_bigrams
 from orchestrator.core.measures import MEASURES, measure_curves
-from orchestrator.data.dataset import embedding_text, load_messages_of
+from orchestrator.data.dataset import embedding_text, load_columns_of, load_messages_of
 from orchestrator.stages.pool import load_vectors
 from orchestrator.storage.artifacts import Artifact, write_table
-from orchestrator.storage.files import INSTANCES_FILE, MEASURES_SCHEMA
+from orchestrator.storage.files import MEASURES_SCHEMA
 from orchestrator.training.spec import evaluation_steps, planned_rows_fed
 
 
@@ -42,8 +41,8 @@ def write_measures(
     splits = dataset.info["splits"]
     first = splits["pool"]["instances"]
     queries = np.arange(first, first + splits["query"]["instances"])
-    column = pq.read_table(dataset.path / INSTANCES_FILE, columns=["task"])["task"]
-    tasks = column.take(pa.array(queries)).combine_chunks().dictionary_encode()
+    column = load_columns_of(dataset.path, queries, ["task"])["task"]
+    tasks = column.combine_chunks().dictionary_encode()
     seen = rows[: points[-1]]
     seen_bigrams, query_bigrams = count_bigrams(
         load_texts(dataset, seen), load_texts(dataset, queries)

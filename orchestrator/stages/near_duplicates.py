@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.config.schema import Neighbours
+from orchestrator.data.dataset import load_columns_of
 from orchestrator.screen import Line
 from orchestrator.stages.embed import embedded_rows
+from orchestrator.stages.mapped import load_array
 from orchestrator.stages.measures import load_texts
-from orchestrator.stages.pool import load_array
 from orchestrator.stages.search import nearest_of
 from orchestrator.stages.shards import map_shards
 from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
-from orchestrator.storage.files import INSTANCES_FILE
 
 NEAR_DUPLICATES_VERSION = 2
 LISTED = 20  # pairs that are shown
@@ -108,9 +108,9 @@ def _counts(pairs: pa.Table, tests: dict[str, tuple[int, int]]) -> dict[str, int
 def _listed(dataset: Artifact, pairs: pa.Table) -> list[dict[str, Any]]:
     nearest = pairs.slice(0, LISTED).to_pylist()
     rows = [pair[key] for pair in nearest for key in ("row", "test_row")]
-    table = pq.read_table(dataset.path / INSTANCES_FILE, columns=["id"])["id"]
-    ids = table.take(pa.array(rows, pa.int64())).to_pylist()
-    texts = [text[:SHOWN_CHARS] for text in load_texts(dataset, np.array(rows, np.int64))]
+    numbers = np.array(rows, np.int64)
+    ids = load_columns_of(dataset.path, numbers, ["id"])["id"].to_pylist()
+    texts = [text[:SHOWN_CHARS] for text in load_texts(dataset, numbers)]
     return [
         {
             "cosine": round(pair["cosine"], 4),

@@ -11,7 +11,8 @@ import numpy as np
 from orchestrator.config.schema import Neighbours
 from orchestrator.core.ranking import Candidates, End, merge
 from orchestrator.screen import Line
-from orchestrator.stages.pool import Granularity, Pool, granularity_name, load_array
+from orchestrator.stages.mapped import load_array
+from orchestrator.stages.pool import Granularity, Pool, granularity_name
 from orchestrator.stages.search import search
 from orchestrator.stages.shards import map_shards
 from orchestrator.stages.spec import Spec

@@ -19,9 +19,10 @@ from orchestrator.config.embedding import Embedding
 from orchestrator.errors import DataError
 from orchestrator.screen import Line
 from orchestrator.stages.embed import EMBEDDED
+from orchestrator.stages.mapped import new_vectors
 from orchestrator.stages.matching import Given, file_of, matched_vectors
 from orchestrator.stages.spec import Spec
-from orchestrator.stages.vector_files import new_vectors, open_vectors, write_unit
+from orchestrator.stages.vector_files import open_vectors, write_unit
 from orchestrator.storage.artifacts import Artifact, file_digest
 from orchestrator.storage.files import INSTANCES_FILE
 

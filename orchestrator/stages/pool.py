@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,6 +14,7 @@ from orchestrator.config.arrangement import Clusters
 from orchestrator.core.ranking import Floats
 from orchestrator.core.units import Units, groups, instances, unit_vectors, units_digest
 from orchestrator.screen import Line
+from orchestrator.stages.mapped import load_array
 from orchestrator.stages.search import kmeans_labels
 from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
@@ -76,8 +76,10 @@ def load_pool(
     """The pool of a data set at a granularity."""
     splits = dataset.info["splits"]
     pool, queries = splits["pool"]["instances"], splits["query"]["instances"]
-    tasks = pq.read_table(dataset.path / INSTANCES_FILE, columns=["task"])["task"]
-    tasks = tasks.slice(0, pool).combine_chunks().dictionary_encode().indices
+    # The same names are read once: as texts they would take more than all else of the pool.
+    path = dataset.path / INSTANCES_FILE
+    tasks = pq.read_table(path, columns=["task"], read_dictionary=["task"])["task"]
+    tasks = tasks.slice(0, pool).unify_dictionaries().combine_chunks().indices
     vectors = load_vectors(embeddings) if embeddings else None
     return make_pool(
         granularity,
@@ -119,8 +121,3 @@ def load_vectors(embeddings: Artifact) -> Floats:
     """(pool + query + held-out, d) float32, memory-mapped."""
     vectors: Floats = load_array(embeddings.path / "vectors.npy")
     return vectors
-
-
-def load_array(path: Path) -> NDArray[Any]:
-    """A .npy file, memory-mapped."""
-    return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -113,7 +113,7 @@ def path_vectors_spec(source: Source, paths: Artifact, store: Path) -> Spec:
         np.save(path, np.concatenate([scored, axes(groups, paths.info["groups"])]))
         info |= {"texts": sum(splits.values()), "dimensions": scored.shape[1], "splits": splits}
         info |= {"unanswered": unanswered}
-        return info | resolution(digests, *cache.readings(digests))
+        return info | resolution(digests, cache.readings(digests), folder)
 
     return Spec(
         kind="embeddings",

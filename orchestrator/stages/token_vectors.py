@@ -171,7 +171,7 @@ def fill(
         items = _chunks(rows, lengths, digests[rows], pool, batch_tokens)
         more = {"open_maker": open_maker, "batch_tokens": batch_tokens}
         made = mapped(items, ChunkOfVectors, source.embedding, **more)
-        return take_in(made, digests[rows], cache, report)
+        return take_in(made, digests, len(rows), cache, report)
 
     rate = with_fewer_tokens(make, source.batch_tokens, source.embedding, tell, cache.count)
     return {"cached": held, "embedded": missing, "rate": rate}
@@ -194,15 +194,9 @@ def _chunks(
     chunk = np.cumsum(lengths) // (CHUNK_BATCHES * batch_tokens)
     cuts = np.flatnonzero(np.diff(chunk) | np.diff(rows >= pool)) + 1
     read = np.ascontiguousarray(digests).view(np.int64).reshape(-1, 2)
-    parts = zip(np.split(rows, cuts), np.split(np.arange(len(rows)), cuts), strict=True)
     return [
-        {
-            "rows": part,
-            "positions": place,
-            "read": read[place].ravel(),
-            "pool": bool(part[0] < pool),
-        }
-        for part, place in parts
+        {"rows": part, "read": of_part.ravel(), "pool": bool(part[0] < pool)}
+        for part, of_part in zip(np.split(rows, cuts), np.split(read, cuts), strict=True)
     ]
 
 
@@ -223,7 +217,7 @@ class ChunkOfVectors:
         started = time.monotonic()
         rows = batch["rows"][0]
         return {
-            "position": batch["positions"][0],
+            "row": rows,
             "vector": self._vectors(rows, bool(batch["pool"][0]), self._batch_tokens),
             "cut": np.zeros(len(rows), bool),
             "read": batch["read"][0].reshape(-1, 2),

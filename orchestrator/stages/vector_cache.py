@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 
 from orchestrator.config.embedding import Embedding
 from orchestrator.data.digests import DIGEST_BYTES, Digests
-from orchestrator.stages.vector_files import new_vectors
+from orchestrator.stages.mapped import blocks, load_array, new_vectors
+from orchestrator.stages.numbered import NumberedDigests
 from orchestrator.storage.artifacts import commit, scratch_beside, sound
+from orchestrator.storage.disk import writing
 
 VECTORS_VERSION = 1
 # A part is committed when it holds this much, or after this long: what a kill can cost.
@@ -31,6 +34,7 @@ Vectors = NDArray[np.float32]  # (n, d)
 # Whether a text is longer than what was read of it, and the digest of that.
 READING = np.dtype([("cut", np.bool_), ("read", np.int64, (2,))])
 Readings = NDArray[np.void]  # (n,) of READING
+Located = tuple[Path, NDArray[np.int64], NDArray[np.int64]]  # a part, rows, places in the part
 
 
 def vectors_key(model_digest: str, embedding: Embedding) -> dict[str, Any]:
@@ -46,10 +50,13 @@ class VectorCache:
 
     Several processes may add at once: a text that two of them embedded is held twice, and one
     of the two vectors is used for all its occurrences.
+
+    Attributes:
+        folder: of the parts; files without a name lie on its disk while digests are looked up.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._pending: list[tuple[Digests, Vectors, Readings]] = []
         self._committed = time.monotonic()
@@ -85,7 +92,7 @@ class VectorCache:
         )
         self._pending = []
         name = hashlib.blake2b(digests.tobytes(), digest_size=DIGEST_BYTES).hexdigest()
-        part = self._folder / name
+        part = self.folder / name
         with scratch_beside(part) as temporary:
             np.save(temporary / "digests.npy", digests)
             np.save(temporary / "vectors.npy", vectors)
@@ -94,64 +101,75 @@ class VectorCache:
 
     def count(self) -> int:
         """How many vectors are committed."""
-        parts = self._parts()
-        return sum(len(np.load(part / "digests.npy", mmap_mode="r")) for part in parts)
+        return sum(len(load_array(part / "digests.npy")) for part in self._parts())
 
     def held(self, digests: Digests) -> NDArray[np.bool_]:
         """(n,) which texts have a committed vector."""
-        parts = [np.load(part / "digests.npy") for part in self._parts()]
-        if not parts:
-            return np.zeros(len(digests), bool)
-        # Not np.isin, which holds 150 bytes a text meanwhile.
-        known = np.sort(np.concatenate(parts))
-        places = np.searchsorted(known, digests)
-        held: NDArray[np.bool_] = known[np.minimum(places, len(known) - 1)] == digests
+        table = self._table()
+        held = np.empty(len(digests), np.bool_)
+        for block in blocks(len(digests)):
+            held[block] = table.find(digests[block]) >= 0
         return held
 
-    def readings(self, digests: Digests) -> tuple[Readings, NDArray[np.bool_]]:
-        """What was read of texts, all of them held: (n,), and (n,) of which it is known.
+    def readings(self, digests: Digests) -> Iterator[tuple[slice, Readings, NDArray[np.bool_]]]:
+        """What was read of texts, all of them held, block by block: for each the rows of the block,
+        what was read, (rows,), and of which of them that is known.
 
         Of parts from before this was kept it is not: they count as uncut, and as told apart.
         """
-        tables, readings, known = [], [], []
-        for part in self._parts():
-            table = np.load(part / "digests.npy")
-            path = part / "read.npy"
-            unknown = np.zeros(len(table), READING)
-            unknown["read"] = np.ascontiguousarray(table).view(np.int64).reshape(-1, 2)
-            tables.append(table)
-            readings.append(np.load(path, allow_pickle=False) if path.is_file() else unknown)
-            known.append(np.full(len(table), path.is_file()))
-        whole = np.concatenate(tables)
-        order = np.argsort(whole, kind="stable")
-        places = order[np.searchsorted(whole, digests, sorter=order)]
-        return np.concatenate(readings)[places], np.concatenate(known)[places]
+        for block, located in self._located(digests):
+            readings = np.empty(block.stop - block.start, READING)
+            known = np.empty(len(readings), np.bool_)
+            for part, rows, places in located:
+                path = part / "read.npy"
+                known[rows] = path.is_file()
+                if path.is_file():
+                    readings[rows] = load_array(path)[places]
+                else:
+                    own = np.ascontiguousarray(digests[block][rows])
+                    readings["cut"][rows] = False
+                    readings["read"][rows] = own.view(np.int64).reshape(-1, 2)
+            yield block, readings, known
 
     def gather(self, digests: Digests, path: Path) -> Vectors:
         """Write the vectors of texts, all of them held and at least one, to a .npy file.
 
-        Every part is read once, and only one at a time.
-
         Returns:
             The memory map of the file: (n, d), a row for each digest, in their order.
         """
-        parts = self._parts()
-        tables = [np.load(part / "digests.npy") for part in parts]
-        known = np.concatenate(tables)
-        order = np.argsort(known, kind="stable")
-        places = order[np.searchsorted(known, digests, sorter=order)]
-        # Rows by the place of their vector: those of one part stand together.
-        rows = np.argsort(places, kind="stable")
-        starts = np.cumsum([0, *map(len, tables)])
-        cuts = np.searchsorted(places[rows], starts)
-        dimensions = np.load(parts[0] / "vectors.npy", mmap_mode="r").shape[1]
+        dimensions = load_array(self._parts()[0] / "vectors.npy").shape[1]
         gathered = new_vectors(path, (len(digests), dimensions))
-        for number, part in enumerate(parts):
-            chosen = rows[cuts[number] : cuts[number + 1]]
-            vectors = np.load(part / "vectors.npy", mmap_mode="r", allow_pickle=False)
-            gathered[chosen] = vectors[places[chosen] - starts[number]]
+        for block, located in self._located(digests):
+            for part, rows, places in located:
+                gathered[block.start + rows] = load_array(part / "vectors.npy")[places]
         gathered.flush()  # type: ignore[attr-defined]
         return gathered
 
+    def _located(self, digests: Digests) -> Iterator[tuple[slice, list[Located]]]:
+        """Where texts are held: of each block of them the parts, with the rows of the block that
+        they hold, and the places of these in the part, rising."""
+        parts, table = self._parts(), self._table()
+        ends = np.cumsum([len(load_array(part / "digests.npy")) for part in parts])
+        begins = [0, *ends[:-1].tolist()]
+        for block in blocks(len(digests)):
+            numbers = table.find(digests[block])
+            rows = np.argsort(numbers, kind="stable")
+            of_part = np.split(rows, np.searchsorted(numbers[rows], ends[:-1]))
+            yield (
+                block,
+                [
+                    (part, here, numbers[here] - begin)
+                    for part, here, begin in zip(parts, of_part, begins, strict=True)
+                    if len(here)
+                ],
+            )
+
+    def _table(self) -> NumberedDigests:
+        """The digests of all parts, in their order."""
+        tables = [part / "digests.npy" for part in self._parts()]
+        count = sum(len(load_array(path)) for path in tables)
+        with writing(self.folder):
+            return NumberedDigests(map(np.load, tables), count, self.folder)
+
     def _parts(self) -> list[Path]:
-        return sorted(part for part in self._folder.iterdir() if not part.name.startswith("."))
+        return sorted(part for part in self.folder.iterdir() if not part.name.startswith("."))

@@ -1,12 +1,11 @@
 """Vectors that a user brings as .npy files: opened, looked through and scaled, block by block.
 
 No file is ever loaded whole. Not for vectors that this project wrote: those are float32 of length
-one, in files that begin as `new_vectors`.
+one, in files that begin as `mapped.new_vectors`.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 
 from orchestrator.core.ranking import Floats
 from orchestrator.errors import DataError
+from orchestrator.stages.mapped import blocks
 from orchestrator.storage import lfs
 
-BLOCK_ROWS = 65_536
 UNIT = 1e-6  # how far the length of a float32 vector may be from one, to be left as it is
 
 
@@ -73,7 +72,7 @@ def survey(vectors: NDArray[Any], rows: NDArray[np.int64] | None = None) -> Surv
         vectors: (n, d) floating-point numbers, perhaps memory-mapped.
     """
     bad, farthest = [np.empty(0, np.int64)], 0.0
-    for block in _blocks(len(vectors) if rows is None else len(rows)):
+    for block in blocks(len(vectors) if rows is None else len(rows)):
         norms = _norms(vectors[block if rows is None else rows[block]])
         sound = np.isfinite(norms) & (norms > 0)
         bad.append(block.start + np.flatnonzero(~sound))
@@ -91,27 +90,9 @@ def write_unit(
         out: (rows, d) float32, perhaps memory-mapped.
         unit: as `survey` found of the same rows; True: they are copied as they are.
     """
-    for block in _blocks(len(out)):
+    for block in blocks(len(out)):
         part = vectors[block if rows is None else rows[block]]
         out[block] = part if unit else part / _norms(part)[:, None]
-
-
-def new_vectors(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The memory map of a new .npy file of float32, (rows, d), all of whose room is taken.
-
-    Where a disk fills under a memory map, the process is killed without a word.
-
-    Raises:
-        OSError: there is not so much room.
-    """
-    made: NDArray[np.float32] = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return made
-
-
-def _blocks(rows: int) -> list[slice]:
-    return [slice(start, min(start + BLOCK_ROWS, rows)) for start in range(0, rows, BLOCK_ROWS)]
 
 
 def _norms(block: NDArray[Any]) -> NDArray[np.float64]:

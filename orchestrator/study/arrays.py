@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +23,11 @@ from orchestrator.host.folders import check_written
 from orchestrator.stages.arrange import make_plan, needs_of, plan_table
 from orchestrator.stages.exports import LINES
 from orchestrator.stages.given import rows_of
+from orchestrator.stages.mapped import scratch_array
 from orchestrator.stages.pool import make_pool
 from orchestrator.stages.search import kmeans_labels, search
-from orchestrator.stages.vector_files import new_vectors, open_vectors, survey, write_unit
+from orchestrator.stages.vector_files import open_vectors, survey, write_unit
 from orchestrator.storage.artifacts import write_table
-from orchestrator.storage.disk import writing
 
 
 class ArraySettings(Section):
@@ -108,11 +105,8 @@ def plan_arrays(
             f"{called[0]} has {pool.shape[1]} dimensions, {called[1]} {queries.shape[1]}: "
             "embed both with the same model"
         )
-    with (
-        _unit_rows(pool, called[0], scratch) as unit,
-        _unit_rows(queries, called[1], scratch) as wanted,
-    ):
-        return _make_plan(settings, (unit, wanted), tasks, ids, bigrams)
+    unit, wanted = _unit_rows(pool, called[0], scratch), _unit_rows(queries, called[1], scratch)
+    return _make_plan(settings, (unit, wanted), tasks, ids, bigrams)
 
 
 def check_tasks(arrangement: Arrangement, given: bool, how: str) -> None:
@@ -176,21 +170,17 @@ def _read_tasks(path: Path | None, rows: int) -> list[str | None]:
     return tasks
 
 
-@contextmanager
-def _unit_rows(vectors: NDArray[Any], name: str, scratch: Path | None) -> Iterator[Floats]:
-    """Vectors with length one as float32; copied to a file in `scratch` only if they must be."""
+def _unit_rows(vectors: NDArray[Any], name: str, scratch: Path | None) -> Floats:
+    """Vectors with length one as float32; copied to the disk of `scratch` only if they must be."""
     found = survey(vectors)
     if len(found.bad):
         raise DataError(
             f"{name}: row {found.bad[0]} is zero, infinite or not a number: leave it out"
         )
     if found.unit:
-        yield vectors
-        return
+        return vectors
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unit-", dir=scratch) as folder:
-        with writing(Path(folder), Path(folder)):
-            scaled = new_vectors(Path(folder) / "vectors.npy", vectors.shape)
-        write_unit(vectors, scaled, unit=False)
-        yield scaled
+    scaled: Floats = scratch_array(scratch, np.float32, vectors.shape)
+    write_unit(vectors, scaled, unit=False)
+    return scaled

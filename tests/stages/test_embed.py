@@ -279,11 +279,12 @@ def test_texts_that_share_a_vector_and_texts_that_are_cut_are_warned_of_above_a_
     assert "embedding.keep: start" in told
 
 
-def test_instances_of_which_only_the_embedded_part_is_equal_are_warned_of():
+def test_instances_of_which_only_the_embedded_part_is_equal_are_warned_of(tmp_path):
     digests = text_digests(["yes", "no"] * 20)
     readings = np.zeros(40, READING)
     readings["read"] = np.ascontiguousarray(digests).view(np.int64).reshape(-1, 2)
-    info = {"texts": 40, **resolution(digests, readings, np.ones(40, np.bool_))}
+    known = np.ones(40, np.bool_)
+    info = {"texts": 40, **resolution(digests, [(slice(0, 40), readings, known)], tmp_path)}
     assert (info["different"], info["distinct"], info["alike"], info["shared"]) == (2, 2, 0, 40)
     ((mark, told),) = resolution_remarks(info, Embedding(text="answer"))
     assert mark == "warning"

@@ -87,7 +87,7 @@ def write_ids(path, ids):
 def test_ids_find_the_vector_of_each_instance_in_a_larger_set_in_any_order(
     instances, store, tmp_path, monkeypatch, kind
 ):
-    monkeypatch.setattr("orchestrator.stages.vector_files.BLOCK_ROWS", 3)
+    monkeypatch.setattr("orchestrator.stages.mapped.BLOCK_ROWS", 3)
     rng = np.random.default_rng(0)
     section, expected = {}, []
     for split in ("pool", "query", "held_out"):
@@ -209,7 +209,7 @@ NAMES = IDS["pool"]
 def test_what_does_not_belong_to_the_instances_is_refused_all_of_it_at_once(
     instances, store, files, tmp_path, monkeypatch, pool, ids, said
 ):
-    monkeypatch.setattr("orchestrator.stages.vector_files.BLOCK_ROWS", 3)
+    monkeypatch.setattr("orchestrator.stages.mapped.BLOCK_ROWS", 3)
     np.save(files["vectors"], pool)
     if ids is not None:
         files["ids"] = write_ids(tmp_path / "ids.txt", ids)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from orchestrator.config.arrangement import Clusters
 from orchestrator.core.units import groups, unit_vectors
-from orchestrator.stages.pool import groups_spec, load_array, load_pool, make_pool
+from orchestrator.stages.mapped import load_array
+from orchestrator.stages.pool import groups_spec, load_pool, make_pool
 from orchestrator.stages.search import kmeans_labels
 from orchestrator.storage.remote import ArtifactStore
 from tests.core.pools import blocks_of, unit_rows

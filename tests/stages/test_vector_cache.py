@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.data.digests import text_digests
-from orchestrator.stages import vector_cache
+from orchestrator.stages import mapped, vector_cache
 from orchestrator.stages.vector_cache import VectorCache
 
 
@@ -51,15 +51,17 @@ PARTS = st.lists(st.lists(st.text("abc"), min_size=1, max_size=5), min_size=1, m
 
 
 @settings(deadline=None, max_examples=30)
-@given(PARTS, st.data())
-def test_every_text_gets_its_vector_whatever_the_parts(tmp_path_factory, parts, data):
+@given(PARTS, st.integers(1, 4), st.data())
+def test_every_text_gets_its_vector_whatever_the_parts(tmp_path_factory, parts, block_rows, data):
     folder = tmp_path_factory.mktemp("cache")
     cache = filled(folder, *parts)
     known = [text for texts in parts for text in texts]
     asked = data.draw(st.lists(st.sampled_from(known), min_size=1))
-    found = cache.gather(text_digests(asked), folder.parent / f"{folder.name}.npy")
-    np.testing.assert_array_equal(found, vectors_of(asked))
-    assert cache.held(text_digests(asked)).all()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mapped, "BLOCK_ROWS", block_rows)
+        found = cache.gather(text_digests(asked), folder.parent / f"{folder.name}.npy")
+        np.testing.assert_array_equal(found, vectors_of(asked))
+        assert cache.held(text_digests(asked)).all()
 
 
 def test_only_committed_texts_are_held(tmp_path):
@@ -116,7 +118,8 @@ def test_what_was_read_of_texts_is_kept_and_unknown_of_parts_from_before(tmp_pat
     del manifest["files"]["read.npy"]
     (old / "manifest.json").write_text(json.dumps(manifest))
     (old / "read.npy").unlink()
-    found, known = VectorCache(tmp_path).readings(text_digests(["e", "ac", "ab", "d", "ac"]))
+    digests = text_digests(["e", "ac", "ab", "d", "ac"])
+    ((_, found, known),) = VectorCache(tmp_path).readings(digests)
     assert known.tolist() == [False, True, True, False, True]
     assert found["cut"].tolist() == [False, True, False, False, True]
     reads = [tuple(read) for read in found["read"]]

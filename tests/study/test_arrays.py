@@ -98,7 +98,7 @@ def test_a_given_order_names_row_numbers(write, tmp_path):
 def test_vectors_of_any_length_and_precision_are_scaled_beside_the_plan_and_left_as_they_are(
     write, tmp_path, monkeypatch, dtype, block_rows
 ):
-    monkeypatch.setattr("orchestrator.stages.vector_files.BLOCK_ROWS", block_rows)
+    monkeypatch.setattr("orchestrator.stages.mapped.BLOCK_ROWS", block_rows)
     lengths = np.linspace(0.5, 20, ROWS)[:, None]
     pool, queries = (POOL * lengths).astype(dtype), (QUERIES * 3).astype(dtype)
     out, table = write(pool=pool, queries=queries, arm="nft", rows=22)
@@ -185,7 +185,7 @@ NAN[4, 2], ZERO[6], LONG[9, 0] = np.nan, 0, np.inf
 def test_what_does_not_fit_is_refused_in_a_sentence_and_an_earlier_plan_is_kept(
     write, monkeypatch, given, said
 ):
-    monkeypatch.setattr("orchestrator.stages.vector_files.BLOCK_ROWS", 3)
+    monkeypatch.setattr("orchestrator.stages.mapped.BLOCK_ROWS", 3)
     out, before = write(arm="min", rows=5)
     with pytest.raises(UserError, match=said):
         write(**{"arm": "min", "rows": 5} | given)
