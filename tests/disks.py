@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,13 +57,14 @@ def small_disk(path: Path) -> Iterator[SmallDisk]:
 
 class Refusal:
     """Of what this process opens to write, makes, links or renames below a folder, the n-th and
-    all later ones fail with a number of the operating system. What C libraries open passes by.
+    all later ones fail with a number of the operating system, or at the n-th it is killed. What C
+    libraries open passes by.
 
     Attributes:
         seen: how many there were, those that failed among them.
     """
 
-    def __init__(self, folder: Path, number: int, after: int | None) -> None:
+    def __init__(self, folder: Path, number: int | None, after: int | None) -> None:
         self._folder, self._number, self._after = folder, number, after
         self.seen = 0
 
@@ -76,15 +78,17 @@ class Refusal:
             return
         self.seen += 1
         if self._after is not None and self.seen > self._after:
+            if self._number is None:
+                os.kill(os.getpid(), signal.SIGKILL)
             raise OSError(self._number, os.strerror(self._number), str(path))
 
 
 @contextmanager
-def refusing(folder: Path, number: int, after: int | None) -> Iterator[Refusal]:
+def refusing(folder: Path, number: int | None, after: int | None) -> Iterator[Refusal]:
     """Fail what is written below a folder for the time of the block.
 
     Args:
-        number: of the error, as `errno.ENOSPC`.
+        number: of the error, as `errno.ENOSPC`; None: the process is killed instead.
         after: so many writes that succeed; None: all do, and are counted.
     """
     if not _HOOKED:

@@ -29,8 +29,8 @@ import pyarrow.parquet as pq
 from orchestrator.storage.disk import writing
 
 MANIFEST = "manifest.json"
-# A scratch folder that nothing was put into for so long is left over. Where the file system's locks
-# hold on each machine alone, the lock of another one's build is not seen.
+# Scratch that nothing was put into for so long is left over. Where the file system's locks hold on
+# each machine alone, the lock of another one's build is not seen.
 LEFT_SECONDS = 86_400
 Files = dict[str, dict[str, Any]]  # name in a folder -> its size in bytes and its SHA-256
 
@@ -119,17 +119,17 @@ def scratch_beside(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _remove_if_left(folder: Path) -> None:
-    """Remove an old scratch folder that no process holds."""
+def _remove_if_left(scratch: Path) -> None:
+    """Remove an old scratch file or folder that no process holds."""
     try:
-        new = time.time() - folder.stat().st_mtime < LEFT_SECONDS
-        lock = os.open(folder, os.O_RDONLY)
+        new = time.time() - scratch.stat().st_mtime < LEFT_SECONDS
+        lock = os.open(scratch, os.O_RDONLY)
     except OSError:  # its process has just ended
         return
     try:
         if not new:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
     except OSError:  # held, or a file system without locks: nobody knows
         return
     finally:
@@ -237,6 +237,7 @@ def copy_file(source: Path, path: Path) -> None:
 @contextmanager
 def replacing(path: Path, needs: int | None = None) -> Iterator[Path]:
     """A file to write beside `path`, that takes its place when the block ends without an error.
+    What writers that were killed left of such files is removed.
 
     Args:
         needs: bytes of it; None: they are not known.
@@ -245,6 +246,8 @@ def replacing(path: Path, needs: int | None = None) -> Iterator[Path]:
         DiskError: the disk takes no more, whatever was raised of it in the block.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        _remove_if_left(left)
     try:
         with writing(path, temporary, needs):
             yield temporary
