@@ -3,8 +3,8 @@
 All ranks write into one temporary folder on storage that they share, and each hashes and syncs what
 it wrote. The first rank commits the folder: it looks for the files of all, lists them in a manifest
 with their SHA-256, and renames it. A checkpoint is read only after its bytes are compared with the
-manifest. The hashes find corruption; they do not
-stop somebody who may write to the storage. Not for publishing a model: see `export.py`.
+manifest, and only from a folder that nobody else may have written: hashes find corruption, and do
+not stop somebody who writes them too. Not for publishing a model: see `export.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from orchestrator.errors import DiskError, ResourceError
+from orchestrator.errors import DiskError, ResourceError, TrainingError
 from orchestrator.storage.artifacts import Files, commit, read_manifest, sealed, sound
 from orchestrator.storage.disk import writing
 from orchestrator.storage.files import CHECKPOINTS_FOLDER
@@ -31,6 +33,7 @@ from orchestrator.training.history import History, read_history, write_history
 ENGINE = "engine"  # DeepSpeed's files: weights and optimizer states, each rank its shard
 # What one node wrote, another may not see for a minute (NFS, acdirmax).
 SEEN_SECONDS, LOOK_SECONDS = 180.0, 0.5
+OWN_MODE = 0o700  # as `tempfile` gives its folders
 
 
 def save_checkpoint(
@@ -56,7 +59,7 @@ def save_checkpoint(
             if rank == 0:
                 for leftover in path.parent.glob(".step-*"):
                     shutil.rmtree(leftover)
-                temporary.mkdir(parents=True)
+                temporary.mkdir(parents=True, mode=OWN_MODE)
             dist.barrier()
             written: list[Files] = [{}] * ranks
             dist.all_gather_object(written, _write_part(temporary, rank, engine, history))
@@ -122,10 +125,14 @@ def find_checkpoint(
     Returns:
         (step, or None where there is none; what was wrong with each checkpoint removed, by its
         step).
+
+    Raises:
+        TrainingError: somebody else may have written one; none is removed then.
     """
     removed: dict[int, str] = {}
     for path in _newest_first(trial_folder):
         step = _step(path)
+        _check_own(path)
         fault = _fault(path, key, ranks, precision)
         if fault is None:
             return step, removed
@@ -178,6 +185,25 @@ def _step(path: Path) -> int:
 
 def _newest_first(trial_folder: Path) -> list[Path]:
     return sorted((trial_folder / CHECKPOINTS_FOLDER).glob("step-*"), key=_step, reverse=True)
+
+
+def _check_own(path: Path) -> None:
+    """Refuse a folder that a stranger made or may write to.
+
+    What is compared is a new folder beside it: a disk may show other owners, or know no modes.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as made:
+        new, found = os.stat(made), path.stat()
+    if found.st_uid != new.st_uid:
+        why, mend = f"belongs to another user (number {found.st_uid})", f"chown -R {new.st_uid}"
+    elif found.st_mode & ~new.st_mode & stat.S_IWOTH:
+        why, mend = "can be written by anybody", "chmod -R o-w"
+    else:
+        return
+    raise TrainingError(
+        f"{path} {why}, so that its states may be anybody's: if you trust them, run {mend} "
+        f"{path}; else remove that folder: the trial then goes on from the one before, or anew"
+    )
 
 
 def _fault(path: Path, key: str, ranks: int, precision: str) -> str | None:

@@ -7,6 +7,7 @@ after steps 2 and 4.
 import io
 import os
 import shutil
+import stat
 from dataclasses import replace
 from functools import partial
 from pkgutil import resolve_name
@@ -19,6 +20,7 @@ import torch
 from rich.console import Console
 from torch.multiprocessing.spawn import ProcessExitedException
 
+from orchestrator.errors import TrainingError
 from orchestrator.screen import Screen
 from orchestrator.storage.artifacts import file_digest
 from orchestrator.storage.files import CHECKPOINTS_FOLDER
@@ -277,6 +279,22 @@ def test_a_trial_with_a_damaged_checkpoint_uses_the_one_before_and_says_so(stopp
     TrialLine(stopped, Screen(Console(file=written))).end("")
     assert "the checkpoint of step 4 is not used" in written.getvalue()
     assert_same(stopped, uninterrupted())
+
+
+@pytest.mark.scenario("weights")
+def test_a_checkpoint_is_this_users_alone_and_one_that_is_not_is_neither_used_nor_removed(stopped):
+    kept = sorted((stopped.folder / "checkpoints").iterdir())
+    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o700}
+    kept[-1].chmod(0o707)
+    with pytest.raises(TrainingError, match=r"can be written by anybody.* run chmod -R o-w "):
+        find_checkpoint(stopped.folder, stopped.key, 1, "float32")
+    kept[-1].chmod(0o755)  # as older versions left them
+    assert find_checkpoint(stopped.folder, stopped.key, 1, "float32") == (4, {})
+    if os.geteuid() == 0:
+        os.chown(kept[-1], 12345, -1)
+        with pytest.raises(TrainingError, match=r"belongs to another user \(number 12345\)"):
+            find_checkpoint(stopped.folder, stopped.key, 1, "float32")
+    assert sorted((stopped.folder / "checkpoints").iterdir()) == kept
 
 
 def test_a_checkpoint_of_other_workers_or_of_another_spec_is_not_used(stopped):
