@@ -40,11 +40,11 @@ FAULTS = {
         "of one that was left alone, to the last bit; each step is recorded once",
     ),
     "kill-driver": Scenario(
-        "SIGKILL ends the process that drives a study, or what writes its artifacts and its record",
-        "the same command finishes; nothing that was finished is computed again, nothing is "
-        "recorded twice",
-        "each single write of the driver (`tests/benchmarks/soak.py` draws moments over a whole "
-        "sweep); that no process is left after it",
+        "SIGKILL ends the process that drives a study, or what writes its artifacts and its "
+        "record, before each single write",
+        "no process is left after half a minute; the same command finishes; nothing that was "
+        "finished is computed again, nothing is recorded twice, and scratch that is left is "
+        "removed after a day",
     ),
     "node-loss": Scenario(
         "a node of the cluster goes away under a trial of two ranks",
@@ -72,9 +72,10 @@ FAULTS = {
         "MLflow's copies of files; Ray's own folder",
     ),
     "damaged-checkpoint": Scenario(
-        "a file of a checkpoint is cut, lost, or differs in a bit",
-        "it is found before it is read; the trial goes on from the checkpoint before, and says so",
-        "a cut record of Ray Tune's own",
+        "a file of a checkpoint is cut, lost, or differs in a bit; all records of Ray Tune's own "
+        "are cut",
+        "it is found before it is read; the trial goes on from the checkpoint before, and says so; "
+        "records of Ray's are not needed",
     ),
     "damaged-artifact": Scenario(
         "a file of an artifact, of cached vectors or of a model is cut, lost, or differs in a bit, "
@@ -127,9 +128,10 @@ FAULTS = {
         "refused, dropped or counted as the study says; near ones are counted above a threshold",
     ),
     "many-queries": Scenario(
-        "more queries than rows, a pool that is used up within a turn, equal distances",
-        "the plan ends, has each row once, and is that of the plain procedure",
-        "memory with 10,000 queries and more (by hand: `tests/benchmarks/arrange.py`)",
+        "more queries than rows, 10,000 of them, a pool that is used up within a turn, equal "
+        "distances",
+        "the plan ends, has each row once, and is that of the plain procedure; memory is that of "
+        "the ranked lists, not of all distances",
     ),
     "other-ranks": Scenario(
         "one rank or two, every ZeRO stage, any micro-batches",
@@ -170,8 +172,8 @@ DEFAULTS = {
     ),
     "weights": Scenario(
         "weights or optimizer states that would run code when they are loaded",
-        "models are safetensors; states are read as tensors only, after their digests agree",
-        "that folders of states belong to this user alone",
+        "models are safetensors; states are read as tensors only, after their digests agree, and "
+        "from folders that no other user made or may write to",
     ),
     "no-pickles": Scenario(
         "data, ids, vectors or tables that hold pickled objects",

@@ -2,6 +2,8 @@
 
 import time
 
+import psutil
+
 # After so many seconds a test gives up: no claim about speed, so far above what a busy machine
 # needs for a study.
 PATIENCE = 900
@@ -21,3 +23,15 @@ def wait_until(condition, process=None, log=None, pause=0.05):
             raise AssertionError(log.read_text() if log else process.stdout.read())
         assert time.monotonic() < end, log.read_text() if log else "it took too long"
         time.sleep(pause)
+
+
+def lives(process):
+    """Whether a process is there, and not only its entry that nobody asks for.
+
+    Args:
+        process: psutil's, whose number another one may have by now.
+    """
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,5 +1,7 @@
 """TMA against a plain transcription of the paper's procedure."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,6 +51,20 @@ def test_turns_equal_the_plain_procedure_with_duplicates_short_lists_and_any_sha
     assert plan.rows.tolist() == [row for turn in expected for row in turn]
     turn_of = [t for t, turn in enumerate(expected) for _ in turn]
     assert plan.turn.tolist() == [-t - 1 if farthest else t for t in turn_of]
+
+
+@pytest.mark.scenario("many-queries")
+def test_ten_thousand_queries_use_up_a_pool_in_the_memory_of_their_lists_and_without_a_matrix():
+    rng = np.random.default_rng(0)
+    pool, queries = unit_rows(rng, 20_000), unit_rows(rng, 10_000)
+    request = make_request(pool, queries, depth=64, selection="all", order="nearest_first")
+    tracemalloc.start()
+    plan = arrange("tma", request)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sorted(plan.rows) == list(range(len(pool)))
+    lists, matrix = len(queries) * 64 * (8 + 4), len(queries) * len(pool) * 4
+    assert peak < 8 * lists < matrix / 10
 
 
 @pytest.mark.scenario("duplicates")

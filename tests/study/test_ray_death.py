@@ -14,7 +14,7 @@ from orchestrator.errors import RayDied
 from orchestrator.study.ray_death import INTERRUPT, told_if_ray_dies
 from orchestrator.training.journal import read_journal
 from tests.studies import COMMAND, orchestrate, runs_of, write_study
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, lives, wait_until
 
 DIED = RayDied("raylet", "/tmp/ray/logs")
 STUCK = """
@@ -33,14 +33,6 @@ with ray_death.told_if_ray_dies(lambda: died, print):
         except KeyboardInterrupt:
             pass
 """
-
-
-def lives(pid):
-    """Whether a process is there, and not only its entry that nobody asks for."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.mark.scenario("ray-death")
@@ -66,7 +58,8 @@ def test_a_process_that_does_not_come_back_from_ray_is_ended_with_what_it_starte
     )  # fmt: skip
     assert stuck.returncode == RayDied.exit_code
     assert stuck.stderr.startswith("error: Ray has died: its raylet is gone")
-    wait_until(lambda: not lives(int(stuck.stdout)))
+    started = int(stuck.stdout)
+    wait_until(lambda: started not in {each.pid for each in psutil.process_iter() if lives(each)})
 
 
 @pytest.mark.ray
@@ -100,7 +93,7 @@ def test_a_study_whose_ray_dies_says_so_leaves_no_process_and_is_finished_by_the
         assert f"error: Ray has died: its {name} is gone" in screen
         assert "Traceback" not in screen
         end = time.monotonic() + 30
-        while left := [each for each in started if lives(each.pid)]:
+        while left := [each for each in started if lives(each)]:
             assert time.monotonic() < end, left
             time.sleep(0.5)
         assert "RUNNING" not in {run.info.status for run in runs_of(output)[1]}

@@ -8,10 +8,12 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from mlflow.tracking import MlflowClient
@@ -34,7 +36,7 @@ from tests.studies import (
     trial_folders,
     write_study,
 )
-from tests.waiting import wait_until
+from tests.waiting import lives, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -48,8 +50,8 @@ def ray_folder():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, ray_folder):
-    """The study, killed in the middle of its second trial and then run again to its end; with
-    secrets in its environment and its working folder."""
+    """The study, killed in the middle of its second trial and then, with Ray's own records cut,
+    run again to its end; with secrets in its environment and its working folder."""
     folder = tmp_path_factory.mktemp("finished")
     path, output = write_study(folder), folder / "out"
     canaries.plant(folder)
@@ -61,8 +63,17 @@ def finished(tmp_path_factory, ray_folder):
     )  # fmt: skip
     trials = output / "tiny" / "trials"
     wait_until(lambda: list(trials.glob("random-*/journal.jsonl")), process)
+    started = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    end = time.monotonic() + 30
+    while left := [each for each in started if lives(each)]:
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+    records = [path for path in (output / "tiny" / "ray").rglob("*") if path.is_file()]
+    assert any(record.name.startswith("experiment_state") for record in records)
+    for record in records:
+        os.truncate(record, record.stat().st_size // 2)
     kept = {
         file: file.stat().st_mtime_ns
         for file in [*trials.glob("nearest-first-*/result.json"),
@@ -74,7 +85,7 @@ def finished(tmp_path_factory, ray_folder):
     return path, output, kept, again
 
 
-@pytest.mark.scenario("kill-driver")
+@pytest.mark.scenario("kill-driver", "damaged-checkpoint")
 def test_a_killed_study_finishes_by_the_same_command_without_repeating_what_was_finished(finished):
     _, output, kept, again = finished
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
