@@ -55,6 +55,16 @@ def small_disk(path: Path) -> Iterator[SmallDisk]:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
+@contextmanager
+def only_read(path: Path) -> Iterator[None]:
+    """What is at a path can only be read meanwhile, whoever reads it; needs root."""
+    subprocess.run(["mount", "--bind", "-o", "ro", str(path), str(path)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
 class Refusal:
     """Of what this process opens to write, makes, links or renames below a folder, the n-th and
     all later ones fail with a number of the operating system, or at the n-th it is killed. What C

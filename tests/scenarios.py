@@ -55,9 +55,9 @@ FAULTS = {
         "it is noticed within a time that can be set, and named; slow is not hung",
     ),
     "ray-death": Scenario(
-        "Ray's raylet or its GCS is killed",
-        "a sentence and an exit code of its own; the same command finishes",
-        "a cluster that a study joins",
+        "Ray's raylet or its GCS is killed, of a local Ray or of a cluster that a study joins",
+        "a sentence and an exit code of its own; MLflow's runs are closed, no process of a local "
+        "Ray is left, and the same command finishes",
     ),
     "mlflow-outage": Scenario(
         "MLflow's server dies, never answers, answers with errors of its own, or loses an answer",
@@ -69,7 +69,7 @@ FAULTS = {
         "a sentence with path, need and room; nothing half written stays, the last checkpoint "
         "does; no trial is tried again, and the same command goes on; what is known to be needed "
         "is compared with the room before a start",
-        "MLflow's copies of files; Ray's own folder",
+        "Ray's own folder",
     ),
     "damaged-checkpoint": Scenario(
         "a file of a checkpoint is cut, lost, or differs in a bit; all records of Ray Tune's own "
@@ -96,8 +96,8 @@ FAULTS = {
         "memory runs out in a forward or backward pass, an optimizer step, an evaluation or a "
         "model that embeds, or the kernel kills the process that embeds or searches",
         "batches are halved, at most three times, with the same global batch and the same losses "
-        "and vectors; then the setting is named",
-        "a rank of a trial that the kernel kills for its memory",
+        "and vectors; then the setting is named; a rank that the kernel kills is a killed one "
+        "(kill-rank)",
     ),
     "not-finite": Scenario(
         "a loss or a gradient is NaN or infinite",
@@ -147,9 +147,10 @@ FAULTS = {
         "durations are of a clock that nobody sets",
     ),
     "read-only": Scenario(
-        "storage that may not be written, on this machine or on a node",
-        "a sentence with what to type, before anything starts, or of what was written meanwhile",
-        "a whole study whose storage can no longer be written while it runs",
+        "storage that may not be written, on this machine or on a node, from the start or from "
+        "some moment on",
+        "a sentence with what to type, before anything starts, or of what was written meanwhile; "
+        "the same command goes on",
     ),
     "many-kills": Scenario(
         "many kills at random moments over a sweep of gangs and single ranks",

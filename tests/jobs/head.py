@@ -37,6 +37,7 @@ class Head:
         self.token.chmod(0o600)
         port, dashboard, client, agent = free_ports(4)
         self.address = f"http://127.0.0.1:{dashboard}"
+        self.gcs = f"127.0.0.1:{port}"
         command = [
             BIN / "ray", "start", "--head", "--block", "--num-cpus=3", f"--port={port}",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
@@ -60,10 +61,14 @@ class Head:
             "RAY_API_SERVER_ADDRESS": self.address,
         }
 
+    def processes(self) -> list[psutil.Process]:
+        """All that were started."""
+        first = psutil.Process(self._process.pid)
+        return [first, *first.children(recursive=True)]
+
     def stop(self) -> None:
         """End what was started, and nothing else."""
-        every = [psutil.Process(self._process.pid)]
-        every += every[0].children(recursive=True)
+        every = self.processes()
         for process in every:
             with suppress(psutil.NoSuchProcess):
                 process.kill()

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.errors import DiskError
 from orchestrator.storage.artifacts import sound
 from orchestrator.training.journal import read_journal
-from tests.disks import small_disk
+from tests.disks import only_read, small_disk
 from tests.studies import COMMAND, orchestrate, trial_folders, write_study
 from tests.waiting import PATIENCE, wait_until
 
@@ -20,8 +20,8 @@ def events(trials, name):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.scenario("full-disk")
-def test_a_disk_that_fills_in_a_trial_ends_the_study_with_a_sentence_and_it_goes_on_from_there(
+@pytest.mark.scenario("full-disk", "read-only")
+def test_a_disk_that_fills_or_turns_read_only_ends_a_study_with_a_sentence_and_it_goes_on_later(
     tmp_path, store
 ):
     settings = {
@@ -55,6 +55,17 @@ def test_a_disk_that_fills_in_a_trial_ends_the_study_with_a_sentence_and_it_goes
         assert all(map(sound, kept))
         assert not list(begun.rglob(".*"))
         disk.grow()
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        wait_until(lambda: events(trials, "resume"), process, pause=0.01)
+        with only_read(trials):
+            screen, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == DiskError.exit_code, screen
+        assert "Traceback" not in screen
+        *_, said = screen.splitlines()
+        assert said.startswith(f"error: {trials}"), screen
+        assert "cannot be written: its disk can only be read" in said
         again = orchestrate("run", path, "--output", disk.path / "out")
         assert again.returncode == 0, again.stdout + again.stderr
         assert len(trial_folders(disk.path / "out" / "tiny")) == 2

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.errors import RayDied
 from orchestrator.study.ray_death import INTERRUPT, told_if_ray_dies
 from orchestrator.training.journal import read_journal
+from tests.jobs.head import Head
 from tests.studies import COMMAND, orchestrate, runs_of, write_study
 from tests.waiting import PATIENCE, lives, wait_until
 
@@ -62,21 +63,36 @@ def test_a_process_that_does_not_come_back_from_ray_is_ended_with_what_it_starte
     wait_until(lambda: started not in {each.pid for each in psutil.process_iter() if lives(each)})
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.scenario("ray-death")
-def test_a_study_whose_ray_dies_says_so_leaves_no_process_and_is_finished_by_the_same_command(
-    tmp_path, store
-):
-    path = write_study(
-        tmp_path,
+def seeds_of_120_steps(folder, store):
+    """A study file."""
+    return write_study(
+        folder,
         store=store,
         arrangement={"method": "random", "rows": 120},
         training={"global_batch": 1, "checkpoint": {"every": 20}},
         evaluation={"every": 60, "measures": False},
         sweep={"parameters": {"seed": {"grid": [0, 1]}}},
     )
-    output = tmp_path / "out"
+
+
+def check_told(process, what, output):
+    """It ends soon, with the sentence and the exit code, and closes the runs of MLflow."""
+    began = time.monotonic()
+    screen, _ = process.communicate(timeout=PATIENCE)
+    assert time.monotonic() - began < 55, "Ray takes a minute, or for ever"
+    assert process.returncode == RayDied.exit_code, screen
+    assert f"error: Ray has died: its {what} is gone" in screen
+    assert "Traceback" not in screen
+    assert "RUNNING" not in {run.info.status for run in runs_of(output)[1]}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.scenario("ray-death")
+def test_a_study_whose_ray_dies_says_so_leaves_no_process_and_is_finished_by_the_same_command(
+    tmp_path, store
+):
+    path, output = seeds_of_120_steps(tmp_path, store), tmp_path / "out"
     for trial, name in (("seed-0", "raylet"), ("seed-1", "gcs_server")):
         process = subprocess.Popen(
             [*COMMAND, "run", str(path), "--output", str(output)],
@@ -86,20 +102,35 @@ def test_a_study_whose_ray_dies_says_so_leaves_no_process_and_is_finished_by_the
         started = psutil.Process(process.pid).children(recursive=True)
         (found,) = [each for each in started if each.name() == name]
         os.kill(found.pid, signal.SIGKILL)
-        began = time.monotonic()
-        screen, _ = process.communicate(timeout=PATIENCE)
-        assert time.monotonic() - began < 55, "Ray takes a minute, or for ever"
-        assert process.returncode == RayDied.exit_code
-        assert f"error: Ray has died: its {name} is gone" in screen
-        assert "Traceback" not in screen
+        check_told(process, name, output)
         end = time.monotonic() + 30
         while left := [each for each in started if lives(each)]:
             assert time.monotonic() < end, left
             time.sleep(0.5)
-        assert "RUNNING" not in {run.info.status for run in runs_of(output)[1]}
     again = orchestrate("run", path, "--output", output)
     assert again.returncode == 0, again.stdout + again.stderr
     assert {run.info.status for run in runs_of(output)[1]} == {"FINISHED"}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.scenario("ray-death")
+def test_a_study_whose_cluster_dies_says_so(tmp_path, store):
+    path, output = seeds_of_120_steps(tmp_path, store), tmp_path / "out"
+    (tmp_path / "head").mkdir()
+    head = Head(tmp_path / "head")
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "run", str(path), "--output", str(output)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=head.environment() | {"RAY_ADDRESS": head.gcs},
+        )  # fmt: skip
+        wait_until(lambda: has_checkpoint(output, "seed-0"), process)
+        (gcs,) = [each for each in head.processes() if each.name() == "gcs_server"]
+        gcs.kill()
+        check_told(process, f"GCS at {head.gcs}", output)
+    finally:
+        head.stop()
 
 
 def has_checkpoint(output, trial):
