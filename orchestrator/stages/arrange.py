@@ -24,6 +24,8 @@ from orchestrator.errors import PlanError
 from orchestrator.stages.pool import Pool
 from orchestrator.storage.artifacts import Artifact, write_table
 from orchestrator.storage.files import PLAN_SCHEMA, SOURCE
+from orchestrator.training.spec import planned_rows_fed, planned_steps
+from orchestrator.training.tokens import Tokens
 
 ARRANGE_VERSION = 2
 
@@ -164,6 +166,29 @@ def plan_of_passes(
     elif distinct > len(first):
         found = f"the passes of {len(first):,} rows draw {distinct:,} different ones"
     return replace(whole, note="; ".join(filter(None, [first.note, found])))
+
+
+def check_answers(rows: NDArray[np.int64], tokens: Tokens, config: TrialConfig) -> None:
+    """Refuse a plan with a step that would learn nothing, before the steps in front of it are made.
+
+    Args:
+        rows: (n,) int64 of the plan, over all passes.
+        tokens: of all instances.
+
+    Raises:
+        PlanError: naming the first global batch of which no row has a token that carries loss.
+    """
+    ends = planned_rows_fed(config, np.arange(planned_steps(config, len(rows)) + 1), len(rows))
+    answered = tokens.answer_counts(rows[: ends[-1]]) > 0
+    learns = np.logical_or.reduceat(answered, ends[:-1])
+    if not learns.all():
+        step = int(np.argmin(learns))
+        fed = rows[ends[step] : ends[step + 1]]
+        raise PlanError(
+            f"step {step + 1} would be fed rows {fed.tolist()}, of which none has an answer left "
+            f"within model.max_length = {config.model.max_length} tokens: raise it, or leave rows "
+            "with such long prompts out of data.pool"
+        )
 
 
 def arranges_vectors(arrangement: Arrangement) -> bool:

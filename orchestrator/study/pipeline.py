@@ -21,6 +21,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.errors import PlanError
 from orchestrator.screen import Screen
 from orchestrator.stages.arrange import (
+    check_answers,
     embedding_model,
     make_plan,
     needs_of,
@@ -46,6 +47,7 @@ from orchestrator.storage.files import (
 )
 from orchestrator.study.artifacts import StudyArtifacts
 from orchestrator.study.identity import spec_key
+from orchestrator.training import tokens
 from orchestrator.training.checkpoint import keep_checkpoints_of, remove_checkpoints
 from orchestrator.training.evaluation.benchmark_files import forget, forget_others
 from orchestrator.training.outcome import ended, mark_measures
@@ -207,9 +209,12 @@ class Pipeline(StudyArtifacts):
         forget_models_of_another(spec.folder)
         try:
             plan = self.write_plan(spec.config, spec.folder)
+            check_answers(plan.rows, tokens.load(spec.tokens), spec.config)
         except PlanError as error:
             self.refused[spec.trial] = str(error)
             spec.folder.mkdir(parents=True, exist_ok=True)
+            for made in (PLAN_FILE, MEASURES_FILE):
+                (spec.folder / made).unlink(missing_ok=True)
             write_text(spec.folder / CONFIG_FILE, dump_yaml(spec.config))
             write_text(spec.folder / ERROR_FILE, str(error))
             return

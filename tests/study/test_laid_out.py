@@ -101,6 +101,15 @@ def test_a_trial_whose_plan_cannot_be_made_fails_alone_until_it_can(specs, metho
     assert read_outcome(other.folder, other.key).error is None
 
 
+@pytest.mark.scenario("bad-records")
+def test_a_trial_with_a_batch_whose_answers_are_all_cut_away_fails_before_it_is_trained(specs):
+    whole, cut = specs(model__max_length=[1024, 4])
+    assert (has_plan(whole), has_plan(cut)) == (True, False)
+    error = read_outcome(cut.folder, cut.key).error
+    assert error.startswith("step 1 would be fed rows [")
+    assert "of which none has an answer left within model.max_length = 4 tokens: raise it" in error
+
+
 @pytest.mark.scenario("repeated-crash")
 def test_a_study_of_which_no_trial_has_a_plan_ends_with_the_sentence(specs, method, capsys):
     method |= dict.fromkeys((0, 1), lambda request: None)
