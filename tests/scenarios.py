@@ -42,7 +42,8 @@ FAULTS = {
     "kill-driver": Scenario(
         "SIGKILL ends the process that drives a study, or what writes its artifacts and its "
         "record, before each single write",
-        "no process is left after half a minute; the same command finishes; nothing that was "
+        "no process is left after half a minute, but for two agents of Ray's that end after one; "
+        "the same command finishes; nothing that was "
         "finished is computed again, nothing is recorded twice, and scratch that is left is "
         "removed after a day",
     ),
@@ -53,6 +54,7 @@ FAULTS = {
     "frozen-rank": Scenario(
         "SIGSTOP freezes a rank, or a rank hangs",
         "it is noticed within a time that can be set, and named; slow is not hung",
+        "a rank that freezes before it has told its process and node: Ray ends it after some 400 s",
     ),
     "ray-death": Scenario(
         "Ray's raylet or its GCS is killed, of a local Ray or of a cluster that a study joins",

@@ -8,7 +8,8 @@ moments drawn evenly over the whole sweep, until they are used up; then compares
 behind, in their folders and in MLflow. Of the faults
 
 - `kill` ends the driver and all processes that it started (Ray's and the gangs' too) by SIGKILL;
-- `rank` ends one rank of a trial likewise, `freeze` stops one by SIGSTOP: the same run goes on;
+- `rank` ends one rank of a trial likewise, `freeze` stops one by SIGSTOP that has given a sign of
+  life (one that has not, Ray ends after minutes): the same run goes on;
 - `disk` fills the disk that the study writes to: the run ends by itself, then there is room again.
 
 Where `disk` is among them, the disturbed study lies on a small tmpfs of its own, which needs root.
@@ -36,6 +37,7 @@ import yaml
 from left_behind import COMMAND, differences, left_behind
 
 from orchestrator.storage.files import CHECKPOINTS_FOLDER, RESULT_FILE
+from orchestrator.training.heartbeat import read_heartbeats
 from orchestrator.training.journal import read_journal
 
 KINDS = ["kill", "rank", "freeze", "disk"]
@@ -211,20 +213,26 @@ def _kill(run: Run, _output: Path, _draws: random.Random) -> bool:
 
 
 def _end_rank(run: Run, _output: Path, draws: random.Random) -> bool:
-    return _signal_rank(run, signal.SIGKILL, draws)
+    return _signal_one(run.ranks(), signal.SIGKILL, draws)
 
 
-def _freeze_rank(run: Run, _output: Path, draws: random.Random) -> bool:
-    return _signal_rank(run, signal.SIGSTOP, draws)
+def _freeze_rank(run: Run, output: Path, draws: random.Random) -> bool:
+    watched = {
+        heartbeat.pid
+        for trial in output.glob("soak/trials/*")
+        for heartbeat in read_heartbeats(trial)
+    }
+    ranks = [each for each in run.ranks() if each.pid in watched]
+    return _signal_one(ranks, signal.SIGSTOP, draws)
 
 
-def _signal_rank(run: Run, number: signal.Signals, draws: random.Random) -> bool:
-    ranks = [each for each in run.ranks() if each.status() != psutil.STATUS_STOPPED]
-    if not ranks:
-        return False
+def _signal_one(ranks: list[psutil.Process], number: signal.Signals, draws: random.Random) -> bool:
+    """Send a signal to one of them; False where there is none that runs."""
     with suppress(psutil.NoSuchProcess):
-        draws.choice(ranks).send_signal(number)
-        return True
+        running = [each for each in ranks if each.status() != psutil.STATUS_STOPPED]
+        if running:
+            draws.choice(running).send_signal(number)
+            return True
     return False
 
 
