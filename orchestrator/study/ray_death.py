@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -27,11 +27,12 @@ from orchestrator.screen import last_words
 LOOK_SECONDS = 1.0
 # In which what is interrupted closes MLflow's runs, and Ray is shut down: some calls of a Ray that
 # has died never return, or end the process after a minute.
-END_SECONDS = 30.0
+END_SECONDS = 20.0
 INTERRUPT = signal.SIGUSR2  # Ray Tune takes the others for a wish to end in good order
 KNOCK_SECONDS = 10.0
 AWAY_SECONDS = 25.0
 Death = Callable[[], RayDied | None]
+_last: list[Callable[[], None]] = []  # of this process
 
 
 @contextmanager
@@ -85,8 +86,25 @@ def told_if_ray_dies(death: Death, shutdown: Callable[[], None]) -> Iterator[Non
             signal.signal(INTERRUPT, before)
 
 
+@contextmanager
+def closed_anyway(close: Callable[[], None]) -> Iterator[None]:
+    """Have something closed if the block never ends, since Ray has died in a call of it.
+
+    Args:
+        close: called by another thread than the one that runs the block, before the process ends.
+    """
+    _last.append(close)
+    try:
+        yield
+    finally:
+        _last.remove(close)
+
+
 def _leave(error: RayDied) -> None:
     """End this process, whose main thread does not come back from a call of Ray's."""
+    for close in _last:
+        with suppress(Exception):
+            close()
     last_words(f"error: {error}")
     for process in psutil.Process().children(recursive=True):
         process.kill()

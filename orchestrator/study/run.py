@@ -53,6 +53,7 @@ from orchestrator.study.forecasting import (
     write_forecasts,
 )
 from orchestrator.study.pipeline import Pipeline
+from orchestrator.study.ray_death import closed_anyway
 from orchestrator.study.summary_rows import best_metrics, metrics_of, summary_row
 from orchestrator.study.twins import share_results, told_twins
 from orchestrator.tracking import (
@@ -131,7 +132,7 @@ class Run:
                 trials = self._search(pipeline, tracker) if searched else KnownTrials(trained)
                 ray_folder = self.layout.folder / RAY_FOLDER
                 mark_begun(self.trials, self.layout)
-                with self._sampling():
+                with self._sampling(), closed_anyway(tracker.abandon):
                     self.errors = run_trials(self.study, trials, self.screen, ray_folder)
                 self.errors |= share_results(twins, specs, self.errors, self.screen)
                 self.errors |= pipeline.refused

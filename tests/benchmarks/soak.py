@@ -242,10 +242,9 @@ def _fill_disk(run: Run, output: Path, _draws: random.Random) -> bool:
     with filler.open("wb") as file, suppress(OSError):
         os.posix_fallocate(file.fileno(), 0, free)
     assert run.ended(ENDS_WITHIN), f"it still runs on a full disk: {run.text}"
-    assert run.process.returncode != 0, run.text
     assert "Traceback" not in run.text, run.text
     filler.unlink()
-    return True
+    return run.process.returncode != 0  # else all was written
 
 
 FAULTS = {"kill": _kill, "rank": _end_rank, "freeze": _freeze_rank, "disk": _fill_disk}

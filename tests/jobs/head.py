@@ -37,7 +37,7 @@ class Head:
         self.token.chmod(0o600)
         port, dashboard, client, agent = free_ports(4)
         self.address = f"http://127.0.0.1:{dashboard}"
-        self.gcs = f"127.0.0.1:{port}"
+        self.port = port
         command = [
             BIN / "ray", "start", "--head", "--block", "--num-cpus=3", f"--port={port}",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
