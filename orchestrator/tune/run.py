@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import ray
 from ray import tune
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.search import Searcher
@@ -131,8 +132,12 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
 def _tuner(
     study: Study, trials: Trials, earlier: list[TrialSpec], left: int, watch: Watch, storage: Path
 ) -> tune.Tuner:
+    # A Ray of this machine alone is the study's own.
+    own = ray.get_runtime_context().gcs_address.startswith("127.0.0.1:")
+    undivided = own and study.sweep.max_concurrent == 1
+
     def placement(spec: TrialSpec) -> Placement:
-        return placement_of(spec.config, storage)
+        return replace(placement_of(spec.config, storage), undivided=undivided)
 
     def trainable(config: dict[str, Any]) -> None:
         tune_trial(config["spec"], placement(config["spec"]))

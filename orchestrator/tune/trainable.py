@@ -15,7 +15,13 @@ from pathlib import Path
 
 import ray.train
 from ray import tune
+from ray._raylet import PlacementGroupID
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from orchestrator.config import TrialConfig
 from orchestrator.errors import DiskError, SmallerBatchError, UserError, crash
@@ -42,11 +48,13 @@ class Placement:
         storage: folder for Ray's own files of the trial.
         cpus: cores that Ray reserves for a rank.
         alone: whether the only rank is the trial's own process.
+        undivided: whether Ray runs nothing else meanwhile.
     """
 
     storage: Path
     cpus: float
     alone: bool
+    undivided: bool = False
 
     @property
     def resources(self) -> tune.PlacementGroupFactory:
@@ -75,6 +83,8 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
         DiskError: a disk is full or fails.
     """
     collect_seldom()
+    if placement.undivided and not placement.alone:
+        remove_leftovers()
     before = _take_error(spec.folder)
     while True:
         forget_heartbeats(spec.folder)
@@ -97,6 +107,20 @@ def tune_trial(spec: TrialSpec, placement: Placement) -> None:
                 # It would be so again: Ray Tune is told of no failure, and retries nothing.
                 return
         give_back()  # the error is gone, and with it goes the engine that its frames held
+
+
+def remove_leftovers() -> None:
+    """Give back what is reserved for the ranks of a gang that is no more.
+
+    Ray does so when the process that reserved it ends. Where a trial's process is killed while its
+    gang starts, what drives the gang may reserve a moment after that, and the next attempt would
+    wait for its place for ever.
+    """
+    (head,) = HEAD
+    for number, group in placement_group_table().items():
+        driving = any(head in bundle for bundle in group["bundles"].values())
+        if not driving and group["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(number))))
 
 
 def _take_error(folder: Path) -> str | None:
