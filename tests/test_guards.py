@@ -110,8 +110,8 @@ FOR_WRITING = re.compile(r"[wax]b?\+?|r\+b?|rb\+")
 BUILDERS = {
     "data/dataset.py", "data/references.py", "data/spool.py", "models/hub.py",
     "models/node_copy.py", "models/presets.py", "models/wheels.py", "stages/encoder.py",
-    "stages/gradients.py", "stages/near_duplicates.py", "stages/neighbours.py", "stages/pool.py",
-    "stages/target_path.py", "stages/vector_files.py", "storage/artifacts.py",
+    "stages/gradients.py", "stages/mapped.py", "stages/near_duplicates.py", "stages/neighbours.py",
+    "stages/pool.py", "stages/target_path.py", "stages/vector_files.py", "storage/artifacts.py",
     "storage/remote.py", "training/checkpoint.py", "training/evaluation/benchmarks.py",
     "training/evaluation/losses.py", "training/export.py", "training/history.py",
     "training/tokens.py",
