@@ -14,11 +14,13 @@ import logging
 import os
 import tempfile
 import threading
+from collections.abc import Set
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from requests import RequestException
@@ -201,7 +203,7 @@ class Mirror:
         state, folder = self._states[run.key], self._folder / run.folder
         tags = _tags(run)
         if state.files:
-            tags.append(RunTag(FILES_TAG, self._send_files(record, state)))
+            tags.append(RunTag(FILES_TAG, self._send_files(record, run, state)))
         model, finished = folder / MODEL_FOLDER, (folder / RESULT_FILE).is_file()
         if record.register_model and model.is_dir() and finished:
             assert state.run is not None, "the run was not opened"
@@ -216,7 +218,7 @@ class Mirror:
         client.set_terminated(state.run_id, state.ended, last)
         state.files, state.settled = {}, run
 
-    def _send_files(self, record: Record, state: SyncState) -> str:
+    def _send_files(self, record: Record, run: RunRecord, state: SyncState) -> str:
         """Send a run's files unless MLflow has them; returns their digest."""
         digest = key_digest([[name, file_digest(path)] for name, path in state.files.items()])
         if state.run and state.run.data.tags.get(FILES_TAG) != digest:
@@ -228,7 +230,19 @@ class Mirror:
                 with tempfile.TemporaryDirectory() as folder:
                     figure.savefig(drawn := os.path.join(folder, "task_losses.png"))
                     files.log_artifact(drawn)
+            _remove(files, {*run.files} - {name.partition("/")[0] for name in state.files})
         return digest
+
+
+def _remove(files: ArtifactRepository, stale: Set[str]) -> None:
+    """Remove what a run had at an earlier end and has no longer, as the error of an attempt; a
+    server that refuses keeps it."""
+    for held in files.list_artifacts():
+        if held.path in stale:
+            try:
+                files.delete_artifacts(held.path)
+            except MlflowException as error:
+                logging.warning("%s stays in MLflow: %s", held.path, error)
 
 
 def _send_texts(client: MlflowClient, run_id: str, tags: list[RunTag], params: list[Param]) -> None:

@@ -117,7 +117,7 @@ class Watch(tune.Callback):
         self._fail(spec, str(full))
 
     def _fail(self, spec: TrialSpec, error: str | None) -> None:
-        error = "its process died" if error is None else error
+        error = _died(spec) if error is None else error
         self.errors[spec.trial] = error
         self._end(spec, error, mark="failed")
 
@@ -135,6 +135,15 @@ class Watch(tune.Callback):
         waiting = self._count - self._ended - len(running)
         left = expected_left(self._seconds, running, waiting, self._at_once)
         self._all.update(self._ended, left=left)
+
+
+def _died(spec: TrialSpec) -> str:
+    """What is said of a trial whose process died the last time that it was allowed to."""
+    return (
+        "its process died, most likely killed because memory ran out: set "
+        f"training.micro_batch_tokens below {spec.config.training.micro_batch_tokens:,}, or take a "
+        "machine with more memory; the same command goes on from its last checkpoint"
+    )
 
 
 def _met(trial: Any) -> DiskError | None:

@@ -20,7 +20,10 @@ from tests.studies import files_beside
 
 COMMAND = [sys.executable, "-m", "orchestrator.cli"]
 # What no two runs share: the clock, and names that are drawn or digest what the clock told.
-TIMED = {"seconds", "tokens_per_second", "step_seconds", "step_tokens_per_second"}
+TIMED = {
+    "seconds", "tokens_per_second", "best_arm/tokens_per_second", "step_seconds",
+    "step_tokens_per_second",
+}  # fmt: skip
 DRAWN_TAGS = {STUDY_TAG, FILES_TAG, MLFLOW_PARENT_RUN_ID}
 
 
@@ -61,7 +64,11 @@ def in_mlflow(folder: Path) -> dict[str, Any]:
             "status": run.info.status,
             "parent": keys.get(tags.get(MLFLOW_PARENT_RUN_ID)),
             "params": run.data.params,
-            "tags": {name: text for name, text in tags.items() if name not in DRAWN_TAGS},
+            "tags": {
+                name: text.replace(str(folder.parent), "OUTPUT")
+                for name, text in tags.items()
+                if name not in DRAWN_TAGS
+            },
             "datasets": [each.dataset.digest for each in run.inputs.dataset_inputs],
             "points": points,
             "files": sorted(files_beside(folder.parent, run)),

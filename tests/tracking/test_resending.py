@@ -101,6 +101,27 @@ def test_a_kill_while_mlflow_makes_its_tables_leaves_no_half_made_database(
     assert held(record.address(fabricated.folder)) == undisturbed(fabricated, tmp_path)
 
 
+def test_the_error_of_an_attempt_goes_when_the_trial_finishes_and_files_of_the_user_stay(tmp_path):
+    fabricated = Fabricated(tmp_path / "out")
+    spec, record = fabricated.specs[0], fabricated.record()
+    runs = [replace(run, files=[*run.files, "error.txt"]) for run in record.runs]
+    record = replace(record, runs=runs)
+    fabricated.train(spec, 1, 3)
+    (spec.folder / "error.txt").write_text("no space is left")
+    failed = [replace(run, status="FAILED") if run.key == spec.key else run for run in runs]
+    Mirror(fabricated.folder).send(replace(record, runs=failed))
+    address = record.address(fabricated.folder)
+    assert "error.txt" in dict(held(address)[spec.key]["files"])
+    (own,) = tmp_path.rglob("mlartifacts/**/error.txt")
+    own.with_name("notes.txt").write_text("written by hand")
+    (spec.folder / "error.txt").unlink()
+    fabricated.train_all()
+    Mirror(fabricated.folder).send(fabricated.ended(record))
+    files = dict(held(address)[spec.key]["files"])
+    assert "error.txt" not in files
+    assert {"notes.txt", "config.yaml", "losses.parquet"} < files.keys()
+
+
 def test_a_trial_that_starts_again_gets_no_second_point_for_a_step(tmp_path):
     fabricated = Fabricated(tmp_path / "out")
     spec, record = fabricated.specs[0], fabricated.record()

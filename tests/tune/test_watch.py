@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorDiedError, RayTaskError
 from rich.console import Console
 
 from orchestrator.errors import DiskError
@@ -63,6 +63,13 @@ def test_another_crash_ends_no_study(met):
     watch = met(wrapped(ValueError("a mistake")), again=True)
     watch.on_step_begin(2, [])
     assert not watch.errors
+
+
+def test_a_trial_whose_process_died_for_the_last_time_is_told_what_to_set(met):
+    watch = met(ActorDiedError(), again=False)
+    (said,) = watch.errors.values()
+    assert said.startswith("its process died, most likely killed because memory ran out: ")
+    assert "set training.micro_batch_tokens below 4,096" in said
 
 
 @pytest.mark.scenario("full-disk")
