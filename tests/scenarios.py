@@ -70,8 +70,7 @@ FAULTS = {
         "a disk fills while something is written",
         "a sentence with path, need and room; nothing half written stays, the last checkpoint "
         "does; no trial is tried again, and the same command goes on; what is known to be needed "
-        "is compared with the room before a start",
-        "Ray's own folder",
+        "is compared with the room before a start; Ray's own folder is named where that is full",
     ),
     "damaged-checkpoint": Scenario(
         "a file of a checkpoint is cut, lost, or differs in a bit; all records of Ray Tune's own "
@@ -157,7 +156,8 @@ FAULTS = {
     "many-kills": Scenario(
         "many kills at random moments over a sweep of gangs and single ranks",
         "its summary is that of an undisturbed one",
-        "the suite has no time for it; by hand: `tests/benchmarks/soak.py`",
+        "more than one kill a trial, at random moments: the suite has no time for it; fifty by "
+        "hand, `tests/benchmarks/soak.py`, [LOG.md](LOG.md)",
     ),
 }
 DEFAULTS = {

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,8 @@ from orchestrator.core.ranking import Floats
 
 # Rows that are copied at once.
 BLOCK_ROWS = 65_536
+
+New = Callable[[tuple[int, ...], type[np.int64]], NDArray[np.int64]]  # of a shape, unfilled
 
 
 @dataclass(frozen=True)
@@ -43,26 +48,60 @@ class Units:
         return rows
 
 
-def instances(count: int) -> Units:
-    """Every row is a unit of its own (fine granularity)."""
-    starts = np.arange(count + 1, dtype=np.int64)
+def instances(count: int, new: New = np.empty) -> Units:
+    """Every row is a unit of its own (fine granularity).
+
+    Args:
+        new: makes the array of their starts, as `numpy.empty` does.
+    """
+    starts = new((count + 1,), np.int64)
+    for first in range(0, count + 1, BLOCK_ROWS):
+        end = min(first + BLOCK_ROWS, count + 1)
+        starts[first:end] = np.arange(first, end)
     return Units(starts[:-1], starts)
 
 
-def groups(labels: NDArray[np.int64]) -> Units:
+def groups(labels: NDArray[np.integer[Any]], new: New = np.empty) -> Units:
     """One unit for each label (coarse granularity).
 
     Units are numbered by the first row in which their label appears; inside a unit rows keep
     the order of the pool.
 
     Args:
-        labels: (rows,) int64, the task of each row.
+        labels: (rows,) integers, the task of each row.
+        new: makes the array of all rows, as `numpy.empty` does.
     """
-    order = np.argsort(labels, kind="stable")
-    ordered = labels[order]
-    units = np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1)
-    units.sort(key=lambda rows: int(rows[0]))
-    return Units(np.concatenate(units), np.cumsum([0, *map(len, units)]))
+    numbers: dict[int, int] = {}
+    sizes = Counter[int]()
+    for _, block in _numbered(labels, numbers):
+        sizes.update(dict(enumerate(np.bincount(block).tolist())))
+    starts = np.cumsum([0, *(sizes[unit] for unit in range(len(numbers)))])
+    rows, filled = new((len(labels),), np.int64), starts[:-1].copy()
+    for first, block in _numbered(labels, numbers):
+        order = np.argsort(block, kind="stable")
+        counts = np.bincount(block, minlength=len(numbers))
+        # Where each unit goes on, and how many of its rows in this block come before.
+        before = np.arange(len(block)) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows[filled[block[order]] + before] = first + order
+        filled += counts
+    return Units(rows, starts)
+
+
+def _numbered(
+    labels: NDArray[np.integer[Any]], numbers: dict[int, int]
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Labels block by block, as numbers in the order in which they appear; new ones are added.
+
+    Yields:
+        The first row of a block, and (rows of it,) int64.
+    """
+    for first in range(0, len(labels), BLOCK_ROWS):
+        found, at, inverse = np.unique(
+            labels[first : first + BLOCK_ROWS], return_index=True, return_inverse=True
+        )
+        for label in found[np.argsort(at)].tolist():
+            numbers.setdefault(label, len(numbers))
+        yield first, np.array([numbers[label] for label in found.tolist()], np.int64)[inverse]
 
 
 def unit_of_rows(units: Units) -> NDArray[np.int64]:
@@ -88,7 +127,7 @@ def unit_vectors(vectors: Floats, units: Units) -> Floats:
     Returns:
         (units, d) float32; the input itself where every row is a unit.
     """
-    if len(units) == len(vectors) and np.array_equal(units.rows, np.arange(len(vectors))):
+    if len(units) == len(vectors) and np.array_equal(units.rows, units.starts[:-1]):
         return vectors
     sums = np.zeros((len(units), vectors.shape[1]))
     for first in range(0, len(units.rows), BLOCK_ROWS):

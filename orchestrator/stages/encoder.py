@@ -37,6 +37,8 @@ CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16_384
 # enough that the screen moves every few seconds.
 CHUNK_TEXTS_PER_TOKEN = 0.25
 WINDOW_CHUNKS = 16  # chunks whose texts are sorted by length together
+# Ray remembers what it did of every block, in the driver and to the end of the data set.
+BLOCKS = 1_000
 ROW_AND_TEXT = pa.schema([("row", pa.int64()), ("text", pa.string())])
 
 Texts = Callable[[], Iterable[str]]  # called anew for each reading
@@ -115,7 +117,7 @@ class Encoder:
 
     def _vectors(self, path: Path, batch_tokens: int) -> Iterator[dict[str, NDArray[Any]]]:
         """For each text its row among all, its vector, whether it was cut, what was read
-        of it, and the seconds of its chunk, as they come."""
+        of it, and its share of the seconds of its chunk, as they come."""
         chunks = pq.ParquetFile(path).metadata.num_row_groups
         return mapped(
             [{"chunk": number} for number in range(chunks)],
@@ -146,7 +148,7 @@ def take_in(
 
     Args:
         batches: with the `row` of each vector in `digests`, the `vector`, whether the text was
-            `cut`, what was `read` of it, and the `seconds` that the batch took.
+            `cut`, what was `read` of it, and its share of the `seconds` that its chunk took.
         digests: of all rows.
         missing: how many vectors will come.
         report: called as vectors arrive.
@@ -157,7 +159,7 @@ def take_in(
             cache.add(digests[batch["row"]], batch["vector"], batch["cut"], batch["read"])
             now = time.monotonic()
             # From the begin of the first batch: loading the model is no embedding.
-            started = started or now - float(batch["seconds"][0])
+            started = started or now - float(batch["seconds"].sum())
             done += len(batch["row"])
             rate = done / (now - started)
             report(missing - done, rate)
@@ -181,7 +183,7 @@ def mapped(
 
     workers, gpus = embedding.workers, embedding.gpus_per_worker
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    dataset = ray.data.from_items(items, override_num_blocks=len(items))
+    dataset = ray.data.from_items(items, override_num_blocks=min(len(items), BLOCKS))
     # Actors that share a node share its cores.
     arguments = {"embedding": embedding, "share": -(-workers // max(1, len(nodes))), **more}
     made = dataset.map_batches(
@@ -218,7 +220,7 @@ class ChunkEmbedder:
             "vector": read.vectors,
             "cut": read.cut,
             "read": read.digests.view(np.int64).reshape(-1, 2),  # Arrow ends bytes at a NUL
-            "seconds": np.full(len(texts), time.monotonic() - started),
+            "seconds": np.full(len(texts), (time.monotonic() - started) / len(texts)),
         }
 
 

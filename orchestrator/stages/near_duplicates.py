@@ -7,6 +7,7 @@ only shows here. Nothing is dropped: near is a matter of the threshold.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,19 @@ from orchestrator.stages.shards import map_shards
 from orchestrator.stages.spec import Spec
 from orchestrator.storage.artifacts import Artifact
 
-NEAR_DUPLICATES_VERSION = 2
+NEAR_DUPLICATES_VERSION = 3
 LISTED = 20  # pairs that are shown
 SHOWN_CHARS = 300  # of each text
+NEAREST = [("cosine", "descending"), ("row", "ascending"), ("test_row", "ascending")]
+PAIRS = pa.schema([("row", pa.int64()), ("test_row", pa.int64()), ("cosine", pa.float32())])
 
 
 def near_duplicates_spec(
     dataset: Artifact, embeddings: Artifact, threshold: float, neighbours: Neighbours
 ) -> Spec:
     """`pairs.parquet`: row, test_row, cosine of every pool row at the threshold or above, with
-    the nearest item of each test set; and, as the artifact's info, counts by test set and the
-    nearest pairs.
+    the nearest item of each test set, by rising row and test row; and, as the artifact's info,
+    counts by test set and the nearest pairs.
     """
     # In row order; a test set whose vectors are not given has none to look at.
     rows = embedded_rows(dataset)
@@ -46,15 +49,18 @@ def near_duplicates_spec(
     tests = dict(zip(list(counts)[1:], pairwise(ends), strict=True))
 
     def make(folder: Path, line: Line) -> dict[str, Any]:
-        pairs = _near_pairs(
-            embeddings, counts["pool"], tests, threshold, neighbours, folder=folder, line=line
+        scratch = folder / "shards"
+        scratch.mkdir()
+        _search_shards(
+            embeddings, counts["pool"], tests, threshold, neighbours, scratch=scratch, line=line
         )
-        pq.write_table(pairs, folder / "pairs.parquet")
-        return {
-            "threshold": threshold,
-            "counts": _counts(pairs, tests),
-            "pairs": _listed(dataset, pairs),
+        found, nearest = _gather(scratch, folder / "pairs.parquet")
+        shutil.rmtree(scratch)
+        within = {
+            name: sum(found[row] for row in found if first <= row < end)
+            for name, (first, end) in tests.items()
         }
+        return {"threshold": threshold, "counts": within, "pairs": _listed(dataset, nearest)}
 
     return Spec(
         kind="near_duplicates",
@@ -69,44 +75,54 @@ def near_duplicates_spec(
     )
 
 
-def _near_pairs(
+def _search_shards(
     embeddings: Artifact, pool: int, tests: dict[str, tuple[int, int]], threshold: float,
-    neighbours: Neighbours, *, folder: Path, line: Line,
-) -> pa.Table:  # fmt: skip
-    """All pairs at the threshold or above, the nearest first, searched shard by shard.
+    neighbours: Neighbours, *, scratch: Path, line: Line,
+) -> None:  # fmt: skip
+    """Find all pairs at the threshold or above, shard by shard.
 
     Args:
         pool: rows of the pool, which come first.
         tests: first row and the row behind the last of each test set.
-        folder: that all nodes see, for files of the shards.
+        scratch: folder that all nodes see; takes the pairs of each shard.
     """
-    path, scratch = embeddings.path / "vectors.npy", folder / "shards"
-    scratch.mkdir()
+    path = embeddings.path / "vectors.npy"
 
     def work(start: int, stop: int) -> None:
-        vectors = load_array(path)
-        for name, (first, end) in tests.items():
+        vectors, found = load_array(path), []
+        for first, end in tests.values():
             test, cosine = nearest_of(vectors[start:stop], vectors[first:end])
             near = np.flatnonzero(cosine >= threshold)
-            columns = {"row": near + start, "test_row": test[near] + first, "cosine": cosine[near]}
-            pq.write_table(pa.table(columns), scratch / f"{start:015d}-{name}.parquet")
+            found.append(pa.table([near + start, test[near] + first, cosine[near]], schema=PAIRS))
+        pairs = pa.concat_tables(found).sort_by([("row", "ascending"), ("test_row", "ascending")])
+        pq.write_table(pairs, scratch / f"{start:015d}.parquet")
 
     for done in map_shards(pool, neighbours, work):
         line.update(done, "shards")
-    pairs = pq.read_table(scratch).sort_by([("cosine", "descending"), ("row", "ascending")])
-    shutil.rmtree(scratch)
-    return pairs
 
 
-def _counts(pairs: pa.Table, tests: dict[str, tuple[int, int]]) -> dict[str, int]:
-    rows = pairs["test_row"].to_numpy()
-    return {
-        name: int(((rows >= first) & (rows < end)).sum()) for name, (first, end) in tests.items()
-    }
+def _gather(shards: Path, path: Path) -> tuple[Counter[int], pa.Table]:
+    """Write the pairs of all shards to one file, some thousand at a time: where a model tells
+    little apart every row of the pool has one.
+
+    Returns:
+        How many pairs each test row has, and the nearest pairs.
+    """
+    found: Counter[int] = Counter()
+    nearest = PAIRS.empty_table()
+    with pq.ParquetWriter(path, PAIRS) as writer:
+        for shard in sorted(shards.iterdir()):
+            for batch in pq.ParquetFile(shard).iter_batches():
+                pairs = pa.Table.from_batches([batch])
+                writer.write_table(pairs)
+                rows, times = np.unique(pairs["test_row"].to_numpy(), return_counts=True)
+                found.update(dict(zip(rows.tolist(), times.tolist(), strict=True)))
+                nearest = pa.concat_tables([nearest, pairs]).sort_by(NEAREST).slice(0, LISTED)
+    return found, nearest
 
 
 def _listed(dataset: Artifact, pairs: pa.Table) -> list[dict[str, Any]]:
-    nearest = pairs.slice(0, LISTED).to_pylist()
+    nearest = pairs.to_pylist()
     rows = [pair[key] for pair in nearest for key in ("row", "test_row")]
     numbers = np.array(rows, np.int64)
     ids = load_columns_of(dataset.path, numbers, ["id"])["id"].to_pylist()

@@ -221,5 +221,5 @@ class ChunkOfVectors:
             "vector": self._vectors(rows, bool(batch["pool"][0]), self._batch_tokens),
             "cut": np.zeros(len(rows), bool),
             "read": batch["read"][0].reshape(-1, 2),
-            "seconds": np.full(len(rows), time.monotonic() - started),
+            "seconds": np.full(len(rows), (time.monotonic() - started) / len(rows)),
         }

@@ -78,6 +78,8 @@ def disk_error(
             continue
         if isinstance(named, str) and not (partial and Path(named).is_relative_to(partial)):
             path = Path(named)
+        elif path is not None and named is None:
+            path = _refusing(path)
         return DiskError(_sentence(path, number, partial, needs))
     refused = None if path is None else _refused(folder_there(path))
     return None if refused is None else DiskError(_sentence(path, refused, partial, needs))
@@ -152,6 +154,13 @@ def _size(partial: Path | None) -> int:
         return 0
     found = [partial, *partial.rglob("*")]
     return 512 * sum(path.stat().st_blocks for path in found if path.is_file())
+
+
+def _refusing(path: Path) -> Path:
+    """The path, or where its disk takes something the folder of Ray's or the system's passing
+    files, to which libraries write beside it, if that one takes nothing."""
+    places = [path, *map(Path, filter(None, [os.environ.get("RAY_TMPDIR"), tempfile.gettempdir()]))]
+    return next((place for place in places if _refused(folder_there(place)) is not None), path)
 
 
 def _refused(folder: Path) -> int | None:

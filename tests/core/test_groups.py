@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.arrangements import Request, arrange
-from orchestrator.core.units import groups, instances
+from orchestrator.core.units import BLOCK_ROWS, groups, instances
 from tests.core.pools import blocks_of
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=60).map(np.array)
@@ -21,6 +21,14 @@ def request_for(labels, granularity="instance", **settings):
 def test_random_is_the_seeded_permutation_of_the_pool_cut_to_the_budget():
     plan = arrange("random", request_for(np.zeros(100, np.int64), rows=30, seed=1))
     assert plan.rows.tolist() == np.random.default_rng(1).permutation(100)[:30].tolist()
+
+
+def test_groups_of_more_rows_than_are_looked_at_at_once_are_those_of_all_rows():
+    labels = np.random.default_rng(0).integers(-3, 400, 2 * BLOCK_ROWS + 5).astype(np.int32)
+    expected = {}
+    for row, label in enumerate(labels.tolist()):
+        expected.setdefault(label, []).append(row)
+    assert blocks_of(groups(labels)) == list(expected.values())
 
 
 @settings(deadline=None)

@@ -1,7 +1,10 @@
 """A disk that fills while a study trains."""
 
+import os
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +24,7 @@ def events(trials, name):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.scenario("full-disk", "read-only")
-def test_a_disk_that_fills_or_turns_read_only_ends_a_study_with_a_sentence_and_it_goes_on_later(
+def test_a_disk_that_fills_or_turns_read_only_rays_too_ends_a_study_with_a_sentence_and_it_goes_on(
     tmp_path, store
 ):
     settings = {
@@ -66,6 +69,21 @@ def test_a_disk_that_fills_or_turns_read_only_ends_a_study_with_a_sentence_and_i
         *_, said = screen.splitlines()
         assert said.startswith(f"error: {trials}"), screen
         assert "cannot be written: its disk can only be read" in said
+        with small_disk(Path(tempfile.mkdtemp())) as rays:  # a short path: Ray's sockets are there
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                env=os.environ | {"RAY_TMPDIR": str(rays.path)},
+            )  # fmt: skip
+            resumed = len(events(trials, "resume"))
+            wait_until(lambda: len(events(trials, "resume")) > resumed, process, pause=0.01)
+            while process.poll() is None and not _filled(rays):
+                time.sleep(0.01)
+            screen, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == DiskError.exit_code, screen
+        assert "Traceback" not in screen
+        *_, said = screen.splitlines()
+        assert said.startswith(f"error: {rays.path}"), screen
+        assert "cannot be written: no space is left on its disk" in said
         again = orchestrate("run", path, "--output", disk.path / "out")
         assert again.returncode == 0, again.stdout + again.stderr
         assert len(trial_folders(disk.path / "out" / "tiny")) == 2

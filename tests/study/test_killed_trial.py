@@ -25,7 +25,7 @@ def newest_process_named(name, parent):
     return max(found, key=lambda each: each.create_time())
 
 
-@pytest.mark.scenario("kill-rank", "frozen-rank")
+@pytest.mark.scenario("kill-rank", "frozen-rank", "many-kills")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_a_trial_whose_rank_is_killed_or_frozen_continues_from_its_checkpoint_with_the_same_losses(
     tmp_path, store, sent
