@@ -92,15 +92,26 @@ class Line:
         self.remove()
         style = "red" if mark == "failed" else "green"
         words = escape(f"{self._name:<30} {note}")
-        self._screen.print(f"[{style}]{mark:>7}[/] {words} [dim]({seconds:.1f} s)[/]")
+        # Without a space, at which a narrow terminal would part the number from its unit.
+        self._screen.print(f"[{style}]{mark:>7}[/] {words} [dim]({seconds:.1f}s)[/]")
+
+
+class Count(MofNCompleteColumn):
+    """How much is done of what is known; nothing of work that is one thing."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 class TimeLeft(TimeRemainingColumn):
-    """The time left as the line was told, or else by how fast it goes on."""
+    """The time left as the line was told, or else by how fast it goes on; nothing where neither is
+    known."""
 
     def render(self, task: Task) -> Text:
         left = task.fields["left"]
-        return super().render(task) if left is None else Text(duration(left), "progress.remaining")
+        said = super().render(task) if left is None else Text(duration(left), "progress.remaining")
+        known = any(map(str.isdigit, said.plain))
+        return said.append(" left", "dim") if known else Text()
 
 
 class Screen:
@@ -114,9 +125,8 @@ class Screen:
                 # 80 columns: the name, the count and the time left are never cut, a note that is
                 # too long is wrapped between words.
                 TextColumn("{task.description:<28}", markup=False),
-                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                Count(table_column=Column(no_wrap=True)),
                 TimeLeft(compact=True, table_column=Column(no_wrap=True)),
-                TextColumn("left", style="dim"),
                 TextColumn("{task.fields[note]}", markup=False, table_column=Column()),
                 console=self.console,
                 transient=True,

@@ -74,6 +74,20 @@ def test_a_terminal_wraps_between_words_and_a_file_does_not():
     assert shown[2:] == filed[1:], "what is copied stays in one line"
 
 
+def test_a_terminal_shows_the_count_and_the_time_left_where_they_are_known_and_nothing_instead():
+    stream, shown = io.StringIO(), []
+    with Screen(Console(file=stream, force_terminal=True, width=80, highlight=False)) as screen:
+        for total, left in ((None, None), (8, None), (8, 4000.0)):
+            line = screen.line("trials", total)
+            line.update(1, left=left)
+            look = io.StringIO()
+            Console(file=look, width=80).print(screen.progress.get_renderable())
+            shown.append(" ".join(look.getvalue().split()))
+            line.done("x " * 31)
+    assert shown == ["trials", "trials 1/8", "trials 1/8 67 min left"]
+    assert "(0.0s)" in stream.getvalue(), "no number is parted from its unit"
+
+
 @pytest.mark.parametrize(
     ("finished", "running", "waiting", "left"),
     [
