@@ -176,7 +176,7 @@ DEFAULTS = {
     "weights": Scenario(
         "weights or optimizer states that would run code when they are loaded",
         "models are safetensors; states are read as tensors only, after their digests agree, and "
-        "from folders that no other user made or may write to",
+        "from folders that no other user made and that are not open to everybody",
     ),
     "no-pickles": Scenario(
         "data, ids, vectors or tables that hold pickled objects",

@@ -171,7 +171,8 @@ def load_columns_of(folder: Path, rows: NDArray[np.int64], columns: list[str]) -
     found, first = [file.schema_arrow.empty_table().select(columns)], 0
     for group in range(file.num_row_groups):
         behind = first + file.metadata.row_group(group).num_rows
-        here = wanted[(wanted >= first) & (wanted < behind)] - first
+        begin, end = np.searchsorted(wanted, [first, behind])
+        here = wanted[begin:end] - first
         if len(here):
             found.append(file.read_row_group(group, columns).take(pa.array(here)))
         first = behind

@@ -34,10 +34,11 @@ from orchestrator.storage.artifacts import key_digest
 # needs many tokens to be busy.
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16_384
 # A chunk fills some twenty batches: enough that tokenising and handing over cost nothing, little
-# enough that the screen moves every few seconds.
+# enough that the screen moves every few seconds where there are less than BLOCKS of them.
 CHUNK_TEXTS_PER_TOKEN = 0.25
 WINDOW_CHUNKS = 16  # chunks whose texts are sorted by length together
-# Ray remembers what it did of every block, in the driver and to the end of the data set.
+# Ray remembers what it did of every block, in the driver and to the end of the data set. What a
+# kill costs is a block.
 BLOCKS = 1_000
 ROW_AND_TEXT = pa.schema([("row", pa.int64()), ("text", pa.string())])
 

@@ -101,6 +101,8 @@ def _task_labels(dataset: Artifact, labels: NDArray[np.int64]) -> NDArray[np.int
     """Fill in the number of each row's task in the pool, read a row group at a time."""
     file, numbers, first = pq.ParquetFile(dataset.path / INSTANCES_FILE), dict[str, int](), 0
     for group in range(file.num_row_groups):
+        if first == len(labels):
+            break
         tasks = file.read_row_group(group, ["task"])["task"].slice(0, len(labels) - first)
         tasks = tasks.combine_chunks().dictionary_encode()
         known = [numbers.setdefault(name, len(numbers)) for name in tasks.dictionary.to_pylist()]

@@ -117,7 +117,7 @@ def row_digests(table: token_table.Tokens, rows: int, pool: int) -> tuple[Digest
     for row in range(rows):
         joined += row_digest(table, row, b"pool" if row < pool else b"test")
         unanswered += not has_answer(table, row)
-    return np.frombuffer(bytes(joined), dtype=f"S{DIGEST_BYTES}"), unanswered
+    return np.frombuffer(joined, dtype=f"S{DIGEST_BYTES}"), unanswered
 
 
 def row_digest(table: token_table.Tokens, row: int, side: bytes = b"test") -> bytes:

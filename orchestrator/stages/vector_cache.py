@@ -26,7 +26,8 @@ from orchestrator.storage.artifacts import commit, scratch_beside, sound
 from orchestrator.storage.disk import writing
 
 VECTORS_VERSION = 1
-# A part is committed when it holds this much, or after this long: what a kill can cost.
+# A part is committed when it holds this much, or after this long: what a kill can cost of what has
+# arrived.
 PART_BYTES = 64 * 2**20
 PART_SECONDS = 30.0
 
@@ -105,7 +106,7 @@ class VectorCache:
 
     def held(self, digests: Digests) -> NDArray[np.bool_]:
         """(n,) which texts have a committed vector."""
-        table = self._table()
+        table = self._table(self._parts())
         held = np.empty(len(digests), np.bool_)
         for block in blocks(len(digests)):
             held[block] = table.find(digests[block]) >= 0
@@ -148,7 +149,9 @@ class VectorCache:
     def _located(self, digests: Digests) -> Iterator[tuple[slice, list[Located]]]:
         """Where texts are held: of each block of them the parts, with the rows of the block that
         they hold, and the places of these in the part, rising."""
-        parts, table = self._parts(), self._table()
+        # Listed once: another process may commit a part meanwhile.
+        parts = self._parts()
+        table = self._table(parts)
         ends = np.cumsum([len(load_array(part / "digests.npy")) for part in parts])
         begins = [0, *ends[:-1].tolist()]
         for block in blocks(len(digests)):
@@ -164,9 +167,9 @@ class VectorCache:
                 ],
             )
 
-    def _table(self) -> NumberedDigests:
-        """The digests of all parts, in their order."""
-        tables = [part / "digests.npy" for part in self._parts()]
+    def _table(self, parts: list[Path]) -> NumberedDigests:
+        """The digests of parts, in their order."""
+        tables = [part / "digests.npy" for part in parts]
         count = sum(len(load_array(path)) for path in tables)
         with writing(self.folder):
             return NumberedDigests(map(np.load, tables), count, self.folder)

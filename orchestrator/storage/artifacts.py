@@ -120,7 +120,7 @@ def scratch_beside(path: Path) -> Iterator[Path]:
 
 
 def _remove_if_left(scratch: Path) -> None:
-    """Remove an old scratch file or folder that no process holds."""
+    """Remove an old scratch file or folder; of a folder, one that no process holds."""
     try:
         new = time.time() - scratch.stat().st_mtime < LEFT_SECONDS
         lock = os.open(scratch, os.O_RDONLY)
@@ -247,7 +247,8 @@ def replacing(path: Path, needs: int | None = None) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        _remove_if_left(left)
+        if left.suffix[1:].isdigit() and left.is_file():  # else it is an editor's
+            _remove_if_left(left)
     try:
         with writing(path, temporary, needs):
             yield temporary

@@ -78,8 +78,8 @@ def disk_error(
             continue
         if isinstance(named, str) and not (partial and Path(named).is_relative_to(partial)):
             path = Path(named)
-        elif path is not None and named is None:
-            path = _refusing(path)
+        elif path is not None and named is None and (other := _refusing_beside(path)):
+            return DiskError(_sentence(other, number, None, None))
         return DiskError(_sentence(path, number, partial, needs))
     refused = None if path is None else _refused(folder_there(path))
     return None if refused is None else DiskError(_sentence(path, refused, partial, needs))
@@ -156,11 +156,15 @@ def _size(partial: Path | None) -> int:
     return 512 * sum(path.stat().st_blocks for path in found if path.is_file())
 
 
-def _refusing(path: Path) -> Path:
-    """The path, or where its disk takes something the folder of Ray's or the system's passing
-    files, to which libraries write beside it, if that one takes nothing."""
-    places = [path, *map(Path, filter(None, [os.environ.get("RAY_TMPDIR"), tempfile.gettempdir()]))]
-    return next((place for place in places if _refused(folder_there(place)) is not None), path)
+def _refusing_beside(path: Path) -> Path | None:
+    """The folder of Ray's or of the system's passing files, to which libraries write beside a path,
+    where that one takes nothing and the disk of the path does."""
+    if _refused(folder_there(path)) is not None:
+        return None
+    # Not `tempfile.gettempdir`, which looks for another one where this is full.
+    places = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR") or "/tmp"]  # noqa: S108
+    full = (place for place in places if place and _refused(folder_there(Path(place))) is not None)
+    return next(map(Path, full), None)
 
 
 def _refused(folder: Path) -> int | None:

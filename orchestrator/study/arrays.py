@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from orchestrator.stages.pool import make_pool
 from orchestrator.stages.search import kmeans_labels, search
 from orchestrator.stages.vector_files import open_vectors, survey, write_unit
 from orchestrator.storage.artifacts import write_table
+from orchestrator.storage.disk import writing
 
 
 class ArraySettings(Section):
@@ -181,6 +183,7 @@ def _unit_rows(vectors: NDArray[Any], name: str, scratch: Path | None) -> Floats
         return vectors
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
-    scaled: Floats = scratch_array(scratch, np.float32, vectors.shape)
+    with writing(scratch or Path(os.environ.get("TMPDIR") or "/tmp")):  # noqa: S108
+        scaled: Floats = scratch_array(scratch, np.float32, vectors.shape)
     write_unit(vectors, scaled, unit=False)
     return scaled

@@ -132,13 +132,14 @@ class Run:
                 trials = self._search(pipeline, tracker) if searched else KnownTrials(trained)
                 ray_folder = self.layout.folder / RAY_FOLDER
                 mark_begun(self.trials, self.layout)
-                with self._sampling(), closed_anyway(tracker.abandon):
-                    self.errors = run_trials(self.study, trials, self.screen, ray_folder)
-                self.errors |= share_results(twins, specs, self.errors, self.screen)
-                self.errors |= pipeline.refused
-                every = trials.specs if searched else specs
-                if INTERRUPTED not in self.errors.values():
-                    self.unmeasured = run_benchmarks(every, self.screen)
+                with closed_anyway(tracker.abandon):
+                    with self._sampling():
+                        self.errors = run_trials(self.study, trials, self.screen, ray_folder)
+                    self.errors |= share_results(twins, specs, self.errors, self.screen)
+                    self.errors |= pipeline.refused
+                    every = trials.specs if searched else specs
+                    if INTERRUPTED not in self.errors.values():
+                        self.unmeasured = run_benchmarks(every, self.screen)
                 self._finish(pipeline, every, tracker)
             except BaseException:
                 tracker.abandon()

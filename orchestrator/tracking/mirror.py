@@ -14,7 +14,6 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Set
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,8 +24,9 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from requests import RequestException
 
+from orchestrator.errors import first_line
 from orchestrator.storage.artifacts import file_digest, key_digest
-from orchestrator.storage.files import LOSSES_FILE, MODEL_FOLDER, RESULT_FILE
+from orchestrator.storage.files import ERROR_FILE, LOSSES_FILE, MODEL_FOLDER, RESULT_FILE
 from orchestrator.tracking.experiment import connect, run_files
 from orchestrator.tracking.landing import open_on
 from orchestrator.tracking.record import PARENT, SUPERSEDED, Record, RunRecord
@@ -203,7 +203,7 @@ class Mirror:
         state, folder = self._states[run.key], self._folder / run.folder
         tags = _tags(run)
         if state.files:
-            tags.append(RunTag(FILES_TAG, self._send_files(record, run, state)))
+            tags.append(RunTag(FILES_TAG, self._send_files(record, state)))
         model, finished = folder / MODEL_FOLDER, (folder / RESULT_FILE).is_file()
         if record.register_model and model.is_dir() and finished:
             assert state.run is not None, "the run was not opened"
@@ -218,7 +218,7 @@ class Mirror:
         client.set_terminated(state.run_id, state.ended, last)
         state.files, state.settled = {}, run
 
-    def _send_files(self, record: Record, run: RunRecord, state: SyncState) -> str:
+    def _send_files(self, record: Record, state: SyncState) -> str:
         """Send a run's files unless MLflow has them; returns their digest."""
         digest = key_digest([[name, file_digest(path)] for name, path in state.files.items()])
         if state.run and state.run.data.tags.get(FILES_TAG) != digest:
@@ -230,19 +230,18 @@ class Mirror:
                 with tempfile.TemporaryDirectory() as folder:
                     figure.savefig(drawn := os.path.join(folder, "task_losses.png"))
                     files.log_artifact(drawn)
-            _remove(files, {*run.files} - {name.partition("/")[0] for name in state.files})
+            if ERROR_FILE not in state.files:
+                _remove_error(files)
         return digest
 
 
-def _remove(files: ArtifactRepository, stale: Set[str]) -> None:
-    """Remove what a run had at an earlier end and has no longer, as the error of an attempt; a
-    server that refuses keeps it."""
-    for held in files.list_artifacts():
-        if held.path in stale:
-            try:
-                files.delete_artifacts(held.path)
-            except MlflowException as error:
-                logging.warning("%s stays in MLflow: %s", held.path, error)
+def _remove_error(files: ArtifactRepository) -> None:
+    """Remove the error of an attempt that is forgotten; a storage that refuses keeps it."""
+    try:
+        if any(held.path == ERROR_FILE for held in files.list_artifacts()):
+            files.delete_artifacts(ERROR_FILE)
+    except Exception as error:  # each kind of storage has its own; without an answer the next fails
+        logging.warning("%s stays in MLflow: %s", ERROR_FILE, first_line(error))
 
 
 def _send_texts(client: MlflowClient, run_id: str, tags: list[RunTag], params: list[Param]) -> None:

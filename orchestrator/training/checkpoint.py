@@ -3,8 +3,9 @@
 All ranks write into one temporary folder on storage that they share, and each hashes and syncs what
 it wrote. The first rank commits the folder: it looks for the files of all, lists them in a manifest
 with their SHA-256, and renames it. A checkpoint is read only after its bytes are compared with the
-manifest, and only from a folder that nobody else may have written: hashes find corruption, and do
-not stop somebody who writes them too. Not for publishing a model: see `export.py`.
+manifest, and only from a folder of this user's that is not open to everybody: hashes find
+corruption, and do not stop somebody who writes them too. Not for publishing a model: see
+`export.py`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,8 +133,9 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
 def _tuner(
     study: Study, trials: Trials, earlier: list[TrialSpec], left: int, watch: Watch, storage: Path
 ) -> tune.Tuner:
-    # A Ray of this machine alone is the study's own.
-    own = ray.get_runtime_context().gcs_address.startswith("127.0.0.1:")
+    # A Ray of this machine alone that was not joined is the study's own.
+    local = ray.get_runtime_context().gcs_address.startswith("127.0.0.1:")
+    own = local and not os.environ.get("RAY_ADDRESS")
     undivided = own and study.sweep.max_concurrent == 1
 
     def placement(spec: TrialSpec) -> Placement:

@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 from rich.markup import escape
 
-from orchestrator.errors import DiskError
+from orchestrator.errors import DiskError, crash
 from orchestrator.report.tables import number
 from orchestrator.screen import Line, Screen
 from orchestrator.storage.disk import disk_error_in
@@ -18,6 +18,7 @@ from orchestrator.training.outcome import FAILED, FINISHED, mark_stopped, read_o
 from orchestrator.training.spec import TrialSpec, trial_steps
 from orchestrator.trials.time_left import time_left
 from orchestrator.tune.hangs import Guard
+from orchestrator.tune.trainable import placement_of
 
 # Journal events that a user must not miss.
 LOUD = {
@@ -89,7 +90,7 @@ class Watch(tune.Callback):
         if outcome.status == FINISHED:
             self._end(spec)
         elif outcome.status == FAILED:
-            self._fail(spec, outcome.error)
+            self._fail(spec, outcome.error or "")
         else:
             step = mark_stopped(spec.folder, spec.key, self._scheduler)
             self.stopped.append(spec.trial)
@@ -98,7 +99,7 @@ class Watch(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         spec = trial.config["spec"]
         if (full := _met(trial)) is None:
-            self._fail(spec, read_outcome(spec.folder, spec.key).error)
+            self._fail(spec, read_outcome(spec.folder, spec.key).error or _death(spec, trial))
         else:
             self._end_with(full, spec)
 
@@ -116,8 +117,7 @@ class Watch(tune.Callback):
         self._full = full
         self._fail(spec, str(full))
 
-    def _fail(self, spec: TrialSpec, error: str | None) -> None:
-        error = _died(spec) if error is None else error
+    def _fail(self, spec: TrialSpec, error: str) -> None:
         self.errors[spec.trial] = error
         self._end(spec, error, mark="failed")
 
@@ -137,12 +137,18 @@ class Watch(tune.Callback):
         self._all.update(self._ended, left=left)
 
 
-def _died(spec: TrialSpec) -> str:
-    """What is said of a trial whose process died the last time that it was allowed to."""
+def _death(spec: TrialSpec, trial: Any) -> str:
+    """What is said of a trial that ended for the last time without a word of its own."""
+    noted = Path(trial.error_file).read_text(encoding="utf-8")
+    if "ActorDiedError" not in noted:
+        return crash(RuntimeError(noted))
+    goes_on = "the same command goes on from its last checkpoint"
+    if not placement_of(spec.config, spec.folder).alone:
+        return f"the process that drives its ranks died, or its node: {goes_on}"
     return (
         "its process died, most likely killed because memory ran out: set "
         f"training.micro_batch_tokens below {spec.config.training.micro_batch_tokens:,}, or take a "
-        "machine with more memory; the same command goes on from its last checkpoint"
+        f"machine with more memory; {goes_on}"
     )
 
 

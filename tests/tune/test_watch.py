@@ -66,10 +66,16 @@ def test_another_crash_ends_no_study(met):
 
 
 def test_a_trial_whose_process_died_for_the_last_time_is_told_what_to_set(met):
-    watch = met(ActorDiedError(), again=False)
+    watch = met(f"ray.exceptions.ActorDiedError: {ActorDiedError()}", again=False)
     (said,) = watch.errors.values()
     assert said.startswith("its process died, most likely killed because memory ran out: ")
     assert "set training.micro_batch_tokens below 4,096" in said
+
+
+def test_a_trial_that_ends_without_a_word_of_its_own_is_told_by_its_crash(met):
+    watch = met(wrapped(ValueError("no place for it")), again=False)
+    (said,) = watch.errors.values()
+    assert said.startswith("ValueError: no place for it (test_watch.py, ")
 
 
 @pytest.mark.scenario("full-disk")

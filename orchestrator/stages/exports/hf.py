@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -102,7 +103,7 @@ def _leakage(order: Order) -> Iterator[str]:
         yield "Rows that nearly equal a test item were not looked for: no text was embedded.\n"
         return
     pairs = pq.read_table(order.near_duplicates.path / "pairs.parquet", columns=["row"])["row"]
-    near = len(set(pairs.to_pylist()).intersection(order.table["row"].to_pylist()))
+    near = len(np.intersect1d(pairs.to_numpy(), order.table["row"].to_numpy()))
     threshold = order.near_duplicates.info["threshold"]
     yield f"Rows of this order whose vector has a cosine of {threshold:g} or more with that of a"
     yield f"test item: {near:,}. In the whole pool:\n"
