@@ -1,5 +1,7 @@
 import hashlib
 import json
+import string
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -125,3 +127,22 @@ def test_what_was_read_of_texts_is_kept_and_unknown_of_parts_from_before(tmp_pat
     reads = [tuple(read) for read in found["read"]]
     assert reads[1] == reads[2] == reads[4]
     assert len({reads[0], reads[1], reads[3]}) == 3
+
+
+@pytest.mark.scenario("two-runs")
+def test_a_part_that_another_process_commits_meanwhile_changes_no_vector(tmp_path, monkeypatch):
+    known = [[f"{part} {text}" for text in range(3)] for part in "abc"]
+    cache, asked = filled(tmp_path / "cache", *known), [texts[1] for texts in known]
+    listed, names = VectorCache._parts, iter(string.ascii_lowercase[3:])
+
+    def meanwhile(self):
+        found = listed(self)
+        with monkeypatch.context() as patched:
+            patched.setattr(VectorCache, "_parts", listed)
+            for name in islice(names, 6):  # of six parts some are sorted in front of others
+                filled(cache.folder, [f"{name} {text}" for text in range(4)])
+        return found
+
+    monkeypatch.setattr(VectorCache, "_parts", meanwhile)
+    gathered = cache.gather(text_digests(asked), tmp_path / "vectors.npy")
+    np.testing.assert_array_equal(gathered, vectors_of(asked))
