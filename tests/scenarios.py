@@ -54,7 +54,8 @@ FAULTS = {
     "frozen-rank": Scenario(
         "SIGSTOP freezes a rank, or a rank hangs",
         "it is noticed within a time that can be set, and named; slow is not hung",
-        "a rank that freezes before it has told its process and node: Ray ends it after some 400 s",
+        "a rank that freezes before it has told its process and node: it is told after 300 s, and "
+        "Ray ends it after some 400 s",
     ),
     "ray-death": Scenario(
         "Ray's raylet or its GCS is killed, of a local Ray or of a cluster that a study joins",

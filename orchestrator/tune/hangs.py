@@ -26,6 +26,12 @@ LOOK_SECONDS = 1.0
 # A look that comes late, after a pause of this process or of the machine or behind storage that did
 # not answer, tells nothing of the time before.
 LOOK_COUNTS_SECONDS = 5.0
+BEGIN_SECONDS = 300.0  # in which a rank begins that has its place
+UNBEGUN = (
+    "none of its ranks has begun for {}: the cluster has no room for them yet, or what an attempt "
+    "that died had reserved is not free (`ray status` tells). It goes on waiting; Ctrl-C and the "
+    "same command again go on from the last checkpoint"
+)
 
 
 class Silence:
@@ -94,17 +100,21 @@ class Guard:
     def __init__(self, spec: TrialSpec, screen: Screen) -> None:
         self._spec, self._screen = spec, screen
         self._silence = Silence(spec.config.training.hang_timeout)
-        self._looked = time.monotonic()
-        self._told = False
+        self._begun = self._looked = time.monotonic()
+        self._told = self._told_unbegun = False
 
     def look(self) -> None:
-        """Look for ranks that are silent for too long; tell of them, and end them, once."""
+        """Look for ranks that are silent for too long; tell of them, and end them, once. Of those
+        that do not begin it is told, once."""
         now = time.monotonic()
         if self._told or now - self._looked < LOOK_SECONDS:
             return
         ranks = read_heartbeats(self._spec.folder)
         faults = self._silence.look(ranks, now - self._looked)
         self._looked = now
+        if not ranks and now - self._begun > BEGIN_SECONDS and not self._told_unbegun:
+            self._told_unbegun = True
+            self._warn(UNBEGUN.format(duration(now - self._begun)))
         silent = [rank for rank in ranks if rank.rank in faults]
         if not silent:
             return
@@ -115,9 +125,12 @@ class Guard:
         )
         text += f". Ended by training.hang_timeout: {self._spec.config.training.hang_timeout:g}"
         write_text(self._spec.folder / ERROR_FILE, text)
-        self._screen.print(f"[yellow]warning[/] {escape(f'{self._spec.trial}: {text}')}")
+        self._warn(text)
         for rank in silent:
             _end(rank)
+
+    def _warn(self, text: str) -> None:
+        self._screen.print(f"[yellow]warning[/] {escape(f'{self._spec.trial}: {text}')}")
 
 
 def _end(rank: Heartbeat) -> None:

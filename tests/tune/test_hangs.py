@@ -1,10 +1,18 @@
 """Which ranks are told to be frozen or to hang, from what they have written; no process is hung."""
 
-import pytest
+import io
 
+import pytest
+from rich.console import Console
+
+from orchestrator.screen import Screen
 from orchestrator.training.device import WAIT_SECONDS
 from orchestrator.training.heartbeat import LOADING, Heartbeat
-from orchestrator.tune.hangs import LOOK_COUNTS_SECONDS, Silence
+from orchestrator.training.spec import TrialSpec
+from orchestrator.trials import expand
+from orchestrator.tune import hangs
+from orchestrator.tune.hangs import BEGIN_SECONDS, LOOK_COUNTS_SECONDS, Guard, Silence
+from tests.trials.studies import demo, grid
 
 STEP = "in a step"
 TIMEOUT = 120.0
@@ -103,3 +111,22 @@ def test_a_pause_of_the_watcher_tells_nothing_of_the_ranks():
     silence = after_steps_of(1)
     assert not silence.look(signs(3, written=1000), 10 * TIMEOUT)
     assert not silence.look(signs(3, written=1000), TIMEOUT - 2 * LOOK_COUNTS_SECONDS)
+
+
+@pytest.mark.scenario("frozen-rank")
+def test_ranks_that_do_not_begin_are_told_once_and_not_before_they_may_have_a_place(
+    tmp_path, monkeypatch
+):
+    trial = expand(demo(grid(seed=[1])))[0]
+    spec = TrialSpec(
+        trial.name, trial.key, trial.config, tmp_path, "", tmp_path, tmp_path, "", tmp_path,
+        tmp_path,
+    )  # fmt: skip
+    clock, shown = {"now": 50.0}, io.StringIO()
+    monkeypatch.setattr(hangs.time, "monotonic", lambda: clock["now"])
+    guard = Guard(spec, Screen(Console(file=shown, width=300)))
+    for clock["now"] in (60.0, 50 + BEGIN_SECONDS, 51 + BEGIN_SECONDS, 900.0):
+        guard.look()
+        assert (trial.name in shown.getvalue()) == (clock["now"] > 50 + BEGIN_SECONDS)
+    (said,) = shown.getvalue().splitlines()
+    assert said.startswith(f"warning {trial.name}: none of its ranks has begun for 5 min: ")
