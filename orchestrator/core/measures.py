@@ -100,15 +100,18 @@ def measure_curves(
     groups: NDArray[np.int64],
     points: NDArray[np.int64],
     bigrams: tuple[Bigrams, Bigrams] | None = None,
+    rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """All measures of the first n rows of a plan, at each point, in one pass over the plan.
 
     Args:
-        vectors: (n, d) unit vectors of the plan's rows, in the order of the plan.
+        vectors: (n, d) unit vectors of the plan's rows, in the order of the plan; or with `rows` of
+            a whole pool, perhaps memory-mapped.
         queries: (queries, d) unit vectors.
         groups: (queries,) int64, the test task of each query; every number from 0 to G - 1.
         points: (p,) int64, row counts from 1 to n, not falling.
         bigrams: of the plan's rows in the order of the plan, and of the queries.
+        rows: (n,) int64, the plan's rows in `vectors`, which are read some at a time.
 
     Returns:
         (p, 1 + G, 9) float64: the whole query set, then each group; measures in the order of
@@ -117,7 +120,7 @@ def measure_curves(
     Raises:
         ValueError: points or groups are not as described.
     """
-    _check(points, groups, len(vectors), len(queries))
+    _check(points, groups, len(vectors if rows is None else rows), len(queries))
     # Queries group by group, so that a group is a stretch of columns.
     sizes = np.bincount(groups)
     starts = np.cumsum(sizes) - sizes
@@ -130,7 +133,7 @@ def measure_curves(
     result = np.full((len(points), 1 + len(sizes), len(MEASURES)), np.nan)
     for at, (start, end) in enumerate(pairwise([0, *points.tolist()])):
         for block in _blocks(start, end, len(targets) + vectors.shape[1]):
-            part = np.asarray(vectors[block], np.float64)
+            part = np.asarray(vectors[block if rows is None else rows[block]], np.float64)
             vector_sum += part.sum(axis=0)
             for space, pairs in enumerate(_distances(part, targets).values()):
                 total[space] += pairs.sum(axis=0)

@@ -44,15 +44,18 @@ def write_measures(
     column = load_columns_of(dataset.path, queries, ["task"])["task"]
     tasks = column.combine_chunks().dictionary_encode()
     seen = rows[: points[-1]]
-    seen_bigrams, query_bigrams = count_bigrams(
-        load_texts(dataset, seen), load_texts(dataset, queries)
+    # Each text once and in the order of the file, so that only a batch of them is held.
+    rising, place = np.unique(seen, return_inverse=True)
+    bigrams, query_bigrams = count_bigrams(
+        load_texts(dataset, rising), load_texts(dataset, queries)
     )
     curves = measure_curves(
-        vectors[seen],
+        vectors,
         vectors[queries],
         tasks.indices.to_numpy().astype(np.int64),
         points,
-        (seen_bigrams, query_bigrams),
+        (bigrams.take(place), query_bigrams),
+        seen,
     )
     names = [None, *tasks.dictionary.to_pylist()]
     columns = {
