@@ -1,5 +1,6 @@
 """The notebook of experiments/ runs from its first cell to its last, and is committed as run."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def streams(notebook, name):
     )
 
 
+def precisions(study):
+    """In which arithmetic the trials of a study computed; `auto` hangs on the machine."""
+    results = study.glob("trials/*/result.json")
+    return {json.loads(path.read_text())["precision"] for path in results}
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_notebook_runs_without_an_error_and_shows_its_pictures_and_its_study(tmp_path):
@@ -50,7 +57,9 @@ def test_the_notebook_runs_without_an_error_and_shows_its_pictures_and_its_study
     assert "3 finished" in shown
     assert "pid=" not in shown, "what workers say is in the log"
     study = tmp_path / "outputs" / "notebook"
-    assert "begin bf16_optimizer" in (study / "logs" / "run.log").read_text()
+    log = (study / "logs" / "run.log").read_text()
+    assert "(trainable pid=" in log
+    assert ("begin bf16_optimizer" in log) == (precisions(study) == {"bfloat16"}), "as they compute"
     assert "orchestrator run outputs/notebook/study.yaml" in (study / "run.json").read_text()
     assert (tmp_path / "outputs" / "nearest_first.parquet").is_file()
 

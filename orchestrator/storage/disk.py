@@ -97,6 +97,11 @@ def free_bytes(path: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
+def passing_folder() -> Path:
+    """Where the system keeps passing files; unlike `tempfile.gettempdir` also where it is full."""
+    return Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
+
+
 def folder_there(path: Path) -> Path:
     """The folder at a path, or else the nearest one above it."""
     return next(each for each in (path, *path.absolute().parents) if each.is_dir())
@@ -161,10 +166,8 @@ def _refusing_beside(path: Path) -> Path | None:
     where that one takes nothing and the disk of the path does."""
     if _refused(folder_there(path)) is not None:
         return None
-    # Not `tempfile.gettempdir`, which looks for another one where this is full.
-    places = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR") or "/tmp"]  # noqa: S108
-    full = (place for place in places if place and _refused(folder_there(Path(place))) is not None)
-    return next(map(Path, full), None)
+    places = [Path(os.environ.get("RAY_TMPDIR") or passing_folder()), passing_folder()]
+    return next((place for place in places if _refused(folder_there(place)) is not None), None)
 
 
 def _refused(folder: Path) -> int | None:

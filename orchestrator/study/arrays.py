@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from orchestrator.stages.pool import make_pool
 from orchestrator.stages.search import kmeans_labels, search
 from orchestrator.stages.vector_files import open_vectors, survey, write_unit
 from orchestrator.storage.artifacts import write_table
-from orchestrator.storage.disk import writing
+from orchestrator.storage.disk import passing_folder, writing
 
 
 class ArraySettings(Section):
@@ -183,7 +182,7 @@ def _unit_rows(vectors: NDArray[Any], name: str, scratch: Path | None) -> Floats
         return vectors
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
-    with writing(scratch or Path(os.environ.get("TMPDIR") or "/tmp")):  # noqa: S108
+    with writing(scratch or passing_folder()):
         scaled: Floats = scratch_array(scratch, np.float32, vectors.shape)
     write_unit(vectors, scaled, unit=False)
     return scaled

@@ -69,7 +69,8 @@ def test_a_disk_that_fills_or_turns_read_only_rays_too_ends_a_study_with_a_sente
         *_, said = screen.splitlines()
         assert said.startswith(f"error: {trials}"), screen
         assert "cannot be written: its disk can only be read" in said
-        with small_disk(Path(tempfile.mkdtemp())) as rays:  # a short path: Ray's sockets are there
+        # A short path: Ray's sockets are there.
+        with tempfile.TemporaryDirectory() as short, small_disk(Path(short)) as rays:
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                 env=os.environ | {"RAY_TMPDIR": str(rays.path)},
