@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator import screen as screens
-from orchestrator.report.summary import screen_table
+from orchestrator.report.summary import by_reason, screen_table
 from orchestrator.screen import Screen
 from orchestrator.tune.watch import expected_left
 from tests.waiting import PATIENCE
@@ -103,6 +103,12 @@ def test_the_time_left_of_a_study_follows_from_its_finished_trials(
     finished, running, waiting, left
 ):
     assert expected_left(finished, running, waiting, at_once=2) == left
+
+
+def test_a_reason_is_told_once_for_all_the_trials_that_it_ended():
+    errors = {"a": "no memory", "b": "late", "c": "late", "d": "late", "e": "late", "f": "late"}
+    assert list(by_reason(errors)) == [("no memory", "a"), ("late", "b, c, d and 2 more")]
+    assert list(by_reason({"a": "late", "b": "late", "c": "late"})) == [("late", "a, b, c")]
 
 
 def test_the_last_table_begins_with_the_lowest_loss_and_names_losses_as_losses():

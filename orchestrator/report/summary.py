@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from orchestrator.training.journal import read_journal
 from orchestrator.training.outcome import FINISHED
 
 LARGEST_ERROR = 0.05  # of an update fidelity that says anything
+NAMED = 3  # trials that failed for one reason, on the screen
 
 
 def trial_metrics(folder: Path) -> dict[str, float]:
@@ -121,6 +124,16 @@ def screen_table(rows: list[dict[str, Any]]) -> Table:
     for row in sorted(rows, key=lambda r: (r["status"] != FINISHED, r.get(loss, math.inf))):
         table.add_row(*(_value_text(row.get(name, "")) for name in shown))
     return table
+
+
+def by_reason(errors: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Each reason of `errors`, by trial, once, with the names of its trials, three at most."""
+    trials: defaultdict[str, list[str]] = defaultdict(list)
+    for trial, error in errors.items():
+        trials[error].append(trial)
+    for error, names in trials.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        yield error, ", ".join(names[:NAMED]) + more
 
 
 def _value_text(value: Any) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison
 from orchestrator.report.trial import Trial
 from orchestrator.storage.files import PLAN_FILE, TRIALS_FOLDER
+from orchestrator.training.outcome import FAILED
 
 MISSING = "–"
 MINUS = "\N{MINUS SIGN}"
@@ -145,7 +146,7 @@ def summary_table(trials: list[Trial], *, linked: bool = True) -> Table:
             place = f"../{TRIALS_FOLDER}/{quote(trial.name)}/{PLAN_FILE}"
             row[columns.index("trial")] = Cell(trial.name, link=place)
         if not trial.finished:
-            kind = "" if trial.stopped else "failed"
+            kind = "failed" if trial.summary["status"] == FAILED else ""
             row[columns.index("status")] = Cell(trial.summary["status"], kind)
     return Table(columns, rows)
 

@@ -15,6 +15,7 @@ from orchestrator.forecast.forecaster import Request
 from orchestrator.report.build import build_report
 from orchestrator.report.headline import Headline, headline
 from orchestrator.report.summary import (
+    by_reason,
     screen_table,
     write_summary,
 )
@@ -231,7 +232,11 @@ class Run:
         line = self.screen.line("report")
         folder = self.layout.folder
         pairs = zip(self.trials, specs, strict=True)
-        rows = [summary_row(trial, spec, self.swept) for trial, spec in pairs]
+        killed = [name for name, error in self.errors.items() if error == INTERRUPTED]
+        rows = [
+            summary_row(trial, spec, self.swept, interrupted=trial.name in killed)
+            for trial, spec in pairs
+        ]
         write_summary(folder / SUMMARY_FILE, rows, self.swept)
         precisions = (row["precision"] for row in rows)
         facts = study_facts(pipeline, self.trials, precisions, self.began, folder)
@@ -248,7 +253,6 @@ class Run:
         metrics = {row["trial"]: metrics_of(row, self.swept) for row in rows}
         said = headline(folder)
         metrics[PARENT] = scores | best_metrics(said.best, metrics)
-        killed = [name for name, error in self.errors.items() if error == INTERRUPTED]
         ended = finished(
             tracker.record, STUDY_FILES, self.errors, endings, metrics, killed,
             description=self._description(said.text, said.best.name if said.best else ""),
@@ -265,10 +269,11 @@ class Run:
         """The table, what failed, the answer, and where to look next."""
         self.screen.print()
         self.screen.print(screen_table(rows))
-        for name, error in self.errors.items():
-            self.screen.print(f"[red]{name} failed:[/] {escape(error)}")
-        for name, error in self.unmeasured.items():
-            self.screen.print(f"[red]{name} has no benchmarks:[/] {escape(error)}")
+        for error, names in by_reason(self.errors):
+            colour, ended = ("yellow", "unfinished") if error == INTERRUPTED else ("red", "failed")
+            self.screen.print(f"[{colour}]{names} {ended}:[/] {escape(error)}")
+        for error, names in by_reason(self.unmeasured):
+            self.screen.print(f"[red]{names} without benchmarks:[/] {escape(error)}")
         for sentence in self.foretold:
             self.screen.print(f"[bold]forecast[/] {escape(sentence)}")
         if unsent:

@@ -12,21 +12,24 @@ from orchestrator.report.arms import Arm
 from orchestrator.report.summary import stopped_metrics, trial_metrics
 from orchestrator.tracking import flat_params
 from orchestrator.training.journal import precision_of
-from orchestrator.training.outcome import FAILED, read_outcome
+from orchestrator.training.outcome import FAILED, UNFINISHED, read_outcome
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Trial
 
 
-def summary_row(trial: Trial, spec: TrialSpec, swept: Sequence[str]) -> dict[str, Any]:
+def summary_row(
+    trial: Trial, spec: TrialSpec, swept: Sequence[str], *, interrupted: bool
+) -> dict[str, Any]:
     """The row of a trial.
 
     Args:
         swept: dotted keys that the sweep sets in any trial, each a column.
+        interrupted: the study ended before the trial did, which therefore did not fail.
     """
     flat = flat_params(trial.config.model_dump(mode="json"))
     values = {key: trial.settings.get(key, flat.get(key, "")) for key in swept}
     outcome = read_outcome(spec.folder, spec.key)
-    status = outcome.status if outcome.ended else FAILED  # also one that was interrupted
+    status = outcome.status if outcome.ended else UNFINISHED if interrupted else FAILED
     row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": status, **values}
     if outcome.twin_of is not None:
         row["twin_of"] = outcome.twin_of

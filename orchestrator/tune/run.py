@@ -25,7 +25,7 @@ from orchestrator.tune.watch import Watch
 # read. Trials need none: what is in buckets was fetched before.
 ENV_VARS_TO_PROPAGATE -= {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
-INTERRUPTED = "it was interrupted: run the same command again to finish it"
+INTERRUPTED = "the study was interrupted: run the same command again to finish it"
 
 
 class Trials(Protocol):

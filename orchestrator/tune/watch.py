@@ -68,6 +68,7 @@ class Watch(tune.Callback):
         parts = [f"{self._ended - failed - stopped} finished"]
         parts += [f"{stopped} stopped early"] if stopped else []
         parts += [f"{failed} failed"] if failed else []
+        parts += [f"{left} unfinished"] if (left := self._count - self._ended) else []
         self._all.done(", ".join(parts), mark="failed" if failed else "done")
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:

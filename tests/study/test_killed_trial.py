@@ -101,10 +101,15 @@ def test_a_study_that_is_told_to_stop_twice_closes_what_is_open_and_is_finished_
     process.send_signal(signal.SIGTERM)
     screen, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, screen
-    assert "it was interrupted: run the same command again to finish it" in screen
+    assert (
+        " unfinished: the study was interrupted: run the same command again to finish it" in screen
+    )
+    assert "0 finished, 1 unfinished" in screen
+    assert " failed" not in screen
     assert "Traceback" not in screen
     assert list(trials.glob("*/checkpoints/step-*"))
     assert not list(trials.glob("*/result.json"))
+    assert ",unfinished," in (output / "tiny" / "summary.csv").read_text()
     assert {run.info.status for run in runs_of(output)[1]} == {"KILLED"}
     wait_until(lambda: not any(each.is_running() for each in below))
     again = orchestrate("run", path, "--output", output)
