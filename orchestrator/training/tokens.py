@@ -46,7 +46,10 @@ class Tokens:
 
     def answer_counts(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """(len(rows),) int64: tokens that carry loss; 0 where the answer was cut away."""
-        return np.array([self.answer[self.starts[r] : self.starts[r + 1]].sum() for r in rows])
+        # As plain arrays: a slice of a memory-mapped one takes eight times as long.
+        answer, starts = np.asarray(self.answer), np.asarray(self.starts)
+        bounds = zip(starts[rows].tolist(), starts[rows + 1].tolist(), strict=True)
+        return np.fromiter((np.count_nonzero(answer[a:b]) for a, b in bounds), np.int64, len(rows))
 
 
 @dataclass(frozen=True)
