@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.report.status import RUNNING, TWIN, WAITING, StudyStatus, TrialStatus
-from orchestrator.screen import duration, plain_console
+from orchestrator.screen import duration, plain_console, print_text
 from orchestrator.training.outcome import FAILED, FINISHED, STOPPED
 
 
@@ -23,7 +23,7 @@ def print_status(status: StudyStatus) -> None:
         console.print(table)
         console.print()
     for line in _lines(status):
-        console.print(escape(line), soft_wrap=True)
+        print_text(console, escape(line))
 
 
 def _cells(trial: TrialStatus) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from orchestrator.errors import UserError
-from orchestrator.screen import plain_console
+from orchestrator.screen import plain_console, print_text
 from orchestrator.training.outcome import Outcome
 from orchestrator.verify import Certificate, verify_forecasts, verify_measured, verify_study
 
@@ -24,7 +24,7 @@ def print_proofs(folder: Path) -> bool:
     console = plain_console()
     sound = True
     for word, text in _proofs(folder):
-        console.print(f"{word} {escape(text)}", soft_wrap=True)
+        print_text(console, f"{word} {escape(text)}")
         sound = sound and word != WRONG
     return sound
 

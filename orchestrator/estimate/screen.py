@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.config import Study
-from orchestrator.config.faults import show
 from orchestrator.config.layout import Layout
 from orchestrator.errors import ResourceError
 from orchestrator.estimate.amounts import Amount, TrialAmounts, added, trial_amounts
@@ -27,11 +26,12 @@ from orchestrator.estimate.hours import (
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
 from orchestrator.estimate.shared import Part, shared_parts
 from orchestrator.estimate.stored import StoreLookup
+from orchestrator.estimate.trial_table import arm_lines, text_table, trial_table
 from orchestrator.estimate.twins import foreseen_twins, twin_lines
+from orchestrator.screen import print_text
 from orchestrator.training.templates import check_template, load_tokenizer
 from orchestrator.trials import Expansion, Trial, expansion
 
-NUMBERS = {"rows", "steps", "evaluations", "evaluating", "tokens", "time", "workers"}
 LARGE_SHARE = 0.25  # of a trial's time that is evaluation
 
 
@@ -84,21 +84,24 @@ def print_estimate(study: Study, console: Console, known: Known) -> None:
         else time
         for trial, time in zip(expanded.trials, times, strict=True)
     ]  # fmt: skip
-    console.print(_trials(expanded.trials, amounts, shares, takes))
+    table, common = trial_table(expanded.trials, amounts, shares, takes)
+    console.print(table)
+    for line in common:
+        print_text(console, escape(line))
     console.print()
     console.print(_shared(parts))
     console.print()
     alone = [trial.name not in twins for trial in expanded.trials]
     trained = [*compress(amounts, alone)]
     for line in _totals(study, expanded, amounts, trained, store):
-        console.print(escape(line), soft_wrap=True)
+        print_text(console, escape(line))
     timed = [*compress(zip(expanded.trials, times, strict=True), alone)]
     lines = [*_hours(study, timed, parts, known), *left_out_lines(study, expanded.trials)]
     for line in [*lines, *remarks]:
-        console.print(escape(line), soft_wrap=True)
+        print_text(console, escape(line))
     if study.sweep.search:
         chooses = f"{study.sweep.search.type} chooses by {study.sweep.search.metric}"
-        console.print(f"search  {chooses}: the values above are examples", soft_wrap=True)
+        print_text(console, f"search  {chooses}: the values above are examples")
 
 
 def _templates(trials: list[Trial], store: StoreLookup) -> list[str]:
@@ -127,47 +130,8 @@ def _evaluating(shares: list[float | None]) -> list[str]:
     ]
 
 
-def _table(*names: str) -> Table:
-    """Columns of numbers keep to one line and to the right, the last one wraps."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        number = name in NUMBERS
-        table.add_column(
-            name, justify="right" if number else "left", no_wrap=number, overflow="fold"
-        )
-    return table
-
-
-def _trials(
-    trials: list[Trial],
-    amounts: list[TrialAmounts],
-    shares: list[float | None],
-    takes: list[Time | str | None],
-) -> Table:
-    table = _table(
-        "trial", "rows", "steps", "evaluations", "evaluating", "tokens", "time", "workers",
-        "settings",
-    )  # fmt: skip
-    for trial, amount, share, time in zip(trials, amounts, shares, takes, strict=True):
-        settings = ", ".join(
-            f"{key}={value if isinstance(value, str) else show(value)}"
-            for key, value in trial.settings.items()
-        )
-        evaluating = None if share is None else f"~{share:.0%}"
-        numbers = (
-            amount.rows, amount.steps, amount.evaluations, evaluating, amount.tokens, time
-        )  # fmt: skip
-        table.add_row(
-            trial.name,
-            *("?" if number is None else str(number) for number in numbers),
-            str(trial.config.training.workers),
-            escape(settings),
-        )
-    return table
-
-
 def _shared(parts: list[Part]) -> Table:
-    table = _table("shared", "of", "state")
+    table = text_table("shared", "of", "state")
     for part in parts:
         table.add_row(part.name, escape(part.of), part.state)
     return table
@@ -206,10 +170,9 @@ def _totals(
     """
     trials = expanded.trials
     count = f"{len(trials):,} trial{'s' * (len(trials) > 1)}"
-    arms = dict.fromkeys(trial.arm for trial in trials)
     return [
         count + (f"; {expanded.left_out}" if expanded.left_out else ""),
-        f"arms    {', '.join(arms)}",
+        *arm_lines(trials),
         f"steps   {_total([amount.steps for amount in trained])}",
         f"tokens  {_total([amount.tokens for amount in trained])}",
         f"disk    {_disk(study_disk(study, trials, amounts, store))}",

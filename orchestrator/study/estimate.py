@@ -19,6 +19,7 @@ from orchestrator.estimate.rank import memory_of_rank
 from orchestrator.estimate.small import made_in, own_vectors_are_small
 from orchestrator.estimate.speed import check_gpu
 from orchestrator.estimate.stored import StoreLookup
+from orchestrator.screen import print_text
 from orchestrator.stages.arrange import needs_of
 from orchestrator.stages.dataset import check_sizes
 from orchestrator.stages.given import listed_rows
@@ -66,7 +67,7 @@ def estimate_study(study: Study, console: Console, gpu: str | None, price: float
             refused.append(str(error))
         else:
             for sentence in remarks:
-                console.print(f"warning {escape(sentence)}", soft_wrap=True)
+                print_text(console, f"warning {escape(sentence)}")
     if refused:
         raise ResourceError("\n".join(refused))
 

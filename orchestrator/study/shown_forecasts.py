@@ -13,7 +13,7 @@ from orchestrator.report.forecast_tables import ForecastSection, forecast_sectio
 from orchestrator.report.read import read_study
 from orchestrator.report.tables import Table
 from orchestrator.report.trial import Trial
-from orchestrator.screen import Screen, plain_console, quiet_streams, shown_path
+from orchestrator.screen import Screen, plain_console, print_text, quiet_streams, shown_path
 from orchestrator.storage.files import FORECASTS_FOLDER, LOGS_FOLDER, SUMMARY_FILE
 from orchestrator.storage.lock import locked
 from orchestrator.study.checks import check_before_ray
@@ -74,16 +74,16 @@ def _trials(layout: Layout) -> list[Trial]:
 def _print(section: ForecastSection, layout: Layout) -> None:
     console = plain_console()
     for fault in section.faults:
-        console.print(f"[red]  wrong[/] {escape(fault)}", soft_wrap=True)
+        print_text(console, f"[red]  wrong[/] {escape(fault)}")
     for part in section.parts:
-        console.print(f"\n[bold]{part.foretold.name}[/]  {escape(part.made)}", soft_wrap=True)
+        print_text(console, f"\n[bold]{part.foretold.name}[/]  {escape(part.made)}")
         for table in filter(None, (part.arms, part.scores)):
             console.print(_screen_table(table))
         for sentence in part.sentences:
-            console.print(escape(sentence), soft_wrap=True)
+            print_text(console, escape(sentence))
     if section.parts:
         folder = shown_path(layout.folder / FORECASTS_FOLDER)
-        console.print(f"\nforecasts {escape(folder)}", soft_wrap=True)
+        print_text(console, f"\nforecasts {escape(folder)}")
 
 
 def _screen_table(table: Table) -> ScreenTable:

@@ -54,6 +54,33 @@ def test_a_plan_tells_what_is_shared_what_is_there_and_what_was_left_out(store):
     assert not (store / "out").exists()
 
 
+def test_names_fit_into_eighty_columns_as_what_trials_share_is_said_once(store):
+    axes = {"arrangement.turns": {"grid": [1, 2, 4]}, "data.pool.seed": {"grid": [0, 1]}}
+    arms = [
+        {"label": "whole tasks", "arrangement.granularity": "task"},
+        {"label": "half", "training.max_steps": 12},
+    ]
+    arrangement = {"method": "tma", "selection": "nearest"}
+    for paired in [], [arms]:
+        sweep = {"parameters": axes, "paired": paired}
+        text = shown_study(store, {**BASE, "arrangement": arrangement}, sweep)
+        table, _, lines = text.partition("\n\n")
+        header, *rows, common = table.splitlines()
+        assert len(rows) == 6 * (1 + bool(paired))
+        assert paired or max(map(len, [header, *rows])) <= 80
+        columns = {"steps", "rows", "evaluations", "evaluating", "tokens", "time", "workers"}
+        apart = set(header.split()) - {"trial"}
+        once = {part.split()[0] for part in common.removeprefix("each").split(",")}
+        assert apart | once == columns
+        assert not apart & once
+        assert ("steps" in apart) == bool(paired)
+        assert "workers 1" in common
+        # Names of keys and values say all; a label does not.
+        assert ("arrangement.granularity=task" in lines) == bool(paired)
+        assert "arrangement.turns=" not in lines
+        assert "data.pool.seed=" not in lines
+
+
 HELD_OUT = {"reader": "builtin", "split": "held_out", "max_per_task": 1}
 
 
