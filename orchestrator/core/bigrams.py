@@ -43,7 +43,7 @@ class Bigrams:
     def take(self, texts: NDArray[np.int64]) -> Bigrams:
         """Returns the bigrams of the texts with the given numbers (n,) int64, in their order."""
         picked = Units(self.ids, self.starts)
-        sizes = picked.sizes[texts]
+        sizes = picked.sizes_of(texts)
         return Bigrams(picked.expand(texts), np.concatenate([[0], np.cumsum(sizes)]))
 
     def of_units(self, units: Units) -> Bigrams:

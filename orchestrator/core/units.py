@@ -39,9 +39,14 @@ class Units:
         """(units,) int64: rows in each unit."""
         return np.diff(self.starts)
 
+    def sizes_of(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(len(units),) int64: rows in each of the given units, without a look at the others."""
+        sizes: NDArray[np.int64] = self.starts[units + 1] - self.starts[units]
+        return sizes
+
     def expand(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of the given units, in their order, as int64."""
-        sizes = self.sizes[units]
+        sizes = self.sizes_of(units)
         ends = np.cumsum(sizes)
         inside = np.arange(sizes.sum()) - np.repeat(ends - sizes, sizes)
         rows: NDArray[np.int64] = self.rows[np.repeat(self.starts[units], sizes) + inside]

@@ -18,12 +18,12 @@ def shuffled(units: Units, seed: int, rows: int | None) -> Plan:
     """Units in a seeded order, cut to exactly `rows` rows."""
     order = np.random.default_rng(seed).permutation(len(units))
     # Of many small units only those are laid out that the budget can reach.
-    chosen = order[: np.searchsorted(np.cumsum(units.sizes[order]), rows) + 1] if rows else order
+    chosen = order[: np.searchsorted(np.cumsum(units.sizes_of(order)), rows) + 1] if rows else order
     plan = Plan(
         units.expand(chosen),
-        np.zeros(units.sizes[chosen].sum(), np.int64),
-        np.repeat(chosen, units.sizes[chosen]),
-        np.full(units.sizes[chosen].sum(), np.nan),
+        np.zeros(units.sizes_of(chosen).sum(), np.int64),
+        np.repeat(chosen, units.sizes_of(chosen)),
+        np.full(units.sizes_of(chosen).sum(), np.nan),
     )
     return plan.take(slice(0, rows))
 

@@ -37,7 +37,7 @@ def arrange(request: Request) -> Plan:
         heads, distance = cursor.heads(waiting)
         end = _first_repeat(heads)
         taken[heads[:end]] = True
-        rows += int(units.sizes[heads[:end]].sum())
+        rows += int(units.sizes_of(heads[:end]).sum())
         chosen.append(heads[:end])
         distances.append(distance[:end])
         rounds.append(turn)
@@ -46,7 +46,7 @@ def arrange(request: Request) -> Plan:
         if not len(waiting):
             waiting, turn = np.arange(lists.queries), turn + 1
     order, lengths = np.concatenate(chosen), [len(part) for part in chosen]
-    sizes = units.sizes[order]
+    sizes = units.sizes_of(order)
     plan = Plan(
         units.expand(order),
         np.repeat(np.repeat(np.array(rounds, np.int64), lengths), sizes),

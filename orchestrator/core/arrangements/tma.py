@@ -158,7 +158,7 @@ def _turns(
         chosen, turn, distance, query = take_turns(
             request.lists(end), units, done, excluded, request.within_turn
         )
-    rows, sizes = units.expand(chosen), units.sizes[chosen]
+    rows, sizes = units.expand(chosen), units.sizes_of(chosen)
     plan = Plan(
         rows,
         np.repeat(turn if end == "near" else -turn - 1, sizes),
@@ -207,7 +207,7 @@ def take_turns(
         chosen.append(wanted)
         nearest.append(least)
         by.append(query)
-        rows += int(units.sizes[wanted].sum())
+        rows += int(units.sizes_of(wanted).sum())
     turn = np.repeat(np.arange(len(chosen)), [len(part) for part in chosen])
     return (
         np.concatenate(chosen) if chosen else np.empty(0, np.int64),
