@@ -197,7 +197,7 @@ def _best_answer(question: str, sentence: str, winner: Winner | None) -> Answer:
     result = ranking.next_best
     limits = limit_sentences(result, ranking.unit) if result else []
     alone = Answer(question, sentence, [*limits, *left_out_note(basis.left_out)], None)
-    first, *others = ranking.losses
+    first, others = ranking.first, ranking.others
     if not others or same_steps is None:
         return alone
     answer = _ends_answer(alone, (first, others[0]), basis.steps, lambda _: sentence, [])

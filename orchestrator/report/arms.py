@@ -42,6 +42,11 @@ class Arm:
         return self.trials[0].stopped
 
     @property
+    def results(self) -> frozenset[str]:
+        """Names of the trials whose results it has: arms with the same ones cannot differ."""
+        return frozenset(trial.twin_of or trial.name for trial in self.trials)
+
+    @property
     def label(self) -> str:
         """The name, with the state where it is not the expected one."""
         return self.name if self.finished else f"{self.name} ({self.trials[0].state})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.core.statistics.analysis import Steps
 from orchestrator.core.statistics.comparison import FEWEST_TASKS, Comparison
 from orchestrator.report.arms import Arm, CommonBasis
@@ -128,6 +130,12 @@ def limit_sentences(result: Comparison, unit: str) -> list[str]:
     if result.tasks < FEWEST_TASKS:
         sentences.append(f"With fewer than {FEWEST_TASKS} {unit}s no difference is called clear.")
     return sentences
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row, as "a, b and c"."""
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 def twin_note(trials: list[Trial]) -> str:

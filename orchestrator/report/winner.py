@@ -19,7 +19,7 @@ from orchestrator.core.statistics.comparison import Comparison, Corrected
 from orchestrator.report.arms import Arm, CommonBasis, common_basis, unit_of
 from orchestrator.report.budget import Budget, budget_of, ends_differ, query_curves_of
 from orchestrator.report.contrast import compare_with, curves_at
-from orchestrator.report.sentences import area_words
+from orchestrator.report.sentences import area_words, listed
 from orchestrator.report.tables import (
     MISSING,
     Cell,
@@ -39,7 +39,7 @@ class Ranking:
     Attributes:
         words: what loss it is.
         losses: the lowest first, means over tasks and seeds in nats.
-        behind: each arm minus the first, of those that share a seed with it.
+        behind: each arm minus the first, of those that can differ from it and share a seed with it.
         unit: what they are compared over, "task" or "instance".
     """
 
@@ -54,26 +54,39 @@ class Ranking:
         return next(iter(self.losses))
 
     @property
+    def best(self) -> list[Arm]:
+        """The first, and the arms that have its results."""
+        return [arm for arm in self.losses if arm.results == self.first.results]
+
+    @property
+    def others(self) -> list[Arm]:
+        """The arms that can differ from the best, the lowest loss first."""
+        return [arm for arm in self.losses if arm.results != self.first.results]
+
+    @property
     def next_best(self) -> Comparison | None:
-        """The second arm minus the first; None where they cannot be compared."""
-        second = next(iter([*self.losses][1:]), None)
+        """The next arm minus the best; None where they cannot be compared."""
+        second = next(iter(self.others), None)
         return self.behind[second].comparison if second in self.behind else None
 
     @property
     def sentence(self) -> str:
         """Which arm is best, which is next, by how much, and whether that is clear."""
-        best, *others = self.losses
-        loss = f"{number(self.losses[best])} by the {self.words}"
+        others, names = self.others, listed([arm.name for arm in self.best])
+        several = len(self.best) > 1
+        names += ", which cannot differ," * several
+        loss = f"{number(self.losses[self.first])} by the {self.words}"
         if not others:
-            return f"{best.name} came to {loss}"
-        words = f"{best.name} was best, {loss}; next was {others[0].name}"
+            return f"{names} came to {loss}"
+        words = f"{names} {'were' if several else 'was'} best, {loss}; next was {others[0].name}"
         result = self.next_best
         if result is None:
             return f"{words}, which shares no seed with it"
         gap = result.difference
         # Means over other seeds may stand the other way round.
         side = "higher" if gap >= 0 else "lower over the seeds that the two share"
-        many = f", corrected for all pairs of {len(self.losses)} arms" if len(others) > 1 else ""
+        arms = len({arm.results for arm in self.losses})
+        many = f", corrected for all pairs of {arms} arms" if arms > 2 else ""
         why = doubt(result, self.unit)
         return (
             f"{words}, {number(abs(gap))} {side} (95% interval {interval(result)}{many}): "
@@ -194,9 +207,9 @@ def winner_table(winner: Winner | None) -> Table | None:
 
 def _standing(ranking: Ranking, arm: Arm) -> list[Cell]:
     """The loss of an arm, and how far it is behind the best one."""
-    loss = loss_cell(ranking.losses[arm], best=arm is ranking.first)
+    loss = loss_cell(ranking.losses[arm], best=arm in ranking.best)
     if arm not in ranking.behind:
-        words = "best" if arm is ranking.first else "nothing in common"
+        words = "best" if arm in ranking.best else "nothing in common"
         return [loss, Cell(MISSING, "number"), Cell(words)]
     result = ranking.behind[arm].comparison
     why = doubt(result, ranking.unit)
@@ -216,13 +229,18 @@ def _ranking(
     Only tasks of the basis count, so that losses and differences add up.
     """
     ordered = dict(sorted(losses.items(), key=lambda item: item[1]))
-    best, *others = ordered
+    distinct: dict[frozenset[str], Arm] = {}
+    for arm in ordered:
+        distinct.setdefault(arm.results, arm)
+    best, *others = distinct.values()
     unit = unit_of(trial for arm in ordered for trial in arm.trials)
-    pairs = len(ordered) * len(others) // 2
+    pairs = len(distinct) * len(others) // 2
     behind = compare_with(
         best, others, "query", lambda curves: _of_tasks(cut(curves), basis.tasks), pairs
     )
-    return Ranking(words, ordered, behind, unit)
+    of_each = {arm: behind.get(distinct[arm.results]) for arm in ordered}
+    known = {arm: result for arm, result in of_each.items() if result is not None}
+    return Ranking(words, ordered, known, unit)
 
 
 def _of_tasks(curves: TaskCurves, tasks: list[str]) -> TaskCurves:

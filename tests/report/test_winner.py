@@ -50,6 +50,32 @@ def test_the_best_arm_is_named_first_though_the_claim_is_of_two_others():
     assert least.p_holm == pytest.approx(3 * least.p), "of three pairs"
 
 
+def test_arms_that_cannot_differ_are_one_best_and_no_next_one_and_no_pair():
+    """Two turn counts that a budget of steps makes the same, as a sweep may hold."""
+    trials = [trial_of(smooth() + 0.3, name="other"), trial_of(smooth() + 0.7, name="last")]
+    two, four = trial_of(smooth(), name="two turns"), trial_of(smooth(), name="four turns")
+    four.summary["twin_of"] = two.name
+    alone = find_winner(group_arms([two, four])).decisive
+    assert alone.sentence.startswith("two turns and four turns, which cannot differ, came to 1.6")
+    winner = find_winner(group_arms([*trials, two, four]))
+    ranking = winner.decisive
+    said = "two turns and four turns, which cannot differ, were best, 1.6"
+    assert ranking.sentence.startswith(said)
+    assert "; next was other, 0.300 higher" in ranking.sentence
+    assert "corrected for all pairs of 3 arms" in ranking.sentence
+    assert [line["clear"] for line in lines(winner_table(winner))] == ["best", "best", "yes", "yes"]
+    answer = answer_of(implied_claim([]), group_arms([*trials, two, four]))
+    assert (answer.contrast.a_name, answer.contrast.b_name) == ("two turns", "other")
+    last = trial_of(smooth() + 0.7, name="last again")
+    last.summary["twin_of"] = trials[1].name
+    again = find_winner(group_arms([*trials, two, four, last])).decisive
+    behind = {arm.name: result for arm, result in again.behind.items()}
+    assert behind["last"] == behind["last again"]
+    assert behind["last"] == next(
+        result for arm, result in ranking.behind.items() if arm.name == "last"
+    )
+
+
 def test_what_is_not_clear_has_its_reason_beside_it():
     few = [
         trial_of((smooth() + shift)[:, :5], name=name) for name, shift in {"a": 0, "b": 9}.items()
