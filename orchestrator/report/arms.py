@@ -87,6 +87,15 @@ def group_arms(trials: list[Trial]) -> list[Arm]:
     ]
 
 
+def by_results(arms: Iterable[Arm]) -> dict[frozenset[str], Arm]:
+    """The arms of which none repeats another one, by `Arm.results`: of those that cannot differ the
+    first."""
+    found: dict[frozenset[str], Arm] = {}
+    for arm in arms:
+        found.setdefault(arm.results, arm)
+    return found
+
+
 def unit_of(trials: Iterable[Trial], test_set: str = "query") -> str:
     """What a set is compared over: "task", or "instance" where its instances have none."""
     return "instance" if any(trial.unlabelled(test_set) for trial in trials) else "task"

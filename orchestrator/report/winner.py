@@ -16,7 +16,7 @@ import numpy as np
 
 from orchestrator.core.statistics.analysis import TaskCurves
 from orchestrator.core.statistics.comparison import Comparison, Corrected
-from orchestrator.report.arms import Arm, CommonBasis, common_basis, unit_of
+from orchestrator.report.arms import Arm, CommonBasis, by_results, common_basis, unit_of
 from orchestrator.report.budget import Budget, budget_of, ends_differ, query_curves_of
 from orchestrator.report.contrast import compare_with, curves_at
 from orchestrator.report.sentences import area_words, listed
@@ -85,7 +85,7 @@ class Ranking:
         gap = result.difference
         # Means over other seeds may stand the other way round.
         side = "higher" if gap >= 0 else "lower over the seeds that the two share"
-        arms = len({arm.results for arm in self.losses})
+        arms = len(by_results(self.losses))
         many = f", corrected for all pairs of {arms} arms" if arms > 2 else ""
         why = doubt(result, self.unit)
         return (
@@ -229,9 +229,7 @@ def _ranking(
     Only tasks of the basis count, so that losses and differences add up.
     """
     ordered = dict(sorted(losses.items(), key=lambda item: item[1]))
-    distinct: dict[frozenset[str], Arm] = {}
-    for arm in ordered:
-        distinct.setdefault(arm.results, arm)
+    distinct = by_results(ordered)
     best, *others = distinct.values()
     unit = unit_of(trial for arm in ordered for trial in arm.trials)
     pairs = len(distinct) * len(others) // 2

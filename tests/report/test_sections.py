@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,15 @@ def test_fewer_than_three_arms_predict_tasks_only(names):
     rng = np.random.default_rng(0)
     result = prediction(group_arms([trial_of(*related(rng), name=name) for name in names]))
     assert len(result.forecasts) == len(result.panels) == 1
+
+
+def test_an_arm_is_not_foretold_from_one_that_cannot_differ_from_it():
+    rng = np.random.default_rng(0)
+    trials = [trial_of(*related(rng), name=name) for name in "abc"]
+    twin = replace(trials[0], summary=trials[0].summary | {"arm": "d", "trial": "d-0"})
+    twin.summary["twin_of"] = trials[0].name
+    result = prediction(group_arms([*trials, twin]))
+    assert [*result.forecasts][1:] == [*"abc"]
 
 
 def test_without_measures_or_with_few_tasks_nothing_is_predicted():
