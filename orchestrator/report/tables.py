@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 from urllib.parse import quote
 
@@ -106,10 +107,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Headers, and rows of as many cells."""
+    """Headers, rows of as many cells, and what is said of all rows in the place of columns."""
 
     headers: list[str]
     rows: list[list[Cell]] = field(default_factory=list)
+    common: str = ""
 
 
 def loss_cell(value: float | None, *, best: bool = False) -> Cell:
@@ -134,7 +136,7 @@ def count_cell(value: int) -> Cell:
 
 
 def summary_table(trials: list[Trial], *, linked: bool = True) -> Table:
-    """summary.csv, without the columns that are empty in every row.
+    """summary.csv, without the columns that are empty in every row, or the same in each of several.
 
     Args:
         linked: a trial's name leads to its plan, beside the page.
@@ -148,7 +150,11 @@ def summary_table(trials: list[Trial], *, linked: bool = True) -> Table:
         if not trial.finished:
             kind = "failed" if trial.summary["status"] == FAILED else ""
             row[columns.index("status")] = Cell(trial.summary["status"], kind)
-    return Table(columns, rows)
+    texts = [[cell.text for cell in row] for row in rows]
+    same = [len(rows) > 1 and len(set(column)) == 1 for column in zip(*texts, strict=True)]
+    common = ", ".join(map(" ".join, compress(zip(columns, texts[0], strict=True), same)))
+    apart = [not each for each in same]
+    return Table([*compress(columns, apart)], [[*compress(row, apart)] for row in rows], common)
 
 
 def _summary_cell(column: str, text: str) -> Cell:

@@ -47,6 +47,23 @@ def test_the_summary_has_the_losses_of_the_last_step_and_the_best_one(study):
     assert (cells["status"].text, cells["query_loss"].text) == ("stopped", "3.800")
 
 
+def test_what_all_trials_share_is_said_beside_the_summary_and_has_no_column_there(study):
+    trials = read_study(study).trials
+    table = summary_table(trials)
+    assert len({trial.summary["status"] for trial in trials}) > 1
+    assert "status" in table.headers
+    assert "status" not in table.common
+    finished = [trial for trial in trials if trial.finished]
+    assert len(finished) > 1
+    table = summary_table(finished)
+    assert table.common.startswith("status finished, steps 24")
+    assert not {"status", "steps"} & set(table.headers)
+    assert {len(row) for row in table.rows} == {len(table.headers)}
+    alone = summary_table(finished[:1])
+    assert not alone.common
+    assert "status" in alone.headers
+
+
 def test_its_curve_ends_where_it_was_stopped_though_the_journal_goes_on(study):
     with (study / "trials" / "random" / JOURNAL_FILE).open("a") as journal:
         journal.write('{"event": "measure", "step": 14, "query_loss": 0.0}\n')
