@@ -26,7 +26,7 @@ from orchestrator.estimate.hours import (
 from orchestrator.estimate.memory import optimizer_faults, rank_memory, reward_parameters
 from orchestrator.estimate.shared import Part, shared_parts
 from orchestrator.estimate.stored import StoreLookup
-from orchestrator.estimate.trial_table import arm_lines, text_table, trial_table
+from orchestrator.estimate.trial_table import setting_lines, text_table, trial_table
 from orchestrator.estimate.twins import foreseen_twins, twin_lines
 from orchestrator.screen import print_text
 from orchestrator.training.templates import check_template, load_tokenizer
@@ -80,7 +80,7 @@ def print_estimate(study: Study, console: Console, known: Known) -> None:
     parts = shared_parts(study, expanded.trials, store, earlier)
     takes = [
         "done" if trial.name in known.done
-        else f"as {twins[trial.name]}" if trial.name in twins
+        else "twin" if trial.name in twins
         else time
         for trial, time in zip(expanded.trials, times, strict=True)
     ]  # fmt: skip
@@ -170,9 +170,11 @@ def _totals(
     """
     trials = expanded.trials
     count = f"{len(trials):,} trial{'s' * (len(trials) > 1)}"
+    arms = dict.fromkeys(trial.arm for trial in trials)
     return [
         count + (f"; {expanded.left_out}" if expanded.left_out else ""),
-        *arm_lines(trials),
+        f"arms    {', '.join(arms)}",
+        *setting_lines(study.sweep),
         f"steps   {_total([amount.steps for amount in trained])}",
         f"tokens  {_total([amount.tokens for amount in trained])}",
         f"disk    {_disk(study_disk(study, trials, amounts, store))}",

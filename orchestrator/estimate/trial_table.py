@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
 from rich.table import Table
 
 from orchestrator.config.faults import show
+from orchestrator.config.sweep import Sweep
 from orchestrator.estimate.amounts import TrialAmounts
 from orchestrator.estimate.hours import Time
-from orchestrator.trials import Trial, untold
+from orchestrator.trials import Trial
 
 
 def text_table(*names: str) -> Table:
@@ -28,8 +33,8 @@ def trial_table(
     at 80 columns there is room for a name and a few numbers.
 
     Args:
-        amounts, shares, takes: of each trial, its share of evaluation and its time or why it takes
-            none.
+        amounts, shares, takes: of each trial, its share of evaluation and its time, or in a word
+            why it takes none.
     """
     columns: dict[str, list[object]] = {
         "rows": [amount.rows for amount in amounts],
@@ -44,29 +49,31 @@ def trial_table(
         name: ["?" if value is None else str(value) for value in values]
         for name, values in columns.items()
     }
-    common = {name: values[0] for name, values in texts.items() if len(set(values)) == 1}
-    if len(trials) == 1:
-        common = {}
+    apart = [name for name, values in texts.items() if len(trials) == 1 or len(set(values)) > 1]
     table = text_table("trial")
-    apart = [name for name in texts if name not in common]
     for name in apart:
         table.add_column(name, justify="right", no_wrap=True)
     for place, trial in enumerate(trials):
         table.add_row(trial.name, *(texts[name][place] for name in apart))
-    said = ", ".join(f"{name} {text}" for name, text in common.items())
-    return table, [f"each    {said}"] if common else []
+    said = "; ".join(f"{name} {values[0]}" for name, values in texts.items() if name not in apart)
+    return table, [f"each    {said}"] if said else []
 
 
-def arm_lines(trials: list[Trial]) -> list[str]:
-    """The arms, with the settings for which a label stands."""
-    untold_by = {trial.arm: untold(trial.settings, trial.name) for trial in reversed(trials)}
-    arms = [
-        arm + ": " * bool(hidden) + ", ".join(
-            f"{key}={value if isinstance(value, str) else show(value)}"
-            for key, value in hidden.items()
-        )
-        for arm, hidden in reversed(untold_by.items())
-    ]  # fmt: skip
-    if not any(untold_by.values()):
-        return [f"arms    {', '.join(arms)}"]
-    return [f"{'arms' if place == 0 else '':<7} {arm}" for place, arm in enumerate(arms)]
+def setting_lines(sweep: Sweep) -> list[str]:
+    """The arms' labels with the settings that they stand for, and the keys of all other settings,
+    of which a name has the last part alone."""
+    settings = [*chain(*sweep.paired), *({key: None} for key in sweep.parameters)]
+    labels = [
+        f"{setting['label']}: {_in_words(setting)}" for setting in settings if "label" in setting
+    ]
+    keys = dict.fromkeys(key for setting in settings if "label" not in setting for key in setting)
+    lines = [f"{'labels' if place == 0 else '':<7} {label}" for place, label in enumerate(labels)]
+    return [*lines, *([f"swept   {', '.join(keys)}"] if keys else [])]
+
+
+def _in_words(setting: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key}={value if isinstance(value, str) else show(value)}"
+        for key, value in setting.items()
+        if key != "label"
+    )

@@ -42,9 +42,9 @@ class Arm:
         return self.trials[0].stopped
 
     @property
-    def results(self) -> frozenset[str]:
+    def results(self) -> tuple[str, ...]:
         """Names of the trials whose results it has: arms with the same ones cannot differ."""
-        return frozenset(trial.twin_of or trial.name for trial in self.trials)
+        return tuple(sorted(trial.twin_of or trial.name for trial in self.trials))
 
     @property
     def label(self) -> str:
@@ -87,10 +87,10 @@ def group_arms(trials: list[Trial]) -> list[Arm]:
     ]
 
 
-def by_results(arms: Iterable[Arm]) -> dict[frozenset[str], Arm]:
+def by_results(arms: Iterable[Arm]) -> dict[tuple[str, ...], Arm]:
     """The arms of which none repeats another one, by `Arm.results`: of those that cannot differ the
     first."""
-    found: dict[frozenset[str], Arm] = {}
+    found: dict[tuple[str, ...], Arm] = {}
     for arm in arms:
         found.setdefault(arm.results, arm)
     return found

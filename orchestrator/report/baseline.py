@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from orchestrator.config.claim import Claim
 from orchestrator.core.statistics.comparison import Corrected, Verdict
-from orchestrator.report.arms import Arm, area, unit_of
+from orchestrator.report.arms import Arm, area, by_results, unit_of
 from orchestrator.report.contrast import (
     Contrast,
     compare_with,
@@ -72,9 +72,9 @@ def set_against(baseline: Arm, arms: Sequence[Arm], test_set: str) -> list[Again
         return []
     steps = reduce(np.intersect1d, [curve.steps for pair in pairs for curve in pair])
     compared = compare_with(baseline, arms, test_set, lambda curves: curves_at(curves, steps))
-    unit = unit_of(baseline.trials, test_set)
+    unit, family = unit_of(baseline.trials, test_set), len(by_results(compared))
     return [
-        Against(arm, corrected, set_contrasts(arm, baseline), len(compared), unit)
+        Against(arm, corrected, set_contrasts(arm, baseline), family, unit)
         for arm, corrected in compared.items()
     ]
 

@@ -14,7 +14,7 @@ from orchestrator.core.statistics.comparison import (
     compare_arms,
     compare_several,
 )
-from orchestrator.report.arms import Arm, mean_curves, stack, unit_of
+from orchestrator.report.arms import Arm, by_results, mean_curves, stack, unit_of
 from orchestrator.report.figures import SETS
 from orchestrator.report.trial import Trial
 
@@ -138,6 +138,8 @@ def compare_with(
 ) -> dict[Arm, Corrected]:
     """Finished arms against one of them, corrected for their number as by `compare_several`.
 
+    Arms that cannot differ are one comparison, which each of them gets.
+
     Args:
         test_set: whose losses.
         cut: leaves the same steps of every curve.
@@ -147,13 +149,13 @@ def compare_with(
         Each arm minus the one, without those that share no seed, step or task with it.
     """
     losses, steps = {}, np.zeros(0, np.int64)
-    for arm in arms:
+    for results, arm in by_results(arms).items():
         pairs = seed_pairs(arm, one, test_set)
         stacked = stack([cut(curve) for pair in pairs for curve in pair])
         if stacked is not None:
-            steps, losses[arm] = stacked[0], (stacked[2][::2], stacked[2][1::2])
-    results = compare_several(steps, [*losses.values()], family)
-    return dict(zip(losses, results, strict=True))
+            steps, losses[results] = stacked[0], (stacked[2][::2], stacked[2][1::2])
+    compared = dict(zip(losses, compare_several(steps, [*losses.values()], family), strict=True))
+    return {arm: compared[arm.results] for arm in arms if arm.results in compared}
 
 
 def trial_pairs(a: Arm, b: Arm) -> list[tuple[Trial, Trial]]:

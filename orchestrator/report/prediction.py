@@ -16,7 +16,7 @@ from orchestrator.core.statistics.prediction import (
     predict_arm,
     predict_tasks,
 )
-from orchestrator.report.arms import Arm, by_results, stack
+from orchestrator.report.arms import Arm, stack
 from orchestrator.report.figures import STEP, Line, Panel
 from orchestrator.report.measures import drop_curves, measure_curves
 from orchestrator.report.tables import Cell, Table, gap_cell, interval_cell, loss_cell
@@ -47,9 +47,14 @@ def prediction(arms: list[Arm]) -> Prediction | None:
     Steps and tasks are those that all arms with both have in common. An arm is foretold from two
     others or more.
     """
-    # From an arm that cannot differ from it one is foretold without fail.
-    finished = by_results(arm for arm in arms if arm.finished).values()
-    curves = [(arm, measure_curves(arm, MEASURE), drop_curves(arm)) for arm in finished]
+    # From one that has results of its own an arm is foretold without fail.
+    seen: set[str] = set()
+    apart = []
+    for arm in arms:
+        if arm.finished and seen.isdisjoint(arm.results):
+            apart.append(arm)
+            seen.update(arm.results)
+    curves = [(arm, measure_curves(arm, MEASURE), drop_curves(arm)) for arm in apart]
     known = [
         (arm, near, fell) for arm, near, fell in curves if near is not None and fell is not None
     ]

@@ -150,10 +150,14 @@ def summary_table(trials: list[Trial], *, linked: bool = True) -> Table:
         if not trial.finished:
             kind = "failed" if trial.summary["status"] == FAILED else ""
             row[columns.index("status")] = Cell(trial.summary["status"], kind)
-    texts = [[cell.text for cell in row] for row in rows]
-    same = [len(rows) > 1 and len(set(column)) == 1 for column in zip(*texts, strict=True)]
-    common = ", ".join(map(" ".join, compress(zip(columns, texts[0], strict=True), same)))
-    apart = [not each for each in same]
+    apart = [
+        len(trials) == 1
+        or len({trial.summary[key] for trial in trials}) > 1
+        or (key == "status" and not trials[0].finished)
+        for key in columns
+    ]
+    said = [f"{key} {cell.text}" for key, cell in zip(columns, rows[0], strict=True)]
+    common = "; ".join(compress(said, [not each for each in apart]))
     return Table([*compress(columns, apart)], [[*compress(row, apart)] for row in rows], common)
 
 

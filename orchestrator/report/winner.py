@@ -69,16 +69,22 @@ class Ranking:
         second = next(iter(self.others), None)
         return self.behind[second].comparison if second in self.behind else None
 
+    def _named(self, one: Arm) -> tuple[str, str]:
+        """An arm with those that have its results, and the verb for so many."""
+        names = [arm.name for arm in self.losses if arm.results == one.results]
+        if len(names) == 1:
+            return names[0], "was"
+        return f"{listed(names)}, which cannot differ,", "were"
+
     @property
     def sentence(self) -> str:
         """Which arm is best, which is next, by how much, and whether that is clear."""
-        others, names = self.others, listed([arm.name for arm in self.best])
-        several = len(self.best) > 1
-        names += ", which cannot differ," * several
+        others, (best, was) = self.others, self._named(self.first)
         loss = f"{number(self.losses[self.first])} by the {self.words}"
         if not others:
-            return f"{names} came to {loss}"
-        words = f"{names} {'were' if several else 'was'} best, {loss}; next was {others[0].name}"
+            return f"{best} came to {loss}"
+        second, second_was = self._named(others[0])
+        words = f"{best} {was} best, {loss}; next {second_was} {second.removesuffix(',')}"
         result = self.next_best
         if result is None:
             return f"{words}, which shares no seed with it"
@@ -229,16 +235,14 @@ def _ranking(
     Only tasks of the basis count, so that losses and differences add up.
     """
     ordered = dict(sorted(losses.items(), key=lambda item: item[1]))
-    distinct = by_results(ordered)
-    best, *others = distinct.values()
+    best, *others = ordered
     unit = unit_of(trial for arm in ordered for trial in arm.trials)
-    pairs = len(distinct) * len(others) // 2
+    arms, apart = len(by_results(ordered)), [a for a in others if a.results != best.results]
     behind = compare_with(
-        best, others, "query", lambda curves: _of_tasks(cut(curves), basis.tasks), pairs
-    )
-    of_each = {arm: behind.get(distinct[arm.results]) for arm in ordered}
-    known = {arm: result for arm, result in of_each.items() if result is not None}
-    return Ranking(words, ordered, known, unit)
+        best, apart, "query", lambda curves: _of_tasks(cut(curves), basis.tasks),
+        arms * (arms - 1) // 2,
+    )  # fmt: skip
+    return Ranking(words, ordered, behind, unit)
 
 
 def _of_tasks(curves: TaskCurves, tasks: list[str]) -> TaskCurves:

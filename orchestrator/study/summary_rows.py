@@ -29,7 +29,8 @@ def summary_row(
     flat = flat_params(trial.config.model_dump(mode="json"))
     values = {key: trial.settings.get(key, flat.get(key, "")) for key in swept}
     outcome = read_outcome(spec.folder, spec.key)
-    status = outcome.status if outcome.ended else UNFINISHED if interrupted else FAILED
+    # A failure of an earlier run is one until its trial begins anew.
+    status = outcome.status if interrupted or outcome.status != UNFINISHED else FAILED
     row: dict[str, Any] = {"trial": trial.name, "arm": trial.arm, "status": status, **values}
     if outcome.twin_of is not None:
         row["twin_of"] = outcome.twin_of

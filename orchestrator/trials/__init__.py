@@ -1,6 +1,5 @@
 """From a study to its trials: the sweep's values, their names, and what is wrong with them."""
 
 from orchestrator.trials.expand import Expansion, Trial, expand, expansion
-from orchestrator.trials.names import untold
 
-__all__ = ["Expansion", "Trial", "expand", "expansion", "untold"]
+__all__ = ["Expansion", "Trial", "expand", "expansion"]

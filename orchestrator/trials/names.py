@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.trials.axes import Choice, kept_settings
@@ -46,16 +46,6 @@ def arm_names(choices: Sequence[Choice], methods: Sequence[str]) -> list[str]:
     return [stems[setting] for setting in settings]
 
 
-def untold(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Those of a trial's settings that its name does not tell: a label stands for them, or the name
-    would be too long."""
-    return {
-        key: value
-        for key, value in settings.items()
-        if _slug(f"{key.split('.')[-1]}-{_text(value)}") not in name
-    }
-
-
 def _without_seeds(choice: Choice) -> Choice:
     """The combination without keys called seed, and without labels of nothing but a seed."""
     rest = ({key: setting[key] for key in setting if not _is_seed(key)} for setting in choice)
@@ -80,11 +70,8 @@ def _stem(choice: Choice, *, bare: bool) -> str:
         # A label stands for its keys: where the method reads none of them, it would mislead.
         labelled = "label" in setting and (values or setting.keys() == {"label"})
         parts += [setting["label"]] if labelled else named
-    return "_".join(filter(None, map(_slug, parts)))[:MAX_STEM].strip("-_")
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-_")
+    slugs = [re.sub(r"[^a-z0-9_]+", "-", part.lower()).strip("-_") for part in parts]
+    return "_".join(filter(None, slugs))[:MAX_STEM].strip("-_")
 
 
 def _text(value: Any) -> str:

@@ -64,12 +64,12 @@ class Watch(tune.Callback):
     def __exit__(self, *_: object) -> None:
         for view in self._views.values():
             view.leave()  # it was interrupted
-        failed, stopped = len(self.errors), len(self.stopped)
+        failed, stopped, left = len(self.errors), len(self.stopped), len(self._views)
         parts = [f"{self._ended - failed - stopped} finished"]
         parts += [f"{stopped} stopped early"] if stopped else []
         parts += [f"{failed} failed"] if failed else []
-        parts += [f"{left} unfinished"] if (left := self._count - self._ended) else []
-        self._all.done(", ".join(parts), mark="failed" if failed else "done")
+        parts += [f"{left} interrupted"] if left else []
+        self._all.done(", ".join(parts), mark="failed" if failed else "later" if left else "done")
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         spec = trial.config["spec"]

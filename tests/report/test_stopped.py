@@ -1,6 +1,7 @@
 """Trials that a scheduler stopped early are shown as far as they went, and never compared."""
 
 import csv
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -56,9 +57,17 @@ def test_what_all_trials_share_is_said_beside_the_summary_and_has_no_column_ther
     finished = [trial for trial in trials if trial.finished]
     assert len(finished) > 1
     table = summary_table(finished)
-    assert table.common.startswith("status finished, steps 24")
+    assert table.common.startswith("status finished; steps 24; ")
     assert not {"status", "steps"} & set(table.headers)
     assert {len(row) for row in table.rows} == {len(table.headers)}
+    one, other = (
+        replace(trial, summary=trial.summary | {"query_loss": loss, "status": "failed"})
+        for trial, loss in zip(finished[:2], ("4.12310", "4.12349"), strict=True)
+    )
+    near = summary_table([one, other])
+    losses = [row[near.headers.index("query_loss")].text for row in near.rows]
+    assert losses == ["4.123", "4.123"], "rounded alike, and not the same"
+    assert {row[near.headers.index("status")].kind for row in near.rows} == {"failed"}
     alone = summary_table(finished[:1])
     assert not alone.common
     assert "status" in alone.headers

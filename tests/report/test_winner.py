@@ -69,8 +69,11 @@ def test_arms_that_cannot_differ_are_one_best_and_no_next_one_and_no_pair():
     last = trial_of(smooth() + 0.7, name="last again")
     last.summary["twin_of"] = trials[1].name
     again = find_winner(group_arms([*trials, two, four, last])).decisive
+    assert "; next was other, 0.300 higher" in again.sentence
     behind = {arm.name: result for arm, result in again.behind.items()}
     assert behind["last"] == behind["last again"]
+    pair = find_winner(group_arms([two, trials[1], last])).decisive
+    assert "; next were last and last again, which cannot differ, 0.700 higher" in pair.sentence
     assert behind["last"] == next(
         result for arm, result in ranking.behind.items() if arm.name == "last"
     )

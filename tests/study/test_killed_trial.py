@@ -104,7 +104,7 @@ def test_a_study_that_is_told_to_stop_twice_closes_what_is_open_and_is_finished_
     assert (
         " unfinished: the study was interrupted: run the same command again to finish it" in screen
     )
-    assert "0 finished, 1 unfinished" in screen
+    assert "later trials                         0 finished, 1 interrupted" in screen
     assert " failed" not in screen
     assert "Traceback" not in screen
     assert list(trials.glob("*/checkpoints/step-*"))
