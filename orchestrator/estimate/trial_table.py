@@ -16,7 +16,7 @@ from orchestrator.trials import Trial
 
 
 def text_table(*names: str) -> Table:
-    """Columns of words, the last of which wraps."""
+    """Columns of words, which wrap where there is no room."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
         table.add_column(name, overflow="fold")

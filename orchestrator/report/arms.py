@@ -44,7 +44,7 @@ class Arm:
     @property
     def results(self) -> tuple[str, ...]:
         """Names of the trials whose results it has: arms with the same ones cannot differ."""
-        return tuple(sorted(trial.twin_of or trial.name for trial in self.trials))
+        return tuple(sorted(trial.result_of for trial in self.trials))
 
     @property
     def label(self) -> str:

@@ -56,6 +56,11 @@ class Trial:
         return self.summary.get("twin_of") or None
 
     @property
+    def result_of(self) -> str:
+        """The trial whose result it has: another one, or itself."""
+        return self.twin_of or self.name
+
+    @property
     def seed(self) -> tuple[str, ...]:
         """The study's seed and all others that were swept, such as `data.pool.seed`."""
         swept = [value for key, value in self.summary.items() if key.endswith(".seed")]
@@ -194,5 +199,5 @@ def distinct(trials: Iterable[Trial]) -> list[Trial]:
     """The trials of which none repeats another one: of twins one."""
     found: dict[str, Trial] = {}
     for trial in trials:
-        found.setdefault(trial.twin_of or trial.name, trial)
+        found.setdefault(trial.result_of, trial)
     return list(found.values())

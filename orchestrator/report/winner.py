@@ -56,7 +56,7 @@ class Ranking:
     @property
     def best(self) -> list[Arm]:
         """The first, and the arms that have its results."""
-        return [arm for arm in self.losses if arm.results == self.first.results]
+        return self._alike(self.first)
 
     @property
     def others(self) -> list[Arm]:
@@ -69,9 +69,12 @@ class Ranking:
         second = next(iter(self.others), None)
         return self.behind[second].comparison if second in self.behind else None
 
+    def _alike(self, one: Arm) -> list[Arm]:
+        return [arm for arm in self.losses if arm.results == one.results]
+
     def _named(self, one: Arm) -> tuple[str, str]:
         """An arm with those that have its results, and the verb for so many."""
-        names = [arm.name for arm in self.losses if arm.results == one.results]
+        names = [arm.name for arm in self._alike(one)]
         if len(names) == 1:
             return names[0], "was"
         return f"{listed(names)}, which cannot differ,", "were"

@@ -19,11 +19,12 @@ def shuffled(units: Units, seed: int, rows: int | None) -> Plan:
     order = np.random.default_rng(seed).permutation(len(units))
     # Of many small units only those are laid out that the budget can reach.
     chosen = order[: np.searchsorted(np.cumsum(units.sizes_of(order)), rows) + 1] if rows else order
+    expanded = units.expand(chosen)
     plan = Plan(
-        units.expand(chosen),
-        np.zeros(units.sizes_of(chosen).sum(), np.int64),
+        expanded,
+        np.zeros(len(expanded), np.int64),
         np.repeat(chosen, units.sizes_of(chosen)),
-        np.full(units.sizes_of(chosen).sum(), np.nan),
+        np.full(len(expanded), np.nan),
     )
     return plan.take(slice(0, rows))
 

@@ -96,6 +96,7 @@ def selected(
 
 def _budgeted(units: Units, order: NDArray[np.int64], rows: int, cut: bool) -> NDArray[np.int64]:
     """Rows of whole units in an order until there are `rows`, then the cut."""
-    before = np.cumsum(units.sizes_of(order)) - units.sizes_of(order)
+    sizes = units.sizes_of(order)
+    before = np.cumsum(sizes) - sizes
     taken = units.expand(order[before < rows])
     return taken[:rows] if cut else taken
