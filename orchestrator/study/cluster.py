@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.config import Study
 from orchestrator.errors import ResourceError
 from orchestrator.host.share import cores, threads_of
+from orchestrator.host.stop_signal import signals_kept, stop_on_sigterm
 from orchestrator.study.fleet import joins
 from orchestrator.study.local_ray import (
     MODE,
@@ -26,7 +28,6 @@ from orchestrator.study.local_ray import (
     mode_without_token,
 )
 from orchestrator.study.ray_death import joined_death, knock, told_if_ray_dies
-from orchestrator.study.stop_signal import sigterm_kept, stop_on_sigterm
 from orchestrator.trials import Trial
 
 STORAGE_SECONDS = 120.0  # for a node to answer; it may have to start a process first
@@ -74,7 +75,7 @@ def cluster(threads: int) -> Iterator[None]:
     if loading := sorted(n for n in os.environ if n.startswith(AUTOLOAD) and os.environ[n] != "0"):
         raise ResourceError(f"{', '.join(loading)} lets data that is read run code: unset it")
     settings = _settings(threads)
-    with sigterm_kept():
+    with signals_kept(signal.SIGTERM):
         if not joins():
             with local_ray(settings):
                 stop_on_sigterm()

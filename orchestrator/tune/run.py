@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.search import Searcher
 
 from orchestrator.config import Study
+from orchestrator.host.stop_signal import signals_kept
 from orchestrator.screen import Screen
 from orchestrator.training.outcome import ended, read_outcome
 from orchestrator.training.spec import TrialSpec
@@ -118,7 +120,8 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
         return {}
     sweep = study.sweep
     watch = Watch(left, sweep.max_concurrent, sweep.scheduler.model_dump(), screen)
-    with watch:
+    # Ray Tune's handlers would swallow the wish to end what comes after the trials.
+    with watch, signals_kept(signal.SIGINT, signal.SIGUSR1):
         _tuner(study, trials, earlier, left, watch, storage).fit()
         watch.check()  # the last trial may have met it
     # Ctrl-C ends Ray Tune as if all were well: the results alone tell what finished.

@@ -69,12 +69,12 @@ def told(name: str, wall: float, specs: list[TrialSpec]) -> None:
 
 def sweep(path: Path) -> list[TrialSpec]:
     """Run the study; prints the time of the whole command and of its trials."""
-    trials, seen = study_module.run_trials, {}
+    run_trials, seen = study_module.run_trials, {}
 
-    def timed(study, specs, screen):
+    def timed(study, trials, screen, storage):
         began = time.monotonic()
-        errors = trials(study, specs, screen)
-        seen.update(specs=specs, seconds=time.monotonic() - began)
+        errors = run_trials(study, trials, screen, storage)
+        seen.update(specs=trials.specs, seconds=time.monotonic() - began)
         return errors
 
     study_module.run_trials = timed

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from orchestrator.errors import ResourceError
+from orchestrator.host.stop_signal import signals_kept, stop_on_sigterm
 from orchestrator.study.cluster import _settings, cluster
-from orchestrator.study.stop_signal import sigterm_kept, stop_on_sigterm
 from tests.ports import free_ports
 
 
@@ -75,7 +75,7 @@ def test_sigterm_ends_what_runs_as_ctrl_c_does_and_does_nothing_the_second_time(
     if ignored:  # as a shell has it for what it starts in the background
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with pytest.raises(KeyboardInterrupt), sigterm_kept():
+        with pytest.raises(KeyboardInterrupt), signals_kept(signal.SIGTERM):
             run()
     finally:
         signal.signal(signal.SIGINT, before[1])

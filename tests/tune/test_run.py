@@ -1,14 +1,19 @@
-"""What Ray Tune's schedulers are told of trials that an earlier run of the study ended."""
+"""What Ray Tune is told of an earlier run of the study, and what it leaves behind."""
+
+import signal
 
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from orchestrator.config.sweep import Scheduler
+from orchestrator.screen import Screen
 from orchestrator.storage.files import STOPPED_FILE
+from orchestrator.study.cluster import cluster
 from orchestrator.training.journal import Journal
 from orchestrator.training.outcome import ended, forget_stops, mark_stopped
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import expand
+from orchestrator.tune.run import KnownTrials, run_trials
 from orchestrator.tune.schedulers import EndedTrial, make_scheduler
 from tests.trials.studies import demo, grid
 
@@ -61,3 +66,20 @@ def test_trials_that_another_scheduler_ended_go_on(specs, tmp_path):
     forget_stops(tmp_path, {"type": "fifo"})
     assert not any(ended(spec.folder, spec.key) for spec in specs)
     assert not list(tmp_path.glob(f"*/{STOPPED_FILE}"))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.scenario("stop-signal")
+def test_once_the_trials_are_over_a_stop_signal_does_what_it_did_before_them(tmp_path):
+    taken = signal.SIGINT, signal.SIGUSR1, signal.SIGTERM
+    before = [signal.getsignal(number) for number in taken]
+    with cluster(1):
+        kept = signal.getsignal(signal.SIGTERM)
+        none_left = KnownTrials([], missing=1)  # Ray Tune asks for one and gets none
+        with Screen() as screen:
+            assert "search" in run_trials(demo(), none_left, screen, tmp_path)
+        assert signal.getsignal(signal.SIGTERM) is kept
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert [signal.getsignal(number) for number in taken] == before

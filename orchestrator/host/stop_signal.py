@@ -1,4 +1,7 @@
-"""SIGTERM ends a study as Ctrl-C does: checkpoints stay, its report and its record are closed."""
+"""What ends a study from outside: SIGTERM as Ctrl-C does, and what others make of both is undone.
+
+Checkpoints stay, its report and its record are closed.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,18 @@ from typing import Any
 
 
 @contextmanager
-def sigterm_kept() -> Iterator[None]:
-    """After the block SIGTERM does what it did before."""
-    before = signal.getsignal(signal.SIGTERM)
+def signals_kept(*signals: signal.Signals) -> Iterator[None]:
+    """After the block the signals do what they did before, whoever took them meanwhile.
+
+    Ray takes SIGTERM for good while it starts, Ray Tune SIGINT and SIGUSR1 while trials run.
+    """
+    before = {number: signal.getsignal(number) for number in signals}
     try:
         yield
     finally:
         if _in_main_thread():
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
 
 
 def stop_on_sigterm() -> None:
