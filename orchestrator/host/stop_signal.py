@@ -1,6 +1,6 @@
-"""What ends a study from outside: SIGTERM as Ctrl-C does, and what others make of both is undone.
+"""SIGTERM ends a study as Ctrl-C does: checkpoints stay, its report and its record are closed.
 
-Checkpoints stay, its report and its record are closed.
+Both do so from its start to its end, whatever handlers Ray leaves behind.
 """
 
 from __future__ import annotations
