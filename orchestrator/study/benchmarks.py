@@ -17,6 +17,7 @@ from orchestrator.models.adapter import adapter_base
 from orchestrator.screen import Screen
 from orchestrator.storage.artifacts import key_digest
 from orchestrator.storage.disk import disk_error
+from orchestrator.study.ray_death import RayInterrupt
 from orchestrator.training.evaluation.benchmark_files import forget, write_measured
 from orchestrator.training.evaluation.benchmarks import (
     BenchmarkSpec,
@@ -29,6 +30,7 @@ from orchestrator.training.export import saved_model
 from orchestrator.training.journal import Journal, read_journal
 from orchestrator.training.outcome import FINISHED, read_outcome
 from orchestrator.training.spec import TrialSpec
+from orchestrator.tune.run import INTERRUPTED
 from orchestrator.tune.trainable import refusal_of
 
 EVENT = "benchmark"
@@ -36,6 +38,9 @@ EVENT = "benchmark"
 
 def run_benchmarks(specs: Iterable[TrialSpec], screen: Screen) -> dict[str, str]:
     """Measure the saved models of finished trials, and write the tables beside their losses.
+
+    Ctrl-C ends this and not the study, whose report is of what there is; what was measured by then
+    is not measured again.
 
     Returns:
         Why a trial has no table, by its name.
@@ -55,7 +60,12 @@ def run_benchmarks(specs: Iterable[TrialSpec], screen: Screen) -> dict[str, str]
             errors[spec.trial] = str(error)
         else:
             wanted[spec.trial] = spec.folder, models_of_trial
-    failed = run_models([each for _, models in wanted.values() for each in models], screen)
+    try:
+        failed = run_models([each for _, models in wanted.values() for each in models], screen)
+    except RayInterrupt:
+        raise
+    except KeyboardInterrupt:
+        return errors | dict.fromkeys(wanted, INTERRUPTED)
     for trial, (folder, measured) in wanted.items():
         faults = [failed[spec] for spec in measured if spec in failed]
         if faults:

@@ -35,6 +35,10 @@ Death = Callable[[], RayDied | None]
 _last: list[Callable[[], None]] = []  # of this process
 
 
+class RayInterrupt(KeyboardInterrupt):
+    """Ends what waits for a Ray that has died; it is no wish of the user's."""
+
+
 @contextmanager
 def told_if_ray_dies(death: Death, shutdown: Callable[[], None]) -> Iterator[None]:
     """End the block where Ray has died, whatever it waits for, if it runs in the main thread.
@@ -65,7 +69,7 @@ def told_if_ray_dies(death: Death, shutdown: Callable[[], None]) -> Iterator[Non
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         # What has been told of it already is closing what it opened, and is left to it.
         if not over.is_set() and sys.exc_info()[0] is None:
-            raise KeyboardInterrupt
+            raise RayInterrupt
 
     mine = threading.current_thread() is threading.main_thread()
     before = signal.signal(INTERRUPT, interrupt) if mine else None

@@ -273,7 +273,8 @@ class Run:
             colour, ended = ("yellow", "unfinished") if error == INTERRUPTED else ("red", "failed")
             self.screen.print(f"[{colour}]{names} {ended}:[/] {escape(error)}")
         for error, names in by_reason(self.unmeasured):
-            self.screen.print(f"[red]{names} without benchmarks:[/] {escape(error)}")
+            colour = "yellow" if error == INTERRUPTED else "red"
+            self.screen.print(f"[{colour}]{names} without benchmarks:[/] {escape(error)}")
         for sentence in self.foretold:
             self.screen.print(f"[bold]forecast[/] {escape(sentence)}")
         if unsent:

@@ -2,7 +2,9 @@
 
 import io
 import math
+import subprocess
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,8 +21,9 @@ from orchestrator.study.pipeline import Pipeline
 from orchestrator.training.journal import Journal, read_journal
 from orchestrator.trials import expand
 from orchestrator.verify import verify_measured, verify_trial
-from tests.studies import STUDY, files_beside, orchestrate, runs_of, write_study
+from tests.studies import COMMAND, STUDY, files_beside, orchestrate, runs_of, write_study
 from tests.training.evaluation.harness import ITEMS, write_tasks
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -28,7 +31,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A study of one trial of two steps and its twin, whose ninth row is not fed: its folder, its
-    file and what the run printed."""
+    file and what the run printed that took it up after one was told to stop while it measured."""
     folder = tmp_path_factory.mktemp("benchmarked")
     tasks = write_tasks(folder / "tasks", "colours")
     path = write_study(
@@ -41,11 +44,39 @@ def study(tmp_path_factory):
         },
         sweep={"parameters": {"arrangement.rows": [8, 9]}}, output=str(folder / "out"),
     )  # fmt: skip
+    stop_while_it_measures(path, folder / "out" / "tiny")
     ran = orchestrate("run", path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return folder / "out" / "tiny", path, ran.stdout
 
 
+def stop_while_it_measures(path, study):
+    """The trials are over: the study ends with a report of them, and with a word about the rest."""
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    below = psutil.Process(process.pid)
+    wait_until(
+        lambda: any(each.name() == "ray::measure" for each in below.children(recursive=True)),
+        process,
+    )
+    process.terminate()
+    process.terminate()
+    screen, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, screen
+    trial, twin = sorted((study / "trials").iterdir())
+    assert (
+        f"{trial.name}, {twin.name} without benchmarks: the study was interrupted: run the same "
+        "command again to finish it\n"
+    ) in screen
+    assert "Traceback" not in screen
+    assert (study / "summary.csv").read_text().count(",finished") == 2
+    assert not list(study.glob("trials/*/benchmarks.parquet"))
+    assert (study / "report" / "index.html").is_file()
+    assert {run.info.status for run in runs_of(study.parent)[1]} == {"FINISHED"}
+
+
+@pytest.mark.scenario("stop-signal")
 def test_each_model_is_measured_once_and_stands_beside_its_losses(study):
     folder, _, told = study
     assert "   done benchmarks                     3 models, colours" in told
