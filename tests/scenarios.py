@@ -142,7 +142,8 @@ FAULTS = {
     ),
     "stop-signal": Scenario(
         "a job is stopped, or its time is up",
-        "the checkpoint is kept, MLflow's runs are closed, the same command finishes",
+        "the checkpoint is kept, what finished is reported, MLflow's runs are closed, the same "
+        "command finishes",
     ),
     "clock-jump": Scenario(
         "the machine's clock is set while a study runs",

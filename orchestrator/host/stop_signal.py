@@ -1,6 +1,6 @@
 """SIGTERM ends a study as Ctrl-C does: checkpoints stay, its report and its record are closed.
 
-Both do so from its start to its end, whatever handlers Ray leaves behind.
+What Ray Tune and Ray Train make of them while they run ends with them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 def signals_kept(*signals: signal.Signals) -> Iterator[None]:
     """After the block the signals do what they did before, whoever took them meanwhile.
 
-    Ray takes SIGTERM for good while it starts, Ray Tune SIGINT and SIGUSR1 while trials run.
+    Ray takes SIGTERM when it starts, Ray Tune SIGINT and SIGUSR1, and Ray Train SIGINT when they
+    run; none of them gives it back.
     """
     before = {number: signal.getsignal(number) for number in signals}
     try:
@@ -28,7 +29,7 @@ def signals_kept(*signals: signal.Signals) -> Iterator[None]:
 
 
 def stop_on_sigterm() -> None:
-    """From now on SIGTERM ends the study as Ctrl-C does, however often it comes.
+    """From now on the first SIGTERM ends the study as Ctrl-C does; later ones do nothing.
 
     Ray's own handler ends Ray's processes, without which this one aborts: nothing is closed.
     """

@@ -17,7 +17,7 @@ from orchestrator.models.adapter import adapter_base
 from orchestrator.screen import Screen
 from orchestrator.storage.artifacts import key_digest
 from orchestrator.storage.disk import disk_error
-from orchestrator.study.ray_death import RayInterrupt
+from orchestrator.study.ray_death import ray_has_died
 from orchestrator.training.evaluation.benchmark_files import forget, write_measured
 from orchestrator.training.evaluation.benchmarks import (
     BenchmarkSpec,
@@ -39,9 +39,6 @@ EVENT = "benchmark"
 def run_benchmarks(specs: Iterable[TrialSpec], screen: Screen) -> dict[str, str]:
     """Measure the saved models of finished trials, and write the tables beside their losses.
 
-    Ctrl-C ends this and not the study, whose report is of what there is; what was measured by then
-    is not measured again.
-
     Returns:
         Why a trial has no table, by its name.
     """
@@ -60,12 +57,7 @@ def run_benchmarks(specs: Iterable[TrialSpec], screen: Screen) -> dict[str, str]
             errors[spec.trial] = str(error)
         else:
             wanted[spec.trial] = spec.folder, models_of_trial
-    try:
-        failed = run_models([each for _, models in wanted.values() for each in models], screen)
-    except RayInterrupt:
-        raise
-    except KeyboardInterrupt:
-        return errors | dict.fromkeys(wanted, INTERRUPTED)
+    failed = run_models([each for _, models in wanted.values() for each in models], screen)
     for trial, (folder, measured) in wanted.items():
         faults = [failed[spec] for spec in measured if spec in failed]
         if faults:
@@ -76,7 +68,11 @@ def run_benchmarks(specs: Iterable[TrialSpec], screen: Screen) -> dict[str, str]
 
 
 def run_models(specs: list[BenchmarkSpec], screen: Screen) -> dict[BenchmarkSpec, str]:
-    """Run what the store lacks, each distinct model once; returns why some could not be."""
+    """Run what the store lacks, each distinct model once; returns why some could not be.
+
+    Ctrl-C while it waits is the reason of those that were not measured by then, and is not raised:
+    a study still reports the others.
+    """
     alike: dict[str, list[BenchmarkSpec]] = {}
     for spec in specs:
         alike.setdefault(results_digest(spec), []).append(spec)
@@ -86,21 +82,35 @@ def run_models(specs: list[BenchmarkSpec], screen: Screen) -> dict[BenchmarkSpec
     left = [same for same in alike.values() if unmeasured(same[0])]
     waiting: dict[Any, list[BenchmarkSpec]] = {_start(same[0]): same for same in left}
     failed: dict[BenchmarkSpec, str] = {}
-    while waiting:
-        line.update(len(alike) - len(waiting))
-        (done, *_), _ = ray.wait(list(waiting), num_returns=1)
-        same = waiting.pop(done)
-        try:
-            ray.get(done)
-        except Exception as error:
-            if full := disk_error(error):
-                raise full from None
-            why = refusal_of(error) or str(error).strip().rpartition("\n")[2][:400]
-            failed |= dict.fromkeys(same, why)
+    try:
+        while waiting:
+            line.update(len(alike) - len(waiting))
+            (done, *_), _ = ray.wait(list(waiting), num_returns=1)
+            if why := _failure(done):
+                failed |= dict.fromkeys(waiting[done], why)
+            del waiting[done]
+    except KeyboardInterrupt:
+        if ray_has_died():
+            raise
+        for task in waiting:
+            ray.cancel(task, force=True)
+        failed |= {spec: INTERRUPTED for same in waiting.values() for spec in same}
     tasks = sorted({task for spec in specs for task in spec.asked.tasks})
-    words = f"{len(alike)} models, {', '.join(tasks)}"
-    line.done(words, mark="failed" if failed else "done" if left else "reused")
+    words = f"{len(alike)} models, {', '.join(tasks)}" + ", interrupted" * bool(waiting)
+    mark = "later" if waiting else "failed" if failed else "done" if left else "reused"
+    line.done(words, mark=mark)
     return failed
+
+
+def _failure(task: Any) -> str | None:
+    """Why a task that ended has failed; None where it has not."""
+    try:
+        ray.get(task)
+    except Exception as error:
+        if full := disk_error(error):
+            raise full from None
+        return refusal_of(error) or str(error).strip().rpartition("\n")[2][:400]
+    return None
 
 
 def _start(spec: BenchmarkSpec) -> Any:

@@ -53,6 +53,7 @@ from orchestrator.training.outcome import FINISHED, read_outcome
 from orchestrator.training.spec import TrialSpec
 from orchestrator.trials import Trial, expand
 from orchestrator.tune.evaluate import run_evaluation
+from orchestrator.tune.run import INTERRUPTED
 
 EVALUATE_VERSION = 1
 LOG = "evaluate.log"
@@ -168,6 +169,8 @@ def _evaluate(
             label, 0, asked, spec.config, spec.model, adapter, spec.model_digest, spec.store
         )
         for error in run_models([model], screen).values():
+            if error == INTERRUPTED:
+                raise KeyboardInterrupt
             raise UserError(f"benchmarks of {label}: {error}")
         write_measured(spec.folder, [model])
     means = json.loads((spec.folder / RESULT_FILE).read_bytes())["means"]

@@ -33,10 +33,7 @@ KNOCK_SECONDS = 10.0
 AWAY_SECONDS = 25.0
 Death = Callable[[], RayDied | None]
 _last: list[Callable[[], None]] = []  # of this process
-
-
-class RayInterrupt(KeyboardInterrupt):
-    """Ends what waits for a Ray that has died; it is no wish of the user's."""
+_found = threading.Event()  # that the Ray of this process has died
 
 
 @contextmanager
@@ -51,10 +48,12 @@ def told_if_ray_dies(death: Death, shutdown: Callable[[], None]) -> Iterator[Non
         RayDied: in place of whatever ended the block, where Ray had died before.
     """
     over, timers = threading.Event(), list[threading.Timer]()
+    _found.clear()
 
     def told() -> RayDied | None:
         """What has died; whatever happens then, this process ends soon."""
         if died := death():
+            _found.set()
             timers.append(threading.Timer(END_SECONDS, _leave, [died]))
             timers[-1].daemon = True
             timers[-1].start()
@@ -69,7 +68,7 @@ def told_if_ray_dies(death: Death, shutdown: Callable[[], None]) -> Iterator[Non
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         # What has been told of it already is closing what it opened, and is left to it.
         if not over.is_set() and sys.exc_info()[0] is None:
-            raise RayInterrupt
+            raise KeyboardInterrupt
 
     mine = threading.current_thread() is threading.main_thread()
     before = signal.signal(INTERRUPT, interrupt) if mine else None
@@ -88,6 +87,12 @@ def told_if_ray_dies(death: Death, shutdown: Callable[[], None]) -> Iterator[Non
             timer.cancel()
         if mine:
             signal.signal(INTERRUPT, before)
+
+
+def ray_has_died() -> bool:
+    """Whether a KeyboardInterrupt comes from Ray's death. Its type cannot tell: calls of Ray raise
+    one of their own in its place."""
+    return _found.is_set()
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from orchestrator.errors import DiskError, UserError
+from orchestrator.host.stop_signal import signals_kept
 from orchestrator.storage.disk import writing
 from orchestrator.training.spec import TrialSpec
 from orchestrator.tune.trainable import gang_trainer, placement_of, refusal_of, takes_less
@@ -39,7 +41,9 @@ def run_evaluation(
                     # A process of its own: what it loaded goes with it.
                     ray.get(ray.remote(num_cpus=placement.cpus, max_calls=1)(run_rank).remote())
                 else:
-                    gang_trainer(spec, placement, f"evaluate-{spec.trial}", run_rank).fit()
+                    # Ray Train's handler would stay, and take Ctrl-C for its own.
+                    with signals_kept(signal.SIGINT):
+                        gang_trainer(spec, placement, f"evaluate-{spec.trial}", run_rank).fit()
             return
         except DiskError:
             raise

@@ -120,7 +120,7 @@ def run_trials(study: Study, trials: Trials, screen: Screen, storage: Path) -> d
         return {}
     sweep = study.sweep
     watch = Watch(left, sweep.max_concurrent, sweep.scheduler.model_dump(), screen)
-    # Ray Tune's handlers would swallow the wish to end what comes after the trials.
+    # Ray Tune's handlers would stay, and swallow the first Ctrl-C or SIGTERM after the trials.
     with watch, signals_kept(signal.SIGINT, signal.SIGUSR1):
         _tuner(study, trials, earlier, left, watch, storage).fit()
         watch.check()  # the last trial may have met it

@@ -2,7 +2,10 @@
 
 import io
 import math
+import re
 import subprocess
+from contextlib import suppress
+from types import SimpleNamespace
 
 import psutil
 import pyarrow as pa
@@ -29,9 +32,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A study of one trial of two steps and its twin, whose ninth row is not fed: its folder, its
-    file and what the run printed that took it up after one was told to stop while it measured."""
+def stopped(tmp_path_factory):
+    """The file of a study of one trial of two steps and its twin, whose ninth row is not fed, which
+    was stopped while its models were measured; and what that left."""
     folder = tmp_path_factory.mktemp("benchmarked")
     tasks = write_tasks(folder / "tasks", "colours")
     path = write_study(
@@ -44,39 +47,56 @@ def study(tmp_path_factory):
         },
         sweep={"parameters": {"arrangement.rows": [8, 9]}}, output=str(folder / "out"),
     )  # fmt: skip
-    stop_while_it_measures(path, folder / "out" / "tiny")
-    ran = orchestrate("run", path)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return folder / "out" / "tiny", path, ran.stdout
-
-
-def stop_while_it_measures(path, study):
-    """The trials are over: the study ends with a report of them, and with a word about the rest."""
     process = subprocess.Popen(
         [*COMMAND, "run", str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    below = psutil.Process(process.pid)
-    wait_until(
-        lambda: any(each.name() == "ray::measure" for each in below.children(recursive=True)),
-        process,
-    )
+    left = folder / "out" / "tiny"
+    wait_until(lambda: measures(process), process)
     process.terminate()
+    wait_until((left / "summary.csv").exists, process)
     process.terminate()
     screen, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1, screen
-    trial, twin = sorted((study / "trials").iterdir())
-    assert (
-        f"{trial.name}, {twin.name} without benchmarks: the study was interrupted: run the same "
-        "command again to finish it\n"
-    ) in screen
-    assert "Traceback" not in screen
-    assert (study / "summary.csv").read_text().count(",finished") == 2
-    assert not list(study.glob("trials/*/benchmarks.parquet"))
-    assert (study / "report" / "index.html").is_file()
-    assert {run.info.status for run in runs_of(study.parent)[1]} == {"FINISHED"}
+    return path, SimpleNamespace(
+        screen=screen,
+        code=process.returncode,
+        summary=(left / "summary.csv").read_text(),
+        names={path.name for path in left.rglob("*")},
+        runs={run.info.status for run in runs_of(left.parent)[1]},
+    )
+
+
+def measures(process):
+    """Whether a task of Ray measures a model for it."""
+    for each in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if each.name() == "ray::measure":
+                return True
+    return False
+
+
+@pytest.fixture(scope="module")
+def study(stopped):
+    """The study once the same command has finished it: its folder, its file, what that printed."""
+    path, _ = stopped
+    ran = orchestrate("run", path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return path.parent / "out" / "tiny", path, ran.stdout
 
 
 @pytest.mark.scenario("stop-signal")
+def test_a_study_that_is_stopped_while_it_measures_reports_its_trials_and_what_is_missing(stopped):
+    _, left = stopped
+    assert left.code == 1, left.screen
+    reason = "without benchmarks: the study was interrupted: run the same command again to finish"
+    assert re.search(rf"rows-8-\w+, rows-9-\w+ {reason}", left.screen), left.screen
+    assert "  later benchmarks                     3 models, colours, interrupted" in left.screen
+    assert "Traceback" not in left.screen
+    assert left.summary.count(",finished") == 2
+    assert "index.html" in left.names
+    assert "benchmarks.parquet" not in left.names
+    assert left.runs == {"FINISHED"}
+
+
 def test_each_model_is_measured_once_and_stands_beside_its_losses(study):
     folder, _, told = study
     assert "   done benchmarks                     3 models, colours" in told

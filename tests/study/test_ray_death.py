@@ -36,6 +36,31 @@ with ray_death.told_if_ray_dies(lambda: died, print), closed:
         except KeyboardInterrupt:
             pass
 """
+MEASURING = """
+import threading, time
+import psutil, ray
+from orchestrator.errors import RayDied
+from orchestrator.screen import Screen
+from orchestrator.study import benchmarks
+from orchestrator.study.cluster import cluster
+
+class Model:
+    class asked:
+        tasks = ["colours"]
+
+def end_ray():
+    (raylet,) = [each for each in psutil.Process().children() if each.name() == "raylet"]
+    raylet.kill()
+
+benchmarks.results_digest = benchmarks.unmeasured = lambda model: "new"
+benchmarks._start = lambda model: ray.remote(lambda: time.sleep(600)).remote()
+try:
+    with cluster(1), Screen() as screen:
+        threading.Timer(1.0, end_ray).start()
+        print("measured", benchmarks.run_models([Model()], screen))
+except RayDied as died:
+    print(died)
+"""
 
 
 @pytest.mark.scenario("ray-death")
@@ -66,6 +91,18 @@ def test_a_process_that_does_not_come_back_from_ray_is_ended_with_what_it_starte
     wait_until(
         lambda: int(started) not in {each.pid for each in psutil.process_iter() if lives(each)}
     )
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.scenario("ray-death")
+def test_rays_death_while_models_are_measured_is_not_taken_for_ctrl_c():
+    ended = subprocess.run(
+        [sys.executable, "-c", MEASURING],
+        check=False, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert "Ray has died: its raylet is gone" in ended.stdout, ended.stdout + ended.stderr
+    assert "measured" not in ended.stdout
 
 
 def seeds_of_120_steps(folder, store):
