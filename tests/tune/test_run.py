@@ -8,6 +8,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from orchestrator.config.sweep import Scheduler
+from orchestrator.host.stop_signal import signals_kept
 from orchestrator.screen import Screen
 from orchestrator.storage.files import STOPPED_FILE
 from orchestrator.study.cluster import cluster
@@ -74,13 +75,15 @@ def test_trials_that_another_scheduler_ended_go_on(specs, tmp_path):
 @pytest.mark.slow
 @pytest.mark.scenario("stop-signal")
 def test_once_the_trials_are_over_a_stop_signal_does_what_it_did_before_them(tmp_path):
-    taken = signal.SIGINT, signal.SIGUSR1
-    before = [signal.getsignal(number) for number in taken]
     none_left = KnownTrials([], missing=1)  # Ray Tune asks for one and gets none
-    with patch.dict(os.environ), cluster(1):
+    usual = signal.default_int_handler  # what started the tests may have it ignored
+    with signals_kept(signal.SIGINT), patch.dict(os.environ), cluster(1):
+        signal.signal(signal.SIGINT, usual)
+        before = signal.getsignal(signal.SIGUSR1)
         with Screen() as screen:
             assert "search" in run_trials(demo(), none_left, screen, tmp_path)
         for number in (signal.SIGTERM, signal.SIGINT):
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
-    assert [signal.getsignal(number) for number in taken] == before
+        assert signal.getsignal(signal.SIGINT) is usual
+        assert signal.getsignal(signal.SIGUSR1) == before
