@@ -1,6 +1,7 @@
 """Waiting for other processes."""
 
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -23,6 +24,20 @@ def wait_until(condition, process=None, log=None, pause=0.05):
             raise AssertionError(log.read_text() if log else process.stdout.read())
         assert time.monotonic() < end, log.read_text() if log else "it took too long"
         time.sleep(pause)
+
+
+def descendants_named(name, parent):
+    """The descendants of a process whose command begins with a name, as Ray names its workers.
+
+    Args:
+        parent: number of the process.
+    """
+    found = []
+    for each in psutil.Process(parent).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            if " ".join(each.cmdline()).startswith(name):
+                found.append(each)
+    return found
 
 
 def lives(process):

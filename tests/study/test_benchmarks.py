@@ -4,10 +4,8 @@ import io
 import math
 import re
 import subprocess
-from contextlib import suppress
 from types import SimpleNamespace
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +24,7 @@ from orchestrator.trials import expand
 from orchestrator.verify import verify_measured, verify_trial
 from tests.studies import COMMAND, STUDY, files_beside, orchestrate, runs_of, write_study
 from tests.training.evaluation.harness import ITEMS, write_tasks
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, descendants_named, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -51,7 +49,7 @@ def stopped(tmp_path_factory):
         [*COMMAND, "run", str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     left = folder / "out" / "tiny"
-    wait_until(lambda: measures(process), process)
+    wait_until(lambda: descendants_named("ray::measure", process.pid), process)
     process.terminate()
     wait_until((left / "summary.csv").exists, process)
     process.terminate()
@@ -63,15 +61,6 @@ def stopped(tmp_path_factory):
         names={path.name for path in left.rglob("*")},
         runs={run.info.status for run in runs_of(left.parent)[1]},
     )
-
-
-def measures(process):
-    """Whether a task of Ray measures a model for it."""
-    for each in psutil.Process(process.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if each.name() == "ray::measure":
-                return True
-    return False
 
 
 @pytest.fixture(scope="module")

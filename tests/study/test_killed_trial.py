@@ -13,16 +13,14 @@ import pytest
 
 from tests.studies import COMMAND, orchestrate, runs_of, trial_folders, write_study
 from tests.study.undisturbed import train_undisturbed
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, descendants_named, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def newest_process_named(name, parent):
     """The newest descendant of a process that has a name."""
-    found = [each for each in psutil.Process(parent).children(recursive=True)
-             if " ".join(each.cmdline()).startswith(name)]  # fmt: skip
-    return max(found, key=lambda each: each.create_time())
+    return max(descendants_named(name, parent), key=lambda each: each.create_time())
 
 
 @pytest.mark.scenario("kill-rank", "frozen-rank", "many-kills")

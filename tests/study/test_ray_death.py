@@ -78,12 +78,16 @@ def test_an_error_is_told_as_rays_death_only_where_ray_has_died(died, told):
         raise KeyError("what Ray says then")
 
 
-@pytest.mark.scenario("ray-death")
-def test_a_process_that_does_not_come_back_from_ray_is_ended_with_what_it_started():
-    stuck = subprocess.run(
-        [sys.executable, "-c", STUCK],
+def in_a_process_of_its_own(code):
+    return subprocess.run(
+        [sys.executable, "-c", code],
         check=False, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
+
+
+@pytest.mark.scenario("ray-death")
+def test_a_process_that_does_not_come_back_from_ray_is_ended_with_what_it_started():
+    stuck = in_a_process_of_its_own(STUCK)
     assert stuck.returncode == RayDied.exit_code
     assert stuck.stderr.startswith("error: Ray has died: its raylet is gone")
     started, closed = stuck.stdout.split()
@@ -97,10 +101,7 @@ def test_a_process_that_does_not_come_back_from_ray_is_ended_with_what_it_starte
 @pytest.mark.slow
 @pytest.mark.scenario("ray-death")
 def test_rays_death_while_models_are_measured_is_not_taken_for_ctrl_c():
-    ended = subprocess.run(
-        [sys.executable, "-c", MEASURING],
-        check=False, capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
+    ended = in_a_process_of_its_own(MEASURING)
     assert "Ray has died: its raylet is gone" in ended.stdout, ended.stdout + ended.stderr
     assert "measured" not in ended.stdout
 
